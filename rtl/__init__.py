@@ -1,0 +1,1 @@
+"""The accelerators: configurations, commands, Amaranth gateware."""

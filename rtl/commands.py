@@ -1,0 +1,183 @@
+"""The command set, defined once: gateware, assembler, disassembler, C header and docs use it.
+
+A program is a sequence of 64-bit little-endian words: a header, then commands. A command sets one
+register of a unit (`SET`), starts a unit with the registers as they stand (`GO`), or ends the
+program (`END`). Registers keep their values from one GO to the next.
+
+| bits  | SET      | GO                        | END |
+|-------|----------|---------------------------|-----|
+| 63:60 | opcode 1 | opcode 2                  | opcode 3 |
+| 59:56 | unit     | unit                      | 0   |
+| 55:48 | register | tokens to wait for        | 0   |
+| 47:40 | 0        | tokens to signal when done| 0   |
+| 31:0  | value    | layer tag (16 bits)       | 0   |
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+COMMAND_SET_VERSION = 1
+"""Rises with every change that makes old programs mean something else."""
+
+MAGIC = 0x534E454D
+"""First 32 bits of a program: the letters MENS."""
+
+HEADER_WORDS = 2
+"""Word 0: magic (31:0), version (63:32). Word 1: configuration hash (31:0), words in all (63:32)."""
+
+WORD_BYTES = 8
+
+
+class Opcode(enum.IntEnum):
+    """What a word does."""
+
+    SET = 1
+    GO = 2
+    END = 3
+
+
+class Unit(enum.IntEnum):
+    """The units that take commands."""
+
+    LOAD = 0
+    COMPUTE = 1
+    STORE = 2
+
+
+class Token(enum.IntEnum):
+    """Counters through which units wait for one another; a GO waits for and signals a set of them.
+
+    A unit starts when every token of its wait set is above zero and takes one from each; when it
+    is done it adds one to each token of its signal set.
+    """
+
+    PARAMETERS_READY = 0  #: load to compute: parameters and constants are in their buffers
+    ACTIVATIONS_READY = 1  #: load to compute: the inputs of a tile are in their bank
+    RESULTS_READY = 2  #: compute to store: the outputs of a tile are in their bank
+    PARAMETERS_FREE = 3  #: compute to load: half of the parameter buffer may be written again
+    ACTIVATIONS_FREE = 4  #: compute to load: an input bank may be written again
+    RESULTS_FREE = 5  #: store to compute: an output bank may be written again
+    STORED = 6  #: store to load: a layer's outputs are in memory
+
+
+class Space(enum.IntEnum):
+    """Where a load puts its bytes."""
+
+    ACTIVATION = 0
+    PARAMETER = 1
+    CONSTANT = 2
+
+
+class Mode(enum.IntEnum):
+    """What the compute unit does with the activations it reads."""
+
+    CONV = 0  #: array: every column sees every byte of a segment
+    DEPTHWISE = 1  #: array: a byte of a segment is seen by the columns of its own channel only
+    MAX = 2  #: vector unit: largest value over the taps
+    SUM = 3  #: vector unit: sum over the taps of (value - zero point)
+    SCALED_SUM = 4  #: vector unit: tap 0 and tap 1 each rescaled, then added (ADD)
+
+
+class Rounding(enum.IntEnum):
+    """How the requantiser rounds."""
+
+    DOUBLE = 0  #: high half rounded, then rounded again by the shift, halves away from zero
+    SINGLE = 1  #: rounded once, halves away from zero
+
+
+@dataclass(frozen=True)
+class Register:
+    """One register of a unit: its bits, whether it is signed, and what it means."""
+
+    name: str
+    bits: int
+    signed: bool
+    meaning: str
+
+
+def _u(name: str, bits: int, meaning: str) -> Register:
+    return Register(name, bits, False, meaning)
+
+
+def _s(name: str, bits: int, meaning: str) -> Register:
+    return Register(name, bits, True, meaning)
+
+
+ADDRESS_BITS = 32
+"""Bits of an address in memory."""
+
+BUFFER_ADDRESS_BITS = 28
+"""Bits of a byte address in a buffer; address arithmetic wraps at this width."""
+
+_DMA = (
+    _u("MEMORY_ADDRESS", 32, "address in memory of the first byte"),
+    _u("BUFFER_ADDRESS", 28, "byte address in the buffer; equal to MEMORY_ADDRESS modulo a beat"),
+    _u("ROW_BYTES", 28, "bytes of a row, at least 1"),
+    _u("ROWS", 24, "rows, at least 1"),
+    _u("MEMORY_PITCH", 32, "bytes from row to row in memory"),
+    _u("BUFFER_PITCH", 28, "bytes from row to row in the buffer; equal modulo a beat"),
+)
+
+REGISTERS: dict[Unit, tuple[Register, ...]] = {
+    Unit.LOAD: (*_DMA, _u("SPACE", 2, "buffer to write: 0 activation, 1 parameter, 2 constant")),
+    Unit.STORE: _DMA,
+    Unit.COMPUTE: (
+        _u("MODE", 3, "0 conv, 1 depthwise, 2 max, 3 sum, 4 scaled sum"),
+        _u("KEEP", 2, "bit 0: continue the sums of the command before; bit 1: keep them undrained"),
+        # Which activations: output pixels in raster order, and for each its taps.
+        _s("ACT_ADDRESS", 28, "buffer address of pixel 0, tap 0, group 0, as if not padded"),
+        _s("X_START", 24, "byte position in its input row of pixel 0, tap 0; negative in padding"),
+        _s("Y_START", 16, "input row of pixel 0, tap 0; negative in padding"),
+        _u("INPUT_ROW_BYTES", 24, "bytes of an input row; a byte outside counts as zero point"),
+        _u("INPUT_ROWS", 16, "input rows; a row outside counts as zero point"),
+        _u("PIXELS", 24, "output pixels of this command, at least 1"),
+        _u("OUT_WIDTH", 16, "output pixels in a row, at least 1"),
+        _u("PIXEL_X_STEP", 24, "bytes from an output pixel's window to the next one's"),
+        _u("PIXEL_Y_STEP", 16, "input rows from an output row to the next"),
+        _s("PIXEL_Y_ADDRESS_STEP", 28, "the same in bytes of buffer address"),
+        _u("KERNEL_H", 16, "tap rows, at least 1"),
+        _u("KERNEL_W", 16, "tap columns, at least 1"),
+        _u("TAP_X_STEP", 24, "bytes from a tap to the next in its row"),
+        _u("TAP_Y_STEP", 16, "input rows from a tap row to the next"),
+        _s("TAP_Y_ADDRESS_STEP", 28, "the same in bytes of buffer address"),
+        _u("SEGMENT", 24, "bytes of a tap that are used, per group, at least 1"),
+        _u("LAST_SEGMENT", 24, "the same in the last group"),
+        _u("GROUPS", 16, "groups of output channels, at least 1"),
+        _u("GROUP_ACT_STEP", 24, "bytes in activation address and row position from group to group"),
+        _u("GROUP_CHANNELS", 8, "output channels of a group, 1 to cols"),
+        _u("LAST_GROUP_CHANNELS", 8, "output channels of the last group"),
+        _u("DEPTH_MULTIPLIER", 8, "depthwise: output channels per input channel"),
+        # Parameters.
+        _u("PARAMETER_ADDRESS", 28, "parameter buffer address of the first word of cols bytes"),
+        _u("CONSTANT_ENTRY", 12, "first entry of channel records, one entry a group"),
+        # Arithmetic.
+        _s("ACT_ZERO_POINT", 8, "zero point of the activations (of tap 0 in a scaled sum)"),
+        _s("ACT_ZERO_POINT_1", 8, "zero point of tap 1 in a scaled sum"),
+        _s("PARAMETER_ZERO_POINT", 8, "zero point of the parameters"),
+        _u("SCALE_0_MULTIPLIER", 31, "scaled sum: multiplier of tap 0, after a left shift of 20"),
+        _u("SCALE_0_SHIFT", 5, "scaled sum: right shift of tap 0"),
+        _u("SCALE_1_MULTIPLIER", 31, "scaled sum: multiplier of tap 1"),
+        _u("SCALE_1_SHIFT", 5, "scaled sum: right shift of tap 1"),
+        _u("UNIFORM", 1, "1: one bias, multiplier and shift for all channels, from the next three"),
+        _s("BIAS", 32, "uniform bias"),
+        _u("MULTIPLIER", 31, "uniform multiplier"),
+        _s("SHIFT", 6, "uniform shift, positive is left; -31 to 30"),
+        _u("ROUNDING", 1, "0 double, 1 single"),
+        _s("OUT_ZERO_POINT", 8, "zero point of the outputs"),
+        _s("CLAMP_MIN", 8, "smallest output"),
+        _s("CLAMP_MAX", 8, "largest output"),
+        # Where results go.
+        _u("OUT_ADDRESS", 28, "buffer address of pixel 0, channel 0"),
+        _u("OUT_X_STEP", 24, "bytes from an output pixel to the next"),
+        _s("OUT_Y_STEP", 28, "bytes from the first pixel of an output row to that of the next"),
+    ),
+}
+"""Every register of every unit; a register's number is its place here."""
+
+REGISTER_NUMBER: dict[Unit, dict[str, int]] = {
+    unit: {register.name: number for number, register in enumerate(registers)}
+    for unit, registers in REGISTERS.items()
+}
+"""A register's number by unit and name."""

@@ -1,0 +1,1 @@
+"""What runs where: lowering, reports and the command line."""

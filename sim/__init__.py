@@ -1,0 +1,1 @@
+"""The simulated SoC: engines, Verilator, memory, counters."""

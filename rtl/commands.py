@@ -145,7 +145,9 @@ REGISTERS: dict[Unit, tuple[Register, ...]] = {
         _u("SEGMENT", 24, "bytes of a tap that are used, per group, at least 1"),
         _u("LAST_SEGMENT", 24, "the same in the last group"),
         _u("GROUPS", 16, "groups of output channels, at least 1"),
-        _u("GROUP_ACT_STEP", 24, "bytes in activation address and row position from group to group"),
+        _u(
+            "GROUP_ACT_STEP", 24, "bytes in activation address and row position from group to group"
+        ),
         _u("GROUP_CHANNELS", 8, "output channels of a group, 1 to cols"),
         _u("LAST_GROUP_CHANNELS", 8, "output channels of the last group"),
         _u("DEPTH_MULTIPLIER", 8, "depthwise: output channels per input channel"),

@@ -25,7 +25,7 @@ MAGIC = 0x534E454D
 """First 32 bits of a program: the letters MENS."""
 
 HEADER_WORDS = 2
-"""Word 0: magic (31:0), version (63:32). Word 1: configuration hash (31:0), words in all (63:32)."""
+"""Word 0: magic (31:0), version (63:32). Word 1: configuration hash (31:0), all words (63:32)."""
 
 WORD_BYTES = 8
 

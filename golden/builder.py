@@ -1,0 +1,352 @@
+"""Building graphs by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .error import GraphError
+from .graph import Graph, Operator, Tensor
+from .options import (
+    OPTIONS,
+    AddOptions,
+    Conv2DOptions,
+    DepthwiseConv2DOptions,
+    FullyConnectedOptions,
+    Options,
+    Pool2DOptions,
+    ReshapeOptions,
+    SoftmaxOptions,
+)
+from .schema import TENSOR_TYPES
+
+_TYPE_NAMES = {np.dtype(kind): name for name, kind in TENSOR_TYPES.values() if kind is not None}
+
+# Versions that the kernels ask for; an operator's version grows with the types it takes.
+_INT8_VERSIONS = {
+    "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 3,
+    "FULLY_CONNECTED": 4,
+    "MAX_POOL_2D": 2,
+    "QUANTIZE": 2,
+    "RESHAPE": 1,
+    "SOFTMAX": 2,
+}
+
+
+class GraphBuilder:
+    """Puts a graph together tensor by tensor and operator by operator.
+
+    Tensors are named by the indices that `tensor`, `input` and the operators' methods return::
+
+        builder = GraphBuilder("one layer")
+        x = builder.input((1, 8, 8, 3), scale=0.05, zero_point=-3)
+        y = builder.conv2d(x, weights, bias, weight_scale=0.02, scale=0.1, zero_point=4)
+        graph = builder.build([y])
+
+    Parameters
+    ----------
+    name : str
+        The graph's name.
+    dtype : numpy dtype
+        Type of activations and weights, int8 or uint8.
+    """
+
+    def __init__(self, name: str = "", dtype: npt.DTypeLike = np.int8) -> None:
+        self.name = name
+        self.dtype = np.dtype(dtype)
+        self._tensors: list[Tensor] = []
+        self._operators: list[Operator] = []
+        self._inputs: list[int] = []
+
+    def tensor(
+        self,
+        shape: tuple[int, ...] | None = None,
+        *,
+        name: str = "",
+        dtype: npt.DTypeLike | None = None,
+        scale: npt.ArrayLike | None = None,
+        zero_point: npt.ArrayLike = 0,
+        quantized_dimension: int = 0,
+        data: npt.ArrayLike | None = None,
+    ) -> int:
+        """Adds a tensor; with `data` a constant. Returns: its index.
+
+        Parameters: `scale` and `zero_point` one number or one per index along
+        `quantized_dimension`; without `scale` the tensor is not quantised.
+        """
+        kind = self.dtype if dtype is None else np.dtype(dtype)
+        array = None if data is None else np.ascontiguousarray(data, dtype=kind)
+        if array is not None and shape is None:
+            shape = array.shape
+        if shape is None:
+            raise GraphError("a tensor without data needs a shape")
+        scales = np.zeros(0, np.float32)
+        zero_points = np.zeros(0, np.int64)
+        if scale is not None:
+            scales = np.atleast_1d(np.asarray(scale, dtype=np.float32))
+            zero_points = np.broadcast_to(np.asarray(zero_point, np.int64), scales.shape).copy()
+        index = len(self._tensors)
+        self._tensors.append(
+            Tensor(
+                index=index,
+                name=name or f"tensor_{index}",
+                shape=tuple(int(size) for size in shape),
+                dtype=kind,
+                scale=scales,
+                zero_point=zero_points,
+                quantized_dimension=quantized_dimension,
+                data=None if array is None else array.reshape(shape),
+                type_name=_TYPE_NAMES.get(kind, ""),
+            )
+        )
+        return index
+
+    def input(
+        self,
+        shape: tuple[int, ...],
+        *,
+        scale: float | None = None,
+        zero_point: int = 0,
+        dtype: npt.DTypeLike | None = None,
+        name: str = "",
+    ) -> int:
+        """Adds an input of the graph. Returns: its tensor index."""
+        index = self.tensor(shape, name=name, dtype=dtype, scale=scale, zero_point=zero_point)
+        self._inputs.append(index)
+        return index
+
+    def operator(
+        self,
+        op: str,
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        options: Options | None = None,
+        version: int | None = None,
+    ) -> int:
+        """Adds any operator on tensors that are there. Returns: its first output's index."""
+        if options is None:
+            options = OPTIONS[op]()
+        if version is None:
+            version = _INT8_VERSIONS.get(op, 1)
+        self._operators.append(
+            Operator(len(self._operators), op, inputs, outputs, options, version)
+        )
+        return outputs[0]
+
+    def build(self, outputs: list[int]) -> Graph:
+        """The graph, with these outputs."""
+        return Graph(
+            tuple(self._tensors),
+            tuple(self._operators),
+            tuple(self._inputs),
+            tuple(outputs),
+            self.name,
+        )
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        return self._tensors[index].shape
+
+    def _windows(
+        self, x: int, window: tuple[int, int], stride: tuple[int, int], padding: str,
+        dilation: tuple[int, int] = (1, 1),
+    ) -> tuple[int, int]:
+        sizes = []
+        for size, taps, step, gap in zip(
+            self._shape(x)[1:3], window, stride, dilation, strict=True
+        ):
+            reach = (taps - 1) * gap + 1
+            sizes.append(-(-(size if padding == "SAME" else size - reach + 1) // step))
+        return sizes[0], sizes[1]
+
+    def _bias(
+        self, x: int, bias: npt.ArrayLike | None, weight_scale: npt.ArrayLike
+    ) -> tuple[int, ...]:
+        if bias is None:
+            return ()
+        scales = np.atleast_1d(np.asarray(weight_scale, np.float32)) * self._tensors[x].scale[0]
+        return (self.tensor(data=bias, dtype=np.int32, scale=scales, name="bias"),)
+
+    def conv2d(
+        self,
+        x: int,
+        weights: npt.NDArray[Any],
+        bias: npt.ArrayLike | None,
+        *,
+        weight_scale: npt.ArrayLike,
+        weight_zero_point: int = 0,
+        scale: float,
+        zero_point: int = 0,
+        stride: tuple[int, int] = (1, 1),
+        dilation: tuple[int, int] = (1, 1),
+        padding: str = "SAME",
+        activation: str = "NONE",
+        name: str = "",
+    ) -> int:
+        """Adds CONV_2D. Returns: the output's index.
+
+        Parameters: `weights` ``[output channels, kernel height, kernel width, input channels /
+        groups]``, `bias` int32 ``[output channels]``, `weight_scale` one or one per output
+        channel, `scale` and `zero_point` of the output, `stride` and `dilation` (vertical,
+        horizontal).
+        """
+        filters = self.tensor(
+            data=weights, scale=weight_scale, zero_point=weight_zero_point, name="weights"
+        )
+        rows = self._windows(x, (weights.shape[1], weights.shape[2]), stride, padding, dilation)
+        shape = (self._shape(x)[0], *rows, weights.shape[0])
+        inputs = (x, filters, *self._bias(x, bias, weight_scale))
+        y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
+        options = Conv2DOptions(
+            padding=padding,
+            stride_h=stride[0],
+            stride_w=stride[1],
+            dilation_h=dilation[0],
+            dilation_w=dilation[1],
+            activation=activation,
+        )
+        return self.operator("CONV_2D", inputs, (y,), options)
+
+    def depthwise_conv2d(
+        self,
+        x: int,
+        weights: npt.NDArray[Any],
+        bias: npt.ArrayLike | None,
+        *,
+        weight_scale: npt.ArrayLike,
+        weight_zero_point: int = 0,
+        scale: float,
+        zero_point: int = 0,
+        stride: tuple[int, int] = (1, 1),
+        dilation: tuple[int, int] = (1, 1),
+        padding: str = "SAME",
+        activation: str = "NONE",
+        name: str = "",
+    ) -> int:
+        """Adds DEPTHWISE_CONV_2D; as `conv2d`, `weights` ``[1, height, width, channels]``."""
+        filters = self.tensor(
+            data=weights,
+            scale=weight_scale,
+            zero_point=weight_zero_point,
+            quantized_dimension=3 if np.size(weight_scale) > 1 else 0,
+            name="weights",
+        )
+        rows = self._windows(x, (weights.shape[1], weights.shape[2]), stride, padding, dilation)
+        n, _, _, channels = self._shape(x)
+        shape = (n, *rows, weights.shape[3])
+        inputs = (x, filters, *self._bias(x, bias, weight_scale))
+        y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
+        options = DepthwiseConv2DOptions(
+            padding=padding,
+            stride_h=stride[0],
+            stride_w=stride[1],
+            dilation_h=dilation[0],
+            dilation_w=dilation[1],
+            depth_multiplier=weights.shape[3] // channels,
+            activation=activation,
+        )
+        return self.operator("DEPTHWISE_CONV_2D", inputs, (y,), options)
+
+    def fully_connected(
+        self,
+        x: int,
+        weights: npt.NDArray[Any],
+        bias: npt.ArrayLike | None,
+        *,
+        weight_scale: npt.ArrayLike,
+        weight_zero_point: int = 0,
+        scale: float,
+        zero_point: int = 0,
+        activation: str = "NONE",
+        name: str = "",
+    ) -> int:
+        """Adds FULLY_CONNECTED; as `conv2d`, `weights` ``[outputs, inputs]``."""
+        filters = self.tensor(
+            data=weights, scale=weight_scale, zero_point=weight_zero_point, name="weights"
+        )
+        outputs, depth = weights.shape
+        size = int(np.prod(self._shape(x), dtype=np.int64))
+        bias_input = self._bias(x, bias, weight_scale) or (-1,)
+        y = self.tensor((size // depth, outputs), scale=scale, zero_point=zero_point, name=name)
+        options = FullyConnectedOptions(activation=activation)
+        return self.operator("FULLY_CONNECTED", (x, filters, *bias_input), (y,), options)
+
+    def add(
+        self,
+        first: int,
+        second: int,
+        *,
+        scale: float,
+        zero_point: int = 0,
+        activation: str = "NONE",
+        name: str = "",
+    ) -> int:
+        """Adds ADD; the inputs' shapes may broadcast. Returns: the output's index."""
+        shape = np.broadcast_shapes(self._shape(first), self._shape(second))
+        y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
+        return self.operator("ADD", (first, second), (y,), AddOptions(activation=activation))
+
+    def pool2d(
+        self,
+        kind: str,
+        x: int,
+        *,
+        window: tuple[int, int],
+        stride: tuple[int, int],
+        padding: str = "VALID",
+        activation: str = "NONE",
+        name: str = "",
+    ) -> int:
+        """Adds AVERAGE_POOL_2D or MAX_POOL_2D, `kind` "average" or "max", at x's own scale."""
+        source = self._tensors[x]
+        n, _, _, channels = source.shape
+        shape = (n, *self._windows(x, window, stride, padding), channels)
+        y = self.tensor(shape, scale=source.scale, zero_point=source.zero_point, name=name)
+        options = Pool2DOptions(
+            padding=padding,
+            stride_h=stride[0],
+            stride_w=stride[1],
+            filter_h=window[0],
+            filter_w=window[1],
+            activation=activation,
+        )
+        op = {"average": "AVERAGE_POOL_2D", "max": "MAX_POOL_2D"}[kind]
+        return self.operator(op, (x,), (y,), options)
+
+    def reshape(self, x: int, shape: tuple[int, ...], *, name: str = "") -> int:
+        """Adds RESHAPE to `shape`, with the shape as a second input. Returns: the output's index."""
+        source = self._tensors[x]
+        wanted = self.tensor(data=np.array(shape, np.int32), dtype=np.int32, name="shape")
+        y = self.tensor(
+            shape,
+            dtype=source.dtype,
+            scale=source.scale if source.scale.size else None,
+            zero_point=source.zero_point,
+            name=name,
+        )
+        return self.operator("RESHAPE", (x, wanted), (y,), ReshapeOptions(new_shape=shape))
+
+    def softmax(self, x: int, *, beta: float = 1.0, name: str = "") -> int:
+        """Adds SOFTMAX over the last dimension. Returns: the output's index."""
+        zero_point = 0 if self.dtype == np.uint8 else -128
+        y = self.tensor(self._shape(x), scale=1 / 256, zero_point=zero_point, name=name)
+        return self.operator("SOFTMAX", (x,), (y,), SoftmaxOptions(beta=beta))
+
+    def quantize(
+        self,
+        x: int,
+        *,
+        scale: float,
+        zero_point: int = 0,
+        dtype: npt.DTypeLike | None = None,
+        name: str = "",
+    ) -> int:
+        """Adds QUANTIZE from x's type and scale to `dtype` and `scale`."""
+        y = self.tensor(
+            self._shape(x), dtype=dtype, scale=scale, zero_point=zero_point, name=name
+        )
+        return self.operator("QUANTIZE", (x,), (y,))

@@ -1,0 +1,146 @@
+"""Fixed-point arithmetic of TensorFlow Lite's int8 kernels, on NumPy arrays.
+
+A real factor ``r`` is held as a pair (multiplier, shift) with
+``r = multiplier * 2**(shift - 31)``; a positive shift is to the left. `requantize_double` and
+`requantize_single` are the software twins of the hardware's requantiser. Their domain is every
+int32 value, multipliers from 0 to ``2**31 - 1``, left shifts from 0 to 30, right shifts from 0
+to 31.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+IntLike = npt.ArrayLike
+
+INT32_MIN = -(1 << 31)
+INT32_MAX = (1 << 31) - 1
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """Multiplier and shift that stand for `real` (``QuantizeMultiplier``, quantization_util.cc).
+
+    The multiplier has 31 significant bits, rounded half away from zero; a factor below
+    ``2**-32`` becomes (0, 0).
+
+    Returns: (multiplier in ``[0, 2**31 - 1]``, shift, positive to the left).
+    Raises: ValueError when `real` is negative or not finite.
+    """
+    if not math.isfinite(real) or real < 0.0:
+        raise ValueError(f"A scale factor must be finite and not negative, not {real!r}")
+    if real == 0.0:
+        return 0, 0
+    fraction, shift = math.frexp(real)
+    # fraction * 2**31 is exact in a double and its fractional part too: floor(x + 0.5) is
+    # round-half-away for positive x below 2**52.
+    multiplier = math.floor(fraction * (1 << 31) + 0.5)
+    if multiplier == 1 << 31:
+        multiplier //= 2
+        shift += 1
+    if shift < -31:
+        return 0, 0
+    return multiplier, shift
+
+
+def quantize_multipliers(reals: npt.ArrayLike) -> tuple[Int32Array, Int32Array]:
+    """`quantize_multiplier` of every element. Returns: two int32 arrays of the shape of `reals`."""
+    values = np.asarray(reals, dtype=np.float64)
+    pairs = [quantize_multiplier(float(value)) for value in values.ravel()]
+    multiplier = np.array([pair[0] for pair in pairs], dtype=np.int32).reshape(values.shape)
+    shift = np.array([pair[1] for pair in pairs], dtype=np.int32).reshape(values.shape)
+    return multiplier, shift
+
+
+def wrap32(x: IntLike) -> Int64Array:
+    """`x` modulo ``2**32``, read as a signed 32-bit number; the result is an int64 array."""
+    return np.asarray(x, dtype=np.int64).astype(np.int32).astype(np.int64)
+
+
+def saturating_rounding_doubling_high_mul(a: IntLike, b: IntLike) -> Int64Array:
+    """High half of ``2 * a * b``, rounded half up, saturated (gemmlowp's fixedpoint.h).
+
+    Parameters: int32 values that broadcast. Returns: int64 array of int32 values. The one
+    product that does not fit, ``(-2**31) * (-2**31)``, gives ``2**31 - 1``.
+    """
+    product = np.asarray(a, dtype=np.int64) * np.asarray(b, dtype=np.int64)
+    # gemmlowp adds a nudge that depends on the sign and then truncates; for both signs that is
+    # the floor of (product + 2**30) / 2**31.
+    result: Int64Array = np.minimum((product + (1 << 30)) >> 31, INT32_MAX)
+    return result
+
+
+def rounding_divide_by_pot(x: IntLike, exponent: IntLike) -> Int64Array:
+    """``x / 2**exponent`` rounded half away from zero (gemmlowp's fixedpoint.h).
+
+    Parameters: int32 values `x` and exponents from 0 to 31 that broadcast. Returns: int64 array.
+    """
+    value = np.asarray(x, dtype=np.int64)
+    exponents = np.asarray(exponent, dtype=np.int64)
+    mask = (np.int64(1) << exponents) - 1
+    threshold = (mask >> 1) + (value < 0)
+    result: Int64Array = (value >> exponents) + ((value & mask) > threshold)
+    return result
+
+
+def requantize_double(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Array:
+    """``x * multiplier * 2**(shift - 31)``, rounded twice as TFLite's integer kernels do.
+
+    ``MultiplyByQuantizedMultiplier`` (common.cc): a left shift that wraps to 32 bits, the
+    doubling high product rounded half up, then a right shift rounded half away from zero.
+
+    Parameters: int32 values that broadcast; `shift` from -31 to 30, positive to the left.
+    Returns: int64 array of int32 values.
+    """
+    shifts = np.asarray(shift, dtype=np.int64)
+    value = np.asarray(x, dtype=np.int64)
+    if np.any(shifts > 0):
+        value = wrap32(value << np.maximum(shifts, 0))
+    high = saturating_rounding_doubling_high_mul(value, multiplier)
+    if np.any(shifts < 0):
+        return rounding_divide_by_pot(high, np.maximum(-shifts, 0))
+    return high
+
+
+def requantize_single(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Array:
+    """``x * multiplier * 2**(shift - 31)``, rounded once, half away from zero.
+
+    A left shift wraps to 32 bits first, as in `requantize_double`.
+
+    Parameters: int32 values that broadcast; `shift` from -31 to 30, positive to the left,
+    `multiplier` not negative. Returns: int64 array of int32 values.
+    """
+    shifts = np.asarray(shift, dtype=np.int64)
+    value = np.asarray(x, dtype=np.int64)
+    value = wrap32(value << np.maximum(shifts, 0))
+    product = value * np.asarray(multiplier, dtype=np.int64)
+    right = 31 + np.maximum(-shifts, 0)
+    # |product| < 2**62 and the half is at most 2**61: no overflow.
+    magnitude = (np.abs(product) + (np.int64(1) << (right - 1))) >> right
+    result: Int64Array = np.where(product < 0, -magnitude, magnitude)
+    return result
+
+
+#: The name that TFLite gives `requantize_double`.
+multiply_by_quantized_multiplier = requantize_double
+
+
+def requantize_float64(x: IntLike, scale: npt.ArrayLike) -> Int64Array:
+    """``round(double(x) * scale)``, half away from zero, as an x86-64 cast to int32 sees it.
+
+    The float requantisation of LiteRT 2.x's reference FULLY_CONNECTED. A result outside int32 is
+    undefined in C; the cast on x86-64 gives ``-2**31``, and so does this.
+
+    Parameters: int32 `x` and float64 `scale` that broadcast. Returns: int64 array of int32 values.
+    """
+    real = np.asarray(x, dtype=np.float64) * np.asarray(scale, dtype=np.float64)
+    whole = np.trunc(real)
+    # real - whole is exact, so ties are seen where floor(|real| + 0.5) could round up to one.
+    rounded = whole + np.where(np.abs(real - whole) >= 0.5, np.sign(real), 0.0)
+    fits = (rounded >= INT32_MIN) & (rounded <= INT32_MAX)
+    result: Int64Array = np.where(fits, rounded, INT32_MIN).astype(np.int64)
+    return result

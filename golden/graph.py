@@ -1,0 +1,186 @@
+"""Graph: tensors and operators, as in the .tflite file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .error import GraphError
+from .options import NoOptions, Options
+
+
+def _no_scales() -> npt.NDArray[np.float32]:
+    return np.zeros(0, np.float32)
+
+
+def _no_zero_points() -> npt.NDArray[np.int64]:
+    return np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """One tensor of a graph: an activation, or a constant when it has `data`.
+
+    Parameters
+    ----------
+    index : int
+        Place among the file's tensors; operators name tensors by it.
+    name : str
+        Name in the file; need not be unique.
+    shape : tuple of int
+        Sizes as the file gives them, for images ``[batch, height, width, channels]``.
+    dtype : numpy.dtype
+        Type of an element; ``numpy.dtype("V")`` for a type that NumPy has no twin for.
+    scale, zero_point : arrays, float32 and int64
+        ``real = scale * (value - zero_point)``: empty when not quantised, one element per
+        tensor, or one per index along `quantized_dimension`.
+    quantized_dimension : int
+        The dimension that scales run along when there are several.
+    data : numpy.ndarray or None
+        Elements of a constant, read-only, of `shape` and `dtype`.
+    is_variable : bool
+        Whether the tensor keeps its value from one run to the next.
+    type_name : str
+        The schema's name of the element type, such as ``"INT8"``.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: npt.NDArray[np.float32] = field(default_factory=_no_scales)
+    zero_point: npt.NDArray[np.int64] = field(default_factory=_no_zero_points)
+    quantized_dimension: int = 0
+    data: npt.NDArray[Any] | None = None
+    is_variable: bool = False
+    type_name: str = ""
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self.size * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"tensor {self.index} {self.name!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """One operator of a graph.
+
+    Parameters
+    ----------
+    index : int
+        Place among the file's operators, which is also the order of execution.
+    op : str
+        The schema's name, such as ``"CONV_2D"``; ``"CUSTOM:<name>"`` for a custom operator.
+    inputs, outputs : tuple of int
+        Tensor indices; -1 marks an optional input that is absent.
+    options : Options
+        The operator's options; `NoOptions` where golden reads none.
+    version : int
+        The operator's version in the file.
+    """
+
+    index: int
+    op: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Options = field(default_factory=NoOptions)
+    version: int = 1
+
+    def __str__(self) -> str:
+        return f"operator {self.index} ({self.op})"
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A network: tensors, operators in order of execution, and what goes in and comes out.
+
+    Parameters
+    ----------
+    tensors, operators : tuples
+        In the file's order: ``tensors[i].index == i``, ``operators[i].index == i``.
+    inputs, outputs : tuple of int
+        Tensor indices.
+    name : str
+        For people: the file's name without its suffix, or what its builder was given.
+    description : str
+        What the file says about itself.
+    """
+
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    name: str = ""
+    description: str = ""
+    _plans: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def input_tensor(self, operator: Operator, position: int) -> Tensor | None:
+        """Input number `position` of `operator`, None when it is absent."""
+        if position >= len(operator.inputs) or operator.inputs[position] < 0:
+            return None
+        return self.tensors[operator.inputs[position]]
+
+    def output_tensor(self, operator: Operator, position: int = 0) -> Tensor:
+        """Output number `position` of `operator`. Raises: GraphError when it has none."""
+        if position >= len(operator.outputs) or operator.outputs[position] < 0:
+            raise GraphError(f"has no output {position}", operator=str(operator))
+        return self.tensors[operator.outputs[position]]
+
+    def macs(self, operator: Operator) -> int:
+        """Multiply-accumulates of `operator`, padding included, from the file's shapes.
+
+        0 for an operator that does not multiply activations by parameters.
+        """
+        weights = self.input_tensor(operator, 1)
+        if weights is None or not operator.outputs or operator.outputs[0] < 0:
+            return 0
+        output = self.output_tensor(operator)
+        if operator.op == "CONV_2D":
+            return output.size * math.prod(weights.shape[1:])
+        if operator.op == "DEPTHWISE_CONV_2D":
+            return output.size * math.prod(weights.shape[1:3])
+        if operator.op == "FULLY_CONNECTED":
+            return output.size * (weights.shape[-1] if weights.shape else 0)
+        return 0
+
+    def parameter_bytes(self, operator: Operator) -> int:
+        """Bytes of the constants that `operator` reads."""
+        constants = {index for index in operator.inputs if index >= 0}
+        return sum(
+            self.tensors[index].nbytes
+            for index in constants
+            if self.tensors[index].data is not None
+        )
+
+    def activation_bytes(self, operator: Operator) -> int:
+        """Bytes of the activations that `operator` reads and writes."""
+        places = {index for index in (*operator.inputs, *operator.outputs) if index >= 0}
+        return sum(
+            self.tensors[index].nbytes for index in places if self.tensors[index].data is None
+        )
+
+    @property
+    def total_macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(self.macs(operator) for operator in self.operators)
+
+    @property
+    def activation_dtype(self) -> np.dtype[Any] | None:
+        """uint8 when any activation is uint8, else int8 when any is, else None."""
+        kinds = {tensor.dtype for tensor in self.tensors if tensor.data is None}
+        for kind in (np.dtype(np.uint8), np.dtype(np.int8)):
+            if kind in kinds:
+                return kind
+        return None

@@ -1,0 +1,133 @@
+"""An operator in its graph, with the checks that every kind of operator needs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .error import GraphError
+from .fixed_point import INT32_MAX, INT32_MIN
+from .graph import Graph, Operator, Tensor
+from .plan import ZERO_POINT_SHIFT, Shape
+
+EIGHT_BIT = (np.dtype(np.int8), np.dtype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Place:
+    """An operator in its graph, with the checks that every operator needs."""
+
+    graph: Graph
+    operator: Operator
+
+    def error(self, reason: str, tensor: Tensor | None = None) -> GraphError:
+        return GraphError(
+            reason,
+            operator=str(self.operator),
+            tensor=None if tensor is None else str(tensor),
+        )
+
+    def require(self, condition: bool, reason: str, tensor: Tensor | None = None) -> None:
+        if not condition:
+            raise self.error(reason, tensor)
+
+    def input(self, position: int) -> Tensor:
+        tensor = self.graph.input_tensor(self.operator, position)
+        if tensor is None:
+            raise self.error(f"input {position} is missing")
+        return tensor
+
+    def optional(self, position: int) -> Tensor | None:
+        return self.graph.input_tensor(self.operator, position)
+
+    def output(self) -> Tensor:
+        self.require(
+            len(self.operator.outputs) == 1, f"has {len(self.operator.outputs)} outputs, wants 1"
+        )
+        return self.graph.output_tensor(self.operator)
+
+    def eight_bit(self, tensor: Tensor) -> None:
+        """Requires an int8 or uint8 tensor of one scale and a zero point in its range."""
+        if tensor.dtype.kind == "f":
+            raise self.error(
+                f"{tensor.dtype} is not supported here: golden computes int8 and uint8 networks",
+                tensor,
+            )
+        self.require(
+            tensor.dtype in EIGHT_BIT,
+            f"must be int8 or uint8, not {tensor.type_name or tensor.dtype}",
+            tensor,
+        )
+        self.require(
+            all(size > 0 for size in tensor.shape), f"is empty: {list(tensor.shape)}", tensor
+        )
+        self.require(
+            tensor.scale.size == 1,
+            f"must have one scale, not {tensor.scale.size}",
+            tensor,
+        )
+        self.require(float(tensor.scale[0]) > 0.0, "its scale must be positive", tensor)
+        self.zero_point(tensor)
+
+    def zero_point(self, tensor: Tensor) -> int:
+        """The (first) zero point in the int8 domain."""
+        value = int(tensor.zero_point[0])
+        shifted = value + (ZERO_POINT_SHIFT if tensor.dtype == np.uint8 else 0)
+        self.require(
+            -128 <= shifted <= 127, f"zero point {value} does not fit {tensor.dtype}", tensor
+        )
+        return shifted
+
+    def same_type(self, first: Tensor, second: Tensor) -> None:
+        self.require(
+            first.dtype == second.dtype,
+            f"is {second.dtype} but {first} is {first.dtype}",
+            second,
+        )
+
+    def shape(self, tensor: Tensor, wanted: Shape) -> None:
+        self.require(
+            tensor.shape == wanted,
+            f"has shape {list(tensor.shape)}, the operator gives {list(wanted)}",
+            tensor,
+        )
+
+    def images(self, tensor: Tensor) -> tuple[int, int, int, int]:
+        """Batch, height, width and channels of a tensor that must have these."""
+        self.require(
+            len(tensor.shape) == 4,
+            f"must have shape [batch, height, width, channels], not {list(tensor.shape)}",
+            tensor,
+        )
+        n, h, w, c = tensor.shape
+        return n, h, w, c
+
+    def clamp(self, activation: str, output: Tensor) -> tuple[int, int]:
+        """Range of a fused activation (``CalculateActivationRangeQuantized``)."""
+        scale = output.scale[0]
+        zero_point = self.zero_point(output)
+
+        def quantized(real: float) -> int:
+            ratio = float(np.float32(real) / scale)
+            rounded = math.copysign(math.floor(abs(ratio) + 0.5), ratio) if ratio else 0.0
+            self.require(
+                INT32_MIN <= rounded <= INT32_MAX,
+                f"its scale {float(scale)!r} is too small for {activation}",
+                output,
+            )
+            return zero_point + int(rounded)
+
+        bounds: dict[str, tuple[float | None, float | None]] = {
+            "NONE": (None, None),
+            "RELU": (0.0, None),
+            "RELU6": (0.0, 6.0),
+            "RELU_N1_TO_1": (-1.0, 1.0),
+        }
+        self.require(activation in bounds, f"fused activation {activation} is not supported")
+        low, high = bounds[activation]
+        clamp_min = -128 if low is None else max(-128, quantized(low))
+        clamp_max = 127 if high is None else min(127, quantized(high))
+        self.require(clamp_min <= clamp_max, f"{activation} leaves no value", output)
+        return clamp_min, clamp_max

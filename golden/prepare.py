@@ -1,0 +1,481 @@
+"""Making plans: what the Prepare functions of TFLite's kernels compute, operator by operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .fixed_point import quantize_multiplier, quantize_multipliers
+from .graph import Graph, Operator, Tensor
+from .options import (
+    AddOptions,
+    Conv2DOptions,
+    DepthwiseConv2DOptions,
+    FullyConnectedOptions,
+    Options,
+    Pool2DOptions,
+    ReshapeOptions,
+    SoftmaxOptions,
+)
+from .place import EIGHT_BIT, Place
+from .plan import (
+    AddPlan,
+    ConvPlan,
+    Int8Array,
+    Int32Array,
+    Plan,
+    PoolPlan,
+    Requant,
+    RequantPlan,
+    ReshapePlan,
+    Rounding,
+    Shape,
+    SoftmaxPlan,
+)
+from .softmax import DIFFERENCE_BITS, exp_table
+
+O = TypeVar("O", bound=Options)
+
+#: ADD gives its inputs this many more bits before it scales them (add.cc).
+ADD_LEFT_SHIFT = 20
+
+
+def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
+    """The plan of `operator`. Raises: GraphError when golden can't compute it."""
+    place = Place(graph, operator)
+    if operator.op not in _PLANNERS:
+        raise place.error("this operator is not supported")
+    return _PLANNERS[operator.op](place, rounding)
+
+
+def is_supported(op: str) -> bool:
+    """Whether golden has a kernel for operators of this name."""
+    return op in _PLANNERS
+
+
+def to_int8(values: npt.NDArray[np.int8] | npt.NDArray[np.uint8]) -> Int8Array:
+    """The same values in the int8 domain: uint8 ones minus 128."""
+    if values.dtype == np.uint8:
+        return (values ^ np.uint8(0x80)).view(np.int8)
+    return values.view(np.int8)
+
+
+def _options(place: Place, kind: type[O]) -> O:
+    options = place.operator.options
+    if not isinstance(options, kind):
+        raise place.error(f"has {type(options).__name__}, wants {kind.__name__}")
+    return options
+
+
+def _window(
+    place: Place, padding: str, size: int, window: int, stride: int, dilation: int
+) -> tuple[int, int]:
+    """Outputs along one dimension and padding before it (``ComputeOutSize``, padding.h)."""
+    place.require(
+        stride > 0 and dilation > 0 and window > 0,
+        f"stride {stride}, dilation {dilation} and window {window} must be positive",
+    )
+    effective = (window - 1) * dilation + 1
+    outputs = -(-size // stride) if padding == "SAME" else -(-(size - effective + 1) // stride)
+    place.require(
+        outputs > 0, f"a window of {effective} pixels does not fit an input of {size} pixels"
+    )
+    return outputs, max(0, (outputs - 1) * stride + effective - size) // 2
+
+
+def _weights(place: Place, data: Tensor, dimension: int) -> tuple[Int8Array, Tensor]:
+    """Constant 8-bit weights in the int8 domain, scaled per tensor or along `dimension`."""
+    weights = place.input(1)
+    place.require(
+        weights.dtype in EIGHT_BIT,
+        f"weights of type {weights.type_name or weights.dtype} are not supported",
+        weights,
+    )
+    if weights.data is None:
+        raise place.error("weights must be a constant", weights)
+    place.same_type(data, weights)
+    place.require(all(size > 0 for size in weights.shape), "is empty", weights)
+    channels = weights.shape[dimension] if len(weights.shape) > dimension else 0
+    place.require(
+        weights.scale.size == 1
+        or (
+            weights.scale.size == channels
+            and weights.quantized_dimension == dimension
+            and weights.dtype == np.int8
+        ),
+        f"must have one scale or, in an int8 network, one per output channel: has "
+        f"{weights.scale.size} along dimension {weights.quantized_dimension}",
+        weights,
+    )
+    return to_int8(weights.data), weights
+
+
+def _bias(place: Place, channels: int) -> Int32Array:
+    bias = place.optional(2)
+    if bias is None:
+        return np.zeros(channels, np.int32)
+    place.require(
+        bias.dtype == np.int32, f"bias must be int32, not {bias.type_name or bias.dtype}", bias
+    )
+    if bias.data is None:
+        raise place.error("bias must be a constant", bias)
+    place.require(
+        bias.size == channels, f"bias has {bias.size} elements, wants {channels}", bias
+    )
+    return bias.data.reshape(channels).astype(np.int32)
+
+
+def _multipliers(
+    place: Place, data: Tensor, weights: Tensor, output: Tensor, channels: int, fused: bool
+) -> tuple[Int32Array, Int32Array, npt.NDArray[np.float64]]:
+    """Requantisation factors: multiplier, shift, and the double that they stand for.
+
+    int8 convolutions and per-channel layers multiply the scales as doubles
+    (``PopulateConvolutionQuantizationParams``); with `fused`, the scales of input and weights
+    are multiplied as floats first (``GetQuantizedConvolutionMultipler``).
+    """
+    scale_in, scale_out = data.scale[0], float(output.scale[0])
+    if fused:
+        product = (scale_in * weights.scale).astype(np.float64)
+    else:
+        product = float(scale_in) * weights.scale.astype(np.float64)
+    real = np.broadcast_to(product / scale_out, (channels,))
+    place.require(
+        bool(np.all(np.isfinite(real))), "the scales of input, weights and output overflow"
+    )
+    multiplier, shift = quantize_multipliers(real)
+    place.require(
+        bool(np.all(shift <= 30)), "the scales of input, weights and output are too far apart"
+    )
+    exact = float(scale_in) * weights.scale.astype(np.float64) / scale_out
+    return multiplier, shift, np.broadcast_to(exact, (channels,)).copy()
+
+
+def _weight_zero_point(place: Place, weights: Tensor) -> int:
+    """Zero point of all weights in the int8 domain.
+
+    int8 kernels of convolutions take it as 0 whatever the file says; TFLite's converter never
+    writes another, so a file that does is refused.
+    """
+    if weights.dtype == np.int8:
+        place.require(
+            not np.any(weights.zero_point), "int8 weights must have zero point 0", weights
+        )
+    return place.zero_point(weights)
+
+
+def _conv(place: Place, rounding: Rounding) -> Plan:
+    options = _options(place, Conv2DOptions)
+    data, output = place.input(0), place.output()
+    place.eight_bit(data)
+    place.eight_bit(output)
+    place.same_type(data, output)
+    values, weights = _weights(place, data, 0)
+    n, h, w, c = place.images(data)
+    oc, kh, kw, ic = place.images(weights)
+    place.require(c % ic == 0, f"takes {ic} channels of {c}", weights)
+    groups = c // ic
+    place.require(oc % groups == 0, f"has {oc} channels in {groups} groups", weights)
+    oh, pad_top = _window(place, options.padding, h, kh, options.stride_h, options.dilation_h)
+    ow, pad_left = _window(place, options.padding, w, kw, options.stride_w, options.dilation_w)
+    place.shape(output, (n, oh, ow, oc))
+    multiplier, shift, scale = _multipliers(
+        place, data, weights, output, oc, fused=data.dtype == np.uint8
+    )
+    clamp_min, clamp_max = place.clamp(options.activation, output)
+    return ConvPlan(
+        kind="conv",
+        input_shape=data.shape,
+        output_shape=output.shape,
+        weights=values,
+        bias=_bias(place, oc),
+        groups=groups,
+        input_zero_point=place.zero_point(data),
+        weight_zero_point=_weight_zero_point(place, weights),
+        output_zero_point=place.zero_point(output),
+        multiplier=multiplier,
+        shift=shift,
+        requant="double",
+        scale=scale,
+        stride_h=options.stride_h,
+        stride_w=options.stride_w,
+        dilation_h=options.dilation_h,
+        dilation_w=options.dilation_w,
+        pad_top=pad_top,
+        pad_left=pad_left,
+        clamp_min=clamp_min,
+        clamp_max=clamp_max,
+    )
+
+
+def _depthwise(place: Place, rounding: Rounding) -> Plan:
+    options = _options(place, DepthwiseConv2DOptions)
+    data, output = place.input(0), place.output()
+    place.eight_bit(data)
+    place.eight_bit(output)
+    place.same_type(data, output)
+    values, weights = _weights(place, data, 3)
+    n, h, w, c = place.images(data)
+    one, kh, kw, oc = place.images(weights)
+    place.require(one == 1, f"must have shape [1, h, w, channels], not {[one, kh, kw, oc]}", weights)
+    # The channels decide; a few old files leave the option 0.
+    place.require(oc % c == 0, f"has {oc} channels for {c} of the input", weights)
+    oh, pad_top = _window(place, options.padding, h, kh, options.stride_h, options.dilation_h)
+    ow, pad_left = _window(place, options.padding, w, kw, options.stride_w, options.dilation_w)
+    place.shape(output, (n, oh, ow, oc))
+    multiplier, shift, scale = _multipliers(
+        place, data, weights, output, oc, fused=data.dtype == np.uint8
+    )
+    clamp_min, clamp_max = place.clamp(options.activation, output)
+    return ConvPlan(
+        kind="depthwise",
+        input_shape=data.shape,
+        output_shape=output.shape,
+        weights=values[0],
+        bias=_bias(place, oc),
+        depth_multiplier=oc // c,
+        input_zero_point=place.zero_point(data),
+        weight_zero_point=_weight_zero_point(place, weights),
+        output_zero_point=place.zero_point(output),
+        multiplier=multiplier,
+        shift=shift,
+        requant="double",
+        scale=scale,
+        stride_h=options.stride_h,
+        stride_w=options.stride_w,
+        dilation_h=options.dilation_h,
+        dilation_w=options.dilation_w,
+        pad_top=pad_top,
+        pad_left=pad_left,
+        clamp_min=clamp_min,
+        clamp_max=clamp_max,
+    )
+
+
+def _fully_connected(place: Place, rounding: Rounding) -> Plan:
+    options = _options(place, FullyConnectedOptions)
+    place.require(
+        options.weights_format == "DEFAULT",
+        f"weights format {options.weights_format} is not supported",
+    )
+    data, output = place.input(0), place.output()
+    place.eight_bit(data)
+    place.eight_bit(output)
+    place.same_type(data, output)
+    values, weights = _weights(place, data, 0)
+    place.require(
+        len(weights.shape) == 2,
+        f"must have shape [outputs, inputs], not {list(weights.shape)}",
+        weights,
+    )
+    oc, ic = weights.shape
+    place.require(
+        data.size % ic == 0, f"has {data.size} elements, not a multiple of {ic}", data
+    )
+    rows = data.size // ic
+    wanted = (*data.shape[:-1], oc) if options.keep_num_dims else (rows, oc)
+    place.require(
+        output.size == rows * oc and output.shape[-1:] == (oc,),
+        f"has shape {list(output.shape)}, the operator gives {list(wanted)}",
+        output,
+    )
+    per_channel = weights.scale.size > 1
+    multiplier, shift, scale = _multipliers(
+        place, data, weights, output, oc, fused=not per_channel
+    )
+    clamp_min, clamp_max = place.clamp(options.activation, output)
+    requant: Requant = "float64" if rounding == "litert" else "double"
+    return ConvPlan(
+        kind="conv",
+        input_shape=(1, 1, rows, ic),
+        output_shape=(1, 1, rows, oc),
+        weights=values.reshape(oc, 1, 1, ic),
+        bias=_bias(place, oc),
+        input_zero_point=place.zero_point(data),
+        weight_zero_point=(
+            _weight_zero_point(place, weights) if per_channel else place.zero_point(weights)
+        ),
+        output_zero_point=place.zero_point(output),
+        multiplier=multiplier,
+        shift=shift,
+        requant=requant,
+        scale=scale,
+        clamp_min=clamp_min,
+        clamp_max=clamp_max,
+    )
+
+
+def _add(place: Place, rounding: Rounding) -> Plan:
+    options = _options(place, AddOptions)
+    first, second, output = place.input(0), place.input(1), place.output()
+    for tensor in (first, second, output):
+        place.eight_bit(tensor)
+    place.same_type(first, second)
+    place.same_type(first, output)
+    try:
+        shape = np.broadcast_shapes(first.shape, second.shape)
+    except ValueError:
+        raise place.error(
+            f"shapes {list(first.shape)} and {list(second.shape)} do not broadcast", second
+        ) from None
+    place.shape(output, shape)
+    scales = float(first.scale[0]), float(second.scale[0])
+    twice = 2.0 * max(scales)
+    factors = [quantize_multiplier(scale / twice) for scale in scales]
+    last, last_shift = quantize_multiplier(
+        twice / ((1 << ADD_LEFT_SHIFT) * float(output.scale[0]))
+    )
+    place.require(last_shift <= 0, "its scale is too small for that of the inputs", output)
+    clamp_min, clamp_max = place.clamp(options.activation, output)
+
+    def constant(tensor: Tensor) -> Int8Array | None:
+        return None if tensor.data is None else to_int8(tensor.data)
+
+    return AddPlan(
+        input_shapes=(first.shape, second.shape),
+        output_shape=output.shape,
+        same_shape=first.shape == second.shape,
+        constants=(constant(first), constant(second)),
+        zero_points=(place.zero_point(first), place.zero_point(second)),
+        multipliers=(factors[0][0], factors[1][0]),
+        shifts=(factors[0][1], factors[1][1]),
+        left_shift=ADD_LEFT_SHIFT,
+        output_zero_point=place.zero_point(output),
+        output_multiplier=last,
+        output_shift=last_shift,
+        clamp_min=clamp_min,
+        clamp_max=clamp_max,
+    )
+
+
+def _pool(place: Place, rounding: Rounding) -> Plan:
+    options = _options(place, Pool2DOptions)
+    data, output = place.input(0), place.output()
+    place.eight_bit(data)
+    place.eight_bit(output)
+    place.same_type(data, output)
+    n, h, w, c = place.images(data)
+    oh, pad_top = _window(place, options.padding, h, options.filter_h, options.stride_h, 1)
+    ow, pad_left = _window(place, options.padding, w, options.filter_w, options.stride_w, 1)
+    place.shape(output, (n, oh, ow, c))
+    clamp_min, clamp_max = place.clamp(options.activation, output)
+    return PoolPlan(
+        kind="average" if place.operator.op == "AVERAGE_POOL_2D" else "max",
+        input_shape=data.shape,
+        output_shape=output.shape,
+        filter_h=options.filter_h,
+        filter_w=options.filter_w,
+        stride_h=options.stride_h,
+        stride_w=options.stride_w,
+        pad_top=pad_top,
+        pad_left=pad_left,
+        round_half_up=data.dtype == np.uint8,
+        clamp_min=clamp_min,
+        clamp_max=clamp_max,
+    )
+
+
+def _quantize(place: Place, rounding: Rounding) -> Plan:
+    data, output = place.input(0), place.output()
+    place.eight_bit(output)
+    place.shape(output, data.shape)
+    if data.dtype == np.float32:
+        return RequantPlan(
+            shape=data.shape,
+            float_input=True,
+            input_zero_point=0,
+            output_zero_point=place.zero_point(output),
+            multiplier=0,
+            shift=0,
+            output_scale=float(output.scale[0]),
+        )
+    place.eight_bit(data)
+    real = float(data.scale[0]) / float(output.scale[0])
+    multiplier, shift = quantize_multiplier(real)
+    place.require(shift <= 30, "the scales of input and output are too far apart", output)
+    return RequantPlan(
+        shape=data.shape,
+        float_input=False,
+        input_zero_point=place.zero_point(data),
+        output_zero_point=place.zero_point(output),
+        multiplier=multiplier,
+        shift=shift,
+        output_scale=float(output.scale[0]),
+    )
+
+
+def _softmax(place: Place, rounding: Rounding) -> Plan:
+    options = _options(place, SoftmaxOptions)
+    data, output = place.input(0), place.output()
+    place.eight_bit(data)
+    place.eight_bit(output)
+    place.same_type(data, output)
+    place.shape(output, data.shape)
+    place.require(len(data.shape) >= 1, "softmax needs at least one dimension", data)
+    # The kernel's result is in units of 1/256 from the lowest value, whatever the file says.
+    if output.dtype == np.int8:
+        place.require(
+            place.zero_point(output) == -128
+            and abs(float(output.scale[0]) - 1 / 256) <= 0.001 / 256,
+            "a softmax gives scale 1/256 and zero point -128",
+            output,
+        )
+    fraction_bits = 31 - DIFFERENCE_BITS
+    real = min(
+        float(np.float32(options.beta)) * float(data.scale[0]) * (1 << fraction_bits),
+        float((1 << 31) - 1),
+    )
+    place.require(real > 1.0, f"beta {options.beta!r} or this scale is too small", data)
+    multiplier, left_shift = quantize_multiplier(real)
+    radius = math.floor(((1 << DIFFERENCE_BITS) - 1) * (1 << fraction_bits) / (1 << left_shift))
+    return SoftmaxPlan(
+        shape=data.shape,
+        multiplier=multiplier,
+        left_shift=left_shift,
+        diff_min=-radius,
+        exp=exp_table(multiplier, left_shift, -radius),
+    )
+
+
+def _reshape(place: Place, rounding: Rounding) -> Plan:
+    data, output = place.input(0), place.output()
+    place.same_type(data, output)
+    wanted = place.optional(1)
+    if wanted is not None:
+        if wanted.data is None:
+            raise place.error("the new shape must be a constant", wanted)
+        place.require(wanted.dtype == np.int32, "the new shape must be int32", wanted)
+        shape = tuple(int(size) for size in wanted.data.ravel())
+    elif isinstance(place.operator.options, ReshapeOptions):
+        shape = place.operator.options.new_shape
+    else:
+        shape = ()
+    if shape.count(-1) == 1:
+        rest = -math.prod(shape)
+        place.require(
+            rest > 0 and data.size % rest == 0, f"can't become {list(shape)}", data
+        )
+        shape = tuple(data.size // rest if size == -1 else size for size in shape)
+    if shape:
+        place.shape(output, shape)
+    place.require(
+        data.size == output.size, f"{data.size} elements can't become {list(output.shape)}", data
+    )
+    return ReshapePlan(input_shape=data.shape, output_shape=output.shape)
+
+
+_PLANNERS: dict[str, Callable[[Place, Rounding], Plan]] = {
+    "ADD": _add,
+    "AVERAGE_POOL_2D": _pool,
+    "CONV_2D": _conv,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "FULLY_CONNECTED": _fully_connected,
+    "MAX_POOL_2D": _pool,
+    "QUANTIZE": _quantize,
+    "RESHAPE": _reshape,
+    "SOFTMAX": _softmax,
+}

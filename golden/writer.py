@@ -1,0 +1,179 @@
+"""Writing .tflite files that TensorFlow Lite loads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import schema
+from .error import GraphError
+from .graph import Graph, Operator, Tensor
+from .options import OPTIONS, Options
+
+# TFLite maps constants in place and wants them aligned like this.
+_DATA_ALIGNMENT = 16
+_TYPE_NUMBERS = {
+    np.dtype(kind): number
+    for number, (_, kind) in schema.TENSOR_TYPES.items()
+    if kind is not None
+}
+
+
+def save(graph: Graph, path: str | os.PathLike[str]) -> None:
+    """Writes `graph` as a .tflite file; the same graph always gives the same bytes.
+
+    Raises: GraphError for an operator or an element type that golden can't write, or a file
+    that can't be written.
+    """
+    data = write(graph)
+    try:
+        Path(path).write_bytes(data)
+    except OSError as error:
+        raise GraphError(f"can't write {path}: {error.strerror or error}") from error
+
+
+def write(graph: Graph) -> bytes:
+    """The bytes of `graph` as a .tflite file; otherwise as `save`."""
+    import flatbuffers
+
+    return _Writer(flatbuffers.Builder(1 << 16)).model(graph)
+
+
+class _Writer:
+    """One file in the making. A flatbuffer is written backwards, children before parents."""
+
+    def __init__(self, builder: Any) -> None:
+        self._builder = builder
+
+    def model(self, graph: Graph) -> bytes:
+        builder = self._builder
+        constants = [tensor for tensor in graph.tensors if tensor.data is not None]
+        buffer_of = {tensor.index: 1 + place for place, tensor in enumerate(constants)}
+        buffers = [self._table([])]
+        buffers += [
+            self._table([(0, "offset", self._bytes(tensor))]) for tensor in constants
+        ]
+        tensors = [self._tensor(tensor, buffer_of) for tensor in graph.tensors]
+        codes = sorted({(operator.op, operator.version) for operator in graph.operators})
+        operators = [self._operator(operator, codes) for operator in graph.operators]
+        subgraph = self._table(
+            [
+                (0, "offset", self._offsets(tensors)),
+                (1, "offset", self._array(np.array(graph.inputs, np.int32))),
+                (2, "offset", self._array(np.array(graph.outputs, np.int32))),
+                (3, "offset", self._offsets(operators)),
+                (4, "offset", builder.CreateString("main")),
+            ]
+        )
+        model = self._table(
+            [
+                (0, "uint32", schema.SCHEMA_VERSION),
+                (1, "offset", self._offsets([self._code(*code) for code in codes])),
+                (2, "offset", self._offsets([subgraph])),
+                (3, "offset", builder.CreateString(graph.description or graph.name)),
+                (4, "offset", self._offsets(buffers)),
+            ]
+        )
+        builder.Finish(model, file_identifier=schema.FILE_IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _table(self, values: list[tuple[int, str, Any]]) -> int:
+        """A table of (slot, kind, value); a value is always written, default or not."""
+        builder = self._builder
+        put: dict[str, Callable[[Any], None]] = {
+            "offset": builder.PrependUOffsetTRelative,
+            "int8": builder.PrependInt8,
+            "uint8": builder.PrependUint8,
+            "int32": builder.PrependInt32,
+            "uint32": builder.PrependUint32,
+            "float32": builder.PrependFloat32,
+            "bool": builder.PrependBool,
+            "enum": builder.PrependInt8,
+        }
+        builder.StartObject(1 + max((slot for slot, _, _ in values), default=-1))
+        for slot, kind, value in values:
+            put[kind](value)
+            builder.Slot(slot)
+        return int(builder.EndObject())
+
+    def _array(self, array: npt.NDArray[Any]) -> int:
+        return int(self._builder.CreateNumpyVector(array))
+
+    def _offsets(self, offsets: list[int]) -> int:
+        builder = self._builder
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return int(builder.EndVector())
+
+    def _bytes(self, tensor: Tensor) -> int:
+        assert tensor.data is not None
+        content = np.ascontiguousarray(tensor.data).tobytes()
+        self._builder.Prep(_DATA_ALIGNMENT, len(content))
+        return int(self._builder.CreateByteVector(content))
+
+    def _tensor(self, tensor: Tensor, buffer_of: dict[int, int]) -> int:
+        if tensor.dtype.newbyteorder("=") not in _TYPE_NUMBERS:
+            raise GraphError(
+                f"elements of type {tensor.type_name or tensor.dtype} can't be written",
+                tensor=str(tensor),
+            )
+        values: list[tuple[int, str, Any]] = [
+            (0, "offset", self._array(np.array(tensor.shape, np.int32))),
+            (1, "int8", _TYPE_NUMBERS[tensor.dtype.newbyteorder("=")]),
+            (2, "uint32", buffer_of.get(tensor.index, 0)),
+            (3, "offset", self._builder.CreateString(tensor.name)),
+        ]
+        if tensor.scale.size:
+            quantization = self._table(
+                [
+                    (2, "offset", self._array(tensor.scale.astype(np.float32))),
+                    (3, "offset", self._array(tensor.zero_point.astype(np.int64))),
+                    (6, "int32", tensor.quantized_dimension),
+                ]
+            )
+            values.append((4, "offset", quantization))
+        if tensor.is_variable:
+            values.append((5, "bool", True))
+        return self._table(values)
+
+    def _code(self, op: str, version: int) -> int:
+        number = schema.OPERATORS.index(op)
+        return self._table(
+            [
+                (0, "int8", min(number, schema.PLACEHOLDER_FOR_GREATER_OP_CODES)),
+                (2, "int32", version),
+                (3, "int32", number),
+            ]
+        )
+
+    def _operator(self, operator: Operator, codes: list[tuple[str, int]]) -> int:
+        if operator.op not in OPTIONS:
+            raise GraphError("this operator can't be written", operator=str(operator))
+        return self._table(
+            [
+                (0, "uint32", codes.index((operator.op, operator.version))),
+                (1, "offset", self._array(np.array(operator.inputs, np.int32))),
+                (2, "offset", self._array(np.array(operator.outputs, np.int32))),
+                (3, "uint8", operator.options.union_type),
+                (4, "offset", self._options(operator.options)),
+            ]
+        )
+
+    def _options(self, options: Options) -> int:
+        values: list[tuple[int, str, Any]] = []
+        for item in fields(options):
+            slot, kind = item.metadata["slot"], item.metadata["kind"]
+            value = getattr(options, item.name)
+            if kind == "enum":
+                value = item.metadata["names"].index(value)
+            elif kind == "int32s":
+                kind, value = "offset", self._array(np.array(value, np.int32))
+            values.append((slot, kind, value))
+        return self._table(values)

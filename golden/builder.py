@@ -152,7 +152,11 @@ class GraphBuilder:
         return self._tensors[index].shape
 
     def _windows(
-        self, x: int, window: tuple[int, int], stride: tuple[int, int], padding: str,
+        self,
+        x: int,
+        window: tuple[int, int],
+        stride: tuple[int, int],
+        padding: str,
         dilation: tuple[int, int] = (1, 1),
     ) -> tuple[int, int]:
         sizes = []
@@ -318,7 +322,7 @@ class GraphBuilder:
         return self.operator(op, (x,), (y,), options)
 
     def reshape(self, x: int, shape: tuple[int, ...], *, name: str = "") -> int:
-        """Adds RESHAPE to `shape`, with the shape as a second input. Returns: the output's index."""
+        """Adds RESHAPE to `shape`, given as a second input too. Returns: the output's index."""
         source = self._tensors[x]
         wanted = self.tensor(data=np.array(shape, np.int32), dtype=np.int32, name="shape")
         y = self.tensor(
@@ -346,7 +350,5 @@ class GraphBuilder:
         name: str = "",
     ) -> int:
         """Adds QUANTIZE from x's type and scale to `dtype` and `scale`."""
-        y = self.tensor(
-            self._shape(x), dtype=dtype, scale=scale, zero_point=zero_point, name=name
-        )
+        y = self.tensor(self._shape(x), dtype=dtype, scale=scale, zero_point=zero_point, name=name)
         return self.operator("QUANTIZE", (x,), (y,))

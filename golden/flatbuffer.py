@@ -38,9 +38,7 @@ class Source:
     def slice(self, at: int, size: int) -> memoryview:
         """`size` bytes from byte `at`, without copying them."""
         if at < 0 or size < 0 or at + size > len(self.data):
-            raise GraphError(
-                f"truncated or damaged: {size} bytes at byte {at} of {len(self.data)}"
-            )
+            raise GraphError(f"truncated or damaged: {size} bytes at byte {at} of {len(self.data)}")
         return memoryview(self.data)[at : at + size]
 
     def spend(self, size: int) -> None:

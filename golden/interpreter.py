@@ -151,7 +151,7 @@ def _take_inputs(
                 f"{unknown[0]!r} is not an input; the inputs are tensors {list(graph.inputs)}"
             )
         given = {index: inputs[index] for index in inputs}
-    elif isinstance(inputs, np.ndarray) or not isinstance(inputs, Sequence):
+    elif not isinstance(inputs, Sequence):
         raise GraphError("inputs must be a list in the graph's order or a dict by tensor index")
     else:
         if len(inputs) != len(graph.inputs):
@@ -183,9 +183,7 @@ def _take_input(tensor: Tensor, value: npt.ArrayLike) -> Array:
     return np.ascontiguousarray(array).reshape(tensor.shape)
 
 
-def _compute(
-    graph: Graph, operator: Operator, work: Plan, values: dict[int, Array]
-) -> Array:
+def _compute(graph: Graph, operator: Operator, work: Plan, values: dict[int, Array]) -> Array:
     """The operator's output, in the file's type and shape."""
     output = graph.output_tensor(operator)
 

@@ -18,22 +18,22 @@ _EXACT = 1 << 24
 _BLOCK = 1 << 20
 
 
-def _finish(
-    accumulator: npt.NDArray[np.int64], zero_point: int, low: int, high: int
-) -> Int8Array:
+def _finish(accumulator: npt.NDArray[np.int64], zero_point: int, low: int, high: int) -> Int8Array:
     return np.clip(accumulator + zero_point, low, high).astype(np.int8)
 
 
-def requantize(plan: ConvPlan, accumulator: Int32Array) -> Int8Array:
-    """int8 outputs of int32 sums ``[..., output channels]``, bias included."""
+def requantize(plan: ConvPlan, accumulator: Int32Array, channels: slice = slice(None)) -> Int8Array:
+    """int8 outputs of int32 sums ``[..., output channels]``, bias included.
+
+    Parameters: `channels` says which of the plan's output channels the sums are of.
+    """
     if plan.requant == "float64":
-        scaled = requantize_float64(accumulator, plan.scale)
-        # TFLite adds the zero point in int32; only a result outside int32 can wrap here.
-        scaled = (scaled + plan.output_zero_point).astype(np.int32).astype(np.int64)
-        return _finish(scaled, 0, plan.clamp_min, plan.clamp_max)
-    scaled = requantize_double(accumulator, plan.multiplier, plan.shift)
-    scaled = (scaled + plan.output_zero_point).astype(np.int32).astype(np.int64)
-    return _finish(scaled, 0, plan.clamp_min, plan.clamp_max)
+        scaled = requantize_float64(accumulator, plan.scale[channels])
+    else:
+        scaled = requantize_double(accumulator, plan.multiplier[channels], plan.shift[channels])
+    # TFLite adds the zero point in int32, where a very large result wraps.
+    wrapped = (scaled + plan.output_zero_point).astype(np.int32)
+    return np.clip(wrapped, plan.clamp_min, plan.clamp_max).astype(np.int8)
 
 
 def convolve(plan: ConvPlan, x: Int8Array) -> Int8Array:
@@ -101,7 +101,6 @@ def _conv_image(plan: ConvPlan, image: Int8Array, out: Int8Array) -> None:
     ]  # [oh, ow, channels, kh, kw]
     weights = plan.weights.astype(np.float32) - np.float32(plan.weight_zero_point)
     rows = max(1, _BLOCK // (ow * depth))
-    accumulator = np.empty((min(rows, oh) * ow, oc), np.int32)
     for group in range(plan.groups):
         place = slice(group * group_outputs, (group + 1) * group_outputs)
         matrix = np.ascontiguousarray(weights[place].reshape(group_outputs, depth).T)
@@ -109,22 +108,12 @@ def _conv_image(plan: ConvPlan, image: Int8Array, out: Int8Array) -> None:
         for top in range(0, oh, rows):
             part = windows[top : top + rows, :, group * ic : (group + 1) * ic]
             columns = part.transpose(0, 1, 3, 4, 2).reshape(-1, depth)
-            total = accumulator[: len(columns), place]
+            total = np.empty((len(columns), group_outputs), np.int32)
             total[:] = plan.bias[place]
             for piece in pieces:
                 total += (columns[:, piece] @ matrix[piece]).astype(np.int32)
-            if group == plan.groups - 1 and plan.groups == 1:
-                out[top : top + rows] = requantize(plan, total).reshape(-1, ow, oc)
-            elif plan.groups > 1:
-                out[top : top + rows, :, place] = _requantize_part(plan, total, place).reshape(
-                    -1, ow, group_outputs
-                )
-
-
-def _requantize_part(plan: ConvPlan, total: Int32Array, place: slice) -> Int8Array:
-    scaled = requantize_double(total, plan.multiplier[place], plan.shift[place])
-    scaled = (scaled + plan.output_zero_point).astype(np.int32).astype(np.int64)
-    return _finish(scaled, 0, plan.clamp_min, plan.clamp_max)
+            result = requantize(plan, total, place)
+            out[top : top + rows, :, place] = result.reshape(-1, ow, group_outputs)
 
 
 def _depthwise_image(plan: ConvPlan, image: Int8Array, out: Int8Array) -> None:
@@ -156,7 +145,7 @@ def _depthwise_image(plan: ConvPlan, image: Int8Array, out: Int8Array) -> None:
 
 
 def add(plan: AddPlan, first: Int8Array, second: Int8Array) -> Int8Array:
-    """Sum of two tensors. Parameters: int8 ``plan.input_shapes``. Returns: ``plan.output_shape``."""
+    """Sum of two tensors. Parameters: int8 ``plan.input_shapes``. Returns: the output's shape."""
     scaled = []
     for x, zero_point, multiplier, shift in zip(
         (first, second), plan.zero_points, plan.multipliers, plan.shifts, strict=True
@@ -167,17 +156,6 @@ def add(plan: AddPlan, first: Int8Array, second: Int8Array) -> Int8Array:
         scaled.append(table[x.astype(np.intp) + 128])
     total = requantize_double(scaled[0] + scaled[1], plan.output_multiplier, plan.output_shift)
     return _finish(total, plan.output_zero_point, plan.clamp_min, plan.clamp_max)
-
-
-def _taps(plan: PoolPlan, image: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.int32]]:
-    """Each tap of all windows: arrays ``[output height, output width, channels]``."""
-    oh, ow = plan.output_shape[1:3]
-    for y in range(plan.filter_h):
-        for x in range(plan.filter_w):
-            yield image[
-                y : y + (oh - 1) * plan.stride_h + 1 : plan.stride_h,
-                x : x + (ow - 1) * plan.stride_w + 1 : plan.stride_w,
-            ]
 
 
 def _inside(size: int, outputs: int, stride: int, window: int, pad: int) -> npt.NDArray[np.int64]:
@@ -204,12 +182,16 @@ def pool(plan: PoolPlan, x: Int8Array) -> Int8Array:
     for image, result in zip(x, out, strict=True):
         padded = np.full((rows, cols, c), 0 if average else -128, np.int32)
         padded[plan.pad_top : plan.pad_top + h, plan.pad_left : plan.pad_left + w] = image
-        total = np.full((oh, ow, c), 0 if average else -128, np.int32)
-        for tap in _taps(plan, padded):
-            if average:
-                total += tap
-            else:
-                np.maximum(total, tap, out=total)
+        # Both reductions are separable: first down the columns, then along the rows.
+        combine = np.add if average else np.maximum
+        columns = padded[: (oh - 1) * plan.stride_h + 1 : plan.stride_h].copy()
+        for row_tap in range(1, plan.filter_h):
+            tap = padded[row_tap : row_tap + (oh - 1) * plan.stride_h + 1 : plan.stride_h]
+            combine(columns, tap, out=columns)
+        total = columns[:, : (ow - 1) * plan.stride_w + 1 : plan.stride_w].copy()
+        for column_tap in range(1, plan.filter_w):
+            tap = columns[:, column_tap : column_tap + (ow - 1) * plan.stride_w + 1 : plan.stride_w]
+            combine(total, tap, out=total)
         value: npt.NDArray[np.int64] = total.astype(np.int64)
         if average and plan.round_half_up:
             value = (value + 128 * counts + counts // 2) // counts - 128

@@ -23,6 +23,7 @@ class Place:
     operator: Operator
 
     def error(self, reason: str, tensor: Tensor | None = None) -> GraphError:
+        """A GraphError that names this operator and `tensor`."""
         return GraphError(
             reason,
             operator=str(self.operator),
@@ -30,19 +31,23 @@ class Place:
         )
 
     def require(self, condition: bool, reason: str, tensor: Tensor | None = None) -> None:
+        """Raises `error` unless `condition`."""
         if not condition:
             raise self.error(reason, tensor)
 
     def input(self, position: int) -> Tensor:
+        """Input number `position`, which must be there."""
         tensor = self.graph.input_tensor(self.operator, position)
         if tensor is None:
             raise self.error(f"input {position} is missing")
         return tensor
 
     def optional(self, position: int) -> Tensor | None:
+        """Input number `position`, None when it is absent."""
         return self.graph.input_tensor(self.operator, position)
 
     def output(self) -> Tensor:
+        """The operator's only output."""
         self.require(
             len(self.operator.outputs) == 1, f"has {len(self.operator.outputs)} outputs, wants 1"
         )
@@ -81,6 +86,7 @@ class Place:
         return shifted
 
     def same_type(self, first: Tensor, second: Tensor) -> None:
+        """Requires that both tensors have elements of one type."""
         self.require(
             first.dtype == second.dtype,
             f"is {second.dtype} but {first} is {first.dtype}",
@@ -88,6 +94,7 @@ class Place:
         )
 
     def shape(self, tensor: Tensor, wanted: Shape) -> None:
+        """Requires that `tensor` has the shape that the operator gives it."""
         self.require(
             tensor.shape == wanted,
             f"has shape {list(tensor.shape)}, the operator gives {list(wanted)}",

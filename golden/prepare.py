@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,12 +33,16 @@ from .plan import (
     RequantPlan,
     ReshapePlan,
     Rounding,
-    Shape,
     SoftmaxPlan,
 )
 from .softmax import DIFFERENCE_BITS, exp_table
 
-O = TypeVar("O", bound=Options)
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+# Elements of an image with its padding: kernels hold one image at a time.
+_MAX_PADDED = 1 << 26
+# Taps along one dimension of a pool's window.
+_MAX_POOL_WINDOW = 1 << 16
 
 #: ADD gives its inputs this many more bits before it scales them (add.cc).
 ADD_LEFT_SHIFT = 20
@@ -64,7 +68,7 @@ def to_int8(values: npt.NDArray[np.int8] | npt.NDArray[np.uint8]) -> Int8Array:
     return values.view(np.int8)
 
 
-def _options(place: Place, kind: type[O]) -> O:
+def _options(place: Place, kind: type[AnyOptions]) -> AnyOptions:
     options = place.operator.options
     if not isinstance(options, kind):
         raise place.error(f"has {type(options).__name__}, wants {kind.__name__}")
@@ -84,7 +88,21 @@ def _window(
     place.require(
         outputs > 0, f"a window of {effective} pixels does not fit an input of {size} pixels"
     )
-    return outputs, max(0, (outputs - 1) * stride + effective - size) // 2
+    reach = (outputs - 1) * stride + effective
+    place.require(reach <= _MAX_PADDED, f"a window of {effective} pixels is beyond any input")
+    return outputs, max(0, reach - size) // 2
+
+
+def _check_padded(
+    place: Place, outputs: tuple[int, int], window: tuple[int, int], options: Any, channels: int
+) -> None:
+    """Requires that one image with its padding is of a size that the kernels can hold."""
+    rows = (outputs[0] - 1) * options.stride_h + window[0]
+    cols = (outputs[1] - 1) * options.stride_w + window[1]
+    place.require(
+        rows * cols * channels <= _MAX_PADDED,
+        f"an input of {rows} x {cols} x {channels} with its padding is too large",
+    )
 
 
 def _weights(place: Place, data: Tensor, dimension: int) -> tuple[Int8Array, Tensor]:
@@ -123,9 +141,7 @@ def _bias(place: Place, channels: int) -> Int32Array:
     )
     if bias.data is None:
         raise place.error("bias must be a constant", bias)
-    place.require(
-        bias.size == channels, f"bias has {bias.size} elements, wants {channels}", bias
-    )
+    place.require(bias.size == channels, f"bias has {bias.size} elements, wants {channels}", bias)
     return bias.data.reshape(channels).astype(np.int32)
 
 
@@ -155,16 +171,19 @@ def _multipliers(
     return multiplier, shift, np.broadcast_to(exact, (channels,)).copy()
 
 
-def _weight_zero_point(place: Place, weights: Tensor) -> int:
+def _weight_zero_point(place: Place, weights: Tensor, refused: bool = False) -> int:
     """Zero point of all weights in the int8 domain.
 
-    int8 kernels of convolutions take it as 0 whatever the file says; TFLite's converter never
-    writes another, so a file that does is refused.
+    TFLite's int8 kernels with one factor per channel take it as 0 whatever the file says (its
+    converter never writes another); with `refused` they do not load such a file at all.
     """
     if weights.dtype == np.int8:
         place.require(
-            not np.any(weights.zero_point), "int8 weights must have zero point 0", weights
+            not (refused and np.any(weights.zero_point)),
+            "int8 weights must have zero point 0",
+            weights,
         )
+        return 0
     return place.zero_point(weights)
 
 
@@ -183,6 +202,8 @@ def _conv(place: Place, rounding: Rounding) -> Plan:
     oh, pad_top = _window(place, options.padding, h, kh, options.stride_h, options.dilation_h)
     ow, pad_left = _window(place, options.padding, w, kw, options.stride_w, options.dilation_w)
     place.shape(output, (n, oh, ow, oc))
+    reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
+    _check_padded(place, (oh, ow), reach, options, max(c, oc))
     multiplier, shift, scale = _multipliers(
         place, data, weights, output, oc, fused=data.dtype == np.uint8
     )
@@ -195,7 +216,7 @@ def _conv(place: Place, rounding: Rounding) -> Plan:
         bias=_bias(place, oc),
         groups=groups,
         input_zero_point=place.zero_point(data),
-        weight_zero_point=_weight_zero_point(place, weights),
+        weight_zero_point=_weight_zero_point(place, weights, rounding == "litert"),
         output_zero_point=place.zero_point(output),
         multiplier=multiplier,
         shift=shift,
@@ -221,12 +242,16 @@ def _depthwise(place: Place, rounding: Rounding) -> Plan:
     values, weights = _weights(place, data, 3)
     n, h, w, c = place.images(data)
     one, kh, kw, oc = place.images(weights)
-    place.require(one == 1, f"must have shape [1, h, w, channels], not {[one, kh, kw, oc]}", weights)
+    place.require(
+        one == 1, f"must have shape [1, h, w, channels], not {[one, kh, kw, oc]}", weights
+    )
     # The channels decide; a few old files leave the option 0.
     place.require(oc % c == 0, f"has {oc} channels for {c} of the input", weights)
     oh, pad_top = _window(place, options.padding, h, kh, options.stride_h, options.dilation_h)
     ow, pad_left = _window(place, options.padding, w, kw, options.stride_w, options.dilation_w)
     place.shape(output, (n, oh, ow, oc))
+    reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
+    _check_padded(place, (oh, ow), reach, options, max(c, oc))
     multiplier, shift, scale = _multipliers(
         place, data, weights, output, oc, fused=data.dtype == np.uint8
     )
@@ -273,9 +298,7 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
         weights,
     )
     oc, ic = weights.shape
-    place.require(
-        data.size % ic == 0, f"has {data.size} elements, not a multiple of {ic}", data
-    )
+    place.require(data.size % ic == 0, f"has {data.size} elements, not a multiple of {ic}", data)
     rows = data.size // ic
     wanted = (*data.shape[:-1], oc) if options.keep_num_dims else (rows, oc)
     place.require(
@@ -284,9 +307,7 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
         output,
     )
     per_channel = weights.scale.size > 1
-    multiplier, shift, scale = _multipliers(
-        place, data, weights, output, oc, fused=not per_channel
-    )
+    multiplier, shift, scale = _multipliers(place, data, weights, output, oc, fused=not per_channel)
     clamp_min, clamp_max = place.clamp(options.activation, output)
     requant: Requant = "float64" if rounding == "litert" else "double"
     return ConvPlan(
@@ -326,9 +347,7 @@ def _add(place: Place, rounding: Rounding) -> Plan:
     scales = float(first.scale[0]), float(second.scale[0])
     twice = 2.0 * max(scales)
     factors = [quantize_multiplier(scale / twice) for scale in scales]
-    last, last_shift = quantize_multiplier(
-        twice / ((1 << ADD_LEFT_SHIFT) * float(output.scale[0]))
-    )
+    last, last_shift = quantize_multiplier(twice / ((1 << ADD_LEFT_SHIFT) * float(output.scale[0])))
     place.require(last_shift <= 0, "its scale is too small for that of the inputs", output)
     clamp_min, clamp_max = place.clamp(options.activation, output)
 
@@ -362,6 +381,11 @@ def _pool(place: Place, rounding: Rounding) -> Plan:
     oh, pad_top = _window(place, options.padding, h, options.filter_h, options.stride_h, 1)
     ow, pad_left = _window(place, options.padding, w, options.filter_w, options.stride_w, 1)
     place.shape(output, (n, oh, ow, c))
+    place.require(
+        max(options.filter_h, options.filter_w) <= _MAX_POOL_WINDOW,
+        f"a window of {options.filter_h} x {options.filter_w} is too large",
+    )
+    _check_padded(place, (oh, ow), (options.filter_h, options.filter_w), options, c)
     clamp_min, clamp_max = place.clamp(options.activation, output)
     return PoolPlan(
         kind="average" if place.operator.op == "AVERAGE_POOL_2D" else "max",
@@ -456,9 +480,7 @@ def _reshape(place: Place, rounding: Rounding) -> Plan:
         shape = ()
     if shape.count(-1) == 1:
         rest = -math.prod(shape)
-        place.require(
-            rest > 0 and data.size % rest == 0, f"can't become {list(shape)}", data
-        )
+        place.require(rest > 0 and data.size % rest == 0, f"can't become {list(shape)}", data)
         shape = tuple(data.size // rest if size == -1 else size for size in shape)
     if shape:
         place.shape(output, shape)

@@ -201,13 +201,9 @@ def _quantization(
     if zero_point.size == 1 and scale.size > 1:
         zero_point = np.repeat(zero_point, scale.size)
     if zero_point.size != scale.size:
-        raise GraphError(
-            f"{scale.size} scales but {zero_point.size} zero points", tensor=where
-        )
+        raise GraphError(f"{scale.size} scales but {zero_point.size} zero points", tensor=where)
     dimension = int(table.number(6, "<i", 0))
-    if scale.size > 1 and not (
-        0 <= dimension < len(shape) and shape[dimension] == scale.size
-    ):
+    if scale.size > 1 and not (0 <= dimension < len(shape) and shape[dimension] == scale.size):
         raise GraphError(
             f"{scale.size} scales do not fit dimension {dimension} of shape {list(shape)}",
             tensor=where,
@@ -254,8 +250,7 @@ def _check_budget(graph: Graph, max_bytes: int, max_macs: int) -> None:
         total += tensor.nbytes
         if total > max_bytes:
             raise GraphError(
-                f"the tensors up to this one take {total} bytes, "
-                f"more than max_bytes = {max_bytes}",
+                f"the tensors up to this one take {total} bytes, more than max_bytes = {max_bytes}",
                 tensor=str(tensor),
             )
     macs = 0

@@ -19,9 +19,7 @@ from .options import OPTIONS, Options
 # TFLite maps constants in place and wants them aligned like this.
 _DATA_ALIGNMENT = 16
 _TYPE_NUMBERS = {
-    np.dtype(kind): number
-    for number, (_, kind) in schema.TENSOR_TYPES.items()
-    if kind is not None
+    np.dtype(kind): number for number, (_, kind) in schema.TENSOR_TYPES.items() if kind is not None
 }
 
 
@@ -56,9 +54,7 @@ class _Writer:
         constants = [tensor for tensor in graph.tensors if tensor.data is not None]
         buffer_of = {tensor.index: 1 + place for place, tensor in enumerate(constants)}
         buffers = [self._table([])]
-        buffers += [
-            self._table([(0, "offset", self._bytes(tensor))]) for tensor in constants
-        ]
+        buffers += [self._table([(0, "offset", self._bytes(tensor))]) for tensor in constants]
         tensors = [self._tensor(tensor, buffer_of) for tensor in graph.tensors]
         codes = sorted({(operator.op, operator.version) for operator in graph.operators})
         operators = [self._operator(operator, codes) for operator in graph.operators]

@@ -14,7 +14,6 @@ import pickle
 import select
 import subprocess
 import sys
-import time
 from typing import IO, Any
 
 import numpy as np
@@ -125,7 +124,8 @@ def _run_tflm(data, inputs, indices):
         for place, array in enumerate(arrays):
             interpreter.set_input(array, place)
         interpreter.invoke()
-        results.append({i: np.array(interpreter.GetTensor(i, 0)) for i in indices})
+        tensors = {index: interpreter.GetTensor(index, 0) for index in indices}
+        results.append({i: np.array(tensor["tensor_data"]) for i, tensor in tensors.items()})
     return results
 
 

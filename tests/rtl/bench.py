@@ -30,10 +30,10 @@ import cocotb
 import cocotb_tools.config
 import cocotb_tools.runner
 import pytest
-from amaranth.back import verilog
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
+from mensa.rtl.verilog import to_verilog
 from mensa.sim.verilator import SPLIT, Build, build, ports
 
 MATRIX = list(itertools.product([False, True], [False, True]))
@@ -73,7 +73,7 @@ def run(
     """
     __tracebackhide__ = True
     test_module = Path(test_module)
-    text = verilog.convert(component, name="top", strip_internal_attrs=True, emit_src=False)
+    text = to_verilog(component, "top")
     executable = build(_cocotb_build(type(component).__name__, text, waves))
     if seed is None:
         seed = int(os.environ.get("MENSA_SEED", "1"))

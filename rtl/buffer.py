@@ -1,0 +1,191 @@
+"""On-chip memories that give a word at any byte address, one read and one write a cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS
+
+__all__ = ["READ_LATENCY", "Buffer", "ReadPort", "WritePort"]
+
+READ_LATENCY = 2
+"""Cycles from a read's `valid` to its `data`."""
+
+
+class WritePort(wiring.Signature):
+    """Writes bytes `first` to `last` (addresses) of a word that starts at `address`.
+
+    `data` and `mask` belong to `address` and up; at most half a row, or an aligned part of a row.
+    """
+
+    def __init__(self, row_bytes: int):
+        super().__init__(
+            {
+                "valid": Out(1),
+                "address": Out(BUFFER_ADDRESS_BITS),
+                "first": Out(BUFFER_ADDRESS_BITS),
+                "last": Out(BUFFER_ADDRESS_BITS),
+                "data": Out(8 * row_bytes),
+                "mask": Out(row_bytes),
+            }
+        )
+
+
+class ReadPort(wiring.Signature):
+    """Reads the bytes `first` to `last` (addresses) of a word that starts at `address`.
+
+    `data` comes `READ_LATENCY` cycles later; bytes outside first to last are undefined.
+    """
+
+    def __init__(self, row_bytes: int):
+        super().__init__(
+            {
+                "valid": Out(1),
+                "address": Out(BUFFER_ADDRESS_BITS),
+                "first": Out(BUFFER_ADDRESS_BITS),
+                "last": Out(BUFFER_ADDRESS_BITS),
+                "data": In(8 * row_bytes),
+            }
+        )
+
+
+def _rotate_right(value: Value, row_bytes: int, by_bytes: Value) -> Value:
+    """Rotate a row so that byte `by_bytes` comes first."""
+    return (Cat(value, value) >> (by_bytes << 3))[: 8 * row_bytes]
+
+
+class Buffer(wiring.Component):
+    """A byte-addressed memory of `banks` equal parts with several readers and writers.
+
+    A physical row is two halves in memories of their own, so an access of up to half a row reaches
+    any byte address. Every bank has one read and one write port: two readers, or two writers, of a
+    bank in the same cycle are an error of the program, which `conflict` reports; the one with the
+    lower index wins. A byte written in cycle t is read by a read of cycle t + 1.
+
+    Parameters
+    ----------
+    size_bytes : int
+        All bytes; `banks` whole numbers of rows.
+    row_bytes : int
+        Bytes of a physical row, a power of two of at least 4.
+    banks, readers, writers : int
+        How many there are; banks a power of two.
+
+    Members
+    -------
+    read_0, … : In(ReadPort(row_bytes))
+        Readers.
+    write_0, … : In(WritePort(row_bytes))
+        Writers.
+    conflict : Out(1)
+        Two readers or two writers of one bank in this cycle.
+    """
+
+    def __init__(
+        self, size_bytes: int, row_bytes: int, *, banks: int = 1, readers: int = 1, writers: int = 1
+    ):
+        if row_bytes < 4 or row_bytes & (row_bytes - 1):
+            raise ValueError(f"Row must be a power of two of at least 4 bytes, not {row_bytes!r}")
+        if size_bytes <= 0 or size_bytes % (banks * row_bytes):
+            raise ValueError(
+                f"Size must be a multiple of {banks} banks x {row_bytes} bytes, not {size_bytes!r}"
+            )
+        self.size_bytes = size_bytes
+        self.row_bytes = row_bytes
+        self.banks = banks
+        self._readers = readers
+        self._writers = writers
+        super().__init__(
+            {f"read_{i}": In(ReadPort(row_bytes)) for i in range(readers)}
+            | {f"write_{i}": In(WritePort(row_bytes)) for i in range(writers)}
+            | {"conflict": Out(1)}
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        row_bytes, half = self.row_bytes, self.row_bytes // 2
+        bank_rows = self.size_bytes // self.row_bytes // self.banks
+        offset_bits = row_bytes.bit_length() - 1
+        half_bits = offset_bits - 1
+        conflicts = []
+
+        def halves(port: Any, name: str) -> list[tuple[Signal, Signal, Signal]]:
+            """For the even and the odd half: whether a port needs it, its bank, its row there."""
+            needs = []
+            for parity in (0, 1):
+                first, last = port.first[half_bits:], port.last[half_bits:]
+                row = Mux(first[0] == parity, first, last) >> 1
+                need = Signal(name=f"{name}_need_{parity}")
+                bank = Signal(range(max(self.banks, 2)), name=f"{name}_bank_{parity}")
+                row_in_bank = Signal(range(max(bank_rows, 2)), name=f"{name}_row_{parity}")
+                m.d.comb += [
+                    need.eq(port.valid & ((first[0] == parity) | (last[0] == parity))),
+                    bank.eq(row // bank_rows),
+                    row_in_bank.eq(row % bank_rows),
+                ]
+                needs.append((need, bank, row_in_bank))
+            return needs
+
+        readers = [getattr(self, f"read_{i}") for i in range(self._readers)]
+        writers = [getattr(self, f"write_{i}") for i in range(self._writers)]
+        read_needs = [halves(port, f"read_{i}") for i, port in enumerate(readers)]
+        write_needs = [halves(port, f"write_{i}") for i, port in enumerate(writers)]
+        write_rows = []
+        for port in writers:
+            by = Signal(offset_bits)
+            m.d.comb += by.eq(-port.address[:offset_bits])
+            mask = (Cat(port.mask, port.mask) >> by)[:row_bytes]
+            write_rows.append((_rotate_right(port.data, row_bytes, by), mask))
+
+        read_data: list[list[Value]] = [[], []]
+        for parity in (0, 1):
+            for bank in range(self.banks):
+                mem = memory.Memory(shape=8 * half, depth=bank_rows, init=[])
+                m.submodules[f"bank_{bank}_{'odd' if parity else 'even'}"] = mem
+                read_port = mem.read_port()
+                write_port = mem.write_port(granularity=8)
+                read_data[parity].append(read_port.data)
+                here = []
+                for need, in_bank, row in reversed([n[parity] for n in read_needs]):
+                    mine = need & (in_bank == bank)
+                    here.append(mine)
+                    with m.If(mine):
+                        m.d.comb += read_port.addr.eq(row)
+                conflicts += [a & b for i, a in enumerate(here) for b in here[:i]]
+                m.d.comb += read_port.en.eq(Cat(*here).any())
+                here = []
+                for (need, in_bank, row), (row_data, mask) in reversed(
+                    [(n[parity], row) for n, row in zip(write_needs, write_rows, strict=True)]
+                ):
+                    mine = need & (in_bank == bank)
+                    here.append(mine)
+                    with m.If(mine):
+                        m.d.comb += [
+                            write_port.addr.eq(row),
+                            write_port.data.eq(row_data.word_select(parity, 8 * half)),
+                            write_port.en.eq(mask.word_select(parity, half)),
+                        ]
+                conflicts += [a & b for i, a in enumerate(here) for b in here[:i]]
+
+        # A cycle later the halves are there; turn them so that the word's first byte comes first.
+        for port, needs in zip(readers, read_needs, strict=True):
+            by = Signal(offset_bits)
+            m.d.sync += by.eq(port.address[:offset_bits])
+            both = []
+            for parity, (_need, bank, _row) in enumerate(needs):
+                chosen = Signal(8 * half)
+                which = Signal.like(bank)
+                m.d.sync += which.eq(bank)
+                with m.Switch(which):
+                    for b in range(self.banks):
+                        with m.Case(b):
+                            m.d.comb += chosen.eq(read_data[parity][b])
+                both.append(chosen)
+            m.d.sync += port.data.eq(_rotate_right(Cat(*both), row_bytes, by))
+
+        m.d.comb += self.conflict.eq(Cat(*conflicts).any() if conflicts else 0)
+        return m

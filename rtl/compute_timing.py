@@ -1,0 +1,80 @@
+"""How long a compute command takes: a closed form, kept beside the pipeline it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mensa.rtl.commands import Mode
+from mensa.rtl.machine import Machine
+
+__all__ = [
+    "FEED_LATENCY",
+    "POST_LATENCY",
+    "SETUP_CYCLES",
+    "VECTOR_LATENCY",
+    "array_latency",
+    "drain_cycles",
+    "feed_cycles",
+]
+
+SETUP_CYCLES = 1
+"""From the start cycle to the one before the feed's first step."""
+
+FEED_LATENCY = 5
+"""From a step of the feed to its operands at the array or vector unit: two in the address
+generator, one to find the bytes that are real, two to read the buffers."""
+
+VECTOR_LATENCY = 4
+"""Of the vector unit, from a result's last operand to the result."""
+
+POST_LATENCY = 8
+"""Of the post-processor, from a row of sums to its write."""
+
+
+def array_latency(machine: Machine) -> int:
+    """Cycles from the last parameter beat of a tile at the array to its last row of results.
+
+    One into the array's registers, R - 1 down column 0, one into the drain register, R - 1
+    while the other rows shift down, C - 1 across the columns.
+    """
+    return 2 * machine.rows + machine.cols - 1
+
+
+def drain_cycles(machine: Machine, mode: int, keep: int) -> int:
+    """Cycles from the feed's last step to the end of the command.
+
+    The last write is in the last of them, except where sums are kept in the array (`keep` bit 1).
+    """
+    if mode >= Mode.MAX:
+        return FEED_LATENCY + VECTOR_LATENCY + POST_LATENCY
+    if keep & 2:
+        return FEED_LATENCY + machine.rows + machine.cols
+    return FEED_LATENCY + array_latency(machine) + POST_LATENCY
+
+
+def _tile_cycles(machine: Machine, lanes: int, taps: int, segment: int) -> int:
+    """Cycles of a tile: a chunk takes max(pixels, bytes), the tile at least R."""
+    full, rest = divmod(segment, machine.rows)
+    return max(machine.rows, taps * (full * machine.rows + (max(lanes, rest) if rest else 0)))
+
+
+def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:
+    """Cycles in which the operand feed of a command takes a step.
+
+    Parameters: the command's registers by name, as in `mensa.rtl.commands.REGISTERS`.
+    """
+    pixels, groups = registers["PIXELS"], registers["GROUPS"]
+    taps = registers["KERNEL_H"] * registers["KERNEL_W"]
+    if registers["MODE"] >= Mode.MAX:
+        return groups * pixels * taps
+    full_tiles, rest = divmod(pixels, machine.rows)
+    cycles = 0
+    for count, segment in (
+        (groups - 1, registers["SEGMENT"]),
+        (1, registers["LAST_SEGMENT"]),
+    ):
+        group = full_tiles * _tile_cycles(machine, machine.rows, taps, segment)
+        if rest:
+            group += _tile_cycles(machine, rest, taps, segment)
+        cycles += count * group
+    return cycles

@@ -1,0 +1,296 @@
+"""Hypothesis strategies that draw one-layer graphs.
+
+`layers` draws operator, shapes, strides, dilations, padding, zero points, scales and fused
+activation; parameters and inputs come from a drawn seed, so that a failure shrinks to a small
+layer quickly. Other folders' tests use it too: whatever runs graphs can be run on these.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+
+import mensa.golden as golden
+
+OPERATORS = (
+    "ADD",
+    "AVERAGE_POOL_2D",
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "MAX_POOL_2D",
+    "QUANTIZE",
+    "RESHAPE",
+    "SOFTMAX",
+)
+ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A graph of one operator, and inputs to run it on.
+
+    Parameters
+    ----------
+    graph : golden.Graph
+        The layer.
+    seed : int
+        Of the inputs.
+    text : str
+        What was drawn, for a failure's message.
+    """
+
+    graph: golden.Graph
+    seed: int
+    text: str
+
+    def __repr__(self):
+        return f"Layer({self.text}, seed={self.seed})"
+
+    def inputs(self, count=1):
+        """`count` lists of arrays in the graph's input order; the first has many extremes."""
+        return random_inputs(self.graph, count, self.seed)
+
+
+def random_inputs(graph, count, seed):
+    """`count` lists of random arrays for `graph`, in its input order, the same for each seed.
+
+    Returns uniform 8-bit values; of the first list half are the lowest or the highest value.
+    Float inputs are normal, in the range that the operator reading them can hold.
+    """
+    generator = np.random.default_rng(seed)
+    runs = []
+    for run in range(count):
+        arrays = []
+        for index in graph.inputs:
+            tensor = graph.tensors[index]
+            if tensor.dtype.kind == "f":
+                arrays.append(generator.normal(0, 2, tensor.shape).astype(tensor.dtype))
+                continue
+            limits = np.iinfo(tensor.dtype)
+            values = generator.integers(limits.min, limits.max + 1, tensor.shape)
+            if run == 0:
+                extreme = generator.choice([limits.min, limits.max], tensor.shape)
+                values = np.where(generator.random(tensor.shape) < 0.5, extreme, values)
+            arrays.append(values.astype(tensor.dtype))
+        runs.append(arrays)
+    return runs
+
+
+@dataclass
+class _Draw:
+    """What all layers need of a draw."""
+
+    draw: object
+    builder: golden.GraphBuilder
+    generator: np.random.Generator
+    max_pixels: int
+    max_channels: int
+
+    def number(self, low, high):
+        return self.draw(st.integers(low, high))
+
+    def choice(self, *values):
+        return self.draw(st.sampled_from(values))
+
+    @property
+    def unsigned(self):
+        return self.builder.dtype == np.uint8
+
+    def zero_point(self):
+        low = 0 if self.unsigned else -128
+        return self.draw(st.one_of(st.just(low), st.integers(low, low + 255)))
+
+    def scale(self, low=-10, high=2):
+        """A positive float32, its logarithm uniform from ``2**low`` to ``2**high``."""
+        exponent = self.draw(st.floats(low, high, allow_nan=False, width=32))
+        return float(np.float32(2.0**exponent))
+
+    def values(self, shape, dtype=None):
+        """Weights or activations over the whole range of the type."""
+        limits = np.iinfo(self.builder.dtype if dtype is None else dtype)
+        return self.generator.integers(limits.min, limits.max + 1, shape).astype(limits.dtype)
+
+    def image(self):
+        return (
+            self.choice(1, 1, 2),
+            self.number(1, self.max_pixels),
+            self.number(1, self.max_pixels),
+            self.number(1, self.max_channels),
+        )
+
+    def activation(self):
+        return self.choice("NONE", *ACTIVATIONS)
+
+    def windows(self, size, taps, dilated=True):
+        """Kernel, stride, dilation and padding; VALID only where the kernel fits."""
+        kernel = self.number(1, taps), self.number(1, taps)
+        stride = self.number(1, 3), self.number(1, 3)
+        dilation = (self.choice(1, 1, 2, 3), self.choice(1, 1, 2, 3)) if dilated else (1, 1)
+        fits = all((k - 1) * d + 1 <= n for k, d, n in zip(kernel, dilation, size, strict=True))
+        padding = self.choice("SAME", "VALID") if fits else "SAME"
+        return kernel, stride, dilation, padding
+
+    def weights(self, shape, channels, reduced, source_scale):
+        """Weights, bias and the keywords of scales that keep outputs mostly within range."""
+        per_channel = not self.unsigned and self.draw(st.booleans())
+        base = self.scale(-12, 0)
+        weight_scale = base
+        if per_channel:
+            weight_scale = base * 2.0 ** self.generator.uniform(-4, 4, channels)
+        # A sum of `reduced` random products has about this deviation, in units of its scale;
+        # mapped to some tens of steps, now and then to far fewer or far more.
+        deviation = 74.0 * 74.0 * math.sqrt(reduced)
+        steps = 2.0 ** self.draw(st.sampled_from((5, 5, 5, 6, 2, 0, 8, 12)))
+        bias = None
+        if self.choice(True, True, True, False) or self.no_bias_refused:
+            bias = self.generator.normal(0, deviation, channels).astype(np.int32)
+        return bias, {
+            "weight_scale": weight_scale,
+            "weight_zero_point": self.zero_point() if self.unsigned else 0,
+            "scale": float(np.float32(base * source_scale * deviation / steps)),
+            "zero_point": self.zero_point(),
+            "activation": self.activation(),
+        }
+
+    #: LiteRT refuses CONV_2D without a bias, so that case would be compared with TFLM alone.
+    no_bias_refused: bool = False
+
+
+def _conv_2d(d):
+    n, h, w, c = d.image()
+    groups = d.choice(*(g for g in (1, 1, 2, 3) if c % g == 0))
+    oc = groups * d.number(1, max(1, d.max_channels // groups))
+    kernel, stride, dilation, padding = d.windows((h, w), 5)
+    shape = (oc, *kernel, c // groups)
+    scale = d.scale()
+    x = d.builder.input((n, h, w, c), scale=scale, zero_point=d.zero_point())
+    d.no_bias_refused = True
+    bias, kinds = d.weights(shape, oc, math.prod(shape[1:]), scale)
+    return d.builder.conv2d(
+        x,
+        d.values(shape),
+        bias,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        **kinds,
+    )
+
+
+def _depthwise_conv_2d(d):
+    n, h, w, c = d.image()
+    oc = c * d.choice(1, 1, 2, 3)
+    kernel, stride, dilation, padding = d.windows((h, w), 5)
+    shape = (1, *kernel, oc)
+    scale = d.scale()
+    x = d.builder.input((n, h, w, c), scale=scale, zero_point=d.zero_point())
+    bias, kinds = d.weights(shape, oc, math.prod(kernel), scale)
+    return d.builder.depthwise_conv2d(
+        x,
+        d.values(shape),
+        bias,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        **kinds,
+    )
+
+
+def _fully_connected(d):
+    rows, depth, outputs = d.number(1, 4), d.number(1, 12 * d.max_channels), d.number(1, 24)
+    scale = d.scale()
+    shape = d.choice((rows, depth), (rows, 1, 1, depth))
+    x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
+    bias, kinds = d.weights((outputs, depth), outputs, depth, scale)
+    return d.builder.fully_connected(x, d.values((outputs, depth)), bias, **kinds)
+
+
+def _add(d):
+    n, h, w, c = shape = d.image()
+    other = d.choice(shape, shape, (1, 1, 1, c), (n, h, w, 1), (1, h, 1, 1), (c,), (1,))
+    shapes = (shape, other) if d.choice(True, False) else (other, shape)
+    scales = d.scale(-6, 0), d.scale(-6, 0)
+    first, second = (
+        d.builder.input(size, scale=scale, zero_point=d.zero_point())
+        if size is shape or d.choice(True, False)
+        else d.builder.tensor(data=d.values(size), scale=scale, zero_point=d.zero_point())
+        for size, scale in zip(shapes, scales, strict=True)
+    )
+    return d.builder.add(
+        first,
+        second,
+        scale=max(scales) * 2.0 ** d.draw(st.floats(-1, 2, width=32)),
+        zero_point=d.zero_point(),
+        activation=d.activation(),
+    )
+
+
+def _pool(d, kind):
+    n, h, w, c = d.image()
+    window, stride, _, padding = d.windows((h, w), 6, dilated=False)
+    x = d.builder.input((n, h, w, c), scale=d.scale(-6, 0), zero_point=d.zero_point())
+    return d.builder.pool2d(
+        kind, x, window=window, stride=stride, padding=padding, activation=d.activation()
+    )
+
+
+def _softmax(d):
+    shape = d.choice((d.number(1, 3), d.number(1, 60)), (1, 2, d.number(1, 4), d.number(1, 20)))
+    x = d.builder.input(shape, scale=d.scale(-10, 1), zero_point=d.zero_point())
+    return d.builder.softmax(x, beta=d.choice(1.0, 1.0, 0.5, 3.25))
+
+
+def _reshape(d):
+    n, h, w, c = d.image()
+    x = d.builder.input((n, h, w, c), scale=d.scale(), zero_point=d.zero_point())
+    return d.builder.reshape(x, d.choice((n * h, w * c), (n, h * w * c), (c, w, h, n)))
+
+
+def _quantize(d):
+    shape, scale = d.image(), d.scale(-8, 0)
+    x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
+    target = d.choice(np.int8, np.uint8)
+    same = d.choice(True, False)
+    return d.builder.quantize(
+        x,
+        scale=scale if same else scale * 2.0 ** d.draw(st.floats(-6, 6, width=32)),
+        zero_point=d.number(*((-128, 127) if target == np.int8 else (0, 255))),
+        dtype=target,
+    )
+
+
+_MAKERS = {
+    "ADD": _add,
+    "AVERAGE_POOL_2D": lambda d: _pool(d, "average"),
+    "CONV_2D": _conv_2d,
+    "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
+    "FULLY_CONNECTED": _fully_connected,
+    "MAX_POOL_2D": lambda d: _pool(d, "max"),
+    "QUANTIZE": _quantize,
+    "RESHAPE": _reshape,
+    "SOFTMAX": _softmax,
+}
+
+
+@st.composite
+def layers(draw, operators=OPERATORS, dtypes=("int8", "uint8"), max_pixels=9, max_channels=12):
+    """A strategy for `Layer`: graphs of one operator out of `operators`.
+
+    `dtypes` are the types of the activations, "int8", "uint8" or both; `max_pixels` bounds the
+    height and width and `max_channels` the channels of an image.
+    """
+    op = draw(st.sampled_from(tuple(operators)))
+    dtype = draw(st.sampled_from(tuple(dtypes)))
+    seed = draw(st.integers(0, 2**31 - 1))
+    builder = golden.GraphBuilder(op.lower(), dtype)
+    d = _Draw(draw, builder, np.random.default_rng(seed), max_pixels, max_channels)
+    output = _MAKERS[op](d)
+    graph = builder.build([output])
+    operator = graph.operators[0]
+    shapes = [list(graph.tensors[index].shape) for index in operator.inputs if index >= 0]
+    text = f"{dtype} {op} {shapes} -> {list(graph.tensors[output].shape)} {operator.options}"
+    return Layer(graph, seed, text)

@@ -1,0 +1,74 @@
+"""Real networks: every tensor equals the oracle's."""
+
+import numpy as np
+import pytest
+
+import mensa.golden as golden
+
+from .strategies import random_inputs
+
+INPUTS = 20
+
+
+def activations(graph):
+    """Indices of all tensors that a run computes or is given."""
+    return sorted({*graph.inputs, *(i for op in graph.operators for i in op.outputs)})
+
+
+def differences(graph, found, wanted):
+    """Words about each tensor that differs, in the order of execution."""
+    lines = []
+    for index in activations(graph):
+        ours, theirs = found[index], np.asarray(wanted[index])
+        if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+            lines.append(
+                f"{graph.tensors[index]}: {ours.shape} {ours.dtype}, "
+                f"oracle {theirs.shape} {theirs.dtype}"
+            )
+        elif not np.array_equal(ours, theirs):
+            wrong = np.count_nonzero(ours != theirs)
+            makers = [str(op) for op in graph.operators if index in op.outputs]
+            lines.append(
+                f"{graph.tensors[index]} of {makers}: {wrong} of {ours.size} elements differ"
+            )
+    return lines
+
+
+def test_every_tensor_of_a_real_network_equals_the_oracle(network, oracle):
+    graph = golden.load(network)
+    if oracle.name == "tflm" and golden.default_rounding(graph) == "litert":
+        pytest.skip(f"{network.stem} is uint8, which TFLM can't load")
+    inputs = random_inputs(graph, INPUTS, seed=7)
+    answers = oracle.run(network.read_bytes(), inputs, activations(graph))
+    for arrays, wanted in zip(inputs, answers, strict=True):
+        found = golden.run(graph, arrays, keep="all", rounding=oracle.name)
+        assert differences(graph, found, wanted) == []
+
+
+def test_a_saved_network_computes_the_same(network, litert, tmp_path):
+    graph = golden.load(network)
+    golden.save(graph, tmp_path / "again.tflite")
+    again = golden.load(tmp_path / "again.tflite")
+    assert len(again.tensors) == len(graph.tensors)
+    inputs = random_inputs(graph, 2, seed=8)
+    answers = litert.run((tmp_path / "again.tflite").read_bytes(), inputs, activations(graph))
+    for arrays, wanted in zip(inputs, answers, strict=True):
+        found = golden.run(again, arrays, keep="all", rounding="litert")
+        assert differences(graph, found, wanted) == []
+
+
+def test_default_rounding_follows_the_type_of_the_activations(network):
+    graph = golden.load(network)
+    found = golden.run(graph, random_inputs(graph, 1, seed=9)[0])
+    unsigned = graph.tensors[graph.inputs[0]].dtype == np.uint8
+    assert found.rounding == ("litert" if unsigned else "tflm")
+
+
+def test_keeping_only_outputs_gives_the_same_outputs(network):
+    graph = golden.load(network)
+    (arrays,) = random_inputs(graph, 1, seed=10)
+    everything = golden.run(graph, arrays, keep="all")
+    outputs = golden.run(graph, dict(zip(graph.inputs, arrays, strict=True)))
+    assert list(outputs) == list(graph.outputs)
+    for index in graph.outputs:
+        np.testing.assert_array_equal(outputs[index], everything[index])

@@ -1,0 +1,243 @@
+"""What the load and the store unit share: they walk over the rows of a command twice.
+
+A `BurstWalker` gives the address requests and may run ahead; a `BeatWalker` gives the place of
+each beat in the buffer. Both work in whole beats: memory and buffer addresses of a row are equal
+modulo a beat, so no byte moves within one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, REGISTERS, Unit
+from mensa.rtl.machine import Machine
+
+__all__ = ["READ_LATENCY", "BeatWalker", "BurstWalker", "log2"]
+
+READ_LATENCY = 2
+"""Cycles from a read request at a buffer's port to its data."""
+
+_BITS = {register.name: register.bits for register in REGISTERS[Unit.STORE]}
+ROW_BITS = _BITS["ROW_BYTES"]
+ROWS_BITS = _BITS["ROWS"]
+
+
+def log2(n: int) -> int:
+    """Exponent of `n`, a power of two."""
+    return n.bit_length() - 1
+
+
+def _check_machine(machine: Machine) -> None:
+    if not isinstance(machine, Machine):
+        raise TypeError(f"Machine must be a mensa.rtl.machine.Machine, not {machine!r}")
+
+
+class BurstWalker(wiring.Component):
+    """Cuts the rows of a command into bursts.
+
+    A row is cut at every multiple of `burst_bytes`. The first burst is there in the cycle after
+    `start`, and each next one in the cycle after `step`. Zero rows or bytes are undefined.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose `beat_bytes` and `burst_beats` count.
+
+    Members
+    -------
+    start : In(1)
+        Begin with the following four, which must then be valid.
+    address, pitch, row_bytes, rows : In(32), In(32), In(28), In(24)
+        The registers MEMORY_ADDRESS, MEMORY_PITCH, ROW_BYTES and ROWS.
+    step : In(1)
+        Go to the next burst.
+    valid : Out(1)
+        There is a burst.
+    burst_address : Out(32)
+        Address of its first beat.
+    burst_length : Out(8)
+        Its beats - 1.
+    """
+
+    def __init__(self, machine: Machine):
+        _check_machine(machine)
+        self._beat_bytes = machine.beat_bytes
+        self._burst_beats = machine.burst_beats
+        super().__init__(
+            {
+                "start": In(1),
+                "address": In(ADDRESS_BITS),
+                "pitch": In(ADDRESS_BITS),
+                "row_bytes": In(ROW_BITS),
+                "rows": In(ROWS_BITS),
+                "step": In(1),
+                "valid": Out(1),
+                "burst_address": Out(ADDRESS_BITS),
+                "burst_length": Out(8),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        low = log2(self._beat_bytes)
+        burst_bits = log2(self._burst_beats)
+        row = Signal(ADDRESS_BITS)  # where the current row starts
+        rows_left = Signal(ROWS_BITS)  # after the current one
+        beat = Signal(ADDRESS_BITS - low)
+        left = Signal(ROW_BITS + 1 - low)  # beats left in the row, - 1
+
+        # Beats up to the next cut, - 1.
+        room = Signal(max(1, burst_bits))
+        m.d.comb += room.eq(~beat[:burst_bits] if burst_bits else 0)
+        last = Signal()
+        m.d.comb += [
+            last.eq(left <= room),
+            self.burst_address.eq(beat << low),
+            self.burst_length.eq(left),
+        ]
+        with m.If(~last):
+            m.d.comb += self.burst_length.eq(room)
+
+        new_row = Signal(ADDRESS_BITS)
+        m.d.comb += new_row.eq(row + self.pitch)
+        with m.If(self.start):
+            m.d.comb += new_row.eq(self.address)
+        with m.If(self.start | (self.step & last)):
+            m.d.sync += [
+                row.eq(new_row),
+                rows_left.eq(rows_left - 1),
+                self.valid.eq(rows_left.any()),
+                beat.eq(new_row >> low),
+                left.eq((new_row[:low] + self.row_bytes - 1)[: ROW_BITS + 1] >> low),
+            ]
+        with m.Elif(self.step):
+            m.d.sync += [
+                beat.eq(beat + room + 1),
+                left.eq(left - room - 1),
+            ]
+        with m.If(self.start):
+            m.d.sync += [rows_left.eq(self.rows - 1), self.valid.eq(1)]
+        return m
+
+
+class BeatWalker(wiring.Component):
+    """Says for each beat of a command where it is in the buffer and which of its bytes count.
+
+    The first beat is there in the cycle after `start`, and each next one in the cycle after
+    `step`. Zero rows or bytes are undefined.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose `beat_bytes` and `burst_beats` count.
+
+    Members
+    -------
+    start : In(1)
+        Begin with the following six, which must then be valid.
+    memory_address, memory_pitch, buffer_address, buffer_pitch, row_bytes, rows : In
+        The registers of these names.
+    step : In(1)
+        Go to the next beat.
+    valid : Out(1)
+        There is a beat.
+    address : Out(28)
+        Its byte address in the buffer, a multiple of `beat_bytes`.
+    mask : Out(beat_bytes)
+        One bit per byte: it is part of the row.
+    last_of_burst : Out(1)
+        It is the last beat of its burst, as `BurstWalker` cuts them.
+    last : Out(1)
+        It is the command's last beat.
+    """
+
+    def __init__(self, machine: Machine):
+        _check_machine(machine)
+        self._beat_bytes = machine.beat_bytes
+        self._burst_beats = machine.burst_beats
+        super().__init__(
+            {
+                "start": In(1),
+                "memory_address": In(ADDRESS_BITS),
+                "memory_pitch": In(ADDRESS_BITS),
+                "buffer_address": In(BUFFER_ADDRESS_BITS),
+                "buffer_pitch": In(BUFFER_ADDRESS_BITS),
+                "row_bytes": In(ROW_BITS),
+                "rows": In(ROWS_BITS),
+                "step": In(1),
+                "valid": Out(1),
+                "address": Out(BUFFER_ADDRESS_BITS),
+                "mask": Out(self._beat_bytes),
+                "last_of_burst": Out(1),
+                "last": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        low = log2(self._beat_bytes)
+        high = low + log2(self._burst_beats)  # bits of an address below a cut
+        row = Signal(BUFFER_ADDRESS_BITS)  # where the current row starts in the buffer
+        cut_row = Signal(high)  # and in memory, modulo a burst
+        rows_left = Signal(ROWS_BITS)  # after the current one
+        beat = Signal(BUFFER_ADDRESS_BITS - low)
+        position = Signal(high - low)  # of the beat within a burst
+        left = Signal(ROW_BITS + 1 - low)  # beats left in the row, - 1
+        first = Signal()  # of the row
+        head = Signal(low)  # first byte of the row's first beat
+        tail = Signal(low)  # last byte of the row's last beat
+
+        last_of_row = Signal()
+        m.d.comb += [
+            last_of_row.eq(~left.any()),
+            self.address.eq(beat << low),
+            self.last_of_burst.eq(last_of_row | (position == self._burst_beats - 1)),
+            self.last.eq(last_of_row & ~rows_left.any()),
+            self.mask.eq(
+                Cat(
+                    (~first | (head <= byte)) & (~last_of_row | (tail >= byte))
+                    for byte in range(self._beat_bytes)
+                )
+            ),
+        ]
+
+        new_row = Signal(BUFFER_ADDRESS_BITS)
+        new_cut_row = Signal(high)
+        end = Signal(ROW_BITS + 1)  # the row's last byte, counted from its first beat
+        m.d.comb += [
+            new_row.eq(row + self.buffer_pitch),
+            new_cut_row.eq(cut_row + self.memory_pitch),
+            end.eq(new_row[:low] + self.row_bytes - 1),
+        ]
+        with m.If(self.start):
+            m.d.comb += [
+                new_row.eq(self.buffer_address),
+                new_cut_row.eq(self.memory_address),
+            ]
+        with m.If(self.start | (self.step & last_of_row)):
+            m.d.sync += [
+                row.eq(new_row),
+                cut_row.eq(new_cut_row),
+                rows_left.eq(rows_left - 1),
+                self.valid.eq(rows_left.any()),
+                beat.eq(new_row >> low),
+                position.eq(new_cut_row >> low),
+                left.eq(end >> low),
+                first.eq(1),
+                head.eq(new_row),
+                tail.eq(end),
+            ]
+        with m.Elif(self.step):
+            m.d.sync += [
+                beat.eq(beat + 1),
+                position.eq(position + 1),
+                left.eq(left - 1),
+                first.eq(0),
+            ]
+        with m.If(self.start):
+            m.d.sync += [rows_left.eq(self.rows - 1), self.valid.eq(1)]
+        return m

@@ -1,0 +1,175 @@
+"""The load unit: copies rows from memory to a buffer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from mensa.rtl.axi import INCR, OKAY, ReadSignature, beat_size
+from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Unit
+from mensa.rtl.dma import BeatWalker, BurstWalker
+from mensa.rtl.machine import Machine
+from mensa.rtl.unit import CommandSignature, UnitFrontend
+
+__all__ = ["LoadUnit", "WriteSignature"]
+
+
+class WriteSignature(wiring.Signature):
+    """A buffer's write port, seen from the unit that writes: it takes a beat in every cycle.
+
+    What is written in cycle t is seen by reads that are requested in t + 1 or later.
+    Parameters: `beat_bytes`, a power of two.
+    """
+
+    def __init__(self, beat_bytes: int):
+        self.beat_bytes = beat_bytes
+        super().__init__(
+            {
+                "valid": Out(1),
+                "space": Out(2),  # a commands.Space
+                "address": Out(BUFFER_ADDRESS_BITS),  # in bytes, a multiple of beat_bytes
+                "data": Out(8 * beat_bytes),
+                "mask": Out(beat_bytes),  # one bit per byte
+            }
+        )
+
+
+class LoadUnit(wiring.Component):
+    """Reads the rows of a command in bursts, several in flight, and writes them to a buffer.
+
+    Time, for a command that starts in cycle s and is cut into bursts 0, 1, … (architecture.md,
+    "Load and store units"), where O = `outstanding_reads`:
+
+    - Burst k's request is prepared in cycle i(k) = max(i(k-1) + 1, a(k-1), d(k-O) + 1), with
+      i(0) = s + 2; ARVALID is high from i(k) + 1 until the cycle a(k) in which ARREADY is too.
+    - d(k) is the cycle in which its last beat is transferred. RREADY is high from s + 2 until the
+      last beat of the command.
+    - A beat that is transferred in cycle t is on the write port in t + 1.
+    - The command is done in the cycle after its last beat's transfer, e = d(last) + 1, which is
+      when that beat is on the write port.
+
+    So the least duration is L + 4 cycles with a memory that offers data L cycles after it accepts
+    a request, and throughput is one beat per cycle across bursts and rows when O bursts cover L.
+    A response that isn't OKAY sets `error` in the cycle after; the unit finishes nevertheless.
+    Addresses wrap at their width. Zero rows, zero bytes per row, addresses or pitches that are not
+    equal modulo a beat, and `reset` while a command runs are undefined.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose `beat_bytes`, `burst_beats` and `outstanding_reads` count.
+
+    Members
+    -------
+    command, reset, available, take, give, start, idle, tag
+        As in `UnitFrontend`.
+    done : Out(1)
+        Strobe of a command's last cycle.
+    bus : Out(axi.ReadSignature(32, beat_bytes))
+        Memory.
+    write : Out(WriteSignature(beat_bytes))
+        The buffers.
+    error : Out(1)
+        Strobe: a beat came with a response other than OKAY.
+    """
+
+    def __init__(self, machine: Machine):
+        if not isinstance(machine, Machine):
+            raise TypeError(f"Machine must be a mensa.rtl.machine.Machine, not {machine!r}")
+        self._machine = machine
+        super().__init__(
+            {
+                "command": In(CommandSignature()),
+                "reset": In(1),
+                "available": In(8),
+                "take": Out(8),
+                "give": Out(8),
+                "start": Out(1),
+                "done": Out(1),
+                "idle": Out(1),
+                "tag": Out(16),
+                "bus": Out(ReadSignature(ADDRESS_BITS, machine.beat_bytes)),
+                "write": Out(WriteSignature(machine.beat_bytes)),
+                "error": Out(1),
+            }
+        )
+
+    @property
+    def machine(self) -> Machine:
+        """The machine whose unit this is."""
+        return self._machine
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.frontend = frontend = UnitFrontend(Unit.LOAD)
+        m.submodules.bursts = bursts = BurstWalker(self._machine)
+        m.submodules.beats = beats = BeatWalker(self._machine)
+        bus, registers = self.bus, frontend.registers
+
+        connect(m, flipped(self.command), frontend.command)
+        m.d.comb += [
+            frontend.reset.eq(self.reset),
+            frontend.available.eq(self.available),
+            self.take.eq(frontend.take),
+            self.give.eq(frontend.give),
+            self.start.eq(frontend.start),
+            self.idle.eq(frontend.idle),
+            self.tag.eq(frontend.tag),
+            frontend.done.eq(self.done),
+        ]
+
+        begin = Signal()  # registers are valid from this cycle on
+        m.d.sync += begin.eq(frontend.start)
+        m.d.comb += [
+            bursts.start.eq(begin),
+            bursts.address.eq(registers.memory_address),
+            bursts.pitch.eq(registers.memory_pitch),
+            bursts.row_bytes.eq(registers.row_bytes),
+            bursts.rows.eq(registers.rows),
+            beats.start.eq(begin),
+            beats.memory_address.eq(registers.memory_address),
+            beats.memory_pitch.eq(registers.memory_pitch),
+            beats.buffer_address.eq(registers.buffer_address),
+            beats.buffer_pitch.eq(registers.buffer_pitch),
+            beats.row_bytes.eq(registers.row_bytes),
+            beats.rows.eq(registers.rows),
+        ]
+
+        # Requests. `in_flight` also counts the one in the request register.
+        limit = self._machine.outstanding_reads
+        in_flight = Signal(range(limit + 1))
+        m.d.comb += [
+            bursts.step.eq(bursts.valid & (in_flight != limit) & (~bus.arvalid | bus.arready)),
+            bus.arsize.eq(beat_size(self._machine.beat_bytes)),
+            bus.arburst.eq(INCR),
+        ]
+        with m.If(bus.arready):
+            m.d.sync += bus.arvalid.eq(0)
+        with m.If(bursts.step):
+            m.d.sync += [
+                bus.arvalid.eq(1),
+                bus.araddr.eq(bursts.burst_address),
+                bus.arlen.eq(bursts.burst_length),
+            ]
+
+        # Data.
+        taken = Signal()
+        m.d.comb += [
+            bus.rready.eq(beats.valid),
+            taken.eq(bus.rvalid & bus.rready),
+            beats.step.eq(taken),
+        ]
+        m.d.sync += [
+            in_flight.eq(in_flight + bursts.step - (taken & beats.last_of_burst)),
+            self.write.valid.eq(taken),
+            self.write.space.eq(registers.space),
+            self.write.address.eq(beats.address),
+            self.write.data.eq(bus.rdata),
+            self.write.mask.eq(beats.mask),
+            self.done.eq(taken & beats.last),
+            self.error.eq(taken & (bus.rresp != OKAY)),
+        ]
+        return m

@@ -1,0 +1,215 @@
+"""The store unit: copies rows from the activation buffer to memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from mensa.rtl.axi import INCR, OKAY, WriteSignature, beat_size
+from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Unit
+from mensa.rtl.dma import READ_LATENCY, BeatWalker, BurstWalker
+from mensa.rtl.machine import Machine
+from mensa.rtl.unit import CommandSignature, UnitFrontend
+
+__all__ = ["OUTSTANDING_WRITES", "ReadSignature", "StoreUnit"]
+
+OUTSTANDING_WRITES = 4
+"""Write bursts that the store unit has in flight at most."""
+
+FIFO_BEATS = READ_LATENCY + 2
+"""Beats between buffer and bus. A beat's place is free again READ_LATENCY + 2 cycles before the
+beat that is read into it can leave, so with this many the buffer is never what limits."""
+
+
+class ReadSignature(wiring.Signature):
+    """A buffer's read port, seen from the unit that reads: it takes a request in every cycle.
+
+    `data` belongs to the request of `READ_LATENCY` cycles before, and holds for that cycle only.
+    Parameters: `beat_bytes`, a power of two.
+    """
+
+    def __init__(self, beat_bytes: int):
+        self.beat_bytes = beat_bytes
+        super().__init__(
+            {
+                "valid": Out(1),
+                "address": Out(BUFFER_ADDRESS_BITS),  # in bytes, a multiple of beat_bytes
+                "data": In(8 * beat_bytes),
+            }
+        )
+
+
+class StoreUnit(wiring.Component):
+    """Reads the rows of a command from the activation buffer and writes them in bursts.
+
+    Time, for a command that starts in cycle s and is cut into bursts 0, 1, … (architecture.md,
+    "Load and store units"):
+
+    - Burst k's request is prepared in cycle i(k) = max(i(k-1) + 1, a(k-1), b(k-4) + 1), with
+      i(0) = s + 2; AWVALID is high from i(k) + 1 until the cycle a(k) in which AWREADY is too.
+    - Buffer reads begin in cycle s + 2 and run up to `FIFO_BEATS` beats ahead of the bus. WVALID
+      is high for the command's first beat from s + 3 + READ_LATENCY on, for beat j from the cycle
+      after beat j - 1 was transferred, but not before its burst's AWVALID. It doesn't wait for
+      AWREADY.
+    - BREADY is high while a response is owed. With b(k) the cycle in which burst k's is
+      transferred, the command is done in e = b(last) + 1.
+
+    So throughput inside a burst is one beat per cycle, and from burst to burst it is the memory's.
+    A response that isn't OKAY sets `error` in the cycle after; the unit finishes nevertheless.
+    Addresses wrap at their width. Zero rows, zero bytes per row, addresses or pitches that are not
+    equal modulo a beat, and `reset` while a command runs are undefined.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose `beat_bytes` and `burst_beats` count.
+
+    Members
+    -------
+    command, reset, available, take, give, start, idle, tag
+        As in `UnitFrontend`.
+    done : Out(1)
+        Strobe of a command's last cycle.
+    bus : Out(axi.WriteSignature(32, beat_bytes))
+        Memory.
+    read : Out(ReadSignature(beat_bytes))
+        The activation buffer.
+    error : Out(1)
+        Strobe: a burst was answered by a response other than OKAY.
+    """
+
+    def __init__(self, machine: Machine):
+        if not isinstance(machine, Machine):
+            raise TypeError(f"Machine must be a mensa.rtl.machine.Machine, not {machine!r}")
+        self._machine = machine
+        super().__init__(
+            {
+                "command": In(CommandSignature()),
+                "reset": In(1),
+                "available": In(8),
+                "take": Out(8),
+                "give": Out(8),
+                "start": Out(1),
+                "done": Out(1),
+                "idle": Out(1),
+                "tag": Out(16),
+                "bus": Out(WriteSignature(ADDRESS_BITS, machine.beat_bytes)),
+                "read": Out(ReadSignature(machine.beat_bytes)),
+                "error": Out(1),
+            }
+        )
+
+    @property
+    def machine(self) -> Machine:
+        """The machine whose unit this is."""
+        return self._machine
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.frontend = frontend = UnitFrontend(Unit.STORE)
+        m.submodules.bursts = bursts = BurstWalker(self._machine)
+        m.submodules.beats = beats = BeatWalker(self._machine)
+        bus, registers = self.bus, frontend.registers
+        beat_bytes = self._machine.beat_bytes
+
+        connect(m, flipped(self.command), frontend.command)
+        m.d.comb += [
+            frontend.reset.eq(self.reset),
+            frontend.available.eq(self.available),
+            self.take.eq(frontend.take),
+            self.give.eq(frontend.give),
+            self.start.eq(frontend.start),
+            self.idle.eq(frontend.idle),
+            self.tag.eq(frontend.tag),
+            frontend.done.eq(self.done),
+        ]
+
+        begin = Signal()  # registers are valid from this cycle on
+        m.d.sync += begin.eq(frontend.start)
+        m.d.comb += [
+            bursts.start.eq(begin),
+            bursts.address.eq(registers.memory_address),
+            bursts.pitch.eq(registers.memory_pitch),
+            bursts.row_bytes.eq(registers.row_bytes),
+            bursts.rows.eq(registers.rows),
+            beats.start.eq(begin),
+            beats.memory_address.eq(registers.memory_address),
+            beats.memory_pitch.eq(registers.memory_pitch),
+            beats.buffer_address.eq(registers.buffer_address),
+            beats.buffer_pitch.eq(registers.buffer_pitch),
+            beats.row_bytes.eq(registers.row_bytes),
+            beats.rows.eq(registers.rows),
+        ]
+
+        # Requests. `unanswered` and `unsent` also count the one in the request register.
+        unanswered = Signal(range(OUTSTANDING_WRITES + 1))
+        unsent = Signal(range(OUTSTANDING_WRITES + 1))
+        m.d.comb += [
+            bursts.step.eq(
+                bursts.valid & (unanswered != OUTSTANDING_WRITES) & (~bus.awvalid | bus.awready)
+            ),
+            bus.awsize.eq(beat_size(beat_bytes)),
+            bus.awburst.eq(INCR),
+        ]
+        with m.If(bus.awready):
+            m.d.sync += bus.awvalid.eq(0)
+        with m.If(bursts.step):
+            m.d.sync += [
+                bus.awvalid.eq(1),
+                bus.awaddr.eq(bursts.burst_address),
+                bus.awlen.eq(bursts.burst_length),
+            ]
+
+        # Data. `held` counts beats from the request at the buffer until they leave.
+        beat = data.StructLayout({"data": 8 * beat_bytes, "mask": beat_bytes, "last": 1})
+        m.submodules.fifo = fifo = SyncFIFO(width=beat.size, depth=FIFO_BEATS)
+        held = Signal(range(FIFO_BEATS + 1))
+        sent = Signal()
+        m.d.comb += [
+            self.read.valid.eq(beats.valid & (held != FIFO_BEATS)),
+            self.read.address.eq(beats.address),
+            beats.step.eq(self.read.valid),
+        ]
+        arriving = [self.read.valid, beats.mask, beats.last_of_burst]
+        for stage in range(READ_LATENCY):
+            delayed = [
+                Signal.like(signal, name=f"{name}_{stage + 1}")
+                for name, signal in zip(("valid", "mask", "last"), arriving, strict=True)
+            ]
+            m.d.sync += [new.eq(old) for new, old in zip(delayed, arriving, strict=True)]
+            arriving = delayed
+        arrived = Signal(beat)
+        leaving = Signal(beat)
+        m.d.comb += [
+            arrived.data.eq(self.read.data),
+            arrived.mask.eq(arriving[1]),
+            arrived.last.eq(arriving[2]),
+            fifo.w_en.eq(arriving[0]),
+            fifo.w_data.eq(arrived),
+            leaving.eq(fifo.r_data),
+            bus.wvalid.eq(fifo.r_rdy & unsent.any()),
+            bus.wdata.eq(leaving.data),
+            bus.wstrb.eq(leaving.mask),
+            bus.wlast.eq(leaving.last),
+            sent.eq(bus.wvalid & bus.wready),
+            fifo.r_en.eq(sent),
+        ]
+
+        # Responses.
+        answered = Signal()
+        m.d.comb += [
+            bus.bready.eq(unanswered.any()),
+            answered.eq(bus.bvalid & bus.bready),
+        ]
+        m.d.sync += [
+            held.eq(held + self.read.valid - sent),
+            unsent.eq(unsent + bursts.step - (sent & leaving.last)),
+            unanswered.eq(unanswered + bursts.step - answered),
+            self.done.eq(answered & ~bursts.valid & (unanswered == 1)),
+            self.error.eq(answered & (bus.bresp != OKAY)),
+        ]
+        return m

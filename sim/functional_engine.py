@@ -1,0 +1,389 @@
+"""The functional engine: commands carried out on memory and buffers, without time.
+
+It states what commands mean, in NumPy, from the command definition alone: lowering is tested on
+it, and gateware is compared with it command by command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mensa.golden.fixed_point import requantize_double, requantize_single
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Rounding, Space, Token, Unit
+from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+from mensa.rtl.program import Bytes, Command, Program, ProgramError
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+KEEP_CONTINUE = 1
+KEEP_UNDRAINED = 2
+
+_GATHER_LIMIT = 1 << 22
+"""Bytes of activations that are gathered at a time, so that a big layer needs little memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Buffers:
+    """The core's buffers, as bytes."""
+
+    activation: Bytes
+    parameter: Bytes
+    constant: Bytes
+
+    @classmethod
+    def empty(cls, machine: Machine) -> Buffers:
+        """The buffers of `machine`, all 0."""
+        return cls(
+            np.zeros(machine.activation_buffer_bytes, np.uint8),
+            np.zeros(machine.parameter_buffer_bytes, np.uint8),
+            np.zeros(machine.constant_entries * machine.constant_entry_bytes, np.uint8),
+        )
+
+    def __getitem__(self, space: Space) -> Bytes:
+        return (self.activation, self.parameter, self.constant)[space]
+
+
+CommandHook = Callable[[Command, Buffers], None]
+
+
+class FunctionalEngine:
+    """Carries out programs in program order.
+
+    Buffers and kept sums live on from one program to the next, as in the core.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose buffers and array shape the commands see.
+    on_command : callable or None
+        Called with each command and the buffers just after it was carried out.
+
+    Attributes
+    ----------
+    buffers : Buffers
+        The buffers as the last command left them.
+    """
+
+    def __init__(self, machine: Machine, on_command: CommandHook | None = None) -> None:
+        self.machine = machine
+        self.buffers = Buffers.empty(machine)
+        self._on_command = on_command
+        self._sums: Int64 | None = None
+
+    def run(self, program: Program, memory: Bytes) -> None:
+        """Carry out a program on `memory`, in place.
+
+        Parameters
+        ----------
+        program : Program
+            For this machine.
+        memory : uint8 array
+            At least the program's `memory_bytes`.
+
+        Raises
+        ------
+        ProgramError
+            For a command that has no meaning: an access out of range, an unaligned copy, a number
+            of pixels that doesn't fit, or a token that no earlier command has signalled (the core
+            would wait for ever). The message names the word.
+        """
+        if memory.dtype != np.uint8 or memory.ndim != 1 or memory.size < program.memory_bytes:
+            raise ProgramError(
+                f"memory must be a vector of at least {program.memory_bytes} uint8, "
+                f"not {memory.dtype} {memory.shape}"
+            )
+        tokens = dict.fromkeys(Token, 0)
+        for command in program.commands():
+            for token in command.wait:
+                if not tokens[token]:
+                    raise ProgramError(
+                        f"{_place(command)}: waits for {token.name}, which no earlier command has "
+                        f"signalled: the core would wait for ever"
+                    )
+                tokens[token] -= 1
+            if command.unit == Unit.LOAD:
+                self._load(command, memory)
+            elif command.unit == Unit.STORE:
+                self._store(command, memory)
+            else:
+                self._compute(command)
+            for token in command.signal:
+                tokens[token] += 1
+            if self._on_command is not None:
+                self._on_command(command, self.buffers)
+
+    def _load(self, command: Command, memory: Bytes) -> None:
+        if command["SPACE"] not in list(Space):
+            raise ProgramError(f"{_place(command)}: no SPACE {command['SPACE']}")
+        buffer = self.buffers[Space(command["SPACE"])]
+        source, target = self._rows(command, memory, buffer)
+        buffer[target] = memory[source]
+
+    def _store(self, command: Command, memory: Bytes) -> None:
+        target, source = self._rows(command, memory, self.buffers.activation)
+        memory[target] = self.buffers.activation[source]
+
+    def _rows(self, command: Command, memory: Bytes, buffer: Bytes) -> tuple[Int64, Int64]:
+        """Memory and buffer addresses of every byte that a copy moves, both [rows, row bytes]."""
+        rows, row_bytes = command["ROWS"], command["ROW_BYTES"]
+        _require(command, rows >= 1 and row_bytes >= 1, "copies nothing")
+        beat = self.machine.beat_bytes
+        at, pitch = "ADDRESS", "PITCH"
+        for what in (at, pitch) if rows > 1 else (at,):
+            a, b = command[f"MEMORY_{what}"], command[f"BUFFER_{what}"]
+            _require(
+                command,
+                (a - b) % beat == 0,
+                f"MEMORY_{what} {a} and BUFFER_{what} {b} differ modulo a beat of {beat} B",
+            )
+        byte = np.arange(row_bytes, dtype=np.int64)
+        row = np.arange(rows, dtype=np.int64)[:, None]
+        return (
+            _checked(
+                command,
+                "memory",
+                command["MEMORY_ADDRESS"] + row * command["MEMORY_PITCH"] + byte,
+                memory,
+            ),
+            _checked(
+                command,
+                "its buffer",
+                command["BUFFER_ADDRESS"] + row * command["BUFFER_PITCH"] + byte,
+                buffer,
+            ),
+        )
+
+    def _compute(self, command: Command) -> None:
+        self._check_compute(command)
+        pixels = command["PIXELS"]
+        groups = _groups(command)
+        most = max(
+            1, _GATHER_LIMIT // (command["KERNEL_H"] * command["KERNEL_W"] * groups[0].segment)
+        )
+        results = []
+        for first in range(0, pixels, most):
+            window: _Window | None = None
+            for group in groups:
+                start = group.number * command["GROUP_ACT_STEP"]
+                if window is None or window.start != start or window.segment != group.segment:
+                    window = self._gather(command, start, group.segment, first, most)
+                results.append((group, first, self._accumulate(command, group, window)))
+        if command["KEEP"] & KEEP_CONTINUE:
+            kept = self._sums
+            shape = results[0][2].shape
+            if kept is None or kept.shape != shape:
+                raise ProgramError(f"{_place(command)}: KEEP continues sums that nobody kept")
+            results = [(results[0][0], 0, _wrap32(kept + results[0][2]))]
+        self._sums = results[0][2] if command["KEEP"] & KEEP_UNDRAINED else None
+        if command["KEEP"] & KEEP_UNDRAINED:
+            return
+        for group, first, sums in results:
+            self._write(command, group, first, sums)
+
+    def _check_compute(self, command: Command) -> None:
+        for name in ("PIXELS", "OUT_WIDTH", "KERNEL_H", "KERNEL_W", "GROUPS"):
+            _require(command, command[name] >= 1, f"{name} must be at least 1")
+        _require(command, command["MODE"] in list(Mode), f"no MODE {command['MODE']}")
+        mode = Mode(command["MODE"])
+        for group in _groups(command):
+            _require(
+                command,
+                1 <= group.channels <= self.machine.cols and group.segment >= 1,
+                f"a group has {group.channels} channels of {group.segment} bytes; channels must "
+                f"be 1 to {self.machine.cols}, bytes at least 1",
+            )
+            if mode != Mode.CONV:
+                per_byte = command["DEPTH_MULTIPLIER"] if mode == Mode.DEPTHWISE else 1
+                _require(
+                    command,
+                    group.channels == group.segment * per_byte,
+                    f"{group.channels} channels from {group.segment} bytes x {per_byte}",
+                )
+        if mode == Mode.SCALED_SUM:
+            taps = command["KERNEL_H"] * command["KERNEL_W"]
+            _require(command, taps == 2, f"a scaled sum has 2 taps, not {taps}")
+        if command["KEEP"]:
+            _require(
+                command,
+                mode in (Mode.CONV, Mode.DEPTHWISE)
+                and command["GROUPS"] == 1
+                and command["PIXELS"] <= self.machine.rows,
+                f"KEEP needs an array mode, one group and at most {self.machine.rows} pixels",
+            )
+
+    def _accumulate(self, command: Command, group: _Group, window: _Window) -> Int64:
+        """Sums [pixels, channels] of a group, as int32 values."""
+        mode = Mode(command["MODE"])
+        if mode == Mode.MAX:
+            largest: Int64 = np.where(window.real, window.values, -128).max(axis=1)
+            return largest
+        values = window.centred
+        if mode == Mode.SUM:
+            total: Int64 = values.sum(axis=1)
+            return total
+        if mode == Mode.SCALED_SUM:
+            scaled = [
+                requantize_double(
+                    values[:, tap] << 20,
+                    command[f"SCALE_{tap}_MULTIPLIER"],
+                    -command[f"SCALE_{tap}_SHIFT"],
+                )
+                for tap in (0, 1)
+            ]
+            return _wrap32(scaled[0] + scaled[1])
+        weights = self._weights(command, group)
+        if mode == Mode.DEPTHWISE:
+            wide = values.repeat(command["DEPTH_MULTIPLIER"], axis=2)
+            return _wrap32((wide * weights).sum(axis=1))
+        # A product of 9-bit numbers, summed up to 2**36 times, is exact in float64.
+        return _wrap32((window.flat @ weights.astype(np.float64)).astype(np.int64))
+
+    def _gather(self, command: Command, start: int, segment: int, first: int, most: int) -> _Window:
+        """Up to `most` pixels from `first` on, `start` bytes into their rows."""
+        last = min(first + most, command["PIXELS"])
+        pixel = np.arange(first, last, dtype=np.int64).reshape(-1, 1, 1, 1)
+        oy, ox = np.divmod(pixel, command["OUT_WIDTH"])
+        ky = np.arange(command["KERNEL_H"], dtype=np.int64).reshape(-1, 1, 1)
+        kx = np.arange(command["KERNEL_W"], dtype=np.int64).reshape(-1, 1)
+        along = (
+            ox * command["PIXEL_X_STEP"]
+            + kx * command["TAP_X_STEP"]
+            + start
+            + np.arange(segment, dtype=np.int64)
+        )
+        x = command["X_START"] + along
+        y = command["Y_START"] + oy * command["PIXEL_Y_STEP"] + ky * command["TAP_Y_STEP"]
+        address = (
+            command["ACT_ADDRESS"]
+            + oy * command["PIXEL_Y_ADDRESS_STEP"]
+            + ky * command["TAP_Y_ADDRESS_STEP"]
+            + along
+        )
+        real = (x >= 0) & (x < command["INPUT_ROW_BYTES"])
+        real = real & ((y >= 0) & (y < command["INPUT_ROWS"]))
+        address = np.where(real, address, 0) & ((1 << BUFFER_ADDRESS_BITS) - 1)
+        _checked(command, "the activation buffer", address, self.buffers.activation)
+        values = self.buffers.activation.view(np.int8)[address].astype(np.int64)
+        shape = (last - first, -1, segment)
+        values, real = values.reshape(shape), real.reshape(shape)
+        zero_point = np.full((values.shape[1], 1), command["ACT_ZERO_POINT"])
+        if command["MODE"] == Mode.SCALED_SUM:
+            zero_point[1] = command["ACT_ZERO_POINT_1"]
+        centred = np.where(real, values - zero_point, 0)
+        flat = centred.reshape(len(centred), -1).astype(np.float64)
+        return _Window(start, segment, values, real, centred, flat)
+
+    def _weights(self, command: Command, group: _Group) -> Int64:
+        """A group's parameters [words, channels], zero point subtracted."""
+        taps = command["KERNEL_H"] * command["KERNEL_W"]
+        depthwise = command["MODE"] == Mode.DEPTHWISE
+        words = taps if depthwise else taps * group.segment
+        before = group.number * (taps if depthwise else taps * command["SEGMENT"])
+        cols = self.machine.cols
+        start = command["PARAMETER_ADDRESS"] + before * cols
+        _checked(
+            command,
+            "the parameter buffer",
+            np.array([start, start + words * cols - 1]),
+            self.buffers.parameter,
+        )
+        content = self.buffers.parameter[start : start + words * cols].view(np.int8)
+        weights = content.reshape(words, cols)[:, : group.channels].astype(np.int64)
+        return weights - command["PARAMETER_ZERO_POINT"]
+
+    def _write(self, command: Command, group: _Group, first: int, sums: Int64) -> None:
+        """Post-process sums [pixels, channels] and write them to the activation buffer."""
+        bias, multiplier, shift = self._constants(command, group)
+        single = command["ROUNDING"] == Rounding.SINGLE
+        requantize = requantize_single if single else requantize_double
+        results = requantize(_wrap32(sums + bias), multiplier, shift) + command["OUT_ZERO_POINT"]
+        results = np.clip(results, command["CLAMP_MIN"], command["CLAMP_MAX"])
+        pixel = np.arange(first, first + len(sums), dtype=np.int64)[:, None]
+        oy, ox = np.divmod(pixel, command["OUT_WIDTH"])
+        address = (
+            command["OUT_ADDRESS"]
+            + group.number * command["GROUP_CHANNELS"]
+            + oy * command["OUT_Y_STEP"]
+            + ox * command["OUT_X_STEP"]
+            + np.arange(group.channels, dtype=np.int64)
+        ) & ((1 << BUFFER_ADDRESS_BITS) - 1)
+        _checked(command, "the activation buffer", address, self.buffers.activation)
+        self.buffers.activation.view(np.int8)[address] = results.astype(np.int8)
+
+    def _constants(
+        self, command: Command, group: _Group
+    ) -> tuple[Int64 | int, Int64 | int, Int64 | int]:
+        """Bias, multiplier and shift of a group's channels."""
+        if command["UNIFORM"]:
+            return command["BIAS"], command["MULTIPLIER"], command["SHIFT"]
+        entry = command["CONSTANT_ENTRY"] + group.number
+        _require(
+            command,
+            entry < self.machine.constant_entries,
+            f"reads constant entry {entry} of {self.machine.constant_entries}",
+        )
+        start = entry * self.machine.constant_entry_bytes
+        records = self.buffers.constant[start:][: CHANNEL_RECORD_BYTES * group.channels]
+        records = records.reshape(group.channels, CHANNEL_RECORD_BYTES)
+        words = np.ascontiguousarray(records[:, :8]).view("<i4").astype(np.int64)
+        return words[:, 0], words[:, 1], records[:, 8].astype(np.int8).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """Activations [pixels, taps, bytes] as int8 values, and what is derived from them.
+
+    `real` tells which are inside the input; `centred` has the zero point subtracted and 0 where
+    not real; `flat` is the same as [pixels, taps x bytes].
+    """
+
+    start: int
+    segment: int
+    values: Int64
+    real: npt.NDArray[np.bool_]
+    centred: Int64
+    flat: Float64
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One group of output channels of a command."""
+
+    number: int
+    segment: int
+    channels: int
+
+
+def _groups(command: Command) -> list[_Group]:
+    count = command["GROUPS"]
+    return [
+        _Group(number, command["SEGMENT"], command["GROUP_CHANNELS"]) for number in range(count - 1)
+    ] + [_Group(count - 1, command["LAST_SEGMENT"], command["LAST_GROUP_CHANNELS"])]
+
+
+def _place(command: Command) -> str:
+    return f"word {command.word_index} ({command.unit.name}, layer {command.tag})"
+
+
+def _require(command: Command, condition: bool, reason: str) -> None:
+    if not condition:
+        raise ProgramError(f"{_place(command)}: {reason}")
+
+
+def _checked(command: Command, where: str, addresses: Int64, place: Bytes) -> Int64:
+    low, high = int(addresses.min()), int(addresses.max())
+    if low < 0 or high >= place.size:
+        raise ProgramError(
+            f"{_place(command)}: touches bytes {low} to {high} of {where}, "
+            f"which has {place.size} bytes"
+        )
+    return addresses
+
+
+def _wrap32(values: Int64) -> Int64:
+    return values.astype(np.int32).astype(np.int64)

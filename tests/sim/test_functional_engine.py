@@ -1,0 +1,352 @@
+"""The functional engine against the loop nest of docs/architecture.md, byte by byte in Python."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mensa.rtl.commands import Mode, Space, Token, Unit
+from mensa.rtl.machine import Machine
+from mensa.rtl.program import Assembler, Program, ProgramError
+from mensa.sim.functional_engine import KEEP_CONTINUE, KEEP_UNDRAINED, FunctionalEngine
+
+MACHINE = Machine(
+    name="small",
+    rows=4,
+    cols=3,
+    clock_hz=1,
+    parameter_buffer_bytes=1 << 12,
+    activation_buffer_bytes=1 << 14,
+    constant_entries=8,
+)
+BEAT = MACHINE.beat_bytes
+OUT = 1 << 13  # results go to the upper half of the activation buffer
+MEMORY_BYTES = 1 << 15
+
+
+def run(commands, machine=MACHINE, memory=None, **engine):
+    """Carry out (unit, registers[, wait, signal]) tuples on random buffers."""
+    assembler = Assembler(machine)
+    for command in commands:
+        assembler.go(*command)
+    program = Program(machine, assembler.finish(), 0, MEMORY_BYTES, (), {}, ())
+    rng = np.random.default_rng(0)
+    functional = FunctionalEngine(machine, **engine)
+    for buffer in (
+        functional.buffers.activation,
+        functional.buffers.parameter,
+        functional.buffers.constant,
+    ):
+        buffer[:] = rng.integers(0, 256, buffer.size)
+    records = functional.buffers.constant.reshape(-1, 16)
+    records[:, 7] &= 0x7F  # multipliers are not negative
+    records[:, 8] = rng.integers(-31, 31, len(records)).astype(np.int8).view(np.uint8)
+    before = functional.buffers.activation.copy()
+    memory = np.zeros(MEMORY_BYTES, np.uint8) if memory is None else memory
+    functional.run(program, memory)
+    return functional.buffers, before, memory
+
+
+def wrap32(x: int) -> int:
+    return (x + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def half_away(numerator: int, bits: int) -> int:
+    """A numerator over 2**bits, rounded half away from zero."""
+    if bits == 0:
+        return numerator
+    magnitude = (abs(numerator) + (1 << (bits - 1))) >> bits
+    return -magnitude if numerator < 0 else magnitude
+
+
+def high(x: int, multiplier: int) -> int:
+    return (x * multiplier + (1 << 30)) >> 31
+
+
+def requantize(x: int, multiplier: int, shift: int, single: bool) -> int:
+    x = wrap32(x << max(shift, 0))
+    right = max(-shift, 0)
+    if single:
+        return half_away(x * multiplier, 31 + right)
+    return half_away(high(x, multiplier), right)
+
+
+def results(r: dict[str, int], activation, parameter, constant) -> dict[int, int]:
+    """What a compute command writes: int8 value by buffer address, by plain loops."""
+    signed = activation.view(np.int8).tolist()
+    weights = parameter.view(np.int8).tolist()
+    written = {}
+    word = r["PARAMETER_ADDRESS"]
+    for group in range(r["GROUPS"]):
+        final = group == r["GROUPS"] - 1
+        segment = r["LAST_SEGMENT"] if final else r["SEGMENT"]
+        channels = r["LAST_GROUP_CHANNELS"] if final else r["GROUP_CHANNELS"]
+        start = word
+        for pixel in range(r["PIXELS"]):
+            oy, ox = divmod(pixel, r["OUT_WIDTH"])
+            sums = [0] * channels
+            largest = [-128] * channels
+            word = start
+            for tap in range(r["KERNEL_H"] * r["KERNEL_W"]):
+                ky, kx = divmod(tap, r["KERNEL_W"])
+                for i in range(segment):
+                    step = ox * r["PIXEL_X_STEP"] + kx * r["TAP_X_STEP"]
+                    step += group * r["GROUP_ACT_STEP"] + i
+                    x = r["X_START"] + step
+                    y = r["Y_START"] + oy * r["PIXEL_Y_STEP"] + ky * r["TAP_Y_STEP"]
+                    address = r["ACT_ADDRESS"] + step
+                    address += oy * r["PIXEL_Y_ADDRESS_STEP"] + ky * r["TAP_Y_ADDRESS_STEP"]
+                    real = 0 <= x < r["INPUT_ROW_BYTES"] and 0 <= y < r["INPUT_ROWS"]
+                    value = signed[address] if real else 0
+                    centred = value - r["ACT_ZERO_POINT"] if real else 0
+                    if r["MODE"] == Mode.CONV:
+                        for o in range(channels):
+                            sums[o] += centred * (weights[word + o] - r["PARAMETER_ZERO_POINT"])
+                        word += MACHINE.cols
+                    elif r["MODE"] == Mode.DEPTHWISE:
+                        m = r["DEPTH_MULTIPLIER"]
+                        for o in range(i * m, (i + 1) * m):
+                            sums[o] += centred * (weights[word + o] - r["PARAMETER_ZERO_POINT"])
+                    elif r["MODE"] == Mode.MAX and real:
+                        largest[i] = max(largest[i], value)
+                    elif r["MODE"] == Mode.SUM:
+                        sums[i] += centred
+                    elif r["MODE"] == Mode.SCALED_SUM:
+                        zero_point = r["ACT_ZERO_POINT_1" if tap else "ACT_ZERO_POINT"]
+                        x = value - zero_point << 20 if real else 0
+                        scaled = high(x, r[f"SCALE_{tap}_MULTIPLIER"])
+                        sums[i] += half_away(scaled, r[f"SCALE_{tap}_SHIFT"])
+                if r["MODE"] == Mode.DEPTHWISE:
+                    word += MACHINE.cols
+            for o in range(channels):
+                accumulator = largest[o] if r["MODE"] == Mode.MAX else wrap32(sums[o])
+                bias, multiplier, shift = r["BIAS"], r["MULTIPLIER"], r["SHIFT"]
+                if not r["UNIFORM"]:
+                    at = (r["CONSTANT_ENTRY"] + group) * MACHINE.constant_entry_bytes + 16 * o
+                    record = constant[at : at + 16].tobytes()
+                    bias = int.from_bytes(record[:4], "little", signed=True)
+                    multiplier = int.from_bytes(record[4:8], "little")
+                    shift = int.from_bytes(record[8:9], "little", signed=True)
+                y = requantize(wrap32(accumulator + bias), multiplier, shift, bool(r["ROUNDING"]))
+                y = min(max(y + r["OUT_ZERO_POINT"], r["CLAMP_MIN"]), r["CLAMP_MAX"])
+                at = r["OUT_ADDRESS"] + group * r["GROUP_CHANNELS"] + o
+                written[at + oy * r["OUT_Y_STEP"] + ox * r["OUT_X_STEP"]] = y
+    return written
+
+
+@st.composite
+def compute_registers(draw: st.DrawFn) -> dict[str, int]:
+    """A compute command whose addresses are those of an image, with padding on all sides."""
+    number = st.integers
+    mode = draw(st.sampled_from(Mode))
+    cols = MACHINE.cols
+    multiplier = draw(number(1, cols)) if mode == Mode.DEPTHWISE else 1
+    most = 7 if mode == Mode.CONV else cols // multiplier
+    segment, last_segment = draw(number(1, most)), draw(number(1, most))
+    if mode == Mode.CONV:
+        last_segment = segment
+        channels, last_channels = cols, draw(number(1, cols))
+    else:
+        channels, last_channels = segment * multiplier, last_segment * multiplier
+    kernel = (1, 2) if mode == Mode.SCALED_SUM else (draw(number(1, 3)), draw(number(1, 3)))
+    pixels, out_width = draw(number(1, 9)), draw(number(1, 4))
+    rows, row_bytes = draw(number(1, 5)), draw(number(1, 30))
+    pitch = row_bytes + draw(number(0, 3))
+    x_start, y_start = draw(number(-9, 9)), draw(number(-3, 3))
+    y_step, tap_y_step = draw(number(0, 3)), draw(number(0, 2))
+    groups = draw(number(1, 3))
+    bottom, top = sorted(draw(st.lists(number(-128, 127), min_size=2, max_size=2)))
+    factor, int8 = number(0, (1 << 31) - 1), number(-128, 127)
+    return {
+        "MODE": mode,
+        "KEEP": 0,
+        "ACT_ADDRESS": 64 + x_start + y_start * pitch,
+        "X_START": x_start,
+        "Y_START": y_start,
+        "INPUT_ROW_BYTES": row_bytes,
+        "INPUT_ROWS": rows,
+        "PIXELS": pixels,
+        "OUT_WIDTH": out_width,
+        "PIXEL_X_STEP": draw(number(0, 9)),
+        "PIXEL_Y_STEP": y_step,
+        "PIXEL_Y_ADDRESS_STEP": y_step * pitch,
+        "KERNEL_H": kernel[0],
+        "KERNEL_W": kernel[1],
+        "TAP_X_STEP": draw(number(0, 9)),
+        "TAP_Y_STEP": tap_y_step,
+        "TAP_Y_ADDRESS_STEP": tap_y_step * pitch,
+        "SEGMENT": segment,
+        "LAST_SEGMENT": last_segment,
+        "GROUPS": groups,
+        "GROUP_ACT_STEP": draw(number(0, 5)),
+        "GROUP_CHANNELS": channels,
+        "LAST_GROUP_CHANNELS": last_channels,
+        "DEPTH_MULTIPLIER": multiplier,
+        "PARAMETER_ADDRESS": draw(number(0, 40)),
+        "CONSTANT_ENTRY": draw(number(0, 5)),
+        "ACT_ZERO_POINT": draw(int8),
+        "ACT_ZERO_POINT_1": draw(int8),
+        "PARAMETER_ZERO_POINT": draw(int8),
+        "SCALE_0_MULTIPLIER": draw(factor),
+        "SCALE_0_SHIFT": draw(number(0, 31)),
+        "SCALE_1_MULTIPLIER": draw(factor),
+        "SCALE_1_SHIFT": draw(number(0, 31)),
+        "UNIFORM": draw(number(0, 1)),
+        "BIAS": draw(number(-(1 << 31), (1 << 31) - 1)),
+        "MULTIPLIER": draw(factor),
+        "SHIFT": draw(number(-31, 30)),
+        "ROUNDING": draw(number(0, 1)),
+        "OUT_ZERO_POINT": draw(int8),
+        "CLAMP_MIN": bottom,
+        "CLAMP_MAX": top,
+        "OUT_ADDRESS": OUT,
+        "OUT_X_STEP": groups * cols + draw(number(0, 4)),
+        "OUT_Y_STEP": out_width * (groups * cols + 5),
+    }
+
+
+@settings(max_examples=300, deadline=None)
+@given(compute_registers())
+def test_compute_does_what_the_loop_nest_says(registers):
+    buffers, before, _ = run([(Unit.COMPUTE, registers)])
+    expected = before.view(np.int8).copy()
+    for address, value in results(registers, before, buffers.parameter, buffers.constant).items():
+        expected[address] = value
+    assert np.array_equal(buffers.activation.view(np.int8), expected)
+
+
+PLAIN = {
+    "MODE": Mode.CONV,
+    "KEEP": 0,
+    "ACT_ADDRESS": 0,
+    "X_START": 0,
+    "Y_START": 0,
+    "INPUT_ROW_BYTES": 100,
+    "INPUT_ROWS": 1,
+    "PIXELS": 3,
+    "OUT_WIDTH": 3,
+    "PIXEL_X_STEP": 10,
+    "KERNEL_H": 1,
+    "KERNEL_W": 1,
+    "SEGMENT": 10,
+    "LAST_SEGMENT": 10,
+    "GROUPS": 1,
+    "GROUP_CHANNELS": 3,
+    "LAST_GROUP_CHANNELS": 3,
+    "PARAMETER_ADDRESS": 0,
+    "UNIFORM": 1,
+    "BIAS": 5,
+    "MULTIPLIER": 1 << 30,
+    "SHIFT": -6,
+    "CLAMP_MIN": -128,
+    "CLAMP_MAX": 127,
+    "OUT_ADDRESS": OUT,
+    "OUT_X_STEP": 3,
+}
+
+
+def test_sums_kept_over_three_commands_equal_one_command():
+    whole, _, _ = run([(Unit.COMPUTE, PLAIN)])
+    pieces = []
+    for first, last, keep in (
+        (0, 4, KEEP_UNDRAINED),
+        (4, 5, KEEP_UNDRAINED | KEEP_CONTINUE),
+        (5, 10, KEEP_CONTINUE),
+    ):
+        change = {
+            "KEEP": keep,
+            "X_START": first,
+            "ACT_ADDRESS": first,
+            "SEGMENT": last - first,
+            "LAST_SEGMENT": last - first,
+            "PARAMETER_ADDRESS": first * MACHINE.cols,
+        }
+        pieces.append((Unit.COMPUTE, PLAIN | change))
+    split, _, _ = run(pieces)
+    assert np.array_equal(whole.activation, split.activation)
+
+
+COPY = {
+    "MEMORY_ADDRESS": 3 * BEAT + 5,
+    "BUFFER_ADDRESS": BEAT + 5,
+    "ROW_BYTES": 7,
+    "ROWS": 3,
+    "MEMORY_PITCH": 5 * BEAT + 1,
+    "BUFFER_PITCH": BEAT + 1,
+}
+
+
+@pytest.mark.parametrize("space", Space)
+def test_load_copies_rows(space):
+    memory = np.random.default_rng(1).integers(0, 256, MEMORY_BYTES).astype(np.uint8)
+    buffers, _, after = run([(Unit.LOAD, COPY | {"SPACE": space})], memory=memory.copy())
+    for row in range(3):
+        source = COPY["MEMORY_ADDRESS"] + row * COPY["MEMORY_PITCH"]
+        target = COPY["BUFFER_ADDRESS"] + row * COPY["BUFFER_PITCH"]
+        assert np.array_equal(buffers[space][target : target + 7], memory[source : source + 7])
+    assert np.array_equal(after, memory)
+
+
+def test_store_copies_rows_and_nothing_else():
+    buffers, _, memory = run([(Unit.STORE, COPY)])
+    expected = np.zeros_like(memory)
+    for row in range(3):
+        target = COPY["MEMORY_ADDRESS"] + row * COPY["MEMORY_PITCH"]
+        source = COPY["BUFFER_ADDRESS"] + row * COPY["BUFFER_PITCH"]
+        expected[target : target + 7] = buffers.activation[source : source + 7]
+    assert np.array_equal(memory, expected)
+
+
+@pytest.mark.parametrize(
+    ("unit", "registers", "message"),
+    [
+        (Unit.LOAD, COPY | {"SPACE": 3}, "no SPACE 3"),
+        (Unit.LOAD, COPY | {"ROWS": 0}, "copies nothing"),
+        (Unit.LOAD, COPY | {"BUFFER_ADDRESS": 6}, "MEMORY_ADDRESS .* differ modulo a beat"),
+        (Unit.STORE, COPY | {"BUFFER_PITCH": BEAT}, "MEMORY_PITCH .* differ modulo a beat"),
+        (Unit.STORE, COPY | {"ROW_BYTES": MEMORY_BYTES}, "of memory, which has"),
+        (
+            Unit.LOAD,
+            COPY | {"SPACE": Space.CONSTANT, "ROW_BYTES": MACHINE.constant_entry_bytes * 8},
+            "of its buffer, which has",
+        ),
+        (Unit.COMPUTE, PLAIN | {"PIXELS": 0}, "PIXELS must be at least 1"),
+        (Unit.COMPUTE, PLAIN | {"MODE": 5}, "no MODE 5"),
+        (Unit.COMPUTE, PLAIN | {"LAST_GROUP_CHANNELS": 4}, "channels must be 1 to 3"),
+        (Unit.COMPUTE, PLAIN | {"ACT_ADDRESS": -1}, "of the activation buffer"),
+        (Unit.COMPUTE, PLAIN | {"PARAMETER_ADDRESS": 4090}, "of the parameter buffer"),
+        (Unit.COMPUTE, PLAIN | {"OUT_ADDRESS": (1 << 14) - 2}, "of the activation buffer"),
+        (Unit.COMPUTE, PLAIN | {"UNIFORM": 0, "CONSTANT_ENTRY": 8}, "reads constant entry 8"),
+        (Unit.COMPUTE, PLAIN | {"KEEP": 1}, "nobody kept"),
+        (Unit.COMPUTE, PLAIN | {"KEEP": 2, "PIXELS": 5}, "at most 4 pixels"),
+        (Unit.COMPUTE, PLAIN | {"MODE": Mode.SCALED_SUM}, "channels from"),
+    ],
+)
+def test_commands_without_meaning_are_named(unit, registers, message):
+    with pytest.raises(ProgramError, match=r"word \d+ \(.*" + message):
+        run([(unit, registers)])
+
+
+def test_a_token_that_nobody_gave_is_a_deadlock():
+    ready, free = Token.ACTIVATIONS_READY, Token.ACTIVATIONS_FREE
+    load = COPY | {"SPACE": Space.ACTIVATION}
+    run([(Unit.LOAD, load, [], [ready]), (Unit.COMPUTE, PLAIN, [ready], [free])])
+    with pytest.raises(ProgramError, match="waits for ACTIVATIONS_READY"):
+        run([(Unit.COMPUTE, PLAIN, [ready], [free]), (Unit.LOAD, load, [], [ready])])
+    with pytest.raises(ProgramError, match="waits for ACTIVATIONS_READY"):
+        run([(Unit.LOAD, load, [], [ready])] + 2 * [(Unit.COMPUTE, PLAIN, [ready], [free])])
+
+
+def test_the_hook_sees_every_command_in_order():
+    seen = []
+
+    def hook(command, buffers):
+        seen.append((command.unit, buffers.activation[BEAT + 5]))
+
+    memory = np.full(MEMORY_BYTES, 77, np.uint8)
+    commands = [(Unit.LOAD, COPY | {"SPACE": Space.ACTIVATION}), (Unit.COMPUTE, PLAIN)]
+    run(commands, memory=memory, on_command=hook)
+    assert [unit for unit, _ in seen] == [Unit.LOAD, Unit.COMPUTE]
+    assert all(value == 77 for _, value in seen)

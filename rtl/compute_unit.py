@@ -31,7 +31,7 @@ class ComputeUnit(wiring.Component):
 
     Members
     -------
-    command, reset, available, take, give, missing, start, done, idle, tag
+    command, reset, available, take, give, start, done, idle, tag
         As of `UnitFrontend`.
     feeding : Out(1)
         The operand feed takes a step in this cycle.
@@ -58,7 +58,6 @@ class ComputeUnit(wiring.Component):
                 "available": In(TOKEN_COUNT),
                 "take": Out(TOKEN_COUNT),
                 "give": Out(TOKEN_COUNT),
-                "missing": Out(TOKEN_COUNT),
                 "start": Out(1),
                 "done": Out(1),
                 "idle": Out(1),
@@ -91,7 +90,6 @@ class ComputeUnit(wiring.Component):
             frontend.available.eq(self.available),
             self.take.eq(frontend.take),
             self.give.eq(frontend.give),
-            self.missing.eq(frontend.missing),
             self.start.eq(frontend.start),
             self.done.eq(frontend.done),
             self.idle.eq(frontend.idle),

@@ -22,7 +22,10 @@ def registers_layout(unit: Unit) -> data.StructLayout:
 
 
 class CommandSignature(wiring.Signature):
-    """How the fetch unit programs and starts a unit; neither happens while it is pending."""
+    """How the fetch unit programs and starts a unit; neither happens while it is pending.
+
+    `missing` are the tokens that the pending command still lacks, 0 when nothing is pending.
+    """
 
     def __init__(self) -> None:
         super().__init__(
@@ -35,6 +38,7 @@ class CommandSignature(wiring.Signature):
                 "go_signal": Out(TOKEN_COUNT),
                 "go_tag": Out(TAG_BITS),
                 "pending": In(1),
+                "missing": In(TOKEN_COUNT),
             }
         )
 
@@ -63,8 +67,6 @@ class UnitFrontend(wiring.Component):
         Strobes of a command's first and last cycle.
     idle : Out(1)
         No command is running.
-    missing : Out(8)
-        Tokens that the pending command still lacks; 0 when nothing is pending.
     tag : Out(16)
         Layer tag of the running command.
     registers : Out(registers_layout(unit))
@@ -83,7 +85,6 @@ class UnitFrontend(wiring.Component):
                 "start": Out(1),
                 "done": In(1),
                 "idle": Out(1),
-                "missing": Out(TOKEN_COUNT),
                 "tag": Out(TAG_BITS),
                 "registers": Out(registers_layout(unit)),
             }
@@ -115,7 +116,7 @@ class UnitFrontend(wiring.Component):
             self.start.eq(pending & ~running & ~(wait & ~self.available).any()),
         ]
         with m.If(pending):
-            m.d.comb += self.missing.eq(wait & ~self.available)
+            m.d.comb += self.command.missing.eq(wait & ~self.available)
         with m.If(self.start):
             m.d.comb += self.take.eq(wait)
             m.d.sync += [

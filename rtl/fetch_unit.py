@@ -19,16 +19,12 @@ from mensa.rtl.commands import (
     Unit,
 )
 from mensa.rtl.machine import Machine
+from mensa.rtl.registers import FETCH_BURST_WORDS as BURST_WORDS
+from mensa.rtl.registers import FETCH_FIFO_WORDS as FIFO_WORDS
 from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES, ErrorCode
 from mensa.rtl.unit import CommandSignature
 
-__all__ = ["BURST_WORDS", "FIFO_WORDS", "FetchUnit"]
-
-BURST_WORDS = PROGRAM_ALIGNMENT_BYTES // WORD_BYTES
-"""Words of every burst; a burst is aligned to its size, so it never crosses a page."""
-
-FIFO_WORDS = 64
-"""Words that can be on chip or on their way."""
+__all__ = ["FetchUnit"]
 
 
 class _State(enum.Enum):

@@ -14,6 +14,7 @@ from mensa.rtl.commands import (
     HEADER_WORDS,
     MAGIC,
     REGISTERS,
+    WORD_BYTES,
     Opcode,
     Token,
     Unit,
@@ -24,7 +25,11 @@ __all__ = [
     "ADDRESS_BITS",
     "CATEGORIES",
     "CONTROL_REGISTERS",
+    "FETCH_BURST_WORDS",
+    "FETCH_FIFO_WORDS",
     "OFFSET",
+    "PROGRAM_ALIGNMENT_BYTES",
+    "Access",
     "ControlRegister",
     "ErrorCode",
     "Field",
@@ -35,8 +40,14 @@ __all__ = [
 ADDRESS_BITS = 12
 """Bits of a byte address on the control port."""
 
-PROGRAM_ALIGNMENT_BYTES = 128
-"""A program starts at a multiple of this: one burst of the fetch unit."""
+FETCH_BURST_WORDS = 16
+"""Words that the fetch unit reads at a time."""
+
+FETCH_FIFO_WORDS = 64
+"""Words of the program that can be on chip or on their way."""
+
+PROGRAM_ALIGNMENT_BYTES = FETCH_BURST_WORDS * WORD_BYTES
+"""A program starts at a multiple of this, so that no burst of the fetch unit crosses a page."""
 
 
 class ErrorCode(enum.IntEnum):

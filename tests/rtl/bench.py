@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -105,8 +106,10 @@ def run(
                     "COCOTB_ANSI_OUTPUT": "0",
                 },
             )
-        ran, failed = _count(results)
-        problem = f"{failed} of {ran} cocotb tests failed" if failed else None
+        ran, failures = _read(results)
+        problem = None
+        if failures:
+            problem = f"{len(failures)} of {ran} cocotb tests failed: {', '.join(failures)}"
         if ran == 0:
             problem = f"no cocotb test of {test_module.name} ran (filter {testcase!r})"
     except (RuntimeError, SystemExit) as error:
@@ -114,8 +117,9 @@ def run(
     finally:
         sys.path[:] = before
     if problem:
-        said = "\n".join(log.read_text().splitlines()[-60:]) if log.exists() else ""
-        pytest.fail(f"{problem} (seed {seed}, files in {directory})\n{said}", pytrace=False)
+        pytest.fail(
+            f"{problem} (seed {seed}, files in {directory})\n{_telling(log)}", pytrace=False
+        )
     if not waves:
         shutil.rmtree(directory)
 
@@ -136,15 +140,30 @@ def _cocotb_build(name: str, text: str, waves: bool) -> Build:
     )
 
 
-def _count(results: Path) -> tuple[int, int]:
+def _read(results: Path) -> tuple[int, list[str]]:
+    """Return how many tests ran, and the names of those that failed."""
     if not results.is_file():
         raise RuntimeError("it left no results; see the log")
     cases = ElementTree.parse(results).getroot().findall(".//testcase")
     ran = [case for case in cases if case.find("skipped") is None]
-    failed = [
-        case for case in ran if case.find("failure") is not None or case.find("error") is not None
+    failures = [
+        case.get("name", "?")
+        for case in ran
+        if case.find("failure") is not None or case.find("error") is not None
     ]
-    return len(ran), len(failed)
+    return len(ran), failures
+
+
+def _telling(log: Path, lines: int = 50) -> str:
+    """Return what the log says up to the first failure, or at its end."""
+    said = log.read_text(errors="replace").splitlines() if log.exists() else []
+    ends = [number for number, line in enumerate(said) if re.search(r" WARNING .* failed$", line)]
+    if ends:
+        start = ends[0]
+        while start + 1 < len(said) and "running " not in said[start + 1]:
+            start += 1
+        return "\n".join(said[max(0, start - lines) : start + 1])
+    return "\n".join(said[-lines:])
 
 
 def parameter(name: str, default: int | None = None) -> int:

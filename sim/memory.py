@@ -1,0 +1,138 @@
+"""Memory: the latency, bandwidth and parallelism of what a machine's ports sit on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+from mensa.rtl.commands import ADDRESS_BITS
+
+__all__ = ["Memory", "MemoryConfigError", "PortTiming", "lpddr4", "memories"]
+
+GIB = 1 << 30
+
+
+class MemoryConfigError(ValueError):
+    """A memory that can't be; the message says which number and what it may be."""
+
+
+class PortTiming(NamedTuple):
+    """A memory's time at one port, in cycles of the port's clock; `Timing` in memory.hpp.
+
+    Attributes
+    ----------
+    latency : int
+        From the acceptance of a read burst to its first beat, and from a write burst's last beat
+        to its response; at least 1.
+    num, den : int
+        Beats per cycle, at most 1, as a fraction in lowest terms.
+    outstanding : int
+        Read bursts in flight at most.
+    """
+
+    latency: int
+    num: int
+    den: int
+    outstanding: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """A memory with a latency, a bandwidth and a bound on read bursts in flight.
+
+    docs/architecture.md, "Memory, and its time", has the rules by which it answers. Each channel
+    of each port (command read, data read, data write) has the whole bandwidth.
+
+    Attributes
+    ----------
+    name : str
+        What reports call it.
+    size_bytes : int
+        Bytes, from address 0 on: at most 4 GiB, which is what a program can address.
+    latency_ns : int or float
+        Nanoseconds from a request to its answer, at least 0. A float means the decimal number that
+        it prints as.
+    bandwidth_bytes_per_s : int
+        Bytes per second, at least 1.
+    outstanding : int
+        Read bursts of a port that are in flight at most, at least 1.
+    """
+
+    name: str
+    size_bytes: int
+    latency_ns: int | float
+    bandwidth_bytes_per_s: int
+    outstanding: int
+
+    def __post_init__(self) -> None:
+        for field in ("size_bytes", "bandwidth_bytes_per_s", "outstanding"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise MemoryConfigError(f"{field} must be an integer, not {value!r}")
+            if value < 1:
+                raise MemoryConfigError(f"{field} must be at least 1, not {value}")
+        if self.size_bytes > 1 << ADDRESS_BITS:
+            raise MemoryConfigError(
+                f"size_bytes must be at most {1 << ADDRESS_BITS}, which {ADDRESS_BITS}-bit "
+                f"addresses can reach, not {self.size_bytes}"
+            )
+        latency = self.latency_ns
+        if not isinstance(latency, (int, float)) or isinstance(latency, bool):
+            raise MemoryConfigError(f"latency_ns must be a number, not {latency!r}")
+        if not math.isfinite(latency) or latency < 0:
+            raise MemoryConfigError(f"latency_ns must be finite and at least 0, not {latency}")
+
+    def replace(self, **changes: int | float | str) -> Memory:
+        """Return a copy with some numbers changed.
+
+        Raises
+        ------
+        MemoryConfigError
+            If a field does not exist (the message lists those that do) or its value is refused.
+        """
+        known = {f.name for f in dataclasses.fields(self)}
+        for field in changes:
+            if field not in known:
+                raise MemoryConfigError(
+                    f"no setting {field!r}; settings are {', '.join(sorted(known))}"
+                )
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    def latency_cycles(self, clock_hz: int) -> int:
+        """Latency in cycles of a clock: ceil(latency_ns x clock_hz / 1e9), at least 1."""
+        _check_positive("clock_hz", clock_hz)
+        return max(1, math.ceil(Fraction(str(self.latency_ns)) * clock_hz / 10**9))
+
+    def beats_per_cycle(self, clock_hz: int, beat_bytes: int) -> Fraction:
+        """Bandwidth in beats of `beat_bytes` per cycle of a clock, exactly; at most 1."""
+        _check_positive("clock_hz", clock_hz)
+        _check_positive("beat_bytes", beat_bytes)
+        return min(Fraction(1), Fraction(self.bandwidth_bytes_per_s, clock_hz * beat_bytes))
+
+    def port_timing(self, clock_hz: int, beat_bytes: int) -> PortTiming:
+        """Return what a port of `beat_bytes` per beat sees of this memory."""
+        rate = self.beats_per_cycle(clock_hz, beat_bytes)
+        return PortTiming(
+            self.latency_cycles(clock_hz), rate.numerator, rate.denominator, self.outstanding
+        )
+
+
+def _check_positive(name: str, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise MemoryConfigError(f"{name} must be an integer of at least 1, not {value!r}")
+
+
+lpddr4 = Memory(
+    name="lpddr4",
+    size_bytes=1 * GIB,  # our own assumption
+    latency_ns=100,  # our own assumption
+    bandwidth_bytes_per_s=32_000_000_000,  # facts.md 1.3 [R-h]
+    outstanding=16,  # our own assumption
+)
+"""The baseline's memory: LPDDR4 at 32 GB/s."""
+
+memories = {m.name: m for m in (lpddr4,)}
+"""The named memories, by name."""

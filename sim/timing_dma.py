@@ -1,0 +1,273 @@
+"""When a load or a store is done: the exact timing of its unit and its memory, without either.
+
+The rules of the memory are those of docs/architecture.md ("Memory, and its time") and of
+sim/harness/memory.hpp; the rules of the units are in the docstrings of rtl/load_unit.py and
+rtl/store_unit.py. Both engines agree in every cycle: tests/sim/test_timing_dma.py.
+
+*Bandwidth in closed form.* With rate num/den beats per cycle, credit is full when it reaches den
+and a beat takes den. Write the credit at the start of cycle t as num t - z, at most `den`: then
+time only moves t, a beat adds den to z, and the bound raises z to num t - den. A beat can't go
+before num t - z >= den. Since credit never holds more than one beat, what is left over from a beat
+is always 0, and beats are exactly g = ceil(den / num) cycles apart when they are not late for
+another reason. So z is, in units of a rate of 1/g, just the cycle of the latest beat, and n beats
+that may go from cycle c on go in max(c, z + g), and g cycles later each.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from mensa.rtl.dma import READ_LATENCY
+from mensa.rtl.machine import Machine
+from mensa.sim.memory import PortTiming
+
+__all__ = ["DmaTiming", "ReadPort", "WritePort", "load", "row_bursts", "store"]
+
+
+@dataclass(frozen=True)
+class DmaTiming:
+    """A command's time and traffic.
+
+    Attributes
+    ----------
+    start, done : int
+        The cycles of its two strobes.
+    bursts, beats : int
+        What it transfers; its bytes are beats x `beat_bytes`.
+    """
+
+    start: int
+    done: int
+    bursts: int
+    beats: int
+
+
+class _Port:
+    """A channel's state: the interval between beats and the latest beat.
+
+    Parameters
+    ----------
+    timing : PortTiming
+        From `Memory.port_timing`.
+    """
+
+    def __init__(self, timing: PortTiming):
+        self.latency = timing.latency
+        self.interval = -(-timing.den // timing.num)
+        self.latest = -self.interval  # cycle of the latest beat; credit is full in cycle 0
+
+
+class ReadPort(_Port):
+    """A read channel of the memory between bursts. Bursts must be asked for in order.
+
+    Parameters
+    ----------
+    timing : PortTiming
+        From `Memory.port_timing`.
+    """
+
+    def __init__(self, timing: PortTiming):
+        super().__init__(timing)
+        self._ends = deque([-1] * timing.outstanding)  # last beats of as many latest bursts
+
+    def burst(self, request: int, beats: int) -> tuple[int, int]:
+        """Read a burst whose ARVALID is high from cycle `request` on, with RREADY always high.
+
+        It is accepted in a = max(request, 1 + the last beat's cycle of the burst `outstanding`
+        bursts before), and its beats may go from a + latency on.
+
+        Returns
+        -------
+        int
+            Cycle in which it is accepted.
+        int
+            Cycle in which its last beat is transferred.
+        """
+        accepted = max(request, self._ends.popleft() + 1)
+        first = max(accepted + self.latency, self.latest + self.interval)
+        self.latest = first + (beats - 1) * self.interval
+        self._ends.append(self.latest)
+        return accepted, self.latest
+
+    def read(self, request: int, beats: int) -> tuple[int, list[int]]:
+        """Read a burst as `burst` does, and return the cycles of all its beats.
+
+        Returns
+        -------
+        int
+            Cycle in which it is accepted.
+        list of int
+            Cycle in which each beat is transferred.
+        """
+        accepted, last = self.burst(request, beats)
+        first = last - (beats - 1) * self.interval
+        return accepted, list(range(first, last + 1, self.interval))
+
+
+class WritePort(_Port):
+    """The write channel of the memory between bursts. Bursts must be asked for in order.
+
+    Parameters
+    ----------
+    timing : PortTiming
+        From `Memory.port_timing`; writes go one burst at a time, whatever `outstanding` is.
+    """
+
+    def __init__(self, timing: PortTiming):
+        super().__init__(timing)
+        self._free = 0  # first cycle in which a burst can be accepted
+
+    def burst(self, request: int, first: int, beats: int) -> tuple[int, int]:
+        """Write a burst whose AWVALID is high from cycle `request` on, with BREADY always high.
+
+        Its first WVALID is high from cycle `first` on, each next one from the cycle after. It is
+        accepted in a = max(request, 1 + the response of the burst before), its beats may go from
+        a + 1 on, and its response comes `latency` cycles after its last beat.
+
+        Returns
+        -------
+        int
+            Cycle in which it is accepted.
+        int
+            Cycle in which its response is transferred.
+        """
+        accepted = max(request, self._free)
+        start = max(accepted + 1, first, self.latest + self.interval)
+        self.latest = start + (beats - 1) * self.interval
+        response = self.latest + self.latency
+        self._free = response + 1
+        return accepted, response
+
+
+def row_bursts(
+    machine: Machine, memory_address: int, row_bytes: int, rows: int, memory_pitch: int
+) -> list[int]:
+    """Beats of each burst of a command, in order.
+
+    A row is cut at every multiple of `burst_bytes`; rows at the same place between two of them
+    are cut alike.
+    """
+    _check("memory_address", memory_address, 0)
+    _check("row_bytes", row_bytes, 1)
+    _check("rows", rows, 1)
+    _check("memory_pitch", memory_pitch, 0)
+    beat_bytes, burst_beats = machine.beat_bytes, machine.burst_beats
+
+    def cut(place: int) -> list[int]:
+        first = place // beat_bytes
+        end = (place + row_bytes - 1) // beat_bytes + 1
+        if end <= burst_beats:
+            return [end - first]
+        full, rest = divmod(end - burst_beats, burst_beats)
+        return [burst_beats - first] + [burst_beats] * full + ([rest] if rest else [])
+
+    place = memory_address % machine.burst_bytes
+    step = memory_pitch % machine.burst_bytes
+    if step == 0:
+        return cut(place) * rows
+    cuts: dict[int, list[int]] = {}
+    bursts: list[int] = []
+    for _ in range(rows):
+        if place not in cuts:
+            cuts[place] = cut(place)
+        bursts += cuts[place]
+        place = (place + step) % machine.burst_bytes
+    return bursts
+
+
+def load(
+    machine: Machine,
+    port: ReadPort,
+    start: int,
+    *,
+    memory_address: int,
+    row_bytes: int,
+    rows: int,
+    memory_pitch: int,
+) -> DmaTiming:
+    """Time of a command of the load unit that starts in cycle `start`; moves `port` on.
+
+    For burst k of n(k) beats, with O = `outstanding_reads`, M = the memory's `outstanding`,
+    L = its latency and g = the interval between beats:
+
+    - prepared  i(k) = max(i(k-1) + 1, a(k-1), d(k-O) + 1), i(0) = start + 2
+    - accepted  a(k) = max(i(k) + 1, d(k-M) + 1)
+    - last beat d(k) = max(a(k) + L, d(k-1) + g) + (n(k) - 1) g
+    - done      d(last) + 1
+
+    The buffer's addresses don't count. Costs a constant time per burst.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose `beat_bytes`, `burst_beats` and `outstanding_reads` count.
+    port : ReadPort
+        The data port's read channel, as the command before left it.
+    start : int
+        Cycle of the start strobe.
+    memory_address, row_bytes, rows, memory_pitch : int
+        The registers.
+    """
+    bursts = row_bursts(machine, memory_address, row_bytes, rows, memory_pitch)
+    limit = machine.outstanding_reads
+    ends: list[int] = []
+    prepared = start + 1
+    accepted = 0
+    for k, beats in enumerate(bursts):
+        prepared = max(prepared + 1, accepted)
+        if k >= limit:
+            prepared = max(prepared, ends[k - limit] + 1)
+        accepted, end = port.burst(prepared + 1, beats)
+        ends.append(end)
+    return DmaTiming(start, ends[-1] + 1, len(bursts), sum(bursts))
+
+
+def store(
+    machine: Machine,
+    port: WritePort,
+    start: int,
+    *,
+    memory_address: int,
+    row_bytes: int,
+    rows: int,
+    memory_pitch: int,
+) -> DmaTiming:
+    """Time of a command of the store unit that starts in cycle `start`; moves `port` on.
+
+    For burst k of n(k) beats, with L = the memory's latency and g = the interval between beats:
+
+    - accepted  a(0) = start + 3, a(k) = b(k-1) + 1
+    - last beat w(k) = max(a(k) + 1, w(k-1) + g, f(k)) + (n(k) - 1) g,
+      with f(0) = start + 3 + READ_LATENCY for the way through the buffer
+    - response  b(k) = w(k) + L
+    - done      b(last) + 1
+
+    The unit's own limits on bursts in flight and beats in its FIFO never count: the memory takes
+    one burst at a time, and the FIFO covers the latency of the buffer. Costs a constant time per
+    burst.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose `beat_bytes` and `burst_beats` count.
+    port : WritePort
+        The data port's write channel, as the command before left it.
+    start : int
+        Cycle of the start strobe.
+    memory_address, row_bytes, rows, memory_pitch : int
+        The registers.
+    """
+    bursts = row_bursts(machine, memory_address, row_bytes, rows, memory_pitch)
+    request = start + 3
+    first = start + 3 + READ_LATENCY
+    response = 0
+    for beats in bursts:
+        accepted, response = port.burst(request, first, beats)
+        request = accepted + 1
+    return DmaTiming(start, response + 1, len(bursts), sum(bursts))
+
+
+def _check(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")

@@ -1,0 +1,231 @@
+"""The core: units, buffers, tokens and control behind two AXI4 ports and an AXI4-Lite one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from mensa.rtl.axi import LiteSignature, ReadSignature, WriteSignature
+from mensa.rtl.buffer import Buffer
+from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, WORD_BYTES, Space, Token
+from mensa.rtl.compute_unit import ComputeUnit
+from mensa.rtl.constant_buffer import ConstantBuffer
+from mensa.rtl.control import Control
+from mensa.rtl.fetch_unit import FetchUnit
+from mensa.rtl.load_unit import LoadUnit
+from mensa.rtl.machine import Machine
+from mensa.rtl.registers import ADDRESS_BITS as CONTROL_ADDRESS_BITS
+from mensa.rtl.registers import CATEGORIES, ErrorCode
+from mensa.rtl.store_unit import StoreUnit
+from mensa.rtl.unit import TAG_BITS, TOKEN_COUNT, TokenCounters
+from mensa.rtl.verilog import to_verilog
+
+__all__ = ["Core", "core_verilog"]
+
+
+def core_verilog(machine: Machine) -> str:
+    """Verilog of a machine's core, ports under their usual AXI names.
+
+    The top module is ``mensa_`` and the machine's name; control is ``s_axi_control_…``, command
+    fetch ``m_axi_command_…``, data ``m_axi_data_…``.
+    """
+    return to_verilog(
+        Core(machine),
+        f"mensa_{machine.name}",
+        {
+            "control__": "s_axi_control_",
+            "command__": "m_axi_command_",
+            "data_read__": "m_axi_data_",
+            "data_write__": "m_axi_data_",
+        },
+    )
+
+
+class Core(wiring.Component):
+    """One accelerator (docs/architecture.md).
+
+    Parameters
+    ----------
+    machine : Machine
+        Its configuration.
+
+    Members
+    -------
+    control : In(LiteSignature)
+        Registers of `mensa.rtl.registers`.
+    irq : Out(1)
+        Interrupt.
+    command : Out(ReadSignature(32, 8))
+        Reads programs.
+    data_read, data_write : Out(ReadSignature), Out(WriteSignature)
+        The two halves of the data port.
+    trace_busy : Out(1)
+        A program is running.
+    trace_category : Out(3)
+        What the compute unit does in this cycle, an index into `registers.CATEGORIES`.
+    trace_start, trace_done, trace_pending, trace_running : Out(3)
+        A bit per `Unit`: a command's first and last cycle, a command waits, a command runs.
+    trace_tag_load, trace_tag_compute, trace_tag_store : Out(16)
+        Layer tags of the running commands.
+    trace_missing_load, trace_missing_compute, trace_missing_store : Out(8)
+        Tokens that the pending command of each unit lacks.
+    """
+
+    def __init__(self, machine: Machine):
+        if not isinstance(machine, Machine):
+            raise TypeError(f"Machine must be a mensa.rtl.machine.Machine, not {machine!r}")
+        self._machine = machine
+        super().__init__(
+            {
+                "control": In(LiteSignature(CONTROL_ADDRESS_BITS)),
+                "irq": Out(1),
+                "command": Out(ReadSignature(ADDRESS_BITS, WORD_BYTES)),
+                "data_read": Out(ReadSignature(ADDRESS_BITS, machine.beat_bytes)),
+                "data_write": Out(WriteSignature(ADDRESS_BITS, machine.beat_bytes)),
+                "trace_busy": Out(1),
+                "trace_category": Out(3),
+                "trace_start": Out(3),
+                "trace_done": Out(3),
+                "trace_pending": Out(3),
+                "trace_running": Out(3),
+                "trace_tag_load": Out(TAG_BITS),
+                "trace_tag_compute": Out(TAG_BITS),
+                "trace_tag_store": Out(TAG_BITS),
+                "trace_missing_load": Out(TOKEN_COUNT),
+                "trace_missing_compute": Out(TOKEN_COUNT),
+                "trace_missing_store": Out(TOKEN_COUNT),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        machine = self._machine
+        m.submodules.control = control = Control(machine)
+        m.submodules.fetch = fetch = FetchUnit(machine)
+        m.submodules.load = load = LoadUnit(machine)
+        m.submodules.compute = compute = ComputeUnit(machine)
+        m.submodules.store = store = StoreUnit(machine)
+        m.submodules.tokens = tokens = TokenCounters()
+        units = (load, compute, store)
+
+        connect(m, flipped(self.control), control.bus)
+        connect(m, flipped(self.command), fetch.bus)
+        connect(m, flipped(self.data_read), load.bus)
+        connect(m, flipped(self.data_write), store.bus)
+
+        # Commands and tokens.
+        connect(m, fetch.load, load.command)
+        connect(m, fetch.compute, compute.command)
+        connect(m, fetch.store, store.command)
+        m.d.comb += [
+            fetch.units_idle.eq(Cat(u.idle for u in units).all()),
+            tokens.reset.eq(fetch.reset),
+            tokens.give.eq(load.give | compute.give | store.give),
+            tokens.take.eq(load.take | compute.take | store.take),
+        ]
+        for unit in units:
+            m.d.comb += [unit.reset.eq(fetch.reset), unit.available.eq(tokens.available)]
+
+        # Buffers.
+        m.submodules.activation_buffer = activation = Buffer(
+            machine.activation_buffer_bytes,
+            machine.row_bytes,
+            banks=machine.activation_banks,
+            readers=2,
+            writers=2,
+        )
+        m.submodules.parameter_buffer = parameter = Buffer(
+            machine.parameter_buffer_bytes, machine.row_bytes
+        )
+        m.submodules.constant_buffer = constant = ConstantBuffer(machine)
+        connect(m, compute.read_activation, activation.read_0)
+        connect(m, compute.read_parameter, parameter.read_0)
+        connect(m, compute.write, activation.write_0)
+        beat_bits = machine.beat_bytes.bit_length() - 1
+
+        def aligned(address: Value) -> Value:
+            return Cat(Const(0, beat_bits), address[beat_bits:])
+
+        read = activation.read_1
+        m.d.comb += [
+            read.valid.eq(store.read.valid),
+            read.address.eq(aligned(store.read.address)),
+            read.first.eq(aligned(store.read.address)),
+            read.last.eq(aligned(store.read.address) | (machine.beat_bytes - 1)),
+            store.read.data.eq(read.data),
+        ]
+        for space, write in (
+            (Space.ACTIVATION, activation.write_1),
+            (Space.PARAMETER, parameter.write_0),
+        ):
+            m.d.comb += [
+                write.valid.eq(load.write.valid & (load.write.space == space)),
+                write.address.eq(aligned(load.write.address)),
+                write.first.eq(aligned(load.write.address)),
+                write.last.eq(aligned(load.write.address) | (machine.beat_bytes - 1)),
+                write.data.eq(load.write.data),
+                write.mask.eq(load.write.mask),
+            ]
+        m.d.comb += [
+            constant.valid.eq(load.write.valid & (load.write.space == Space.CONSTANT)),
+            constant.address.eq(load.write.address[:BUFFER_ADDRESS_BITS]),
+            constant.data.eq(load.write.data),
+            constant.mask.eq(load.write.mask),
+            constant.entry.eq(compute.entry),
+            compute.records.eq(constant.records),
+        ]
+
+        # Faults that a unit can't answer for itself.
+        with m.If(activation.conflict):
+            m.d.comb += fetch.fault.eq(ErrorCode.BANK_CONFLICT)
+        with m.Elif(load.error):
+            m.d.comb += fetch.fault.eq(ErrorCode.LOAD_BUS_ERROR)
+        with m.Elif(store.error):
+            m.d.comb += fetch.fault.eq(ErrorCode.STORE_BUS_ERROR)
+
+        # Where the cycles go.
+        category = Signal(3)
+        missing = compute.command.missing
+        with m.If(compute.feeding):
+            m.d.comb += category.eq(CATEGORIES.index("compute"))
+        with m.Elif(~compute.idle):
+            m.d.comb += category.eq(CATEGORIES.index("fill_drain"))
+        with m.Elif(missing[Token.PARAMETERS_READY]):
+            m.d.comb += category.eq(CATEGORIES.index("wait_parameters"))
+        with m.Elif(missing[Token.ACTIVATIONS_READY]):
+            m.d.comb += category.eq(CATEGORIES.index("wait_activations"))
+        with m.Elif(missing[Token.RESULTS_FREE]):
+            m.d.comb += category.eq(CATEGORIES.index("wait_store"))
+        with m.Else():
+            m.d.comb += category.eq(CATEGORIES.index("wait_command"))
+
+        m.d.comb += [
+            fetch.start.eq(control.start),
+            fetch.address.eq(control.program_address),
+            self.irq.eq(control.irq),
+            control.busy.eq(fetch.busy),
+            control.done.eq(fetch.done),
+            control.error.eq(fetch.error),
+            control.reset.eq(fetch.reset),
+            control.word.eq(fetch.word),
+            control.commands.eq(fetch.commands),
+            control.category.eq(category),
+            control.read_beat.eq(self.data_read.rvalid & self.data_read.rready),
+            control.write_beat.eq(self.data_write.wvalid & self.data_write.wready),
+            control.fetch_beat.eq(self.command.rvalid & self.command.rready),
+            self.trace_busy.eq(fetch.busy),
+            self.trace_category.eq(category),
+            self.trace_start.eq(Cat(u.start for u in units)),
+            self.trace_done.eq(Cat(u.done for u in units)),
+            self.trace_pending.eq(Cat(u.command.pending for u in units)),
+            self.trace_running.eq(Cat(~u.idle for u in units)),
+        ]
+        for name, unit in (("load", load), ("compute", compute), ("store", store)):
+            m.d.comb += [
+                getattr(self, f"trace_tag_{name}").eq(unit.tag),
+                getattr(self, f"trace_missing_{name}").eq(unit.command.missing),
+            ]
+        return m

@@ -1,0 +1,181 @@
+"""The control port: start, status and counters of the core on AXI4-Lite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from mensa.rtl.axi import OKAY, LiteSignature
+from mensa.rtl.commands import COMMAND_SET_VERSION, MAGIC
+from mensa.rtl.machine import Machine
+from mensa.rtl.registers import (
+    ADDRESS_BITS,
+    CATEGORIES,
+    CONTROL_REGISTERS,
+    COUNTERS,
+    OFFSET,
+)
+
+__all__ = ["Control"]
+
+SLVERR = 0b10
+
+
+class Control(wiring.Component):
+    """The registers of `mensa.rtl.registers`, and the counters behind them.
+
+    Address and data of a write may come in any order and any distance; a write acts in the cycle
+    after both are there, and its response is valid from the next on. A read's data is valid in the
+    cycle after its address. At most one write and one read are worked on at a time: a write takes
+    at least 2 cycles, a read 2. An access outside the register map answers SLVERR and does nothing,
+    and so does a write to a register with no writable field. The two low address bits are ignored.
+
+    A write of CONTROL.START while the core is idle raises `start` until `busy` answers; STATUS.BUSY
+    reads as 1 from then on. Counters count in cycles with `busy` high; `reset` clears them.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose configuration hash it shows.
+
+    Members
+    -------
+    bus : In(LiteSignature(ADDRESS_BITS))
+        The control port.
+    irq : Out(1)
+        High while STATUS.DONE and CONTROL.INTERRUPT_ENABLE are set.
+    start : Out(1)
+        Start the program; high until `busy`.
+    program_address : Out(32)
+        Where; keeps still while the core is busy.
+    reset, busy, done, error, word, commands : In
+        From the fetch unit.
+    category : In(3)
+        Index into `registers.CATEGORIES`: what this cycle counts as.
+    read_beat, write_beat, fetch_beat : In(1)
+        A beat is transferred on the data port's R or W channel or the command port's R channel.
+    """
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        super().__init__(
+            {
+                "bus": In(LiteSignature(ADDRESS_BITS)),
+                "irq": Out(1),
+                "start": Out(1),
+                "program_address": Out(32),
+                "reset": In(1),
+                "busy": In(1),
+                "done": In(1),
+                "error": In(8),
+                "word": In(32),
+                "commands": In(32),
+                "category": In(range(len(CATEGORIES))),
+                "read_beat": In(1),
+                "write_beat": In(1),
+                "fetch_beat": In(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        interrupt_enable = Signal()
+        finished = Signal()  # STATUS.DONE
+        busy = Signal()
+        m.d.comb += [busy.eq(self.start | self.busy), self.irq.eq(finished & interrupt_enable)]
+
+        counts = self._counters(m)
+        values: dict[str, Value] = {
+            "ID": Const(MAGIC, 32),
+            "COMMAND_SET_VERSION": Const(COMMAND_SET_VERSION, 32),
+            "CONFIG_HASH": Const(self._machine.config_hash, 32),
+            "CONTROL": Cat(Const(0, 1), interrupt_enable),
+            "STATUS": Cat(busy, finished, Const(0, 6), self.error),
+            "PROGRAM_ADDRESS": self.program_address,
+            "PROGRAM_WORD": self.word,
+        }
+        for name, count in counts.items():
+            values[f"{name}_LOW"] = count[:32]
+            values[f"{name}_HIGH"] = count[32:]
+
+        # Writes: address and data each wait in a register until the other is there.
+        bus = self.bus
+        address, data, strobe = Signal(ADDRESS_BITS), Signal(32), Signal(4)
+        have_address, have_data = Signal(), Signal()
+        write = Signal()
+        m.d.comb += [
+            bus.awready.eq(~have_address),
+            bus.wready.eq(~have_data),
+            write.eq(have_address & have_data & (~bus.bvalid | bus.bready)),
+        ]
+        with m.If(bus.awvalid & bus.awready):
+            m.d.sync += [have_address.eq(1), address.eq(bus.awaddr)]
+        with m.If(bus.wvalid & bus.wready):
+            m.d.sync += [have_data.eq(1), data.eq(bus.wdata), strobe.eq(bus.wstrb)]
+        with m.If(bus.bready):
+            m.d.sync += bus.bvalid.eq(0)
+        with m.If(write):
+            m.d.sync += [
+                have_address.eq(0),
+                have_data.eq(0),
+                bus.bvalid.eq(1),
+                bus.bresp.eq(SLVERR),
+            ]
+
+        def written(name: str) -> Value:
+            return write & (address[2:] == OFFSET[name] >> 2)
+
+        for register in CONTROL_REGISTERS:
+            if register.writable:
+                with m.If(written(register.name)):
+                    m.d.sync += bus.bresp.eq(OKAY)
+        with m.If(written("CONTROL") & strobe[0]):
+            m.d.sync += interrupt_enable.eq(data[1])
+            with m.If(data[0] & ~busy):
+                m.d.sync += [self.start.eq(1), finished.eq(0)]
+        with m.If(written("STATUS") & strobe[0] & data[1]):
+            m.d.sync += finished.eq(0)
+        with m.If(written("PROGRAM_ADDRESS") & ~busy):
+            for byte in range(4):
+                with m.If(strobe[byte]):
+                    m.d.sync += self.program_address.word_select(byte, 8).eq(
+                        data.word_select(byte, 8)
+                    )
+        with m.If(self.busy):
+            m.d.sync += self.start.eq(0)
+        with m.If(self.done):
+            m.d.sync += finished.eq(1)
+
+        # Reads.
+        m.d.comb += bus.arready.eq(~bus.rvalid | bus.rready)
+        with m.If(bus.rready):
+            m.d.sync += bus.rvalid.eq(0)
+        with m.If(bus.arvalid & bus.arready):
+            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0), bus.rresp.eq(SLVERR)]
+            with m.Switch(bus.araddr[2:]):
+                for register in CONTROL_REGISTERS:
+                    with m.Case(register.offset >> 2):
+                        m.d.sync += [bus.rdata.eq(values[register.name]), bus.rresp.eq(OKAY)]
+        return m
+
+    def _counters(self, m: Module) -> dict[str, Value]:
+        events: dict[str, Value] = {
+            "CYCLES": Const(1),
+            **{f"{c.upper()}_CYCLES": self.category == i for i, c in enumerate(CATEGORIES)},
+            "READ_BEATS": self.read_beat,
+            "WRITE_BEATS": self.write_beat,
+            "FETCH_BEATS": self.fetch_beat,
+        }
+        counts: dict[str, Value] = {"COMMANDS": Cat(self.commands, Const(0, 32))}
+        for name, event in events.items():
+            count = Signal(64, name=name.lower())
+            with m.If(self.busy & event):
+                m.d.sync += count.eq(count + 1)
+            with m.If(self.reset):
+                m.d.sync += count.eq(0)
+            counts[name] = count
+        assert counts.keys() == COUNTERS.keys()
+        return counts

@@ -1,0 +1,1 @@
+#include "dma_main.hpp"

@@ -1,0 +1,2 @@
+#define STORE
+#include "dma_main.hpp"

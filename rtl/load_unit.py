@@ -52,7 +52,8 @@ class LoadUnit(wiring.Component):
       when that beat is on the write port.
 
     So the least duration is L + 4 cycles with a memory that offers data L cycles after it accepts
-    a request, and throughput is one beat per cycle across bursts and rows when O bursts cover L.
+    a request, and throughput is one beat per cycle across bursts and rows when these are n beats
+    long and (O - 1) n >= L + 1.
     A response that isn't OKAY sets `error` in the cycle after; the unit finishes nevertheless.
     Addresses wrap at their width. Zero rows, zero bytes per row, addresses or pitches that are not
     equal modulo a beat, and `reset` while a command runs are undefined.

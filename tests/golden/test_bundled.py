@@ -2,9 +2,10 @@
 
 import json
 
-import mensa.golden as golden
 import numpy as np
 import pytest
+
+import mensa.golden as golden
 
 from .digest_cases import BUNDLED
 

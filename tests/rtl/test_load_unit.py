@@ -1,0 +1,82 @@
+"""The load unit against an AXI memory of other authors, with stalls on every channel."""
+
+from __future__ import annotations
+
+import gc
+import random
+
+import bench
+import cocotb
+import pytest
+from amaranth.lib.wiring import In, Out
+from cocotbext.axi import AxiRamRead, AxiReadBus
+from dma_bench import (
+    BEAT,
+    COMMANDS,
+    MACHINE,
+    MEMORY_BYTES,
+    SPACE_BYTES,
+    SPACES,
+    WithIdentifiers,
+    begin,
+    copy,
+    pauses,
+    program,
+    random_command,
+    watch,
+)
+
+from mensa.rtl.commands import Unit
+from mensa.rtl.load_unit import LoadUnit
+
+
+@cocotb.test()
+@cocotb.parametrize((("idle", "backpressure"), bench.MATRIX))
+async def copies(dut, idle, backpressure):
+    await begin(dut)
+    ram = AxiRamRead(AxiReadBus.from_prefix(dut, "bus_"), dut.clk, dut.rst, size=MEMORY_BYTES)
+    ram.ar_channel.set_pause_generator(pauses(backpressure))
+    ram.r_channel.set_pause_generator(pauses(idle))
+    memory = bytearray(random.randbytes(MEMORY_BYTES))
+    ram.write(0, bytes(memory))
+    buffers = [bytearray(random.randbytes(SPACE_BYTES)) for _ in range(SPACES)]
+    expected = [bytearray(buffer) for buffer in buffers]
+    commands = [random_command(random) for _ in range(COMMANDS)]
+    in_flight = 0
+
+    def each_cycle():
+        nonlocal in_flight
+        if dut.bus__arvalid.value == 1 and dut.bus__arready.value == 1:
+            in_flight += 1
+            assert in_flight <= MACHINE.outstanding_reads
+            assert dut.bus__arburst.value == 0b01
+            assert 1 << int(dut.bus__arsize.value) == BEAT
+        if dut.bus__rvalid.value == 1:
+            assert dut.bus__rready.value == 1
+            in_flight -= int(dut.bus__rlast.value)
+        if dut.write__valid.value == 1:
+            address, mask = int(dut.write__address.value), int(dut.write__mask.value)
+            assert address % BEAT == 0
+            data = int(dut.write__data.value).to_bytes(BEAT, "little")
+            for byte in range(BEAT):
+                if mask >> byte & 1:
+                    buffers[int(dut.write__space.value)][address + byte] = data[byte]
+
+    cocotb.start_soon(program(dut, Unit.LOAD, commands))
+    requests = {"ar": ("araddr", "arlen")}
+    async for index in watch(dut, commands, each_cycle, requests):
+        copy(commands[index], memory, expected, to_memory=False)
+        assert buffers == expected, commands[index]
+        assert in_flight == 0
+
+
+def test_load_unit_copies_whatever_the_memory_does():
+    identifiers = {"arid": Out(1), "rid": In(1)}
+    bench.run(WithIdentifiers(LoadUnit(MACHINE), identifiers), __file__)
+
+
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+def test_a_load_unit_needs_a_machine():
+    with pytest.raises(TypeError, match=r"Machine must be a mensa\.rtl\.machine\.Machine, not 4"):
+        LoadUnit(4)
+    gc.collect()  # now, while the warning is off

@@ -47,7 +47,8 @@ def beat_layout(machine: Machine) -> data.StructLayout:
             "fetch_parameter": 1,
             "parameter_address": BUFFER_ADDRESS_BITS,
             "diagonal": 8,  # depthwise: first column that sees it
-            # Marks of a reduction: for the array with its parameters, else with its activations.
+            # Marks of a reduction: a tile's first and last beat, so that the last ones of two tiles
+            # are R cycles apart even where the second has fewer parameters.
             "first": 1,
             "last": 1,
             # Where the lane's result goes, told once per tile.
@@ -301,7 +302,7 @@ class AddressGenerator(wiring.Component):
             step.parameter_address.eq(parameter),
             step.diagonal.eq(diagonal),
             step.first.eq(active & tile_chunk_is_first & ~beat.any() & ~r.keep[0]),
-            step.last.eq(active & tile_chunk_is_last & (vector | (beat == size - 1)) & ~r.keep[1]),
+            step.last.eq(active & tile_over & ~r.keep[1]),
             step.announce.eq(active & tile_chunk_is_first & fetch_activation & ~r.keep[1]),
             step.slot.eq(slot),
             step.lanes.eq(lanes),

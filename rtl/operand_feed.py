@@ -40,7 +40,7 @@ class OperandFeed(wiring.Component):
     activations : Out(stream of {lane, values: R x signed(9)}, always ready)
         For the array: the bytes of a chunk for one row.
     parameters : Out(stream of {first, last, values: C x signed(9)}, always ready)
-        For the array: one value per column.
+        For the array: one value per column, zeros where a tile's last beat has no parameters.
     vector : Out(stream of {first, last, tap, values: C x signed(9)}, always ready)
         For the vector unit: the bytes of a tap.
     announce : Out(stream of announcement_layout(machine), always ready)
@@ -191,7 +191,7 @@ class OperandFeed(wiring.Component):
             self.vector.payload.first.eq(asked.first),
             self.vector.payload.last.eq(asked.last),
             self.vector.payload.tap.eq(asked.tap),
-            self.parameters.valid.eq(asked_valid & asked.fetch_parameter),
+            self.parameters.valid.eq(asked_valid & ~vector & (asked.fetch_parameter | asked.last)),
             self.parameters.payload.first.eq(asked.first),
             self.parameters.payload.last.eq(asked.last),
         ]
@@ -203,6 +203,6 @@ class OperandFeed(wiring.Component):
         for col in range(cols):
             value = self.read_parameter.data.word_select(col, 8).as_signed()
             seen = (asked.diagonal <= col) & (col < asked.diagonal + r.depth_multiplier)
-            with m.If(~depthwise | seen):
+            with m.If(asked.fetch_parameter & (~depthwise | seen)):
                 m.d.comb += self.parameters.payload.values[col].eq(value - r.parameter_zero_point)
         return m

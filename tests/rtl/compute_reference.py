@@ -1,0 +1,412 @@
+"""What a compute command does, written down from docs/architecture.md loop by loop.
+
+Tests compare the gateware and its closed-form timing with this. It knows nothing of either.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mensa.golden.fixed_point import (
+    requantize_double,
+    requantize_single,
+    rounding_divide_by_pot,
+    wrap32,
+)
+from mensa.rtl.commands import REGISTERS, Mode, Rounding, Unit
+from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+
+Registers = dict[str, int]
+
+KEEP_CONTINUE, KEEP_UNDRAINED = 1, 2
+SCALED_SUM_LEFT_SHIFT = 20
+
+
+@dataclass
+class Fetch:
+    """The chunk that a step fetches for one pixel."""
+
+    lane: int
+    address: int
+    x: int
+    y: int
+    size: int
+    tap: int
+    out_address: int
+
+
+@dataclass
+class Step:
+    """One cycle of the feed: an activation chunk, a parameter word, both or neither."""
+
+    group: int
+    tile: int  #: counted over the command
+    lanes: int
+    first: bool = False  #: of its tile
+    last: bool = False
+    first_chunk: bool = False  #: in the tile's first chunk
+    fetch: Fetch | None = None
+    parameter: int | None = None  #: address of the word
+    byte: int = 0  #: of the segment, to which the word belongs
+
+
+def steps(machine: Machine, r: Registers) -> Iterator[Step]:
+    """The loop nest, one item a cycle."""
+    vector = r["MODE"] >= Mode.MAX
+    lanes_max = 1 if vector else machine.rows
+    chunk_max = machine.cols if vector else machine.rows
+    parameter = r["PARAMETER_ADDRESS"]
+    tile_number = 0
+    for group in range(r["GROUPS"]):
+        final = group == r["GROUPS"] - 1
+        segment = r["LAST_SEGMENT"] if final else r["SEGMENT"]
+        group_parameter = parameter
+        for tile in range(0, r["PIXELS"], lanes_max):
+            pixels = range(tile, min(tile + lanes_max, r["PIXELS"]))
+            parameter = group_parameter  # every tile uses the group's parameters again
+            cycles: list[Step] = []
+            for ky in range(r["KERNEL_H"]):
+                for kx in range(r["KERNEL_W"]):
+                    for offset in range(0, segment, chunk_max):
+                        size = min(chunk_max, segment - offset)
+                        for beat in range(1 if vector else max(len(pixels), size)):
+                            step = Step(group, tile_number, len(pixels))
+                            step.first_chunk = ky == kx == offset == 0
+                            if beat < len(pixels):
+                                step.fetch = _fetch(
+                                    r, beat, pixels[beat], ky, kx, group, offset, size
+                                )
+                            if not vector and beat < size:
+                                step.parameter = parameter
+                                step.byte = offset + beat
+                                if r["MODE"] == Mode.CONV:
+                                    parameter += machine.cols
+                            cycles.append(step)
+                    if r["MODE"] == Mode.DEPTHWISE:
+                        parameter += machine.cols
+            while not vector and len(cycles) < machine.rows:
+                cycles.append(Step(group, tile_number, len(pixels)))
+                cycles[-1].first_chunk = (
+                    r["KERNEL_H"] == r["KERNEL_W"] == 1 and segment <= chunk_max
+                )
+            cycles[0].first = cycles[-1].last = True
+            yield from cycles
+            tile_number += 1
+
+
+def _fetch(
+    r: Registers, lane: int, pixel: int, ky: int, kx: int, group: int, offset: int, size: int
+) -> Fetch:
+    oy, ox = divmod(pixel, r["OUT_WIDTH"])
+    along = ox * r["PIXEL_X_STEP"] + kx * r["TAP_X_STEP"] + group * r["GROUP_ACT_STEP"] + offset
+    return Fetch(
+        lane=lane,
+        address=r["ACT_ADDRESS"]
+        + oy * r["PIXEL_Y_ADDRESS_STEP"]
+        + ky * r["TAP_Y_ADDRESS_STEP"]
+        + along,
+        x=r["X_START"] + along,
+        y=r["Y_START"] + oy * r["PIXEL_Y_STEP"] + ky * r["TAP_Y_STEP"],
+        size=size,
+        tap=ky,
+        out_address=r["OUT_ADDRESS"]
+        + group * r["GROUP_CHANNELS"]
+        + oy * r["OUT_Y_STEP"]
+        + ox * r["OUT_X_STEP"],
+    )
+
+
+def channels(r: Registers, group: int) -> int:
+    return r["LAST_GROUP_CHANNELS"] if group == r["GROUPS"] - 1 else r["GROUP_CHANNELS"]
+
+
+@dataclass
+class Write:
+    """A row of outputs: when it is written, counted from the feed's first step to its tile's last
+    one, in which place of its tile, and what."""
+
+    last_step: int
+    row: int
+    address: int
+    data: bytes
+
+
+@dataclass
+class Reference:
+    """Buffers, and the sums that stay in the array from one command to the next."""
+
+    machine: Machine
+    activation: np.ndarray  #: uint8
+    parameter: np.ndarray  #: uint8
+    constant: np.ndarray  #: uint8
+    sums: np.ndarray = field(init=False)  #: [rows, cols]
+
+    def __post_init__(self) -> None:
+        self.sums = np.zeros((self.machine.rows, self.machine.cols), np.int64)
+
+    def run(self, r: Registers) -> list[Write]:
+        """Carry out a command. Returns: its writes in their order, already made."""
+        writes: list[Write] = []
+        tile: list[tuple[int, Step]] = []
+        for number, step in enumerate(steps(self.machine, r)):
+            tile.append((number, step))
+            if step.last:
+                writes += self._tile(r, tile)
+                tile = []
+        for write in writes:
+            at = slice(write.address, write.address + len(write.data))
+            self.activation[at] = np.frombuffer(write.data, np.uint8)
+        return writes
+
+    def _tile(self, r: Registers, tile: list[tuple[int, Step]]) -> list[Write]:
+        mode, group = r["MODE"], tile[0][1].group
+        targets: dict[int, int] = {}
+        if mode >= Mode.MAX:
+            sums = self._vector(r, [step for _, step in tile])[None, :]
+            targets[0] = tile[0][1].fetch.out_address
+        else:
+            if not r["KEEP"] & KEEP_CONTINUE:
+                self.sums[:] = 0
+            chunk: dict[int, np.ndarray] = {}
+            start = 0
+            for place, (_, step) in enumerate(tile):
+                if step.fetch is not None:
+                    if step.fetch.lane == 0:
+                        chunk, start = {}, place
+                        parameters = []
+                    chunk[step.fetch.lane] = self._bytes(r, step.fetch, r["ACT_ZERO_POINT"], 0)
+                    targets.setdefault(step.fetch.lane, step.fetch.out_address)
+                if step.parameter is not None:
+                    parameters.append(self._word(r, step))
+                following = tile[place + 1][1].fetch if place + 1 < len(tile) else None
+                if place + 1 == len(tile) or (following is not None and following.lane == 0):
+                    assert len(chunk) == step.lanes <= place + 1 - start + 1
+                    for lane, values in chunk.items():
+                        self.sums[lane] += values @ np.array(parameters)
+            self.sums = wrap32(self.sums)
+            sums = self.sums
+        if r["KEEP"] & KEEP_UNDRAINED:
+            return []
+        count = channels(r, group)
+        outputs = self._post(r, sums[:, :count], r["CONSTANT_ENTRY"] + group)
+        return [
+            Write(tile[-1][0], lane, targets[lane], outputs[lane].astype(np.int8).tobytes())
+            for lane in sorted(targets, reverse=True)
+        ]
+
+    def _bytes(self, r: Registers, fetch: Fetch, zero_point: int, outside: int) -> np.ndarray:
+        values = np.full(fetch.size, outside, np.int64)
+        for i in range(fetch.size):
+            if 0 <= fetch.x + i < r["INPUT_ROW_BYTES"] and 0 <= fetch.y < r["INPUT_ROWS"]:
+                values[i] = int(
+                    self.activation[fetch.address + i : fetch.address + i + 1].view("i1")[0]
+                )
+                values[i] -= zero_point
+        return values
+
+    def _word(self, r: Registers, step: Step) -> np.ndarray:
+        cols = self.machine.cols
+        word = self.parameter[step.parameter : step.parameter + cols].view("i1").astype(np.int64)
+        assert len(word) == cols
+        word -= r["PARAMETER_ZERO_POINT"]
+        if r["MODE"] == Mode.DEPTHWISE:
+            column = np.arange(cols)
+            word[column // r["DEPTH_MULTIPLIER"] != step.byte] = 0
+        return word
+
+    def _vector(self, r: Registers, taps: list[Step]) -> np.ndarray:
+        mode = r["MODE"]
+        values = []
+        for step in taps:
+            fetch = step.fetch
+            second = mode == Mode.SCALED_SUM and fetch.tap == 1
+            zero_point = r["ACT_ZERO_POINT_1" if second else "ACT_ZERO_POINT"]
+            if mode == Mode.MAX:
+                value = self._bytes(r, fetch, 0, -128)
+            else:
+                value = self._bytes(r, fetch, zero_point, 0)
+            if mode == Mode.SCALED_SUM:
+                multiplier = r[f"SCALE_{int(second)}_MULTIPLIER"]
+                shift = r[f"SCALE_{int(second)}_SHIFT"]
+                high = ((value << SCALED_SUM_LEFT_SHIFT) * multiplier + (1 << 30)) >> 31
+                value = rounding_divide_by_pot(high, shift)
+            values.append(value)
+        result = np.max(values, 0) if mode == Mode.MAX else wrap32(np.sum(values, 0))
+        return np.asarray(result)
+
+    def _post(self, r: Registers, sums: np.ndarray, entry: int) -> np.ndarray:
+        if r["UNIFORM"]:
+            bias, multiplier, shift = r["BIAS"], r["MULTIPLIER"], r["SHIFT"]
+        else:
+            at = entry * self.machine.constant_entry_bytes
+            records = self.constant[at : at + CHANNEL_RECORD_BYTES * sums.shape[1]]
+            records = records.reshape(-1, CHANNEL_RECORD_BYTES)
+            bias = records[:, 0:4].copy().view("<i4")[:, 0].astype(np.int64)
+            multiplier = records[:, 4:8].copy().view("<i4")[:, 0].astype(np.int64)
+            shift = records[:, 8].copy().view("i1").astype(np.int64)
+        x = wrap32(sums + bias)
+        scale = requantize_double if r["ROUNDING"] == Rounding.DOUBLE else requantize_single
+        y = scale(x, multiplier, shift) + r["OUT_ZERO_POINT"]
+        return np.clip(y, r["CLAMP_MIN"], r["CLAMP_MAX"])
+
+
+def random_buffers(machine: Machine, rng: random.Random) -> Reference:
+    """Buffers full of random bytes, and channel records that make outputs of every size."""
+    records = b"".join(
+        b"".join(
+            (
+                rng.choice([0, rng.randrange(-3000, 3000)]).to_bytes(4, "little", signed=True)
+                + rng.randrange(1 << 30, 1 << 31).to_bytes(4, "little")
+                + rng.randrange(-12, -4).to_bytes(1, "little", signed=True)
+                + bytes(7)
+            )
+            for _ in range(machine.cols)
+        ).ljust(machine.constant_entry_bytes, b"\0")
+        for _ in range(machine.constant_entries)
+    )
+    return Reference(
+        machine,
+        *(
+            np.frombuffer(data, np.uint8).copy()
+            for data in (
+                rng.randbytes(machine.activation_buffer_bytes),
+                rng.randbytes(machine.parameter_buffer_bytes),
+                records,
+            )
+        ),
+    )
+
+
+def random_commands(machine: Machine, rng: random.Random, mode: Mode) -> list[Registers]:
+    """A command, or the few of one whose sums are kept, that only touch bytes which are there.
+
+    An image of dense rows somewhere in the activation buffer, windows over it that reach into its
+    padding, and outputs somewhere else.
+    """
+    while True:
+        r = _random_command(machine, rng, mode)
+        if r is None:
+            continue
+        if mode != Mode.CONV or r["GROUPS"] > 1 or r["PIXELS"] > machine.rows or rng.random() < 0.4:
+            return [r]
+        chain = []
+        for number in range(count := rng.randrange(2, 4)):
+            keep = KEEP_CONTINUE * (number > 0) | KEEP_UNDRAINED * (number < count - 1)
+            chain.append(r | {"KEEP": keep, "PARAMETER_ADDRESS": rng.randrange(64)})
+        return chain
+
+
+def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registers | None:
+    cols = machine.cols
+    depth = rng.choice([1, rng.randrange(1, 4), rng.randrange(1, 2 * cols + 2)])
+    height, width = rng.randrange(1, 6), rng.randrange(1, 7)
+    kernel_h, kernel_w = rng.choice([(1, 1), (1, 1), (2, 1), (3, 3), (1, 4), (3, 2)])
+    stride_y, stride_x = rng.randrange(1, 3), rng.randrange(1, 3)
+    dilation_y, dilation_x = rng.choice([(1, 1), (1, 1), (2, 1), (1, 2), (2, 3)])
+    out_width = rng.randrange(1, 6)
+    pixels = rng.choice([rng.randrange(1, 4), rng.randrange(1, 4 * machine.rows)])
+    top, left = rng.randrange(0, 3), rng.randrange(0, 3)
+    multiplier = 1
+    group_step = 0
+    if mode == Mode.CONV:
+        groups, group_channels = rng.randrange(1, 4), rng.randrange(1, cols + 1)
+        last_channels = rng.randrange(1, group_channels + 1)
+        segment = last_segment = depth
+        tap_x_step = dilation_x * depth
+        if dilation_x == 1 and rng.random() < 0.7:
+            segment = last_segment = kernel_w * depth
+            kernel_w, tap_x_step = 1, rng.randrange(100)
+    else:
+        if mode == Mode.DEPTHWISE:
+            multiplier = rng.choice([1, rng.randrange(1, cols + 1)])
+        segment = min(
+            depth, rng.choice([cols // multiplier, rng.randrange(1, cols // multiplier + 1)])
+        )
+        groups = -(-depth // segment)
+        last_segment = depth - (groups - 1) * segment
+        group_channels, last_channels = segment * multiplier, last_segment * multiplier
+        group_step = segment
+        tap_x_step = dilation_x * depth
+    pitch = width * depth
+    r = {register.name: 0 for register in REGISTERS[Unit.COMPUTE]}
+    r.update(
+        MODE=int(mode),
+        X_START=-left * depth,
+        Y_START=-top,
+        INPUT_ROW_BYTES=pitch,
+        INPUT_ROWS=height,
+        PIXELS=pixels,
+        OUT_WIDTH=out_width,
+        PIXEL_X_STEP=stride_x * depth,
+        PIXEL_Y_STEP=stride_y,
+        PIXEL_Y_ADDRESS_STEP=stride_y * pitch,
+        KERNEL_H=kernel_h,
+        KERNEL_W=kernel_w,
+        TAP_X_STEP=tap_x_step,
+        TAP_Y_STEP=dilation_y,
+        TAP_Y_ADDRESS_STEP=dilation_y * pitch,
+        SEGMENT=segment,
+        LAST_SEGMENT=last_segment,
+        GROUPS=groups,
+        GROUP_ACT_STEP=group_step,
+        GROUP_CHANNELS=group_channels,
+        LAST_GROUP_CHANNELS=last_channels,
+        DEPTH_MULTIPLIER=multiplier,
+        PARAMETER_ADDRESS=rng.randrange(64),
+        CONSTANT_ENTRY=rng.randrange(machine.constant_entries),
+        ACT_ZERO_POINT=rng.choice([0, -128, 127, rng.randrange(-128, 128)]),
+        ACT_ZERO_POINT_1=rng.randrange(-128, 128),
+        PARAMETER_ZERO_POINT=rng.choice([0, 0, rng.randrange(-128, 128)]),
+        SCALE_0_MULTIPLIER=rng.randrange(1 << 30, 1 << 31),
+        SCALE_0_SHIFT=rng.randrange(0, 4),
+        SCALE_1_MULTIPLIER=rng.randrange(1 << 30, 1 << 31),
+        SCALE_1_SHIFT=rng.randrange(0, 4),
+        ROUNDING=rng.randrange(2),
+        OUT_ZERO_POINT=rng.randrange(-128, 128),
+        CLAMP_MIN=rng.choice([-128, -128, rng.randrange(-128, 0)]),
+        CLAMP_MAX=rng.choice([127, 127, rng.randrange(0, 128)]),
+    )
+    image_bytes = height * pitch
+    image = rng.randrange(0, max(1, machine.activation_buffer_bytes - image_bytes))
+    if mode == Mode.SCALED_SUM:
+        # Two images of the same shape: the tap rows; the second may lie below the first.
+        images = sorted((image, rng.randrange(machine.activation_buffer_bytes - image_bytes)))
+        first, second = images if rng.random() < 0.5 else reversed(images)
+        image, image_bytes = images[0], images[1] - images[0] + image_bytes
+        r.update(KERNEL_H=2, KERNEL_W=1, TAP_Y_STEP=0, TAP_Y_ADDRESS_STEP=second - first)
+    else:
+        first = image
+    r["ACT_ADDRESS"] = first + r["Y_START"] * pitch + r["X_START"]
+    uniform = mode >= Mode.MAX or rng.random() < 0.3
+    if uniform:
+        right = -24 if mode == Mode.SCALED_SUM else rng.randrange(-6, 1)
+        r.update(
+            UNIFORM=1,
+            BIAS=rng.randrange(-300, 300),
+            MULTIPLIER=rng.choice([0, 1 << 30, rng.randrange(1 << 30, 1 << 31)]),
+            SHIFT=rng.choice([right + 4, right + 2, right]),
+        )
+    # Negative starts as the hardware's registers hold them; addresses wrap at their width.
+    out_rows = -(-pixels // out_width)
+    out_depth = (groups - 1) * group_channels + last_channels
+    out_x_step = out_depth + rng.choice([0, rng.randrange(4)])
+    out_y_step = out_x_step * out_width + rng.choice([0, rng.randrange(20)])
+    out_bytes = out_rows * out_y_step + machine.cols
+    out = rng.randrange(machine.activation_buffer_bytes)
+    if out + out_bytes > machine.activation_buffer_bytes or groups > 4:
+        return None
+    if out < image + image_bytes and image < out + out_bytes:
+        return None
+    if r["CONSTANT_ENTRY"] + groups > machine.constant_entries:
+        return None
+    words = r["KERNEL_H"] * r["KERNEL_W"] * groups * (segment if mode == Mode.CONV else 1)
+    if 64 + words * cols > machine.parameter_buffer_bytes:
+        return None
+    if words * pixels > 2000:
+        return None
+    r.update(OUT_ADDRESS=out, OUT_X_STEP=out_x_step, OUT_Y_STEP=out_y_step)
+    return r

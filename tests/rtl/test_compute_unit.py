@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Any
+
+import bench
+import cocotb
+import pytest
+from amaranth.hdl import Cat, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from cocotb.triggers import RisingEdge
+from compute_reference import Reference, random_buffers, random_commands, steps
+from lockstep import SideBySide
+
+from mensa.rtl import compute_timing
+from mensa.rtl.buffer import Buffer, WritePort
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, REGISTER_NUMBER, REGISTERS, Mode, Unit
+from mensa.rtl.compute_unit import ComputeUnit
+from mensa.rtl.constant_buffer import ConstantBuffer
+from mensa.rtl.machine import KIB, Machine
+from mensa.rtl.unit import CommandSignature
+
+MACHINES = {
+    name: Machine(
+        name=name,
+        rows=rows,
+        cols=cols,
+        clock_hz=1,
+        parameter_buffer_bytes=4 * KIB,
+        activation_buffer_bytes=2 * KIB,
+        activation_banks=2,
+        constant_entries=8,
+    )
+    for name, rows, cols in (("wide", 3, 6), ("tall", 5, 2))
+}
+COMMANDS = 30
+"""Per mode and machine."""
+
+
+class WithBuffers(wiring.Component):
+    """A compute unit between its buffers, which `fill` ports write."""
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        super().__init__(
+            {
+                "command": In(CommandSignature()),
+                "status": Out(5),
+                "write": Out(WritePort(machine.row_bytes)),
+                "fill_activation": In(WritePort(machine.row_bytes)),
+                "fill_parameter": In(WritePort(machine.row_bytes)),
+                "fill_constant_valid": In(1),
+                "fill_constant_address": In(BUFFER_ADDRESS_BITS),
+                "fill_constant_data": In(8 * machine.beat_bytes),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        machine = self._machine
+        m.submodules.unit = unit = ComputeUnit(machine)
+        m.submodules.activation = activation = Buffer(
+            machine.activation_buffer_bytes,
+            machine.row_bytes,
+            banks=machine.activation_banks,
+            readers=1,
+            writers=2,
+        )
+        m.submodules.parameter = parameter = Buffer(
+            machine.parameter_buffer_bytes, machine.row_bytes
+        )
+        m.submodules.constant = constant = ConstantBuffer(machine)
+        connect(m, flipped(self.command), unit.command)
+        connect(m, unit.read_activation, activation.read_0)
+        connect(m, unit.read_parameter, parameter.read_0)
+        connect(m, unit.write, activation.write_0)
+        connect(m, flipped(self.fill_activation), activation.write_1)
+        connect(m, flipped(self.fill_parameter), parameter.write_0)
+        for member in ("valid", "address", "first", "last", "data", "mask"):
+            m.d.comb += getattr(self.write, member).eq(getattr(unit.write, member))
+        m.d.comb += [
+            unit.available.eq(~0),
+            self.status.eq(
+                Cat(unit.command.pending, unit.start, unit.done, unit.feeding, unit.write.valid)
+            ),
+            constant.valid.eq(self.fill_constant_valid),
+            constant.address.eq(self.fill_constant_address),
+            constant.data.eq(self.fill_constant_data),
+            constant.mask.eq(~0),
+            constant.entry.eq(unit.entry),
+            unit.records.eq(constant.records),
+        ]
+        return m
+
+
+def test_compute_unit():
+    bench.run(SideBySide({n: WithBuffers(m) for n, m in MACHINES.items()}), __file__)
+
+
+class Port:
+    """The ports of `dut` under a prefix."""
+
+    def __init__(self, dut: Any, prefix: str):
+        self._dut, self._prefix = dut, prefix
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dut, f"{self._prefix}__{name}")
+
+
+async def fill(dut: Any, machine: Machine, reference: Reference) -> None:
+    """Put the reference's bytes into the buffers."""
+    top = Port(dut, machine.name)
+    size = machine.row_bytes
+    for name, content in (("activation", reference.activation), ("parameter", reference.parameter)):
+        port = Port(dut, f"{machine.name}__fill_{name}")
+        port.valid.value, port.mask.value = 1, (1 << size) - 1
+        for at in range(0, len(content), size):
+            port.address.value = port.first.value = at
+            port.last.value = at + size - 1
+            port.data.value = int.from_bytes(content[at : at + size].tobytes(), "little")
+            await RisingEdge(dut.clk)
+        port.valid.value = 0
+    beat = machine.beat_bytes
+    top.fill_constant_valid.value = 1
+    for at in range(0, len(reference.constant), beat):
+        top.fill_constant_address.value = at
+        data = reference.constant[at : at + beat].tobytes()
+        top.fill_constant_data.value = int.from_bytes(data, "little")
+        await RisingEdge(dut.clk)
+    top.fill_constant_valid.value = 0
+
+
+async def start(dut: Any, machine: Machine) -> None:
+    idle = {f"{name}__command__{s}_valid": 0 for name in MACHINES for s in ("set", "go")}
+    idle |= {
+        f"{name}__fill_{b}__valid": 0 for name in MACHINES for b in ("activation", "parameter")
+    }
+    idle |= {f"{name}__fill_constant_valid": 0 for name in MACHINES}
+    await bench.start(dut, **idle)
+
+
+@cocotb.test()
+@cocotb.parametrize(name=list(MACHINES), mode=list(Mode))
+async def a_command_writes_what_the_loops_say_and_takes_the_cycles_of_the_closed_form(
+    dut, name, mode
+):
+    machine, rng = MACHINES[name], random.Random(random.getrandbits(32))
+    reference = random_buffers(machine, rng)
+    await start(dut, machine)
+    await fill(dut, machine, reference)
+
+    commands = [c for _ in range(COMMANDS) for c in random_commands(machine, rng, mode)]
+    words: deque[tuple[int, int] | None] = deque()
+    shadow: dict[str, int] = {}
+    for registers in commands:
+        for register in REGISTERS[Unit.COMPUTE]:
+            value = registers[register.name]
+            if shadow.get(register.name) != value:
+                words.append((REGISTER_NUMBER[Unit.COMPUTE][register.name], value & 0xFFFFFFFF))
+        shadow = registers
+        words.append(None)
+
+    top = Port(dut, name)
+    port = Port(dut, f"{name}__command")
+    write = Port(dut, f"{name}__write")
+    expected: dict[int, Any] = {}  # writes by cycle
+    cycle = started = done = went = 0
+    end = feed_end = -1
+    quiet = 0
+    todo = iter(commands)
+    pending = False
+    while done < len(commands):
+        # As the fetch unit does: a word a cycle, none while a GO is pending.
+        if words and not pending:
+            word = words.popleft()
+            port.set_valid.value, port.go_valid.value = word is not None, word is None
+            if word is not None:
+                port.set_register.value, port.set_value.value = word
+            else:
+                went, pending = cycle, True
+        else:
+            port.set_valid.value = port.go_valid.value = 0
+        await RisingEdge(dut.clk)
+        status = int(top.status.value)
+        strobes = {n: bool(status >> i & 1) for i, n in enumerate(("pending", "start", "done"))}
+        feeding, writing = bool(status >> 3 & 1), bool(status >> 4 & 1)
+        quiet += 1
+        if strobes["start"]:
+            quiet = 0
+            assert cycle == max(went, end) + 1, f"command {started} starts late"
+            registers = next(todo)
+            feed = compute_timing.feed_cycles(machine, registers)
+            feed_end = cycle + compute_timing.SETUP_CYCLES + feed
+            drain = compute_timing.drain_cycles(machine, mode, registers["KEEP"])
+            end = feed_end + drain
+            first = cycle + compute_timing.SETUP_CYCLES + 1
+            assert not expected
+            for w in reference.run(registers):
+                expected[first + w.last_step + drain - w.row] = w
+            assert not expected or max(expected) == end
+            started += 1
+            pending = False
+        assert feeding == (end >= 0 and first <= cycle <= feed_end), f"{cycle}: {registers}"
+        assert writing == (cycle in expected), f"cycle {cycle} of {started - 1}: {registers}"
+        if writing:
+            w = expected.pop(cycle)
+            count = len(w.data)
+            assert int(write.address.value) == int(write.first.value) == w.address
+            assert int(write.last.value) == w.address + count - 1
+            assert int(write.mask.value) == (1 << count) - 1
+            data = int(write.data.value).to_bytes(machine.row_bytes, "little")
+            assert data[:count] == w.data, f"{w} of {registers}, not {data.hex()}"
+        assert strobes["done"] == (cycle == end), f"{cycle} not {end}: {registers}"
+        done += strobes["done"]
+        cycle += 1
+        if quiet > 20_000:
+            raise TimeoutError(f"command {started - 1} doesn't end: {registers}")
+    assert done == started == len(commands)
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+def test_closed_form_counts_the_steps_of_the_loops(machine):
+    rng = random.Random(1)
+    for mode in Mode:
+        for _ in range(50):
+            for registers in random_commands(machine, rng, mode):
+                counted = sum(1 for _ in steps(machine, registers))
+                assert compute_timing.feed_cycles(machine, registers) == counted

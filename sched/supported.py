@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mensa.golden import AddPlan, ConvPlan, Graph, Operator, Plan, PoolPlan, RequantPlan, plan
+from mensa.golden import AddPlan, ConvPlan, Graph, Operator, Plan, PoolPlan, plan
 from mensa.sched.lower.requantisation import requantisation
 
 ACCELERATED = (
@@ -27,8 +27,6 @@ ACCELERATED = (
 """Operators that the accelerators run, as far as the restrictions allow."""
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_LEFT_SHIFT_OF_ADD = 20
-_SHIFTS = (-31, 30)
 _POOL_TAPS = 1 << 21
 
 
@@ -104,24 +102,6 @@ def restrict_broadcast(subject: Subject) -> Verdict:
     return True, ""
 
 
-def restrict_shifts(subject: Subject) -> Verdict:
-    """The scales must be within reach of the requantiser: factors from 2**-32 to 2**30."""
-    work = subject.plan
-    low, high = _SHIFTS
-    shifts: list[int] = []
-    if isinstance(work, ConvPlan) and work.requant == "double":
-        shifts = [int(work.shift.min()), int(work.shift.max())]
-    elif isinstance(work, RequantPlan):
-        shifts = [work.shift]
-    elif isinstance(work, AddPlan):
-        shifts = [work.output_shift]
-        if work.left_shift != _LEFT_SHIFT_OF_ADD:
-            return False, f"a left shift of {work.left_shift}"
-        if not all(low <= shift <= 0 for shift in work.shifts):
-            return False, f"shifts of {list(work.shifts)}"
-    return all(low <= shift <= high for shift in shifts), f"shifts of {shifts}"
-
-
 def restrict_single_rounding(subject: Subject) -> Verdict:
     """A layer that is requantised in floating point must have an equal in fixed point."""
     work = subject.plan
@@ -144,7 +124,6 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_constant_parameters,
     restrict_variable_input,
     restrict_broadcast,
-    restrict_shifts,
     restrict_average,
     restrict_single_rounding,
 )

@@ -266,8 +266,10 @@ class FunctionalEngine:
         )
         real = (x >= 0) & (x < command["INPUT_ROW_BYTES"])
         real = real & ((y >= 0) & (y < command["INPUT_ROWS"]))
-        address = np.where(real, address, 0) & ((1 << BUFFER_ADDRESS_BITS) - 1)
-        _checked(command, "the activation buffer", address, self.buffers.activation)
+        address = address & ((1 << BUFFER_ADDRESS_BITS) - 1)
+        if real.any():
+            _checked(command, "the activation buffer", address[real], self.buffers.activation)
+        address = np.where(real, address, 0)
         values = self.buffers.activation.view(np.int8)[address].astype(np.int64)
         shape = (last - first, -1, segment)
         values, real = values.reshape(shape), real.reshape(shape)

@@ -15,6 +15,9 @@ from mensa.sched.lower.work import Copy, LayerWork, Registers, Step, Tile
 _LEAST_WORDS = 64
 """A tile that is made only so that copying and computing overlap keeps so many words of C bytes."""
 
+SCALED_SUM_LEFT_SHIFT = 20
+"""Bits that the compute unit shifts both operands of a scaled sum to the left."""
+
 _MOST_WORDS = (1 << 16) - 1  # OUT_WIDTH has 16 bits
 
 
@@ -27,6 +30,7 @@ def lower_add(
     output_address: int,
 ) -> LayerWork:
     """The tiles of an ADD whose operands have the output's shape in memory."""
+    assert plan.left_shift == SCALED_SUM_LEFT_SHIFT, "not the shift of 8-bit operands"
     registers = {
         "MODE": Mode.SCALED_SUM,
         "KERNEL_H": 2,

@@ -1,0 +1,97 @@
+"""Runs lowered networks on the functional engine, with golden for what is on the host."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mensa.golden as golden
+from mensa.rtl.machine import Machine
+from mensa.sched.lower import HostStep, tensor_from_memory, tensor_to_memory
+from mensa.sim.functional_engine import FunctionalEngine
+
+NETWORKS = (
+    "kws_ref_model",
+    "pretrainedResnet_quant",
+    "ad01_int8",
+    "vww_96_int8",
+    "str_ww_ref_model",
+    "mobilenet_v1_0.25_128_quant",
+)
+
+
+def load_network(name):
+    given = os.environ.get("MENSA_MODELS")
+    folder = Path(given) if given else Path(__file__).parents[3] / "shared" / "models"
+    path = folder / f"{name}.tflite"
+    if not path.is_file():
+        pytest.skip(f"{path} is missing: set MENSA_MODELS to the folder of real networks")
+    return golden.load(path)
+
+
+def machine_of(rows, cols, bank_bytes, parameter_bytes, entries=16, banks=4, port=None):
+    """A machine whose buffers are rounded up to the nearest that is allowed."""
+    fields = {
+        "name": f"{rows}x{cols}",
+        "rows": rows,
+        "cols": cols,
+        "clock_hz": 1,
+        "activation_banks": banks,
+        "constant_entries": entries,
+        "port_bytes": port,
+    }
+    room = 1 << 24
+    unit = (
+        2 * Machine(**fields, parameter_buffer_bytes=room, activation_buffer_bytes=room).row_bytes
+    )
+    return Machine(
+        **fields,
+        activation_buffer_bytes=banks * unit * max(1, -(-bank_bytes // unit)),
+        parameter_buffer_bytes=2 * unit * max(1, -(-parameter_bytes // (2 * unit))),
+    )
+
+
+def random_inputs(graph, seed):
+    rng = np.random.default_rng(seed)
+    arrays = []
+    for index in graph.inputs:
+        tensor = graph.tensors[index]
+        if tensor.dtype.kind == "f":
+            arrays.append(rng.normal(0, 2, tensor.shape).astype(tensor.dtype))
+            continue
+        limits = np.iinfo(tensor.dtype)
+        values = rng.integers(limits.min, limits.max + 1, tensor.shape)
+        arrays.append(values.astype(tensor.dtype))
+    return arrays
+
+
+def assert_equals_golden(lowered, inputs, engine=None):
+    """Every layer that the machine computes must equal golden's, given the layers before."""
+    graph = lowered.graph
+    wanted = golden.run(graph, inputs, keep="all", rounding=lowered.rounding)
+    memory = lowered.initial_memory()
+
+    def put(index, value):
+        address = lowered.tensors[index]
+        content = tensor_to_memory(graph.tensors[index], value)
+        memory[address : address + content.size] = content
+
+    for index, value in zip(graph.inputs, inputs, strict=True):
+        put(index, value)
+    engine = engine or FunctionalEngine(lowered.machine)
+    for step in lowered.steps:
+        if isinstance(step, HostStep):
+            output = graph.operators[step.operator].outputs[0]
+            put(output, wanted[output])
+            continue
+        engine.run(step.program, memory)
+        for operator in step.program.layers:
+            output = graph.operators[operator].outputs[0]
+            got = tensor_from_memory(graph.tensors[output], memory, lowered.tensors[output])
+            assert np.array_equal(got, wanted[output]), (
+                f"{graph.operators[operator]} on {lowered.machine} differs in "
+                f"{np.mean(got != wanted[output]):.1%} of its output"
+            )

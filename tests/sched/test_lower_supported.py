@@ -1,0 +1,79 @@
+"""Operators on the host say why, in the words of the restriction that they don't keep to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mensa.golden as golden
+from mensa.golden.options import Conv2DOptions
+from mensa.sched import supported
+from mensa.sched.supported import RESTRICTIONS, why_on_host
+
+
+def test_every_restriction_is_a_sentence():
+    for restriction in RESTRICTIONS:
+        assert restriction.__doc__
+        assert restriction.__doc__.endswith(".")
+        assert "\n" not in restriction.__doc__
+
+
+def reason(builder, output, rounding=None):
+    graph = builder.build([output])
+    return why_on_host(graph, graph.operators[-1], rounding)
+
+
+def test_softmax_runs_on_the_host():
+    builder = golden.GraphBuilder()
+    output = builder.softmax(builder.input((1, 4), scale=0.5))
+    assert reason(builder, output) == (
+        "The accelerators have no such operation. (SOFTMAX runs on the host)"
+    )
+
+
+def test_quantising_floats_runs_on_the_host():
+    builder = golden.GraphBuilder()
+    x = builder.input((1, 4), dtype=np.float32, name="sound")
+    why = reason(builder, builder.quantize(x, scale=0.5))
+    assert why.startswith("Activations must be int8 or uint8.")
+    assert "'sound' is float32" in why
+
+
+def test_computed_weights_run_on_the_host():
+    builder = golden.GraphBuilder()
+    x = builder.input((1, 4, 4, 2), scale=0.5)
+    w = builder.input((3, 1, 1, 2), scale=0.5, name="w")
+    y = builder.tensor((1, 4, 4, 3), scale=0.5)
+    builder.operator("CONV_2D", (x, w), (y,), Conv2DOptions(stride_w=1, stride_h=1))
+    assert reason(builder, y).startswith("Weights and bias must be constants. (tensor 1 'w'")
+
+
+def test_reshaping_a_constant_runs_on_the_host():
+    builder = golden.GraphBuilder()
+    x = builder.tensor(data=np.zeros((2, 2), np.int8), scale=0.5)
+    assert "is a constant" in reason(builder, builder.reshape(x, (4,)))
+
+
+def test_a_fully_connected_layer_without_an_equal_multiplier_runs_on_the_host(monkeypatch):
+    builder = golden.GraphBuilder()
+    x = builder.input((1, 4), scale=0.5)
+    y = builder.fully_connected(
+        x, np.ones((3, 4), np.int8), np.zeros(3), weight_scale=0.01, scale=0.5
+    )
+    assert reason(builder, y, "litert") is None
+    monkeypatch.setattr(supported, "requantisation", lambda plan: None)
+    assert "must have an equal in fixed point" in reason(builder, y, "litert")
+
+
+@pytest.mark.parametrize("rounding", ["tflm", "litert"])
+def test_other_operators_run_on_the_machine(rounding):
+    builder = golden.GraphBuilder()
+    x = builder.input((1, 4, 4, 2), scale=0.5)
+    for output in (
+        builder.add(x, x, scale=1.0),
+        builder.pool2d("average", x, window=(2, 2), stride=(1, 1)),
+        builder.pool2d("max", x, window=(3, 3), stride=(2, 2)),
+        builder.reshape(x, (32,)),
+        builder.quantize(x, scale=0.1, dtype=np.uint8),
+    ):
+        assert reason(builder, output, rounding) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,12 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 __all__ = ["to_verilog"]
+
+_ZERO_INITIAL = re.compile(
+    r"^  initial begin\n(?:    \w+\[\d+\] = \d+'h0+;\n)+  end\n", re.MULTILINE
+)
+"""A memory's initial contents, all 0: a line per word, so megabytes for the large buffers. Nothing
+reads a word that was not written, and leaving them out lets tools infer any block RAM."""
 
 
 def to_verilog(component: Any, name: str, renames: Mapping[str, str] | None = None) -> str:
@@ -22,7 +29,7 @@ def to_verilog(component: Any, name: str, renames: Mapping[str, str] | None = No
         Its members become ports; a member `a.b` is called ``a__b``. Members that are constant (the
         `ready` of a stream that is always ready) become no ports.
     name : str
-        Of the top module.
+        Of the top module. Memories start with unknown contents.
     renames : mapping, optional
         From the beginning of a port's name to what stands there instead.
 
@@ -42,6 +49,7 @@ def to_verilog(component: Any, name: str, renames: Mapping[str, str] | None = No
                 port = new + port[len(old) :]
         direction = PortDirection.Output if member.flow == wiring.Out else PortDirection.Input
         ports[port] = (value, direction)
-    return verilog.convert(
+    text = verilog.convert(
         component, name=name, ports=ports, emit_src=False, strip_internal_attrs=True
     )
+    return _ZERO_INITIAL.sub("", text)

@@ -1,0 +1,192 @@
+"""The timing model: the exact cycle of everything in a program, without simulating it.
+
+The units of docs/architecture.md, command by command in program order: fetch handles a word, a
+unit starts when its turn has come and its tokens are there, and works for as long as
+`timing_dma` and `rtl.compute_timing` say. All of it is one (max, +) recurrence.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from mensa.rtl.commands import HEADER_WORDS, WORD_BYTES, Token, Unit
+from mensa.rtl.compute_timing import SETUP_CYCLES, drain_cycles, feed_cycles
+from mensa.rtl.machine import Machine
+from mensa.rtl.program import Command, Program, ProgramError, word_kinds
+from mensa.rtl.registers import CATEGORIES
+from mensa.sim import timing_dma
+from mensa.sim.events import CommandEvent, RunTrace
+from mensa.sim.memory import Memory
+from mensa.sim.timing_fetch import FetchTiming
+
+__all__ = ["ModelEngine"]
+
+_CATEGORY = {name: index for index, name in enumerate(CATEGORIES)}
+
+_WAITS = (
+    (Token.PARAMETERS_READY, _CATEGORY["wait_parameters"]),
+    (Token.ACTIVATIONS_READY, _CATEGORY["wait_activations"]),
+    (Token.RESULTS_FREE, _CATEGORY["wait_store"]),
+)
+"""Which wait a missing token is, the first that is missing deciding."""
+
+
+class _Timeline:
+    """What the compute unit does, cycle by cycle, as runs of one category."""
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[int, int]] = []  # (first cycle, category), in order
+        self._end = 0
+
+    def until(self, cycle: int, category: int) -> None:
+        """From where the timeline ends to before `cycle`, it is `category`."""
+        if cycle > self._end:
+            self._runs.append((self._end, category))
+            self._end = cycle
+
+    def counts(self, cycles: list[int]) -> list[tuple[int, ...]]:
+        """For rising `cycles`: how often each category came in cycles 0 to that one."""
+        counts = [0] * len(CATEGORIES)
+        answers = []
+        ends = [first for first, _ in self._runs[1:]] + [self._end]
+        run = 0
+        at = 0
+        for cycle in cycles:
+            while run < len(ends) and ends[run] <= cycle + 1:
+                counts[self._runs[run][1]] += ends[run] - at
+                at = ends[run]
+                run += 1
+            now = list(counts)
+            if run < len(ends):
+                now[self._runs[run][1]] += cycle + 1 - at
+            answers.append(tuple(now))
+        return answers
+
+
+@dataclass
+class _UnitState:
+    """A unit in the recurrence: its latest command's start and done cycles."""
+
+    start: int = -1
+    done: int = -1
+
+
+class ModelEngine:
+    """Time, stalls and traffic of programs on a machine and its memory, to the cycle.
+
+    Parameters
+    ----------
+    machine : Machine
+        Which core.
+    memory : Memory
+        What its ports see.
+    """
+
+    def __init__(self, machine: Machine, memory: Memory):
+        self.machine = machine
+        self.memory = memory
+
+    def run(self, program: Program) -> RunTrace:
+        """Trace of a run of `program`, which starts with all ports idle.
+
+        Raises
+        ------
+        ProgramError
+            If the program is malformed or would wait for ever.
+        """
+        machine = self.machine
+        command_port = timing_dma.ReadPort(self.memory.port_timing(machine.clock_hz, WORD_BYTES))
+        data_timing = self.memory.port_timing(machine.clock_hz, machine.beat_bytes)
+        read_port = timing_dma.ReadPort(data_timing)
+        write_port = timing_dma.WritePort(data_timing)
+        fetch = FetchTiming(len(program.words), command_port)
+        tokens: dict[Token, deque[int]] = {token: deque() for token in Token}
+        units = {int(unit): _UnitState() for unit in Unit}
+        timeline = _Timeline()
+        events: list[tuple[Command, int, int, int, int]] = []
+        reads = writes = 0
+
+        handled = -1
+        word = 0
+
+        def handle(start_of_unit: int) -> None:
+            """Handle the next word, not before the cycle after `start_of_unit`."""
+            nonlocal handled, word
+            handled = max(handled + 1, fetch.available(word), start_of_unit + 1)
+            fetch.handled(word, handled)
+            word += 1
+
+        for _ in range(HEADER_WORDS):
+            handle(-1)
+        word_units = word_kinds(program.words).unit.tolist()
+        for command in program.commands():
+            unit = units[command.unit]
+            while word <= command.word_index:
+                handle(units[word_units[word]].start)
+            ready = max(handled, unit.done) + 1
+            given: dict[Token, int] = {}
+            for token in command.wait:
+                if not tokens[token]:
+                    raise ProgramError(
+                        f"word {command.word_index}: {command.unit.name} waits for "
+                        f"{token.name}, which no earlier command signals"
+                    )
+                given[token] = tokens[token].popleft() + 1
+            start = max([ready, *given.values()])
+
+            beats = 0
+            if command.unit is Unit.COMPUTE:
+                timeline.until(ready, _CATEGORY["wait_command"])
+                for token, category in _WAITS:
+                    timeline.until(given.get(token, 0), category)
+                timeline.until(start + 1, _CATEGORY["wait_command"])
+                feed = feed_cycles(machine, command.registers)
+                drain = drain_cycles(machine, command["MODE"], command["KEEP"])
+                timeline.until(start + 1 + SETUP_CYCLES, _CATEGORY["fill_drain"])
+                timeline.until(start + 1 + SETUP_CYCLES + feed, _CATEGORY["compute"])
+                done = start + SETUP_CYCLES + feed + drain
+                timeline.until(done + 1, _CATEGORY["fill_drain"])
+            else:
+                area = {
+                    "memory_address": command["MEMORY_ADDRESS"],
+                    "row_bytes": command["ROW_BYTES"],
+                    "rows": command["ROWS"],
+                    "memory_pitch": command["MEMORY_PITCH"],
+                }
+                if command.unit is Unit.LOAD:
+                    dma = timing_dma.load(machine, read_port, start, **area)
+                    reads += dma.beats
+                else:
+                    dma = timing_dma.store(machine, write_port, start, **area)
+                    writes += dma.beats
+                done, beats = dma.done, dma.beats
+            unit.start, unit.done = start, done
+            for token in command.signal:
+                tokens[token].append(done)
+            events.append((command, handled, start, done, beats))
+
+        # END waits for all units.
+        handle(max(unit.done for unit in units.values()))
+        cycles = handled + 1
+        timeline.until(cycles, _CATEGORY["wait_command"])
+
+        order = sorted(events, key=lambda event: (event[3], event[0].unit))
+        counts = timeline.counts([event[3] for event in order] + [cycles - 1])
+        return RunTrace(
+            cycles=cycles,
+            events=tuple(
+                CommandEvent(
+                    unit=command.unit,
+                    tag=command.tag,
+                    start=start,
+                    done=done,
+                    beats=beats,
+                    categories=count,
+                )
+                for (command, _, start, done, beats), count in zip(order, counts, strict=False)
+            ),
+            categories=counts[-1],
+            read_beats=reads,
+            write_beats=writes,
+        )

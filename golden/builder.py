@@ -266,17 +266,25 @@ class GraphBuilder:
         scale: float,
         zero_point: int = 0,
         activation: str = "NONE",
+        keep_num_dims: bool = False,
         name: str = "",
     ) -> int:
-        """Adds FULLY_CONNECTED; as `conv2d`, `weights` ``[outputs, inputs]``."""
+        """Adds FULLY_CONNECTED; as `conv2d`, `weights` ``[outputs, inputs]``.
+
+        Parameters: the output is ``[rows, outputs]``, or with `keep_num_dims` of the input's
+        shape but for the last dimension.
+        """
         filters = self.tensor(
             data=weights, scale=weight_scale, zero_point=weight_zero_point, name="weights"
         )
         outputs, depth = weights.shape
         size = int(np.prod(self._shape(x), dtype=np.int64))
         bias_input = self._bias(x, bias, weight_scale) or (-1,)
-        y = self.tensor((size // depth, outputs), scale=scale, zero_point=zero_point, name=name)
-        options = FullyConnectedOptions(activation=activation)
+        shape = (size // depth, outputs)
+        if keep_num_dims:
+            shape = (*self._shape(x)[:-1], outputs)
+        y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
+        options = FullyConnectedOptions(activation=activation, keep_num_dims=keep_num_dims)
         return self.operator("FULLY_CONNECTED", (x, filters, *bias_input), (y,), options)
 
     def add(

@@ -180,7 +180,8 @@ def _take_input(tensor: Tensor, value: npt.ArrayLike) -> Array:
         raise GraphError(
             f"the input has type {array.dtype}, wants {tensor.dtype}", tensor=str(tensor)
         )
-    return np.ascontiguousarray(array).reshape(tensor.shape)
+    # A copy, because the result may hold it when the caller reuses the array.
+    return np.array(array, order="C")
 
 
 def _compute(graph: Graph, operator: Operator, work: Plan, values: dict[int, Array]) -> Array:

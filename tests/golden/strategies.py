@@ -89,6 +89,7 @@ class _Draw:
     generator: np.random.Generator
     max_pixels: int
     max_channels: int
+    floats: bool
 
     def number(self, low, high):
         return self.draw(st.integers(low, high))
@@ -206,7 +207,10 @@ def _fully_connected(d):
     shape = d.choice((rows, depth), (rows, 1, 1, depth))
     x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
     bias, kinds = d.weights((outputs, depth), outputs, depth, scale)
-    return d.builder.fully_connected(x, d.values((outputs, depth)), bias, **kinds)
+    keep = d.choice(True, False)
+    return d.builder.fully_connected(
+        x, d.values((outputs, depth)), bias, keep_num_dims=keep, **kinds
+    )
 
 
 def _add(d):
@@ -252,8 +256,13 @@ def _reshape(d):
 
 def _quantize(d):
     shape, scale = d.image(), d.scale(-8, 0)
-    x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
     target = d.choice(np.int8, np.uint8)
+    if d.choice(True, False, False) and d.floats:
+        # TFLM has no kernel from float to uint8.
+        target = d.builder.dtype.type
+        x = d.builder.input(shape, dtype=np.float32)
+    else:
+        x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
     same = d.choice(True, False)
     return d.builder.quantize(
         x,
@@ -277,17 +286,25 @@ _MAKERS = {
 
 
 @st.composite
-def layers(draw, operators=OPERATORS, dtypes=("int8", "uint8"), max_pixels=9, max_channels=12):
+def layers(
+    draw,
+    operators=OPERATORS,
+    dtypes=("int8", "uint8"),
+    max_pixels=9,
+    max_channels=12,
+    floats=False,
+):
     """A strategy for `Layer`: graphs of one operator out of `operators`.
 
     `dtypes` are the types of the activations, "int8", "uint8" or both; `max_pixels` bounds the
-    height and width and `max_channels` the channels of an image.
+    height and width and `max_channels` the channels of an image; with `floats`, QUANTIZE may
+    read float32.
     """
     op = draw(st.sampled_from(tuple(operators)))
     dtype = draw(st.sampled_from(tuple(dtypes)))
     seed = draw(st.integers(0, 2**31 - 1))
     builder = golden.GraphBuilder(op.lower(), dtype)
-    d = _Draw(draw, builder, np.random.default_rng(seed), max_pixels, max_channels)
+    d = _Draw(draw, builder, np.random.default_rng(seed), max_pixels, max_channels, floats)
     output = _MAKERS[op](d)
     graph = builder.build([output])
     operator = graph.operators[0]

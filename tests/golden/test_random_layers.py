@@ -11,8 +11,8 @@ import mensa.golden as golden
 from .oracles import OracleError
 from .strategies import OPERATORS, layers
 
-# Per operator and oracle; `make regress` sets more.
-EXAMPLES = int(os.environ.get("MENSA_EXAMPLES", "50"))
+# Per operator and oracle.
+EXAMPLES = 3000 if os.environ.get("MENSA_REGRESS") else 50
 INPUTS = 3
 
 
@@ -28,7 +28,7 @@ def test_a_random_layer_equals_the_oracle(op, oracle):
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(layer=layers(operators=(op,), dtypes=dtypes))
+    @given(layer=layers(operators=(op,), dtypes=dtypes, floats=True))
     def compare(layer):
         nonlocal compared
         inputs = layer.inputs(INPUTS)

@@ -207,7 +207,7 @@ def compute_registers(draw: st.DrawFn) -> dict[str, int]:
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(compute_registers())
 def test_compute_does_what_the_loop_nest_says(registers):
     buffers, before, _ = run([(Unit.COMPUTE, registers)])

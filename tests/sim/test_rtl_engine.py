@@ -1,0 +1,201 @@
+"""The RTL engine: traces, memory and buffers of load and store programs, and every way to fail."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import numpy as np
+import pytest
+
+from mensa.rtl.commands import Space, Token, Unit
+from mensa.rtl.machine import Machine
+from mensa.rtl.program import Assembler, Program
+from mensa.rtl.registers import CATEGORIES, ErrorCode
+from mensa.sim.events import CommandEvent, RunTrace, layer_timing
+from mensa.sim.functional_engine import FunctionalEngine
+from mensa.sim.memory import Memory
+from mensa.sim.rtl_engine import RtlEngine, RunError
+from mensa.sim.timing import ModelEngine
+
+MACHINE = Machine(
+    name="tiny",
+    rows=4,
+    cols=4,
+    clock_hz=100_000_000,
+    parameter_buffer_bytes=1024,
+    activation_buffer_bytes=1024,
+)
+MEMORY_BYTES = 1 << 14
+PROGRAM_ADDRESS = 1 << 12
+
+
+def memory(latency_ns=100, bandwidth=400_000_000, outstanding=2):
+    return Memory(
+        name="test",
+        size_bytes=MEMORY_BYTES,
+        latency_ns=latency_ns,
+        bandwidth_bytes_per_s=bandwidth,
+        outstanding=outstanding,
+    )
+
+
+def program(fill, machine=MACHINE):
+    """Return a program with the commands that `fill` gives an Assembler."""
+    assembler = Assembler(machine)
+    fill(assembler)
+    return Program(
+        machine=machine,
+        words=assembler.finish(),
+        program_address=PROGRAM_ADDRESS,
+        memory_bytes=MEMORY_BYTES,
+        image=((0, np.random.default_rng(1).integers(0, 256, 2048, np.uint8)),),
+        tensors={},
+        layers=(),
+    )
+
+
+def area(memory_address, buffer_address, row_bytes=40, rows=2):
+    return {
+        "MEMORY_ADDRESS": memory_address,
+        "BUFFER_ADDRESS": buffer_address,
+        "ROW_BYTES": row_bytes,
+        "ROWS": rows,
+        "MEMORY_PITCH": 64,
+        "BUFFER_PITCH": 48,
+    }
+
+
+def copies(rng, count=12):
+    """Random loads, each followed by a store of what it loaded, in pairs over the four banks."""
+
+    def fill(assembler):
+        for layer in range(count):
+            bank = layer % 4 * 256
+            row_bytes, rows = rng.randint(1, 48), rng.randint(1, 4)
+            start = rng.randrange(8)
+            source = 64 * rng.randrange(24) + start
+            target = 0x2000 + 0x100 * layer + start
+            waits = [Token.STORED] if layer >= 4 else []
+            load = {**area(source, bank + start, row_bytes, rows), "SPACE": Space.ACTIVATION}
+            store = area(target, bank + start, row_bytes, rows)
+            assembler.go(Unit.LOAD, load, waits, [Token.RESULTS_READY], layer)
+            assembler.go(Unit.STORE, store, [Token.RESULTS_READY], [Token.STORED], layer)
+
+    return program(fill)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_trace_memory_and_buffers_equal_the_other_engines(seed):
+    rng = random.Random(seed)
+    about = memory(rng.choice([0, 100, 700]), rng.choice([10**8, 10**9]), rng.choice([1, 4]))
+    job = copies(rng)
+    seen = []
+    engine = RtlEngine(MACHINE, about, on_command=lambda event, after: seen.append((event, after)))
+    ours, theirs = job.initial_memory(), job.initial_memory()
+    trace = engine.run(job, ours)
+    functional = FunctionalEngine(MACHINE)
+    functional.run(job, theirs)
+    assert np.array_equal(ours, theirs)
+    assert [event for event, _ in seen] == list(trace.events)
+    assert np.array_equal(seen[-1][1].activation, functional.buffers.activation)
+    assert trace == ModelEngine(MACHINE, about).run(job)
+    layers = layer_timing(trace)
+    assert sum(layer.cycles for layer in layers) == trace.cycles
+    assert sum(layer.read_beats for layer in layers) == trace.read_beats
+
+
+def test_parameters_and_constants_reach_their_buffers():
+    def fill(assembler):
+        whole = area(0, 0, 256, 1)
+        assembler.go(Unit.LOAD, {**whole, "SPACE": Space.PARAMETER})
+        assembler.go(Unit.LOAD, {**whole, "SPACE": Space.CONSTANT})
+
+    job = program(fill)
+    seen = []
+    content = job.initial_memory()
+    RtlEngine(MACHINE, memory(), on_command=lambda _, after: seen.append(after)).run(job, content)
+    assert np.array_equal(seen[-1].parameter[:256], content[:256])
+    records = content[:256].reshape(16, 16).copy()
+    records[:, 9:] = 0  # not stored
+    assert np.array_equal(seen[-1].constant[:256], records.ravel())
+
+
+def fails(fill, **options):
+    job = program(fill)
+    with pytest.raises(RunError) as caught:
+        RtlEngine(MACHINE, memory(), **options).run(job, job.initial_memory())
+    return caught.value
+
+
+def test_a_deadlock_names_who_waits_for_what():
+    def fill(assembler):
+        assembler.go(Unit.STORE, area(0, 0), [Token.RESULTS_READY])
+
+    error = fails(fill, stall_cycles=500)
+    assert "nothing moved for 500 cycles" in str(error)
+    assert "store waits for RESULTS_READY" in str(error)
+    assert "load is idle" in str(error)
+
+
+def test_a_run_that_takes_too_long_is_stopped():
+    error = fails(lambda a: a.go(Unit.STORE, area(0, 0, 40, 20)), max_cycles=40)
+    assert "longer than 40 cycles" in str(error)
+    assert "store runs a command" in str(error)
+
+
+def test_a_program_for_another_machine_is_refused():
+    job = program(lambda a: None, MACHINE.replace(rows=8))
+    with pytest.raises(RunError, match="WRONG_CONFIGURATION") as caught:
+        RtlEngine(MACHINE, memory()).run(job, job.initial_memory())
+    assert caught.value.code is ErrorCode.WRONG_CONFIGURATION
+    assert caught.value.word == 1
+
+
+def test_a_read_outside_the_memory_is_reported():
+    load = {**area(MEMORY_BYTES, 0), "SPACE": Space.ACTIVATION}
+    error = fails(lambda a: a.go(Unit.LOAD, load))
+    assert error.code is ErrorCode.LOAD_BUS_ERROR
+    assert "data port, read" in str(error)
+    assert hex(MEMORY_BYTES) in str(error)
+
+
+def test_an_exception_of_the_hook_ends_the_run():
+    def hook(event, buffers):
+        raise KeyError("as asked")
+
+    job = copies(random.Random(0))
+    with pytest.raises(KeyError, match="as asked"):
+        RtlEngine(MACHINE, memory(), on_command=hook).run(job, job.initial_memory())
+
+
+@pytest.mark.skipif("MENSA_REGRESS" not in os.environ, reason="a build of its own: make regress")
+def test_waves_are_written(tmp_path):
+    job = copies(random.Random(0))
+    path = tmp_path / "run.vcd"
+    RtlEngine(MACHINE, memory(), vcd=path).run(job, job.initial_memory())
+    assert "trace_busy" in path.read_text()[:100_000]
+
+
+def event(unit, tag, done, beats=0):
+    counts = (done + 1, *[0] * (len(CATEGORIES) - 1))
+    return CommandEvent(unit, tag, done - 3, done, beats, counts)
+
+
+def test_layers_share_the_cycles():
+    # Layer 7's store ends after layer 8's load has begun and ended.
+    events = (
+        event(Unit.LOAD, 7, 9, 3),
+        event(Unit.LOAD, 8, 14, 5),
+        event(Unit.COMPUTE, 7, 19),
+        event(Unit.STORE, 7, 29, 2),
+        event(Unit.COMPUTE, 8, 49),
+        event(Unit.STORE, 8, 59, 4),
+    )
+    total = (62, *[0] * (len(CATEGORIES) - 1))
+    first, second = layer_timing(RunTrace(62, events, total, 8, 6))
+    assert (first.tag, first.cycles, first.read_beats, first.write_beats) == (7, 30, 3, 2)
+    assert (second.tag, second.cycles, second.read_beats, second.write_beats) == (8, 32, 5, 4)
+    assert first.stalls["compute"] == 30
+    assert second.stalls["compute"] == 32
+    assert layer_timing(RunTrace(5, (), total, 0, 0)) == []

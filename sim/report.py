@@ -1,0 +1,215 @@
+"""Report: what a run gave, layer by layer, and which engine produced each number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["HOST", "LayerReport", "Report", "TimingCheck"]
+
+HOST = "host"
+"""Where a layer runs that no accelerator takes."""
+
+HOST_TIME_REASON = "the host's time is not modelled yet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerReport:
+    """One operator of the network.
+
+    Attributes
+    ----------
+    index : int
+        Its place among the file's operators.
+    op : str
+        The schema's name, such as ``"CONV_2D"``.
+    name : str
+        Name of its output tensor.
+    shape : tuple of int
+        Shape of its output tensor.
+    machine : str
+        Name of the machine that ran it, or `HOST`.
+    macs : int
+        Multiply-accumulates, padding included.
+    cycles : int or None
+        From the end of the layer before to its own end; None on the host, or from an engine
+        without time.
+    time_ns : float or None
+        The same in nanoseconds of the machine's clock.
+    utilization : float or None
+        Share of the array's multiply-accumulates that were used in these cycles, 0 to 1.
+    stalls : mapping of str to int, or None
+        Where the cycles went, by category of docs/architecture.md. They sum to `cycles`:
+        ``compute`` and ``fill_drain`` are work, the others are waiting.
+    dram_read_bytes, dram_write_bytes : int or None
+        Bytes over the data port, whole beats.
+    bit_exact : bool or None
+        Whether its output equals golden's; None when that was not compared.
+    reason : str or None
+        Why it ran on the host.
+    """
+
+    index: int
+    op: str
+    name: str
+    shape: tuple[int, ...]
+    machine: str
+    macs: int
+    cycles: int | None = None
+    time_ns: float | None = None
+    utilization: float | None = None
+    stalls: Mapping[str, int] | None = None
+    dram_read_bytes: int | None = None
+    dram_write_bytes: int | None = None
+    bit_exact: bool | None = None
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the layer's entry in the report's JSON."""
+        return {
+            "index": self.index,
+            "op": self.op,
+            "name": self.name,
+            "machine": self.machine,
+            "cycles": self.cycles,
+            "time_ns": self.time_ns,
+            "macs": self.macs,
+            "utilization": self.utilization,
+            "stalls": None if self.stalls is None else dict(self.stalls),
+            "dram_read_bytes": self.dram_read_bytes,
+            "dram_write_bytes": self.dram_write_bytes,
+            "energy_pj": None,
+            "bit_exact": self.bit_exact,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingCheck:
+    """The timing model's numbers beside those of the engine that ran.
+
+    Attributes
+    ----------
+    cycles : mapping of int to int
+        The model's cycles by operator index.
+    differences : tuple of str
+        A line for every number (cycles, a stall, bytes) that differs.
+    """
+
+    cycles: Mapping[int, int]
+    differences: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether every number is the same."""
+        return not self.differences
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run gave.
+
+    Attributes
+    ----------
+    mensa : str
+        Version of this project.
+    model : str
+        Name of the network.
+    soc : str
+        Name of the system.
+    engine : str
+        Which engine gave the times: "rtl", "model", or "functional", which has none.
+    layers : tuple of LayerReport
+        In the order of execution.
+    provenance : mapping
+        Everything else that the numbers depend on.
+    timing : TimingCheck or None
+        The comparison with the timing model, if there was one.
+    """
+
+    mensa: str
+    model: str
+    soc: str
+    engine: str
+    layers: tuple[LayerReport, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    timing: TimingCheck | None = None
+
+    @property
+    def cycles(self) -> dict[str, int]:
+        """Cycles by machine, the host left out."""
+        totals: dict[str, int] = {}
+        for layer in self.layers:
+            if layer.cycles is not None:
+                totals[layer.machine] = totals.get(layer.machine, 0) + layer.cycles
+        return totals
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all layers."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def time_ns_without_host(self) -> float | None:
+        """Time of all layers but those on the host; None from an engine without time."""
+        times = [layer.time_ns for layer in self.layers if layer.machine != HOST]
+        known = [time for time in times if time is not None]
+        return sum(known) if len(known) == len(times) else None
+
+    @property
+    def time_ns(self) -> float | None:
+        """Time of all layers; None while one of them is on the host."""
+        on_host = any(layer.machine == HOST for layer in self.layers)
+        return None if on_host else self.time_ns_without_host
+
+    @property
+    def bit_exact(self) -> bool | None:
+        """Whether every layer equals golden; None if one of them was not compared."""
+        found = [layer.bit_exact for layer in self.layers]
+        if False in found:
+            return False
+        return None if None in found else True
+
+    @property
+    def passed(self) -> bool:
+        """Whether no comparison failed."""
+        return self.bit_exact is not False and (self.timing is None or self.timing.equal)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a tree of JSON values."""
+        provenance = dict(self.provenance)
+        if any(layer.machine == HOST for layer in self.layers):
+            provenance["host_time"] = HOST_TIME_REASON
+        provenance["timing_check"] = self._timing_json()
+        return {
+            "mensa": self.mensa,
+            "model": self.model,
+            "soc": self.soc,
+            "engine": self.engine,
+            "layers": [layer.to_json() for layer in self.layers],
+            "totals": {
+                "cycles": self.cycles,
+                "time_ns": self.time_ns,
+                "time_ns_without_host": self.time_ns_without_host,
+                "macs": self.macs,
+                "energy_pj": None,
+                "bit_exact": self.bit_exact,
+            },
+            "provenance": provenance,
+        }
+
+    def _timing_json(self) -> dict[str, Any] | None:
+        if self.timing is None:
+            return None
+        return {
+            "engine": "model",
+            "equal": self.timing.equal,
+            "cycles": {str(index): cycles for index, cycles in self.timing.cycles.items()},
+            "differences": list(self.timing.differences),
+        }
+
+    def json_text(self) -> str:
+        """Return the report as JSON text."""
+        return json.dumps(self.to_json(), indent=2) + "\n"

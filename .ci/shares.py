@@ -1,0 +1,146 @@
+"""Runs the shares of the test suite one after another and says how long each took.
+
+`make test` runs all of them; `python .ci/shares.py NAME...` runs some. The exit status is 0 only if
+every share passed. The last line sums up pytest's closing lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PACKAGES = ("mensa.golden", "mensa.rtl", "mensa.sim", "mensa.sched")
+
+NO_TESTS_COLLECTED = 5
+"""Exit status of pytest."""
+
+PYTHON_TOOL = (sys.executable, "-m")
+
+
+@dataclass(frozen=True)
+class Share:
+    """One part of the suite: a name, and the commands that it consists of."""
+
+    name: str
+    what: str
+    commands: tuple[tuple[str, ...], ...]
+
+
+def _tests(*folders: str) -> tuple[tuple[str, ...], ...]:
+    there = [f"tests/{folder}" for folder in folders if (ROOT / "tests" / folder).exists()]
+    return ((*PYTHON_TOOL, "pytest", "-rs", "--durations=5", "--durations-min=5", *there),)
+
+
+def shares() -> list[Share]:
+    """Return all shares, the quick ones first."""
+    top = [path.name for path in sorted((ROOT / "tests").glob("test_*.py"))]
+    return [
+        Share(
+            "lint",
+            "lint and types",
+            (
+                (*PYTHON_TOOL, "ruff", "check", "--quiet"),
+                (*PYTHON_TOOL, "ruff", "format", "--check", "--quiet"),
+                (*PYTHON_TOOL, "mypy", *(part for name in PACKAGES for part in ("-p", name))),
+            ),
+        ),
+        Share("golden", "tests/golden", _tests("golden")),
+        Share("units", "tests/rtl", _tests("rtl")),
+        Share("systems", "tests/sim, tests/sched", _tests("sim", "sched", *top)),
+    ]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a share."""
+
+    share: Share
+    passed: bool
+    seconds: float
+    closing: str
+
+
+def run(share: Share, jobs: int) -> Outcome:
+    """Run a share; its output goes to the terminal as it comes."""
+    print(f"\n=== {share.name}: {share.what}", flush=True)
+    start = time.monotonic()
+    passed, closing = True, ""
+    for command in share.commands:
+        is_pytest = "pytest" in command
+        if is_pytest and jobs > 1:
+            command = (*command, "-n", str(jobs), "--dist", "worksteal")
+        status, lines = _stream(command)
+        if is_pytest:
+            closing = next((line for line in reversed(lines) if _counts(line)), "no tests ran")
+            passed = passed and status in (0, NO_TESTS_COLLECTED)
+        else:
+            passed = passed and status == 0
+    return Outcome(share, passed, time.monotonic() - start, closing)
+
+
+def _stream(command: tuple[str, ...]) -> tuple[int, list[str]]:
+    environment = {**os.environ, "PYTHONSAFEPATH": "1", "MYPYPATH": "typing"}
+    lines = []
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line.rstrip())
+    return process.returncode, lines
+
+
+def _counts(line: str) -> Counter[str]:
+    """Return the numbers of a closing line such as ``12 passed, 1 skipped in 3.4s``, or nothing."""
+    if not re.search(r"\bin \d+\.\d+s\b", line):
+        return Counter()
+    pairs = re.findall(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)\b", line)
+    return Counter({kind.removesuffix("s"): int(number) for number, kind in pairs})
+
+
+def main() -> int:
+    """Run the shares named on the command line, or all."""
+    known = {share.name: share for share in shares()}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    parser.add_argument("--jobs", type=int, default=2, help="processes of pytest")
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in known:
+            parser.error(f"no share {name!r}; there are {', '.join(known)}")
+    outcomes = [run(known[name], arguments.jobs) for name in arguments.names or known]
+
+    print("\n=== shares")
+    for outcome in outcomes:
+        verdict = "passed" if outcome.passed else "FAILED"
+        line = f"{outcome.share.name:8} {verdict}  {outcome.seconds:6.1f} s  {outcome.closing}"
+        print(line.rstrip())
+    total: Counter[str] = sum((_counts(outcome.closing) for outcome in outcomes), Counter())
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    failed = [outcome.share.name for outcome in outcomes if not outcome.passed]
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    if total:
+        counts = ", ".join(f"{total[kind]} {kind}" for kind in sorted(total))
+        print(f"===== {counts} in {seconds:.2f}s =====")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

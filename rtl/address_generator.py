@@ -67,7 +67,7 @@ class AddressGenerator(wiring.Component):
 
     The first step is in the cycle after `start`; a step's beat is on `o` two cycles later.
     `active` is high in every cycle of a step, so it is high as many cycles as
-    `mensa.rtl.compute_timing.feed_cycles` says.
+    `mensa.rtl.timing.feed_cycles` says.
 
     Parameters
     ----------

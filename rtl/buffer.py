@@ -10,10 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS
 
-__all__ = ["READ_LATENCY", "Buffer", "ReadPort", "WritePort"]
-
-READ_LATENCY = 2
-"""Cycles from a read's `valid` to its `data`."""
+__all__ = ["Buffer", "ReadPort", "WritePort"]
 
 
 class WritePort(wiring.Signature):
@@ -38,7 +35,7 @@ class WritePort(wiring.Signature):
 class ReadPort(wiring.Signature):
     """Reads the bytes `first` to `last` (addresses) of a word that starts at `address`.
 
-    `data` comes `READ_LATENCY` cycles later; bytes outside first to last are undefined.
+    `data` comes `timing.READ_LATENCY` cycles later; bytes outside first to last are undefined.
     """
 
     def __init__(self, row_bytes: int):

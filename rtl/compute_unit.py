@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from mensa.rtl import compute_timing, operand_feed, post_processor, vector_unit
+from mensa.rtl import operand_feed, post_processor, timing, vector_unit
 from mensa.rtl.buffer import ReadPort, WritePort
 from mensa.rtl.commands import Mode, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
@@ -22,7 +22,7 @@ __all__ = ["ComputeUnit"]
 
 
 class ComputeUnit(wiring.Component):
-    """Runs compute commands one after another; `mensa.rtl.compute_timing` says for how long.
+    """Runs compute commands one after another; `mensa.rtl.timing` says for how long.
 
     Parameters
     ----------
@@ -44,12 +44,10 @@ class ComputeUnit(wiring.Component):
     """
 
     def __init__(self, machine: Machine):
-        assert operand_feed.LATENCY == compute_timing.FEED_LATENCY
-        assert vector_unit.LATENCY == compute_timing.VECTOR_LATENCY
-        assert post_processor.LATENCY == compute_timing.POST_LATENCY
-        assert array_drain_cycles(machine.rows, machine.cols) == compute_timing.array_latency(
-            machine
-        )
+        assert operand_feed.LATENCY == timing.FEED_LATENCY
+        assert vector_unit.LATENCY == timing.VECTOR_LATENCY
+        assert post_processor.LATENCY == timing.POST_LATENCY
+        assert array_drain_cycles(machine.rows, machine.cols) == timing.array_latency(machine)
         self._machine = machine
         super().__init__(
             {
@@ -101,7 +99,7 @@ class ComputeUnit(wiring.Component):
 
         # A command: one cycle of set-up, the feed's steps, then the drain, counted down.
         drains = {
-            name: compute_timing.drain_cycles(machine, mode, keep)
+            name: timing.drain_cycles(machine, mode, keep)
             for name, mode, keep in (
                 ("vector", Mode.SUM, 0),
                 ("keep", Mode.CONV, 2),

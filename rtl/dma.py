@@ -16,10 +16,7 @@ from amaranth.lib.wiring import In, Out
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, REGISTERS, Unit
 from mensa.rtl.machine import Machine
 
-__all__ = ["READ_LATENCY", "BeatWalker", "BurstWalker", "log2"]
-
-READ_LATENCY = 2
-"""Cycles from a read request at a buffer's port to its data."""
+__all__ = ["BeatWalker", "BurstWalker", "log2"]
 
 _BITS = {register.name: register.bits for register in REGISTERS[Unit.STORE]}
 ROW_BITS = _BITS["ROW_BYTES"]

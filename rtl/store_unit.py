@@ -11,14 +11,12 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl.axi import INCR, OKAY, WriteSignature, beat_size
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Unit
-from mensa.rtl.dma import READ_LATENCY, BeatWalker, BurstWalker
+from mensa.rtl.dma import BeatWalker, BurstWalker
 from mensa.rtl.machine import Machine
+from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
 from mensa.rtl.unit import CommandSignature, UnitFrontend
 
-__all__ = ["OUTSTANDING_WRITES", "ReadSignature", "StoreUnit"]
-
-OUTSTANDING_WRITES = 4
-"""Write bursts that the store unit has in flight at most."""
+__all__ = ["ReadSignature", "StoreUnit"]
 
 FIFO_BEATS = READ_LATENCY + 2
 """Beats between buffer and bus. A beat's place is free again READ_LATENCY + 2 cycles before the

@@ -30,7 +30,7 @@ class PortTiming(NamedTuple):
     num, den : int
         Beats per cycle, at most 1, as a fraction in lowest terms.
     outstanding : int
-        Read bursts in flight at most.
+        Bursts in flight at most, reads and writes each.
     """
 
     latency: int
@@ -58,7 +58,7 @@ class Memory:
     bandwidth_bytes_per_s : int
         Bytes per second, at least 1.
     outstanding : int
-        Read bursts of a port that are in flight at most, at least 1.
+        Bursts in flight at most, at least 1, of each channel of a port.
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 The units of docs/architecture.md, command by command in program order: fetch handles a word, a
 unit starts when its turn has come and its tokens are there, and works for as long as
-`timing_dma` and `rtl.compute_timing` say. All of it is one (max, +) recurrence.
+`timing_dma` and `rtl.timing` say. All of it is one (max, +) recurrence.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections import deque
 from dataclasses import dataclass
 
 from mensa.rtl.commands import HEADER_WORDS, WORD_BYTES, Token, Unit
-from mensa.rtl.compute_timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command, Program, ProgramError, word_kinds
 from mensa.rtl.registers import CATEGORIES
+from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sim import timing_dma
 from mensa.sim.events import CommandEvent, RunTrace
 from mensa.sim.memory import Memory

@@ -4,13 +4,12 @@ The rules of the memory are those of docs/architecture.md ("Memory, and its time
 sim/harness/memory.hpp; the rules of the units are in the docstrings of rtl/load_unit.py and
 rtl/store_unit.py. Both engines agree in every cycle: tests/sim/test_timing_dma.py.
 
-*Bandwidth in closed form.* With rate num/den beats per cycle, credit is full when it reaches den
-and a beat takes den. Write the credit at the start of cycle t as num t - z, at most `den`: then
-time only moves t, a beat adds den to z, and the bound raises z to num t - den. A beat can't go
-before num t - z >= den. Since credit never holds more than one beat, what is left over from a beat
-is always 0, and beats are exactly g = ceil(den / num) cycles apart when they are not late for
-another reason. So z is, in units of a rate of 1/g, just the cycle of the latest beat, and n beats
-that may go from cycle c on go in max(c, z + g), and g cycles later each.
+*Bandwidth in closed form.* With rate num/den beats per cycle, a beat takes den and a cycle gives
+num. Write the credit at the start of cycle t as num t - z, at most ``den + num - 1``: then time
+only moves t, a beat adds den to z, and the bound raises z to num t - (den + num - 1). A beat can't
+go before num t - z >= den. While beats wait for credit, or go in every cycle, the bound is never
+reached; so it counts only where a burst starts, and beat j of a burst that may go from cycle c on
+goes in max(c + j, ceil((z + (j + 1) den) / num)).
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from mensa.rtl.dma import READ_LATENCY
 from mensa.rtl.machine import Machine
+from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
 from mensa.sim.memory import PortTiming
 
 __all__ = ["DmaTiming", "ReadPort", "WritePort", "load", "row_bursts", "store"]
@@ -44,7 +43,7 @@ class DmaTiming:
 
 
 class _Port:
-    """A channel's state: the interval between beats and the latest beat.
+    """A channel's state: its credit and its latest beat.
 
     Parameters
     ----------
@@ -54,8 +53,26 @@ class _Port:
 
     def __init__(self, timing: PortTiming):
         self.latency = timing.latency
-        self.interval = -(-timing.den // timing.num)
-        self.latest = -self.interval  # cycle of the latest beat; credit is full in cycle 0
+        self._num, self._den = timing.num, timing.den
+        self._bound = timing.den + timing.num - 1
+        self._spent = -self._bound  # z: credit is full in cycle 0
+        self._latest = -1  # cycle of the latest beat
+
+    def _transfer(self, offered: int, beats: int) -> tuple[int, int, int]:
+        """Transfer a burst's beats that may go from cycle `offered` on.
+
+        Returns
+        -------
+        first, spent : int
+            c and z of the closed form, for the cycles of all beats.
+        last : int
+            Cycle of the last beat.
+        """
+        first = max(offered, self._latest + 1)
+        spent = max(self._spent, self._num * first - self._bound)
+        self._spent = spent + self._den * beats
+        self._latest = max(first + beats - 1, -(-self._spent // self._num))
+        return first, spent, self._latest
 
 
 class ReadPort(_Port):
@@ -71,6 +88,12 @@ class ReadPort(_Port):
         super().__init__(timing)
         self._ends = deque([-1] * timing.outstanding)  # last beats of as many latest bursts
 
+    def _burst(self, request: int, beats: int) -> tuple[int, tuple[int, int, int]]:
+        accepted = max(request, self._ends.popleft() + 1)
+        transfer = self._transfer(accepted + self.latency, beats)
+        self._ends.append(self._latest)
+        return accepted, transfer
+
     def burst(self, request: int, beats: int) -> tuple[int, int]:
         """Read a burst whose ARVALID is high from cycle `request` on, with RREADY always high.
 
@@ -84,11 +107,8 @@ class ReadPort(_Port):
         int
             Cycle in which its last beat is transferred.
         """
-        accepted = max(request, self._ends.popleft() + 1)
-        first = max(accepted + self.latency, self.latest + self.interval)
-        self.latest = first + (beats - 1) * self.interval
-        self._ends.append(self.latest)
-        return accepted, self.latest
+        accepted, (_, _, last) = self._burst(request, beats)
+        return accepted, last
 
     def read(self, request: int, beats: int) -> tuple[int, list[int]]:
         """Read a burst as `burst` does, and return the cycles of all its beats.
@@ -100,9 +120,10 @@ class ReadPort(_Port):
         list of int
             Cycle in which each beat is transferred.
         """
-        accepted, last = self.burst(request, beats)
-        first = last - (beats - 1) * self.interval
-        return accepted, list(range(first, last + 1, self.interval))
+        accepted, (first, spent, _) = self._burst(request, beats)
+        return accepted, [
+            max(first + j, -(-(spent + (j + 1) * self._den) // self._num)) for j in range(beats)
+        ]
 
 
 class WritePort(_Port):
@@ -111,19 +132,20 @@ class WritePort(_Port):
     Parameters
     ----------
     timing : PortTiming
-        From `Memory.port_timing`; writes go one burst at a time, whatever `outstanding` is.
+        From `Memory.port_timing`.
     """
 
     def __init__(self, timing: PortTiming):
         super().__init__(timing)
-        self._free = 0  # first cycle in which a burst can be accepted
+        self._responses = deque([-1] * timing.outstanding)  # of as many latest bursts
 
     def burst(self, request: int, first: int, beats: int) -> tuple[int, int]:
         """Write a burst whose AWVALID is high from cycle `request` on, with BREADY always high.
 
-        Its first WVALID is high from cycle `first` on, each next one from the cycle after. It is
-        accepted in a = max(request, 1 + the response of the burst before), its beats may go from
-        a + 1 on, and its response comes `latency` cycles after its last beat.
+        Its first WVALID is high from cycle `first` on, or from its AWVALID, each next one from the
+        cycle after. It is accepted in a = max(request, 1 + the response of the burst `outstanding`
+        bursts before), its beats may go from a + 1 on, and its response comes `latency` cycles
+        after its last beat, the responses one a cycle.
 
         Returns
         -------
@@ -132,11 +154,11 @@ class WritePort(_Port):
         int
             Cycle in which its response is transferred.
         """
-        accepted = max(request, self._free)
-        start = max(accepted + 1, first, self.latest + self.interval)
-        self.latest = start + (beats - 1) * self.interval
-        response = self.latest + self.latency
-        self._free = response + 1
+        accepted = max(request, self._responses.popleft() + 1)
+        _, _, last = self._transfer(max(accepted + 1, first), beats)
+        before = self._responses[-1] if self._responses else -1
+        response = max(last + self.latency, before + 1)
+        self._responses.append(response)
         return accepted, response
 
 
@@ -189,11 +211,11 @@ def load(
     """Time of a command of the load unit that starts in cycle `start`; moves `port` on.
 
     For burst k of n(k) beats, with O = `outstanding_reads`, M = the memory's `outstanding`,
-    L = its latency and g = the interval between beats:
+    L = its latency:
 
     - prepared  i(k) = max(i(k-1) + 1, a(k-1), d(k-O) + 1), i(0) = start + 2
     - accepted  a(k) = max(i(k) + 1, d(k-M) + 1)
-    - last beat d(k) = max(a(k) + L, d(k-1) + g) + (n(k) - 1) g
+    - last beat d(k), as the bandwidth allows, of beats that may go from a(k) + L on
     - done      d(last) + 1
 
     The buffer's addresses don't count. Costs a constant time per burst.
@@ -235,17 +257,18 @@ def store(
 ) -> DmaTiming:
     """Time of a command of the store unit that starts in cycle `start`; moves `port` on.
 
-    For burst k of n(k) beats, with L = the memory's latency and g = the interval between beats:
+    For burst k of n(k) beats, with W = `OUTSTANDING_WRITES`, M = the memory's `outstanding`,
+    L = its latency:
 
-    - accepted  a(0) = start + 3, a(k) = b(k-1) + 1
-    - last beat w(k) = max(a(k) + 1, w(k-1) + g, f(k)) + (n(k) - 1) g,
-      with f(0) = start + 3 + READ_LATENCY for the way through the buffer
-    - response  b(k) = w(k) + L
+    - prepared  i(k) = max(i(k-1) + 1, a(k-1), b(k-W) + 1), i(0) = start + 2
+    - accepted  a(k) = max(i(k) + 1, b(k-M) + 1)
+    - last beat w(k), as the bandwidth allows, of beats that may go from a(k) + 1 on, the first
+      one of the command not before start + 3 + READ_LATENCY, its way through the buffer
+    - response  b(k) = max(w(k) + L, b(k-1) + 1)
     - done      b(last) + 1
 
-    The unit's own limits on bursts in flight and beats in its FIFO never count: the memory takes
-    one burst at a time, and the FIFO covers the latency of the buffer. Costs a constant time per
-    burst.
+    The beats in the unit's FIFO never count, since it covers the latency of the buffer. Costs a
+    constant time per burst.
 
     Parameters
     ----------
@@ -259,13 +282,17 @@ def store(
         The registers.
     """
     bursts = row_bursts(machine, memory_address, row_bytes, rows, memory_pitch)
-    request = start + 3
     first = start + 3 + READ_LATENCY
-    response = 0
-    for beats in bursts:
-        accepted, response = port.burst(request, first, beats)
-        request = accepted + 1
-    return DmaTiming(start, response + 1, len(bursts), sum(bursts))
+    responses: list[int] = []
+    prepared = start + 1
+    accepted = 0
+    for k, beats in enumerate(bursts):
+        prepared = max(prepared + 1, accepted)
+        if k >= OUTSTANDING_WRITES:
+            prepared = max(prepared, responses[k - OUTSTANDING_WRITES] + 1)
+        accepted, response = port.burst(prepared + 1, first, beats)
+        responses.append(response)
+    return DmaTiming(start, responses[-1] + 1, len(bursts), sum(bursts))
 
 
 def _check(name: str, value: int, least: int) -> None:

@@ -44,7 +44,7 @@ struct Bytes {
 };
 
 // A channel's time: latency in cycles (at least 1), `num`/`den` beats per cycle (num <= den), and
-// read bursts that may be in flight (at least 1; write channels take one at a time).
+// bursts that may be in flight (at least 1).
 struct Timing {
     uint64_t latency;
     uint64_t num;
@@ -52,10 +52,11 @@ struct Timing {
     uint64_t outstanding;
 };
 
-// Bandwidth: refilled at the start of every cycle, and a beat costs `den`.
+// Bandwidth: refilled at the start of every cycle, and a beat costs `den`. The bound is what is left
+// over at most in the cycle in which a beat goes, so that no fraction of a beat is ever lost.
 class Credit {
 public:
-    Credit(uint64_t num, uint64_t den) : num_(num), den_(den), value_(den) {}
+    Credit(uint64_t num, uint64_t den) : num_(num), den_(den), value_(den + num - 1) {}
 
     bool enough() const { return value_ >= den_; }
 
@@ -63,7 +64,7 @@ public:
     void clock(bool taken) {
         if (taken)
             value_ -= den_;
-        value_ = std::min(value_ + num_, den_);
+        value_ = std::min(value_ + num_, den_ + num_ - 1);
     }
 
 private:
@@ -179,17 +180,19 @@ private:
     std::vector<uint8_t> nothing_;
 };
 
-// AW, W and B: one burst at a time.
+// AW, W and B: data in the order of the requests, and a response for each burst in that order.
 class WriteChannel : public Channel {
 public:
     WriteChannel(Bytes memory, unsigned beat_bytes, Timing timing)
         : Channel(memory, beat_bytes, timing) {}
 
-    bool awready() const { return !in_flight_; }
-    bool wready() const { return in_flight_ && left_ > 0 && credit_.enough(); }
-    bool bvalid() const { return in_flight_ && left_ == 0 && cycle_ >= answer_; }
-    unsigned bresp() const { return bvalid() && outside_ ? SLVERR : OKAY; }
-    bool idle() const { return !in_flight_; }
+    bool awready() const { return bursts_in_flight_.size() < timing_.outstanding; }
+    bool wready() const { return filling_ < bursts_in_flight_.size() && credit_.enough(); }
+    bool bvalid() const { return filling_ > 0 && cycle_ >= bursts_in_flight_.front().answer; }
+    unsigned bresp() const {
+        return bvalid() && bursts_in_flight_.front().outside ? SLVERR : OKAY;
+    }
+    bool idle() const { return bursts_in_flight_.empty(); }
 
     // `awlen` as on the bus: beats - 1. `wdata`: beat_bytes bytes; `wstrb`: beat_bytes bits.
     void clock(bool awvalid, uint64_t awaddr, unsigned awlen, bool wvalid, const uint8_t *wdata,
@@ -198,42 +201,48 @@ public:
         bool taken = wvalid && wready();
         bool answered = bvalid() && bready;
         if (taken) {
-            write(wdata, wstrb);
-            address_ += beat_bytes_;
+            Burst &burst = bursts_in_flight_[filling_];
+            write(burst, wdata, wstrb);
+            if (wlast != (burst.beats == 1))
+                complain("WLAST is not at the end of its burst", burst.address);
+            burst.address += beat_bytes_;
             beats_++;
-            left_--;
-            if (wlast != (left_ == 0))
-                complain("WLAST is not at the end of its burst", address_ - beat_bytes_);
-            answer_ = cycle_ + timing_.latency;
+            if (--burst.beats == 0) {
+                burst.answer = cycle_ + timing_.latency;
+                filling_++;
+            }
         }
-        if (answered)
-            in_flight_ = false;
-        if (accepted) {
-            in_flight_ = true;
-            outside_ = false;
-            address_ = align(awaddr);
-            left_ = awlen + 1u;
+        if (answered) {
+            bursts_in_flight_.pop_front();
+            filling_--;
         }
+        if (accepted)
+            bursts_in_flight_.push_back(Burst{align(awaddr), awlen + 1u, 0, false});
         credit_.clock(taken);
         cycle_++;
     }
 
 private:
-    void write(const uint8_t *wdata, const uint8_t *wstrb) {
-        if (!memory_.contains(address_, beat_bytes_)) {
-            complain("a write outside the memory", address_);
-            outside_ = true;
+    struct Burst {
+        uint64_t address;  // of the next beat
+        unsigned beats;    // still to come
+        uint64_t answer;   // first cycle of the response
+        bool outside;
+    };
+
+    void write(Burst &burst, const uint8_t *wdata, const uint8_t *wstrb) {
+        if (!memory_.contains(burst.address, beat_bytes_)) {
+            complain("a write outside the memory", burst.address);
+            burst.outside = true;
             return;
         }
         for (unsigned i = 0; i < beat_bytes_; i++)
             if (wstrb[i / 8] >> (i % 8) & 1)
-                memory_.data[address_ + i] = wdata[i];
+                memory_.data[burst.address + i] = wdata[i];
     }
 
-    bool in_flight_ = false, outside_ = false;
-    uint64_t address_ = 0;  // of the next beat
-    unsigned left_ = 0;     // beats still to come
-    uint64_t answer_ = 0;   // first cycle of the response
+    std::deque<Burst> bursts_in_flight_;
+    size_t filling_ = 0;  // the burst whose beats come next; those before it wait for their response
 };
 
 }  // namespace mensa

@@ -67,7 +67,7 @@ class Memory:
         self.latency, self.num, self.den, self.outstanding = latency, num, den, outstanding
         self.requests = []
         self.flight = deque()  # [address, beats left, first cycle]
-        self.credit = den
+        self.credit = den + num - 1
         self.cycle = 0
 
     def drive(self):
@@ -96,7 +96,7 @@ class Memory:
             self.requests.append((address, beats))
             self.flight.append([address, beats, self.cycle + self.latency])
         self.cycle += 1
-        self.credit = min(self.credit + self.num, self.den)
+        self.credit = min(self.credit + self.num, self.den + self.num - 1)
 
 
 class Units:

@@ -27,8 +27,8 @@ from dma_bench import (
 )
 
 from mensa.rtl.commands import Unit
-from mensa.rtl.dma import READ_LATENCY
-from mensa.rtl.store_unit import OUTSTANDING_WRITES, StoreUnit
+from mensa.rtl.store_unit import StoreUnit
+from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
 
 
 @cocotb.test()

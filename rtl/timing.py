@@ -1,4 +1,7 @@
-"""How long a compute command takes: a closed form, kept beside the pipeline it describes."""
+"""Latencies that several places rely on, and how long a compute command takes in closed form.
+
+Plain Python: the timing model uses it without Amaranth, and the gateware asserts that it is true.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,21 @@ from mensa.rtl.machine import Machine
 
 __all__ = [
     "FEED_LATENCY",
+    "OUTSTANDING_WRITES",
     "POST_LATENCY",
+    "READ_LATENCY",
     "SETUP_CYCLES",
     "VECTOR_LATENCY",
     "array_latency",
     "drain_cycles",
     "feed_cycles",
 ]
+
+READ_LATENCY = 2
+"""From a buffer read's `valid` to its data."""
+
+OUTSTANDING_WRITES = 4
+"""Write bursts that the store unit has in flight at most."""
 
 SETUP_CYCLES = 1
 """From the start cycle to the one before the feed's first step."""

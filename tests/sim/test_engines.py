@@ -1,0 +1,139 @@
+"""One program, three engines: RTL, functional and model agree in every byte and every cycle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from mensa.rtl.commands import Space, Unit
+from mensa.sched.lower import LoweringError, ProgramStep, lower
+from mensa.sim.events import layer_timing
+from mensa.sim.functional_engine import FunctionalEngine
+from mensa.sim.memory import lpddr4
+from mensa.sim.rtl_engine import RtlEngine
+from mensa.sim.timing import ModelEngine
+
+from ..golden.strategies import layers
+from ..sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
+from .pool import POOL, REGRESS
+
+RECORD_BYTES = 16
+STORED_BYTES = 9
+"""Of a channel record, the bytes that the constant buffer keeps."""
+
+
+class AllEngines:
+    """Runs a program on RTL, functional engine and model, and compares all that they have."""
+
+    def __init__(self, machine, memory=lpddr4, every_command=False):
+        self.machine = machine
+        self.memory = memory
+        self._every_command = every_command
+        self.commands_compared = 0
+
+    def run(self, program, memory):
+        functional_memory = memory.copy()
+        changes = {unit: [] for unit in Unit}
+        functional = FunctionalEngine(self.machine)
+        if self._every_command:
+            functional = FunctionalEngine(self.machine, on_command=_recorder(changes))
+        functional.run(program, functional_memory)
+
+        rtl = RtlEngine(
+            self.machine,
+            self.memory,
+            on_command=self._comparer(changes) if self._every_command else None,
+        )
+        trace = rtl.run(program, memory)
+        assert np.array_equal(memory, functional_memory)
+        assert trace == ModelEngine(self.machine, self.memory).run(program)
+        assert sum(trace.categories) == trace.cycles
+        assert sum(layer.cycles for layer in layer_timing(trace)) == trace.cycles
+        for layer in layer_timing(trace):
+            assert sum(layer.stalls.values()) == layer.cycles
+            assert min(layer.stalls.values()) >= 0
+
+    def _comparer(self, changes):
+        waiting = {unit: iter(of_unit) for unit, of_unit in changes.items()}
+
+        def compare(event, buffers):
+            for space, places, values in next(waiting[event.unit]):
+                assert np.array_equal(buffers[space][places], values), (event, space)
+            self.commands_compared += 1
+
+        return compare
+
+
+def _recorder(changes):
+    """For every command, unit by unit: which bytes of which buffer it changed, and to what."""
+    before = {}
+
+    def record(command, buffers):
+        changed = []
+        for space in Space:
+            now = buffers[space].copy()
+            places = np.flatnonzero(now != before.get(space, 0))
+            if space is Space.CONSTANT:
+                places = places[places % RECORD_BYTES < STORED_BYTES]
+            if places.size:
+                changed.append((space, places, now[places]))
+            before[space] = now
+        changes[command.unit].append(changed)
+
+    return record
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        *((name, "8x8") for name in NETWORKS),
+        *((name, "16x16") for name in NETWORKS[:2]),
+        *((name, "4x12 tiled") for name in NETWORKS[:2]),
+    ],
+)
+def test_networks_are_the_same_on_every_engine(name, shape):
+    graph = load_network(name)
+    lowered = lower(graph, POOL[shape])
+    assert_equals_golden(lowered, random_inputs(graph, 11), AllEngines(POOL[shape]))
+
+
+@pytest.mark.parametrize("name", ["kws_ref_model", "pretrainedResnet_quant"])
+def test_buffers_are_the_same_after_every_command(name):
+    graph, machine = load_network(name), POOL["4x12 tiled"]
+    lowered = lower(graph, machine)
+    engines = AllEngines(machine, every_command=True)
+    assert_equals_golden(lowered, random_inputs(graph, 12), engines)
+    commands = sum(
+        len(step.program.commands()) for step in lowered.steps if isinstance(step, ProgramStep)
+    )
+    assert engines.commands_compared == commands
+
+
+@st.composite
+def memories(draw):
+    """Slow and fast memories, also with fractions of a beat per cycle."""
+    return lpddr4.replace(
+        latency_ns=draw(st.sampled_from([0, 1, 20, 100, 333, 1000])),
+        bandwidth_bytes_per_s=draw(
+            st.sampled_from([10**8, 333_333_333, 10**9, 3 * 10**9, 32 * 10**9])
+        ),
+        outstanding=draw(st.sampled_from([1, 2, 5, 16])),
+    )
+
+
+@settings(
+    max_examples=1000 if REGRESS else 50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
+@given(layers(), st.sampled_from(sorted(POOL)), memories(), st.sampled_from([None, "litert"]))
+def test_random_layers_are_the_same_on_every_engine(layer, shape, memory, rounding):
+    machine = POOL[shape]
+    try:
+        lowered = lower(layer.graph, machine, rounding)
+    except LoweringError:
+        assume(False)
+    assume(any(isinstance(step, ProgramStep) for step in lowered.steps))
+    assert_equals_golden(lowered, layer.inputs()[0], AllEngines(machine, memory))

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import random
+
+import bench
+import cocotb
+from cocotb.triggers import RisingEdge
+from lockstep import SideBySide
+
+from mensa.rtl.commands import REGISTERS, Token, Unit
+from mensa.rtl.unit import TOKEN_COUNT, TokenCounters, UnitFrontend, registers_layout
+
+CYCLES = 2500
+ALL = (1 << TOKEN_COUNT) - 1
+
+
+def test_every_register_has_a_field_of_its_width_and_sign():
+    for unit in Unit:
+        layout = registers_layout(unit)
+        assert list(layout.members) == [r.name.lower() for r in REGISTERS[unit]]
+        for register in REGISTERS[unit]:
+            shape = layout.members[register.name.lower()]
+            assert (shape.width, shape.signed) == (register.bits, register.signed)
+
+
+def test_unit():
+    parts = {f"unit_{unit.name.lower()}": UnitFrontend(unit) for unit in Unit}
+    bench.run(SideBySide(parts | {"tokens": TokenCounters()}), __file__)
+
+
+async def begin(dut):
+    names = [f"unit_{unit.name.lower()}" for unit in Unit]
+    inputs = ("reset", "available", "done", "command__set_valid", "command__go_valid")
+    idle = {f"{name}__{i}": 0 for name in names for i in inputs}
+    await bench.start(dut, **idle, tokens__reset=0, tokens__give=0, tokens__take=0)
+
+
+@cocotb.test()
+@cocotb.parametrize(unit=list(Unit), idle=[False, True])
+async def commands_start_once_idle_and_all_tokens_are_there(dut, unit, idle):
+    """Against docs/architecture.md: pending from the cycle after GO to the start."""
+    await begin(dut)
+    name = f"unit_{unit.name.lower()}"
+    port = {
+        p: getattr(dut, f"{name}__{p}")
+        for p in ("reset", "available", "take", "give", "start", "done", "idle", "tag", "registers")
+    } | {
+        p: getattr(dut, f"{name}__command__{p}")
+        for p in (
+            *("set_valid", "set_register", "set_value", "go_valid", "go_wait", "go_signal"),
+            *("go_tag", "pending", "missing"),
+        )
+    }
+    layout = registers_layout(unit)
+    shadow = {r.name: 0 for r in REGISTERS[unit]}
+    active: dict[str, int] = {}
+    pending = running = False
+    command = (0, 0, 0)
+    running_signal = tag = starts = 0
+    for cycle in range(CYCLES):
+        act = not idle or random.random() < 0.5
+        reset = random.random() < 0.005
+        available = random.choice([0, ALL, random.getrandbits(TOKEN_COUNT)])
+        word = random.choice(["set", "set", "go"]) if act and not pending and not reset else ""
+        done = running and random.random() < 0.2
+        port["reset"].value, port["available"].value, port["done"].value = reset, available, done
+        port["set_valid"].value, port["go_valid"].value = word == "set", word == "go"
+        number = random.randrange(len(REGISTERS[unit]))
+        value = random.getrandbits(32)
+        go = (
+            random.choice([0, 1 << random.randrange(8), random.getrandbits(8)]),
+            random.getrandbits(8),
+            random.getrandbits(16),
+        )
+        port["set_register"].value, port["set_value"].value = number, value
+        port["go_wait"].value, port["go_signal"].value, port["go_tag"].value = go
+        await RisingEdge(dut.clk)
+
+        missing = command[0] & ~available if pending else 0
+        start = pending and not running and not missing
+        seen = {p: int(h.value) for p, h in port.items() if p not in ("registers", "tag")}
+        assert seen["pending"] == pending, cycle
+        assert seen["idle"] == (not running), cycle
+        assert seen["missing"] == missing, cycle
+        assert seen["start"] == start, cycle
+        assert seen["take"] == (command[0] if start else 0), cycle
+        assert seen["give"] == (running_signal if done else 0), cycle
+        if running:
+            assert int(port["tag"].value) == tag
+            registers = layout.from_bits(int(port["registers"].value))
+            for register in REGISTERS[unit]:
+                bits = (1 << register.bits) - 1
+                assert registers[register.name.lower()] & bits == active[register.name] & bits
+
+        if start:
+            starts += 1
+            active, pending, running = dict(shadow), False, True
+            running_signal, tag = command[1:]
+        if word == "set":
+            shadow[REGISTERS[unit][number].name] = value
+        elif word == "go":
+            command, pending = go, True
+        if done:
+            running = False
+        if reset:
+            pending = running = False
+    assert starts > CYCLES / 50
+
+
+@cocotb.test()
+async def tokens_are_counted_and_there_from_the_cycle_after(dut):
+    await begin(dut)
+    count = dict.fromkeys(Token, 0)
+    for cycle in range(CYCLES):
+        phase = cycle // 500 % 2  # mostly given, then mostly taken
+        give = random.getrandbits(8) | (random.getrandbits(8) if not phase else 0)
+        wish = random.getrandbits(8) | (random.getrandbits(8) if phase else 0)
+        take = sum(1 << token for token in Token if count[token] and wish >> token & 1)
+        reset = random.random() < 0.002
+        dut.tokens__give.value, dut.tokens__take.value = give, take
+        dut.tokens__reset.value = reset
+        await RisingEdge(dut.clk)
+        available = sum(1 << token for token in Token if count[token])
+        assert int(dut.tokens__available.value) == available, cycle
+        for token in Token:
+            count[token] += (give >> token & 1) - (take >> token & 1)
+            if reset:
+                count[token] = 0

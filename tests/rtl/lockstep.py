@@ -6,15 +6,13 @@ one simulation, since building one costs seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 from cocotb.triggers import RisingEdge
-
-Values = Sequence[int] | Callable[[int], int]
 
 
 class SideBySide(wiring.Component):
@@ -73,8 +71,3 @@ def signed(value: int, bits: int) -> int:
 def unpack(word: int, bits: int, count: int) -> list[int]:
     """The signed fields of `pack`."""
     return [signed(word >> place * bits, bits) for place in range(count)]
-
-
-def ports_of(dut: Any, prefix: str) -> list[str]:
-    """Return the names of the ports that begin with `prefix`."""
-    return [name for name in dir(dut) if name.startswith(prefix)]

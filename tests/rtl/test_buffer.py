@@ -8,7 +8,8 @@ import pytest
 from cocotb.triggers import RisingEdge
 from lockstep import SideBySide
 
-from mensa.rtl.buffer import READ_LATENCY, Buffer
+from mensa.rtl.buffer import Buffer
+from mensa.rtl.timing import READ_LATENCY
 
 SHAPES = {
     # name: size, row, banks, readers, writers. Rows a bank need not be a power of two.

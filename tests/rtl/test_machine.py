@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mensa.rtl.machine import (
+    AXI_PAGE_BYTES,
+    CHANNEL_RECORD_BYTES,
+    KIB,
+    MIB,
+    Machine,
+    MachineError,
+    edge_tpu,
+    machines,
+)
+
+SMALL = Machine(
+    name="small",
+    rows=8,
+    cols=8,
+    clock_hz=250_000_000,
+    parameter_buffer_bytes=8 * KIB,
+    activation_buffer_bytes=8 * KIB,
+)
+
+
+def power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@st.composite
+def any_machine(draw):
+    return SMALL.replace(
+        rows=draw(st.integers(2, 128)),
+        cols=draw(st.integers(2, 128)),
+        parameter_buffer_bytes=draw(st.integers(1, 8)) * 64 * KIB,
+        activation_buffer_bytes=draw(st.integers(1, 8)) * 64 * KIB,
+        activation_banks=draw(st.sampled_from([2, 4, 8, 16])),
+        constant_entries=2 ** draw(st.integers(1, 12)),
+        port_bytes=draw(st.sampled_from([None, 4, 8, 16, 32, 64, 128])),
+        burst_beats=2 ** draw(st.integers(0, 5)),
+        outstanding_reads=draw(st.integers(1, 64)),
+    )
+
+
+@given(any_machine())
+def test_an_access_of_a_word_serves_every_column_and_row_and_a_row_whole_beats(machine):
+    assert machine.word_bytes >= max(machine.rows, machine.cols)
+    assert machine.row_bytes == 2 * machine.word_bytes
+    assert power_of_two(machine.row_bytes)
+    assert machine.row_bytes % machine.beat_bytes == 0
+
+
+@given(any_machine())
+def test_bursts_and_beats_are_legal_axi(machine):
+    assert power_of_two(machine.beat_bytes)
+    assert machine.beat_bytes <= 128
+    assert machine.burst_bytes <= AXI_PAGE_BYTES
+    assert AXI_PAGE_BYTES % machine.burst_bytes == 0
+
+
+@given(any_machine())
+def test_buffers_divide_into_whole_rows_and_entries_hold_all_records(machine):
+    assert machine.activation_bank_bytes * machine.activation_banks == (
+        machine.activation_buffer_bytes
+    )
+    assert machine.activation_bank_bytes % machine.row_bytes == 0
+    assert machine.parameter_buffer_bytes // 2 % machine.row_bytes == 0
+    assert machine.constant_entry_bytes >= CHANNEL_RECORD_BYTES * machine.cols
+    assert power_of_two(machine.constant_entry_bytes)
+    assert machine.constant_entry_bytes % machine.beat_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        *(("rows", v) for v in (1, 0, -4, 129, 8.0, "8", True)),
+        *(("cols", v) for v in (1, 129)),
+        *(("clock_hz", v) for v in (0, 2.5e8)),
+        *(("activation_banks", v) for v in (0, 1, 3, 32)),
+        *(("constant_entries", v) for v in (1, 48, 8192)),
+        *(("port_bytes", v) for v in (2, 12, 256)),
+        *(("burst_beats", v) for v in (0, 3, 512)),
+        *(("outstanding_reads", v) for v in (0, 65)),
+        *(("parameter_buffer_bytes", v) for v in (0, 8 * KIB + 16, 512 * MIB)),
+        *(("activation_buffer_bytes", v) for v in (0, 64, 8 * KIB + 64, 512 * MIB)),
+    ],
+)
+def test_a_number_that_can_not_be_built_is_refused_by_name(field, wrong):
+    with pytest.raises(MachineError, match=field):
+        SMALL.replace(**{field: wrong})
+
+
+def test_a_burst_longer_than_a_page_is_refused_with_what_fits():
+    with pytest.raises(MachineError, match=r"burst_beats.*at most 32"):
+        SMALL.replace(port_bytes=128, burst_beats=64)
+
+
+def test_an_unknown_setting_is_refused_with_those_that_exist():
+    with pytest.raises(MachineError, match=r"no setting 'colums'.*cols"):
+        SMALL.replace(colums=8)
+
+
+def test_replace_changes_a_copy():
+    assert SMALL.replace(rows=16).rows == 16
+    assert SMALL.rows == 8
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SMALL.rows = 16
+
+
+CHANGES = {
+    "rows": 16,
+    "cols": 16,
+    "parameter_buffer_bytes": 16 * KIB,
+    "activation_buffer_bytes": 16 * KIB,
+    "activation_banks": 2,
+    "constant_entries": 32,
+    "port_bytes": 4,
+    "burst_beats": 8,
+    "outstanding_reads": 2,
+}
+
+
+def test_configuration_hash_tells_apart_what_is_built_differently_and_nothing_else():
+    hashes = {SMALL.replace(**{field: value}).config_hash for field, value in CHANGES.items()}
+    hashes.add(SMALL.config_hash)
+    assert len(hashes) == len(CHANGES) + 1
+    assert all(0 <= h < 1 << 32 for h in hashes)
+    same = SMALL.replace(name="other", clock_hz=1, port_bytes=SMALL.beat_bytes)
+    assert same.config_hash == SMALL.config_hash
+    assert set(CHANGES) == {f.name for f in dataclasses.fields(Machine)} - {"name", "clock_hz"}
+
+
+def test_the_baseline_is_the_edge_tpu_of_the_paper():
+    # Boroumand et al. 2021: 64 x 64 PEs, 2 TFLOP/s, 4 MB of parameters, 2 MB of activations.
+    assert (edge_tpu.rows, edge_tpu.cols) == (64, 64)
+    assert edge_tpu.peak_macs_per_cycle * 2 * edge_tpu.clock_hz == pytest.approx(2e12, rel=0.03)
+    assert edge_tpu.parameter_buffer_bytes == 4 * MIB
+    assert edge_tpu.activation_buffer_bytes == 2 * MIB
+
+
+def test_named_machines_go_by_their_names():
+    assert machines["edge_tpu"] is edge_tpu
+    assert all(machine.name == name for name, machine in machines.items())

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from amaranth.back import verilog
+from amaranth.back import rtlil, verilog
 from amaranth.hdl import Const, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 __all__ = ["to_verilog"]
 
-_ZERO_INITIAL = re.compile(
-    r"^  initial begin\n(?:    \w+\[\d+\] = \d+'h0+;\n)+  end\n", re.MULTILINE
-)
-"""A memory's initial contents, all 0: a line per word, so megabytes for the large buffers. Nothing
-reads a word that was not written, and leaving them out lets tools infer any block RAM."""
+
+@contextmanager
+def _without_zeros() -> Iterator[None]:
+    """Leave out the initial contents of memories that start as zeros.
+
+    Amaranth writes them bit by bit and yosys a line per word: minutes and megabytes for a buffer
+    of 4 MiB. Nothing reads a word that was not written, and tools infer any block RAM this way.
+    The method is not public; pyproject.toml holds Amaranth to the version that has it.
+    """
+    emit = rtlil.ModuleEmitter.emit_memory
+
+    def emit_unless_zero(self: Any, cell_index: int, cell: Any) -> None:
+        if any(cell.init):
+            emit(self, cell_index, cell)
+
+    rtlil.ModuleEmitter.emit_memory = emit_unless_zero
+    try:
+        yield
+    finally:
+        rtlil.ModuleEmitter.emit_memory = emit
 
 
 def to_verilog(component: Any, name: str, renames: Mapping[str, str] | None = None) -> str:
@@ -49,7 +64,8 @@ def to_verilog(component: Any, name: str, renames: Mapping[str, str] | None = No
                 port = new + port[len(old) :]
         direction = PortDirection.Output if member.flow == wiring.Out else PortDirection.Input
         ports[port] = (value, direction)
-    text = verilog.convert(
-        component, name=name, ports=ports, emit_src=False, strip_internal_attrs=True
-    )
-    return _ZERO_INITIAL.sub("", text)
+    with _without_zeros():
+        text: str = verilog.convert(
+            component, name=name, ports=ports, emit_src=False, strip_internal_attrs=True
+        )
+    return text

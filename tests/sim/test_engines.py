@@ -50,7 +50,8 @@ class AllEngines:
         assert np.array_equal(memory, functional_memory)
         assert trace == ModelEngine(self.machine, self.memory).run(program)
         assert sum(trace.categories) == trace.cycles
-        assert sum(layer.cycles for layer in layer_timing(trace)) == trace.cycles
+        if trace.events:  # a lone RESHAPE has no command
+            assert sum(layer.cycles for layer in layer_timing(trace)) == trace.cycles
         for layer in layer_timing(trace):
             assert sum(layer.stalls.values()) == layer.cycles
             assert min(layer.stalls.values()) >= 0

@@ -36,9 +36,9 @@ TOP_OUTPUTS = 5
 app = typer.Typer(
     name="mensa",
     help="Runs int8 networks on open accelerators: bit-exact, and to the cycle.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite file.")]
@@ -185,7 +185,7 @@ def run(
     if samples is not None:
         _show_digits(graph, samples, result)
     out.print(f"{graph.name} on {_name(system)}, engine {engine}")
-    out.print(table.layer_table(result.report))
+    out.print(table.layer_table(result.report, out.width))
     for line in table.summary(result.report):
         out.print(line, soft_wrap=True, markup=False)
     if check and engine == "model":
@@ -311,9 +311,11 @@ def inspect(
     from mensa.sched.files import check_writable, write_text
 
     check_writable(json_file)
-    layers = inspection.inspect(_load(model, rounding, check=False), rounding)
+    graph = _load(model, rounding, check=False)
+    layers = inspection.inspect(graph, rounding)
     if json_file is not None:
-        write_text(json_file, json.dumps([layer.to_json() for layer in layers], indent=2) + "\n")
+        answer = {"model": graph.name, "layers": [layer.to_json() for layer in layers]}
+        write_text(json_file, json.dumps(answer, indent=2) + "\n")
     out = table.console()
     out.print(inspection.table(layers))
     for line in inspection.summary(layers):
@@ -408,9 +410,7 @@ def _load(model: Path, rounding: str | None, check: bool = True) -> Graph:
         try:
             model_of.check_supported(graph, rounding)
         except model_of.GraphError as error:
-            raise model_of.GraphError(
-                f"{model}: {error.reason}", operator=error.operator, tensor=error.tensor
-            ) from error
+            raise model_of.GraphError(f"{model}: {error}") from error
     return graph
 
 
@@ -458,15 +458,21 @@ def invoke(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        usage = getattr(error, "format_message", None)  # typer's own errors
-        found = BAD_INPUT if usage is not None else _status(error)
+        found = BAD_INPUT if hasattr(error, "format_message") else _status(error)
         if found is None:
             raise
-        message = usage() if usage is not None else str(error)
-        if usage is not None:
-            message = f"{message.rstrip('.')}; see mensa --help"
-        print(f"mensa: error: {message}", file=sys.stderr)
+        print(f"mensa: error: {_message(error)}", file=sys.stderr)
         return found
+
+
+def _message(error: Exception) -> str:
+    """Return the line for an exception; typer's own have `format_message`."""
+    usage = getattr(error, "format_message", None)
+    if usage is not None:
+        return f"{usage().rstrip('.')}; see mensa --help"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"can't use {error.filename}: {error.strerror}"
+    return str(error)
 
 
 def main() -> None:

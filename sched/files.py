@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,11 +70,16 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 @contextmanager
-def fresh_directory(path: str | Path) -> Iterator[Path]:
+def fresh_directory(path: str | Path, names: Iterable[str]) -> Iterator[Path]:
     """Give a temporary directory beside `path`, which becomes `path` if all goes well.
 
-    A directory that is there already is replaced, but only if it is empty or holds nothing but
-    files of the same names as the new one.
+    Parameters
+    ----------
+    path : path
+        What it becomes. A directory that is there already is replaced, but only if it holds
+        nothing but files of these names.
+    names : strings
+        Of the files that the body makes.
 
     Raises
     ------
@@ -85,6 +90,7 @@ def fresh_directory(path: str | Path) -> Iterator[Path]:
     if place.exists() and not place.is_dir():
         raise OutputError(f"can't write {place}: it is a file; give the name of a directory")
     _check_parent(place)
+    _check_replaceable(place, set(names))
     try:
         temporary = Path(
             tempfile.mkdtemp(prefix=f".{place.absolute().name}.", dir=place.absolute().parent)
@@ -95,7 +101,6 @@ def fresh_directory(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         if place.exists():
-            _check_replaceable(place, temporary)
             shutil.rmtree(place)
         temporary.rename(place)
     except OutputError:
@@ -106,9 +111,9 @@ def fresh_directory(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _check_replaceable(place: Path, by: Path) -> None:
-    ours = {entry.name for entry in by.iterdir()}
-    others = sorted(entry.name for entry in place.iterdir() if entry.name not in ours)
+def _check_replaceable(place: Path, names: set[str]) -> None:
+    found = sorted(entry.name for entry in place.iterdir()) if place.exists() else []
+    others = [name for name in found if name not in names]
     if others:
         raise OutputError(
             f"can't write {place}: it holds {others[0]}, which this command did not make; "

@@ -9,7 +9,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from mensa.golden import Graph
+import mensa.sched.lower  # noqa: F401  `supported` imports parts of it, and it `supported`
+from mensa.golden import Graph, GraphError, plan
 from mensa.sched.supported import why_on_host
 
 __all__ = ["LayerView", "inspect", "summary", "table"]
@@ -61,15 +62,15 @@ class LayerView:
 
 def inspect(graph: Graph, rounding: str | None = None) -> list[LayerView]:
     """Look at every operator of a network, whether or not it can be run."""
-    from mensa.golden import GraphError
-
     layers = []
     for operator in graph.operators:
-        computable = True
+        computable, reason = True, None
         try:
-            reason = why_on_host(graph, operator, rounding)
+            plan(graph, operator, rounding)
         except GraphError as error:
-            computable, reason = False, str(error.reason)
+            computable, reason = False, error.reason
+        else:
+            reason = why_on_host(graph, operator, rounding)
         tensor = graph.tensors[operator.outputs[0]] if operator.outputs else None
         layers.append(
             LayerView(

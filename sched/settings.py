@@ -48,7 +48,7 @@ def _number(name: str, text: str) -> Setting:
     if text.lower() == "none":
         return None
     if name.removeprefix(systems.MEMORY_PREFIX) == "name":
-        return text
+        return text  # the only setting that is no number
     for read in (lambda: int(text, 0), lambda: float(text)):
         try:
             return read()

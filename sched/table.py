@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from rich import box
 from rich.console import Console
@@ -11,18 +11,18 @@ from rich.table import Table
 
 from mensa.sim.report import HOST, LayerReport, Report
 
+LEGEND = (
+    "util: MACs of the array's peak. work, fill: computing, filling and draining. "
+    "par, act, sto, cmd: waiting for parameters, activations, store, commands."
+)
+
 __all__ = ["console", "layer_table", "summary"]
 
-WIDTH_OF_A_LOG = 132
+WIDTH_OF_A_LOG = 160
 """Columns where standard output is no terminal."""
 
-_WAITS = {
-    "wait_parameters": "par",
-    "wait_activations": "act",
-    "wait_store": "sto",
-    "wait_command": "cmd",
-}
-"""Headings of the waits."""
+WIDTH_OF_ALL_COLUMNS = 145
+"""On a narrower terminal a table has only the columns that matter most."""
 
 
 def console() -> Console:
@@ -30,55 +30,80 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_LOG, highlight=False)
 
 
-def layer_table(report: Report) -> Table:
-    """Return a row per layer; columns that the engine can't fill are left out."""
-    timed = any(layer.cycles is not None for layer in report.layers)
-    compared = any(layer.bit_exact is not None for layer in report.layers)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=False)
-    table.add_column("#", justify="right")
-    table.add_column("layer", no_wrap=True)
-    table.add_column("output", no_wrap=True)
-    table.add_column("on", no_wrap=True)
-    if timed:
-        table.add_column("cycles", justify="right", no_wrap=True)
-        if report.timing is not None:
-            table.add_column("model", justify="right", no_wrap=True)
-        table.add_column("util", justify="right", no_wrap=True)
-        table.add_column("work", justify="right", no_wrap=True)
-        table.add_column("fill", justify="right", no_wrap=True)
-        for heading in _WAITS.values():
-            table.add_column(f"{heading}", justify="right", no_wrap=True)
-        table.add_column("read B", justify="right", no_wrap=True)
-        table.add_column("write B", justify="right", no_wrap=True)
-    if compared:
-        table.add_column("exact", no_wrap=True)
+def layer_table(report: Report, width: int) -> Table:
+    """Return a row per layer; columns that the engine can't fill are left out.
+
+    Parameters
+    ----------
+    report : Report
+        What to show.
+    width : int
+        Columns of text that there are.
+    """
+    columns = _identity(wide=width >= WIDTH_OF_ALL_COLUMNS)
+    if any(layer.cycles is not None for layer in report.layers):
+        columns |= _times(report, wide=width >= WIDTH_OF_ALL_COLUMNS)
+    if any(layer.bit_exact is not None for layer in report.layers):
+        columns["exact"] = lambda layer: _VERDICTS[layer.bit_exact]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in columns:
+        left = heading in ("layer", "output", "on", "exact")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
     for layer in report.layers:
-        cells = [str(layer.index), layer.op, "x".join(map(str, layer.shape)), layer.machine]
-        if timed:
-            cells += _times(layer, report)
-        if compared:
-            cells.append({True: "yes", False: "[bold red]NO[/]", None: "-"}[layer.bit_exact])
-        table.add_row(*cells)
+        table.add_row(*(cell(layer) for cell in columns.values()))
     return table
 
 
-def _times(layer: LayerReport, report: Report) -> list[str]:
-    """Cells from "cycles" to "write B"."""
-    columns = 10 + (report.timing is not None)
-    if layer.cycles is None:
-        return ["-"] * columns
-    cells = [f"{layer.cycles:,}"]
+Columns = dict[str, Callable[[LayerReport], str]]
+"""What a layer shows in each column, by heading."""
+
+_VERDICTS = {True: "yes", False: "[bold red]NO[/]", None: "-"}
+
+
+def _identity(wide: bool) -> Columns:
+    columns: Columns = {
+        "#": lambda layer: str(layer.index),
+        "layer": lambda layer: layer.op,
+        "output": lambda layer: "x".join(map(str, layer.shape)),
+    }
+    if wide:
+        columns["on"] = lambda layer: layer.machine
+    return columns
+
+
+def _times(report: Report, wide: bool) -> Columns:
+    columns: Columns = {"cycles": lambda layer: _count(layer.cycles)}
     if report.timing is not None:
-        model = report.timing.cycles.get(layer.index, 0)
-        cells.append(f"= {model:,}" if model == layer.cycles else f"[bold red]≠ {model:,}[/]")
-    cells.append("-" if layer.utilization is None else f"{layer.utilization:.1%}")
-    stalls = layer.stalls or {}
-    cells += [_share(stalls, name, layer.cycles) for name in ("compute", "fill_drain", *_WAITS)]
-    return [*cells, f"{layer.dram_read_bytes or 0:,}", f"{layer.dram_write_bytes or 0:,}"]
+        model = report.timing.cycles
+        columns["model"] = lambda layer: _beside(layer.cycles, model.get(layer.index, 0))
+    columns["util"] = lambda layer: "-" if layer.utilization is None else f"{layer.utilization:.1%}"
+    columns["work"] = lambda layer: _share(layer, "compute")
+    if wide:
+        columns["fill"] = lambda layer: _share(layer, "fill_drain")
+        columns["par"] = lambda layer: _share(layer, "wait_parameters")
+        columns["act"] = lambda layer: _share(layer, "wait_activations")
+        columns["sto"] = lambda layer: _share(layer, "wait_store")
+        columns["cmd"] = lambda layer: _share(layer, "wait_command")
+        columns["read B"] = lambda layer: _count(layer.dram_read_bytes)
+        columns["write B"] = lambda layer: _count(layer.dram_write_bytes)
+    return columns
 
 
-def _share(stalls: Mapping[str, int], name: str, cycles: int) -> str:
-    return f"{stalls.get(name, 0) / cycles:.0%}" if cycles else "-"
+def _count(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
+
+
+def _beside(cycles: int | None, model: int) -> str:
+    """Return the model's cycles with a mark that says whether they are the same."""
+    if cycles is None:
+        return "-"
+    return f"= {model:,}" if model == cycles else f"[bold red]!= {model:,}[/]"
+
+
+def _share(layer: LayerReport, *categories: str) -> str:
+    if not layer.cycles or layer.stalls is None:
+        return "-"
+    return f"{sum(layer.stalls[name] for name in categories) / layer.cycles:.0%}"
 
 
 def summary(report: Report) -> Iterator[str]:
@@ -93,10 +118,7 @@ def summary(report: Report) -> Iterator[str]:
             f"{accelerated:,} of {report.macs:,} MACs"
         )
     if machines:
-        yield (
-            "util: of the array's MACs. work, fill: computing, filling and draining. "
-            "par, act, sto, cmd: waiting for parameters, activations, store, commands"
-        )
+        yield LEGEND
     for layer in report.layers:
         if layer.reason is not None:
             yield f"layer {layer.index} {layer.op} is on the host: {layer.reason}"

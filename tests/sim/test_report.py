@@ -1,0 +1,128 @@
+"""The report's JSON and its totals, and systems from TOML."""
+
+import json
+
+import pytest
+
+from mensa.rtl.machine import MachineError, edge_tpu
+from mensa.sim import soc
+from mensa.sim.memory import MemoryConfigError, lpddr4
+from mensa.sim.report import HOST, LayerReport, Report, TimingCheck
+
+LAYER_KEYS = {
+    "index", "op", "name", "machine", "cycles", "time_ns", "macs", "utilization", "stalls",
+    "dram_read_bytes", "dram_write_bytes", "energy_pj", "bit_exact", "reason",
+}  # fmt: skip
+
+
+def layer(index, machine="edge_tpu", **changes):
+    fields = {
+        "index": index,
+        "op": "CONV_2D",
+        "name": f"layer{index}",
+        "shape": (1, 8),
+        "machine": machine,
+        "macs": 100,
+    }
+    if machine != HOST:
+        fields |= {"cycles": 10 + index, "time_ns": 4.0 * (10 + index), "stalls": {"compute": 1}}
+    return LayerReport(**fields | changes)
+
+
+def report(*layers, **changes):
+    fields = {"mensa": "1", "model": "net", "soc": "s", "engine": "rtl", "layers": layers}
+    return Report(**fields | changes)
+
+
+def test_json_has_the_promised_keys_and_is_json():
+    tree = json.loads(report(layer(0), layer(1, HOST, reason="why")).json_text())
+    assert set(tree) == {"mensa", "model", "soc", "engine", "layers", "totals", "provenance"}
+    for entry in tree["layers"]:
+        assert set(entry) == LAYER_KEYS
+        assert entry["energy_pj"] is None
+    assert set(tree["totals"]) == {
+        "cycles", "time_ns", "time_ns_without_host", "macs", "energy_pj", "bit_exact",
+    }  # fmt: skip
+
+
+def test_totals_are_the_sums_of_the_layers():
+    totals = report(layer(0), layer(1), layer(2)).to_json()["totals"]
+    assert totals["cycles"] == {"edge_tpu": 33}
+    assert totals["macs"] == 300
+    assert totals["time_ns"] == totals["time_ns_without_host"] == 4.0 * 33
+
+
+def test_time_is_unknown_while_a_layer_is_on_the_host_and_says_why():
+    tree = report(layer(0), layer(1, HOST)).to_json()
+    assert tree["totals"]["time_ns"] is None
+    assert tree["totals"]["time_ns_without_host"] == 40.0
+    assert "host" in tree["provenance"]["host_time"]
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ((True, True), True),
+        ((True, None), None),
+        ((False, None), False),
+        ((True, False), False),
+    ],
+)
+def test_a_network_is_bit_exact_if_every_layer_was_compared_and_equal(found, wanted):
+    made = report(*(layer(i, bit_exact=exact) for i, exact in enumerate(found)))
+    assert made.bit_exact is wanted
+    assert made.passed is (wanted is not False)
+
+
+def test_a_report_fails_when_the_timing_model_disagrees():
+    check = TimingCheck(cycles={0: 11}, differences=("layer 0: cycles 10, 11",))
+    made = report(layer(0, bit_exact=True), timing=check)
+    assert not made.passed
+    assert made.to_json()["provenance"]["timing_check"]["equal"] is False
+
+
+def test_a_toml_file_describes_a_system(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(
+        '[machine]\nbase = "edge_tpu"\nrows = 8\ncols = 8\n[memory]\nlatency_ns = 62.5\n'
+    )
+    found = soc.find(str(path))
+    assert found.name == "small"
+    assert found.machine == edge_tpu.replace(rows=8, cols=8)
+    assert found.memory == lpddr4.replace(latency_ns=62.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[machine]\nrows = 0\n", "rows"),
+        ("[machine]\nrow = 8\n", "no setting 'row'"),
+        ('[machine]\nbase = "tpu9"\n', "no machine 'tpu9'"),
+        ('[machine]\nname = "a b"\n', "name"),
+        ("[machine]\nbase = 3\n", "base"),
+        ("[memory]\nlatency_ns = -1\n", "latency_ns"),
+        ("[memory]\nsize = 1\n", "no setting 'size'"),
+        ("[cache]\nsize = 1\n", "no entry 'cache'"),
+        ("machine = 3\n", "[machine]"),
+        ("name = 3\n", "name"),
+        ("name = ", "not TOML"),
+    ],
+)
+def test_a_wrong_toml_file_is_refused_with_its_name_and_the_reason(tmp_path, text, words):
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(soc.SocError) as caught:
+        soc.load(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_reach_machine_and_memory():
+    changed = soc.edge_tpu.with_settings({"rows": 8, "cols": 16, "memory.outstanding": 2})
+    assert (changed.machine.rows, changed.machine.cols) == (8, 16)
+    assert changed.memory.outstanding == 2
+    with pytest.raises(MachineError):
+        soc.edge_tpu.with_settings({"rows": 0})
+    with pytest.raises(MemoryConfigError):
+        soc.edge_tpu.with_settings({"memory.outstanding": 0})

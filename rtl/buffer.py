@@ -60,8 +60,9 @@ class Buffer(wiring.Component):
 
     A physical row is two halves in memories of their own, so an access of up to half a row reaches
     any byte address. Every bank has one read and one write port: two readers, or two writers, of a
-    bank in the same cycle are an error of the program, which `conflict` reports; the one with the
-    lower index wins. A byte written in cycle t is read by a read of cycle t + 1.
+    bank in the same cycle are an error of the program. `conflict` reports it, and the one with the
+    lower index wins, where both need the same half; else both are served. A byte written in
+    cycle t is read by a read of cycle t + 1.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ class Buffer(wiring.Component):
     write_0, … : In(WritePort(row_bytes))
         Writers.
     conflict : Out(1)
-        Two readers or two writers of one bank in this cycle.
+        Two readers or two writers of the same half of a bank in this cycle.
     """
 
     def __init__(

@@ -11,6 +11,9 @@ from lockstep import SideBySide
 from mensa.rtl.buffer import Buffer
 from mensa.rtl.timing import READ_LATENCY
 
+# Components that are only looked at, or refused.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+
 SHAPES = {
     # name: size, row, banks, readers, writers. Rows a bank need not be a power of two.
     "activation": (2 * 12 * 16, 16, 2, 2, 2),

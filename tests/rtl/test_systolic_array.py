@@ -11,6 +11,9 @@ from lockstep import SideBySide, pack, play, unpack
 
 from mensa.rtl.systolic_array import SystolicArray, array_drain_cycles
 
+# Components that are only looked at, or refused.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+
 SHAPES = ((2, 2), (5, 3), (4, 12), (8, 8))
 TILES = 60
 OPERAND_BITS = 9

@@ -16,6 +16,9 @@ from mensa.golden.fixed_point import (
 from mensa.rtl.commands import Mode
 from mensa.rtl.vector_unit import LATENCY, VectorUnit
 
+# Components that are only looked at, or refused.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+
 LANES = 5
 VECTOR_MODES = (Mode.MAX, Mode.SUM, Mode.SCALED_SUM)
 REDUCTIONS = 150

@@ -1,0 +1,174 @@
+"""Measures the engines and golden: what `make bench` prints.
+
+- the RTL engine: simulated cycles per second of the bundled network's core, 8x8 and 16x16;
+- golden: time of an inference as a ratio to LiteRT BUILTIN_REF, both with one thread, in turns in
+  this process; medians;
+- the timing model: time of an inference's programs on the full edge_tpu.
+
+Networks: the bundled one, and those in MENSA_MODELS (else ../shared/models beside the checkout).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from mensa import golden
+from mensa.rtl.machine import KIB, edge_tpu
+from mensa.rtl.program import Program
+from mensa.sched import digits
+from mensa.sched.inputs import make_inputs
+from mensa.sched.lower import lower
+from mensa.sim.memory import lpddr4
+from mensa.sim.rtl_engine import RtlEngine
+from mensa.sim.timing import ModelEngine
+
+NETWORKS = (
+    "kws_ref_model",
+    "pretrainedResnet_quant",
+    "ad01_int8",
+    "vww_96_int8",
+    "str_ww_ref_model",
+    "mobilenet_v1_0.25_128_quant",
+)
+
+SHAPES = (8, 16)
+BUFFER_BYTES = 512 * KIB
+
+
+def networks() -> Iterator[tuple[str, Path]]:
+    """Names and files of the networks that are there."""
+    yield "digits", digits.DATA / "digits.tflite"
+    given = os.environ.get("MENSA_MODELS")
+    folder = Path(given) if given else Path(__file__).parents[2] / "shared" / "models"
+    for name in NETWORKS:
+        path = folder / f"{name}.tflite"
+        if path.is_file():
+            yield name, path
+        else:
+            print(f"  {name}: not measured, {path} is missing (set MENSA_MODELS)")
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def bench_rtl(repeats: int) -> None:
+    """Simulated cycles per second."""
+    print("RTL engine, the bundled network (median, best of the same run)")
+    graph = digits.load_network()
+    for edge in SHAPES:
+        machine = edge_tpu.replace(
+            rows=edge,
+            cols=edge,
+            parameter_buffer_bytes=BUFFER_BYTES,
+            activation_buffer_bytes=BUFFER_BYTES,
+        )
+        lowered = lower(graph, machine)
+        engine = RtlEngine(machine, lpddr4)
+        engine.prepare()
+        (program,) = lowered.programs
+
+        def once(engine: RtlEngine = engine, program: Program = program) -> float:
+            memory = program.initial_memory()
+            start = time.perf_counter()
+            cycles = engine.run(program, memory).cycles
+            return cycles / (time.perf_counter() - start)
+
+        once()
+        rates = [once() for _ in range(repeats)]
+        print(
+            f"  {edge:2} x {edge:2}: {statistics.median(rates):10,.0f} cycles/s"
+            f"   best {max(rates):10,.0f}",
+            flush=True,
+        )
+
+
+def litert(path: Path, inputs: list[Any]) -> Callable[[], Any] | None:
+    """Return an inference by LiteRT's reference kernels, or None where its wheel is missing."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    except ImportError:
+        return None
+    interpreter = Interpreter(
+        model_path=str(path),
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+    )
+    interpreter.allocate_tensors()
+    for detail, array in zip(interpreter.get_input_details(), inputs, strict=True):
+        interpreter.set_tensor(detail["index"], array)
+    run: Callable[[], Any] = interpreter.invoke
+    return run
+
+
+def bench_golden(repeats: int) -> None:
+    """Golden beside LiteRT's reference kernels."""
+    print("golden, one thread, beside LiteRT BUILTIN_REF, one thread (medians, in turns)")
+    for name, path in networks():
+        graph = golden.load(path)
+        inputs = make_inputs(graph, "random", 0)
+        reference = litert(path, inputs)
+        with threadpool_limits(limits=1):
+            golden.run(graph, inputs)
+            if reference is not None:
+                reference()
+            ours, theirs = [], []
+            for _ in range(repeats):
+                ours.append(seconds(lambda g=graph, i=inputs: golden.run(g, i)))
+                if reference is not None:
+                    theirs.append(seconds(reference))
+        line = f"  {name:28} {statistics.median(ours) * 1e3:9.2f} ms"
+        if theirs:
+            ratio = statistics.median(ours) / statistics.median(theirs)
+            line += f"   LiteRT {statistics.median(theirs) * 1e3:9.2f} ms   ratio {ratio:.2f}"
+        else:
+            line += "   LiteRT is not installed: no ratio"
+        print(line, flush=True)
+
+
+def bench_model(repeats: int) -> None:
+    """The timing model."""
+    print(f"timing model, {edge_tpu.name} as it is (median)")
+    for name, path in networks():
+        lowered = lower(golden.load(path), edge_tpu)
+        engine = ModelEngine(edge_tpu, lpddr4)
+
+        def once(engine: ModelEngine = engine, programs: Any = lowered.programs) -> int:
+            return sum(engine.run(program).cycles for program in programs)
+
+        cycles = once()
+        times = [seconds(once) for _ in range(repeats)]
+        print(
+            f"  {name:28} {statistics.median(times) * 1e3:9.2f} ms for {cycles:12,} cycles",
+            flush=True,
+        )
+
+
+def main() -> int:
+    """Run the benchmarks named on the command line, or all."""
+    known = {"rtl": bench_rtl, "golden": bench_golden, "model": bench_model}
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    parser.add_argument("--repeats", type=int, default=9)
+    arguments = parser.parse_args()
+    for name in arguments.names or known:
+        if name not in known:
+            parser.error(f"no benchmark {name!r}; there are {', '.join(known)}")
+        known[name](arguments.repeats)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -76,7 +76,7 @@ def _times(report: Report, wide: bool) -> Columns:
     if report.timing is not None:
         model = report.timing.cycles
         columns["model"] = lambda layer: _beside(layer.cycles, model.get(layer.index, 0))
-    columns["util"] = lambda layer: "-" if layer.utilization is None else f"{layer.utilization:.1%}"
+    columns["util"] = lambda layer: f"{layer.utilization:.1%}" if layer.utilization else "-"
     columns["work"] = lambda layer: _share(layer, "compute")
     if wide:
         columns["fill"] = lambda layer: _share(layer, "fill_drain")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from mensa.sched.lower.columns import (
 )
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation, requantisation
-from mensa.sched.lower.tiling import Axis, Image, Rectangle, Region, Tiler
+from mensa.sched.lower.tiling import Axis, Image, Rectangle, Region, Tiler, channel_ranges
 from mensa.sched.lower.work import LayerWork, ParameterSet, Registers, Step, Tile
 
 KEEP_CONTINUE = 1  # bits of the register KEEP
@@ -58,8 +59,40 @@ def lower_convolution(
     LoweringError
         If not even one output pixel fits the buffers.
     """
-    return _Convolution.of(plan, machine, input_address, output_address).lower(
-        memory, operator, layer
+    if plan.groups > 1:  # a range of outputs would not see a range of inputs
+        ranges = [(0, plan.output_shape[3])]
+    else:
+        unit = machine.cols // plan.depth_multiplier * plan.depth_multiplier
+        ranges = channel_ranges(
+            layer,
+            plan.output_shape[3],
+            max(unit, plan.depth_multiplier),
+            lambda first, last: (
+                _Convolution.of(plan, machine, input_address, output_address, first, last).tiler
+            ),
+        )
+    tiles: list[Tile] = []
+    for first, last in ranges:
+        part = _Convolution.of(plan, machine, input_address, output_address, first, last)
+        tiles += part.tiles(memory, layer)
+    return LayerWork(operator, tuple(tiles))
+
+
+def _channels(plan: ConvPlan, first: int, last: int) -> ConvPlan:
+    """The plan of some neighbouring output channels."""
+    if last - first == plan.output_shape[3]:
+        return plan
+    depthwise = plan.kind == "depthwise"
+    inputs = (last - first) // plan.depth_multiplier if depthwise else plan.input_shape[3]
+    return replace(
+        plan,
+        input_shape=(*plan.input_shape[:3], inputs),
+        output_shape=(*plan.output_shape[:3], last - first),
+        weights=plan.weights[..., first:last] if depthwise else plan.weights[first:last],
+        bias=plan.bias[first:last],
+        multiplier=plan.multiplier[first:last],
+        shift=plan.shift[first:last],
+        scale=plan.scale[first:last],
     )
 
 
@@ -84,11 +117,10 @@ class _Set:
 
 @dataclass(frozen=True, eq=False)
 class _Convolution:
-    """One layer on one machine."""
+    """A layer, or some of its output channels, on one machine."""
 
     plan: ConvPlan
     machine: Machine
-    factors: Requantisation
     y: Axis
     x: Axis
     batch: int
@@ -97,10 +129,20 @@ class _Convolution:
 
     @classmethod
     def of(
-        cls, plan: ConvPlan, machine: Machine, input_address: int, output_address: int
+        cls,
+        plan: ConvPlan,
+        machine: Machine,
+        input_address: int,
+        output_address: int,
+        first: int,
+        last: int,
     ) -> _Convolution:
-        factors = requantisation(plan)
-        assert factors is not None, "such a layer is not given to the accelerator"
+        """Output channels `first` to `last` - 1 of a plan."""
+        input_bytes, output_bytes = plan.input_shape[3], plan.output_shape[3]
+        if plan.kind == "depthwise":
+            input_address += first // plan.depth_multiplier
+        output_address += first
+        plan = _channels(plan, first, last)
         batch, height, width, channels = plan.input_shape
         _, out_height, out_width, out_channels = plan.output_shape
         y = Axis(height, out_height, plan.kernel_h, plan.stride_h, plan.dilation_h, plan.pad_top)
@@ -109,23 +151,37 @@ class _Convolution:
             # Pixels don't see their neighbours: all of them form one row.
             pixels = batch * height * width
             batch, y, x = 1, Axis(1, 1), Axis(pixels, pixels)
+        inputs = Image(input_address, batch * y.inputs, x.inputs, channels, input_bytes)
+        outputs = Image(output_address, batch * y.outputs, x.outputs, out_channels, output_bytes)
         return cls(
             plan=plan,
             machine=machine,
-            factors=factors,
             y=y,
             x=x,
             batch=batch,
-            inputs=Image(input_address, batch * y.inputs, x.inputs, channels),
-            outputs=Image(output_address, batch * y.outputs, x.outputs, out_channels),
+            inputs=inputs,
+            outputs=outputs,
         )
 
-    def lower(self, memory: MemoryMap, operator: int, layer: str) -> LayerWork:
-        """The layer's tiles."""
+    @property
+    def tiler(self) -> Tiler:
+        """Cuts the outputs."""
+        return Tiler(self.machine, self.y, self.x, self.inputs, self.outputs)
+
+    @cached_property
+    def factors(self) -> Requantisation:
+        """Multipliers and shifts."""
+        factors = requantisation(self.plan)
+        assert factors is not None, "such a layer is not given to the accelerator"
+        return factors
+
+    def tiles(self, memory: MemoryMap, layer: str) -> list[Tile]:
+        """Tiles, whose parameters are placed in `memory`."""
+        tiler = self.tiler
+        tiler.check(layer)
         runs = column_runs(self.plan, self.machine.cols)
         capacity = self.machine.parameter_buffer_bytes // 2 // self.machine.cols
         words = max(self._words(run) for run in runs)
-        tiler = Tiler(self.machine, self.y, self.x, self.inputs.channels, self.outputs.channels)
         # Sums that are kept from piece to piece stay in the array: one pixel a row.
         split = words > capacity
         most_pixels = self.machine.rows if split else None
@@ -141,7 +197,7 @@ class _Convolution:
                 # Every other tile takes the sets backwards: one of them is then still there.
                 backwards = len(tiles) % 2 == 1 and not split
                 tiles.append(self._tile(number, rectangle, sets[::-1] if backwards else sets))
-        return LayerWork(operator, tuple(tiles))
+        return tiles
 
     def _taps(self, run: Run) -> tuple[int, int, int]:
         """Taps of a row, bytes of a tap's segment and parameter words of a tap.
@@ -247,7 +303,7 @@ class _Convolution:
             )
             for one in sets
         )
-        return Tile((source.copy,), steps, (target.copy,))
+        return Tile(source.copies, steps, target.copies)
 
     def _command(
         self,
@@ -260,9 +316,9 @@ class _Convolution:
         """Registers of one compute command; `window` is where the first one starts, in pixels."""
         plan, run, piece = self.plan, job.run, job.piece
         first, last = run.groups[0], run.groups[-1]
-        channels = self.inputs.channels
-        tap_step = plan.dilation_w * channels
-        x_start = window[1] * channels + first.first_input + piece.tap * tap_step + piece.byte
+        pixel = source.pixel_pitch
+        tap_step = plan.dilation_w * pixel
+        x_start = window[1] * pixel + first.first_input + piece.tap * tap_step + piece.byte
         y_start = window[0] + piece.tap_row * plan.dilation_h
         return {
             "MODE": Mode.DEPTHWISE if run.diagonal else Mode.CONV,
@@ -274,7 +330,7 @@ class _Convolution:
             "INPUT_ROWS": source.height,
             "PIXELS": rectangle.pixels,
             "OUT_WIDTH": rectangle.width,
-            "PIXEL_X_STEP": plan.stride_w * channels,
+            "PIXEL_X_STEP": plan.stride_w * pixel,
             "PIXEL_Y_STEP": plan.stride_h,
             "PIXEL_Y_ADDRESS_STEP": plan.stride_h * source.pitch,
             "KERNEL_H": piece.tap_rows,
@@ -299,6 +355,6 @@ class _Convolution:
             "CLAMP_MIN": plan.clamp_min,
             "CLAMP_MAX": plan.clamp_max,
             "OUT_ADDRESS": target.offset + first.first_output,
-            "OUT_X_STEP": self.outputs.channels,
+            "OUT_X_STEP": target.pixel_pitch,
             "OUT_Y_STEP": target.pitch,
         }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mensa.golden import PoolPlan
 from mensa.rtl.commands import Mode, Rounding
 from mensa.rtl.machine import Machine
-from mensa.sched.lower.tiling import Axis, Image, Rectangle, Region, Tiler
+from mensa.sched.lower.tiling import Axis, Image, Rectangle, Region, Tiler, channel_ranges
 from mensa.sched.lower.work import LayerWork, Step, Tile
 
 IDENTITY = {"BIAS": 0, "MULTIPLIER": 1 << 30, "SHIFT": 1, "ROUNDING": Rounding.SINGLE}
@@ -30,40 +30,51 @@ def lower_pool(
     _, out_height, out_width, _ = plan.output_shape
     y = Axis(height, out_height, plan.filter_h, plan.stride_h, 1, plan.pad_top)
     x = Axis(width, out_width, plan.filter_w, plan.stride_w, 1, plan.pad_left)
-    inputs = Image(input_address, batch * height, width, channels)
-    outputs = Image(output_address, batch * out_height, out_width, channels)
-    tiler = Tiler(machine, y, x, channels, channels)
-    rectangles = list(tiler.rectangles(layer, overlap=True))
-    tiles = []
-    for number in range(batch):
-        for rectangle in rectangles:
-            rows, columns = y.seen(*rectangle.rows), x.seen(*rectangle.columns)
-            source = inputs.region(
-                (number * height + rows[0], number * height + rows[1]),
-                columns,
-                machine.beat_bytes,
-            )
-            first = number * out_height
-            target = outputs.region(
-                (first + rectangle.rows[0], first + rectangle.rows[1]),
-                rectangle.columns,
-                machine.beat_bytes,
-            )
-            commands = []
-            for part, taps in _parts(plan, y, x, rectangle):
-                window = y.start(part.rows[0]) - rows[0], x.start(part.columns[0]) - columns[0]
-                start = (
-                    target.offset
-                    + (part.rows[0] - rectangle.rows[0]) * target.pitch
-                    + (part.columns[0] - rectangle.columns[0]) * channels
-                )
-                commands.append(
-                    _window(plan, machine, part, window, source)
-                    | _average(plan, taps)
-                    | {"OUT_ADDRESS": start, "OUT_X_STEP": channels, "OUT_Y_STEP": target.pitch}
-                )
-            tiles.append(Tile((source.copy,), (Step(tuple(commands)),), (target.copy,)))
+
+    def tiler(first: int, last: int) -> Tiler:
+        some = last - first
+        inputs = Image(input_address + first, batch * height, width, some, channels)
+        outputs = Image(output_address + first, batch * out_height, out_width, some, channels)
+        return Tiler(machine, y, x, inputs, outputs)
+
+    tiles = [
+        _tile(plan, part, number, rectangle)
+        for first, last in channel_ranges(layer, channels, machine.cols, tiler)
+        for part in (tiler(first, last),)
+        for number in range(batch)
+        for rectangle in part.rectangles(layer, overlap=True)
+    ]
     return LayerWork(operator, tuple(tiles))
+
+
+def _tile(plan: PoolPlan, tiler: Tiler, number: int, rectangle: Rectangle) -> Tile:
+    """Rectangle `rectangle` of the outputs of image `number`."""
+    y, x, beat = tiler.y, tiler.x, tiler.machine.beat_bytes
+    rows, columns = y.seen(*rectangle.rows), x.seen(*rectangle.columns)
+    above = number * y.inputs
+    source = tiler.inputs.region((above + rows[0], above + rows[1]), columns, beat)
+    above = number * y.outputs
+    target = tiler.outputs.region(
+        (above + rectangle.rows[0], above + rectangle.rows[1]), rectangle.columns, beat
+    )
+    commands = []
+    for part, taps in _parts(plan, y, x, rectangle):
+        window = y.start(part.rows[0]) - rows[0], x.start(part.columns[0]) - columns[0]
+        start = (
+            target.offset
+            + (part.rows[0] - rectangle.rows[0]) * target.pitch
+            + (part.columns[0] - rectangle.columns[0]) * target.pixel_pitch
+        )
+        commands.append(
+            _window(plan, tiler, part, window, source)
+            | _average(plan, taps)
+            | {
+                "OUT_ADDRESS": start,
+                "OUT_X_STEP": target.pixel_pitch,
+                "OUT_Y_STEP": target.pitch,
+            }
+        )
+    return Tile(source.copies, (Step(tuple(commands)),), target.copies)
 
 
 def _parts(
@@ -90,17 +101,17 @@ def _equal(axis: Axis, first: int, last: int) -> Iterator[tuple[int, int, int]]:
 
 def _window(
     plan: PoolPlan,
-    machine: Machine,
+    tiler: Tiler,
     part: Rectangle,
     window: tuple[int, int],
     source: Region,
 ) -> dict[str, int]:
     """Registers of the window; `window` is where the first one starts, in pixels."""
-    channels = plan.input_shape[3]
-    groups = -(-channels // machine.cols)
-    segment = min(channels, machine.cols)
+    channels, cols = tiler.inputs.channels, tiler.machine.cols
+    groups = -(-channels // cols)
+    segment = min(channels, cols)
     last = channels - (groups - 1) * segment
-    y_start, x_start = window[0], window[1] * channels
+    y_start, x_start = window[0], window[1] * source.pixel_pitch
     return {
         "MODE": Mode.MAX if plan.kind == "max" else Mode.SUM,
         "KEEP": 0,
@@ -111,12 +122,12 @@ def _window(
         "INPUT_ROWS": source.height,
         "PIXELS": part.pixels,
         "OUT_WIDTH": part.width,
-        "PIXEL_X_STEP": plan.stride_w * channels,
+        "PIXEL_X_STEP": plan.stride_w * source.pixel_pitch,
         "PIXEL_Y_STEP": plan.stride_h,
         "PIXEL_Y_ADDRESS_STEP": plan.stride_h * source.pitch,
         "KERNEL_H": plan.filter_h,
         "KERNEL_W": plan.filter_w,
-        "TAP_X_STEP": channels,
+        "TAP_X_STEP": source.pixel_pitch,
         "TAP_Y_STEP": 1,
         "TAP_Y_ADDRESS_STEP": source.pitch,
         "SEGMENT": segment,

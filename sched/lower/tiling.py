@@ -71,18 +71,19 @@ class Region:
 
     Attributes
     ----------
-    copy : Copy
-        Moves it between memory and bank.
+    copies : tuple of Copy
+        Move it between memory and bank.
     offset : int
         Of its first byte in the bank.
-    pitch : int
-        Bytes from row to row in the bank.
+    pixel_pitch, pitch : int
+        Bytes from pixel to pixel and from row to row in the bank.
     height, row_bytes : int
         Its size.
     """
 
-    copy: Copy
+    copies: tuple[Copy, ...]
     offset: int
+    pixel_pitch: int
     pitch: int
     height: int
     row_bytes: int
@@ -90,28 +91,70 @@ class Region:
 
 @dataclass(frozen=True)
 class Image:
-    """An image in memory: address of its first byte, and its shape."""
+    """An image in memory, or some neighbouring channels of it.
+
+    Attributes
+    ----------
+    address : int
+        Of its first byte.
+    height, width, channels : int
+        Its shape.
+    pixel_bytes : int
+        Bytes from pixel to pixel in memory: more than `channels` where it has only some of them.
+    """
 
     address: int
     height: int
     width: int
     channels: int
+    pixel_bytes: int
+
+    def pixel_pitch(self, beat_bytes: int) -> int:
+        """Bytes from pixel to pixel in a bank."""
+        return _pitch(self.channels, self.pixel_bytes, beat_bytes)
+
+    def row_pitch(self, columns: int, beat_bytes: int) -> int:
+        """Bytes in a bank from row to row of a rectangle of so many columns."""
+        return _pitch(
+            columns * self.pixel_pitch(beat_bytes), self.width * self.pixel_bytes, beat_bytes
+        )
+
+    def bank_bytes(self, rows: int, columns: int, beat_bytes: int) -> int:
+        """Bytes of a bank that a rectangle needs, wherever it lies in memory."""
+        most_offset = beat_bytes - math.gcd(beat_bytes, self.pixel_bytes)
+        last_row = columns * self.pixel_pitch(beat_bytes)
+        return most_offset + (rows - 1) * self.row_pitch(columns, beat_bytes) + last_row
 
     def region(
         self, rows: tuple[int, int], columns: tuple[int, int], beat_bytes: int, at: int = 0
     ) -> Region:
         """The rectangle of these rows and columns, in the bank from byte `at` on."""
-        height = rows[1] - rows[0]
-        row_bytes = (columns[1] - columns[0]) * self.channels
-        memory_pitch = self.width * self.channels
-        address = self.address + (rows[0] * self.width + columns[0]) * self.channels
+        height, width = rows[1] - rows[0], columns[1] - columns[0]
+        memory_pitch = self.width * self.pixel_bytes
+        address = self.address + rows[0] * memory_pitch + columns[0] * self.pixel_bytes
         offset = at + (address - at) % beat_bytes
-        pitch = _pitch(row_bytes, memory_pitch, beat_bytes)
-        if height == 1 or row_bytes == memory_pitch:
-            copy = Copy(address, offset, row_bytes * height)
+        pixel_pitch = self.pixel_pitch(beat_bytes)
+        pitch = self.row_pitch(width, beat_bytes)
+        copies: tuple[Copy, ...]
+        if self.channels < self.pixel_bytes:
+            # A piece per pixel, and a command per row unless whole rows follow each other.
+            runs, pixels = (1, height * width) if width == self.width else (height, width)
+            copies = tuple(
+                Copy(
+                    address + row * memory_pitch,
+                    offset + row * pitch,
+                    self.channels,
+                    pixels,
+                    self.pixel_bytes,
+                    pixel_pitch,
+                )
+                for row in range(runs)
+            )
+        elif height == 1 or width == self.width:
+            copies = (Copy(address, offset, width * self.channels * height),)
         else:
-            copy = Copy(address, offset, row_bytes, height, memory_pitch, pitch)
-        return Region(copy, offset, pitch, height, row_bytes)
+            copies = (Copy(address, offset, width * self.channels, height, memory_pitch, pitch),)
+        return Region(copies, offset, pixel_pitch, pitch, height, width * pixel_pitch)
 
 
 def _pitch(row_bytes: int, memory_pitch: int, beat_bytes: int) -> int:
@@ -147,15 +190,20 @@ class Tiler:
         Whose banks must hold a tile.
     y, x : Axis
         The window's two directions.
-    input_channels, output_channels : int
-        Bytes of an input and an output pixel.
+    inputs, outputs : Image
+        What its windows see, and what they give.
     """
 
     machine: Machine
     y: Axis
     x: Axis
-    input_channels: int
-    output_channels: int
+    inputs: Image
+    outputs: Image
+
+    def check(self, layer: str) -> None:
+        """Raise LoweringError, which names `layer`, if not even a single output pixel fits."""
+        if not self._fits(1, 1):
+            raise LoweringError(layer, self._shortage())
 
     def rectangles(
         self, layer: str, *, overlap: bool, most_pixels: int | None = None
@@ -176,7 +224,8 @@ class Tiler:
         LoweringError
             If not even a single pixel fits.
         """
-        height, width = self._size(layer, overlap, most_pixels)
+        self.check(layer)
+        height, width = self._size(overlap, most_pixels)
         for top in range(0, self.y.outputs, height):
             for left in range(0, self.x.outputs, width):
                 yield Rectangle(
@@ -184,7 +233,7 @@ class Tiler:
                     (left, min(left + width, self.x.outputs)),
                 )
 
-    def _size(self, layer: str, overlap: bool, most_pixels: int | None) -> tuple[int, int]:
+    def _size(self, overlap: bool, most_pixels: int | None) -> tuple[int, int]:
         """Rows and columns of the tiles: the largest that fit, whole rows if possible."""
         limit = _PIXELS_LIMIT if most_pixels is None else most_pixels
 
@@ -201,8 +250,6 @@ class Tiler:
                 for rows in _powers_of_two(self.y.outputs)
             ]
             height, width = max(sizes, key=lambda size: (size[0] * size[1], size[1]))
-            if not width:
-                raise LoweringError(layer, self._shortage())
         rows = self.machine.rows
         if overlap and width == full:
             if self.y.outputs > 1:
@@ -219,31 +266,57 @@ class Tiler:
     def _fits(self, height: int, width: int) -> bool:
         inputs, outputs = self._bank_bytes(height, width)
         bank = self.machine.activation_bank_bytes
-        row = self.x.reach(width) * self.input_channels
+        row = self.x.reach(width) * self.inputs.pixel_pitch(self.machine.beat_bytes)
         return max(inputs, outputs) <= bank and row < _ROW_BYTES_LIMIT
 
     def _bank_bytes(self, height: int, width: int) -> tuple[int, int]:
         """Bytes of a bank that the inputs and the outputs of a tile need at most."""
         beat = self.machine.beat_bytes
-
-        def need(rows: int, columns: int, image_columns: int, channels: int) -> int:
-            pitch = _pitch(columns * channels, image_columns * channels, beat)
-            most_offset = beat - math.gcd(beat, channels)
-            return most_offset + (rows - 1) * pitch + columns * channels
-
         return (
-            need(self.y.reach(height), self.x.reach(width), self.x.inputs, self.input_channels),
-            need(height, width, self.x.outputs, self.output_channels),
+            self.inputs.bank_bytes(self.y.reach(height), self.x.reach(width), beat),
+            self.outputs.bank_bytes(height, width, beat),
         )
 
     def _shortage(self) -> str:
         inputs, outputs = self._bank_bytes(1, 1)
         machine = self.machine
         return (
-            f"a single output pixel needs {inputs} B of inputs and {outputs} B of outputs, but a "
+            f"a single output pixel, of as few channels as the layer can be cut into, needs "
+            f"{inputs} B of inputs and {outputs} B of outputs, but a "
             f"bank of the activation buffer has {machine.activation_bank_bytes} B; give "
             f"activation_buffer_bytes at least {max(inputs, outputs) * machine.activation_banks}"
         )
+
+
+def channel_ranges(
+    layer: str, channels: int, unit: int, tiler: Callable[[int, int], Tiler]
+) -> list[tuple[int, int]]:
+    """Ranges of output channels, as few as possible, of which a pixel fits the banks.
+
+    Parameters
+    ----------
+    layer : str
+        What an error calls the layer.
+    channels, unit : int
+        How many there are, and by how many they may be cut apart.
+    tiler : callable
+        The tiler of a range: its first channel, and one beyond the last.
+
+    Raises
+    ------
+    LoweringError
+        If not even `unit` channels fit.
+    """
+    count = channels
+    while True:
+        try:
+            tiler(0, count).check(layer)
+        except LoweringError:
+            if count <= unit:
+                raise
+            count = max(unit, count // 2 // unit * unit)
+            continue
+        return [(first, min(first + count, channels)) for first in range(0, channels, count)]
 
 
 def _largest(limit: int, fits: Callable[[int], bool]) -> int:

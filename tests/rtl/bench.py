@@ -43,7 +43,8 @@ MATRIX = list(itertools.product([False, True], [False, True]))
 WATCHDOG_CYCLES = 100_000
 """Cycles after which a helper that waits gives up."""
 
-RUN_TIMEOUT_SECONDS = 300
+SPLIT_BYTES = 400_000
+"""Length of the Verilog from which on many small C++ files compile faster than a few large ones."""
 
 
 def run(
@@ -133,7 +134,13 @@ def _cocotb_build(name: str, text: str, waves: bool) -> Build:
         top="top",
         sources=(cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp",),
         control="\n".join(public),
-        flags=("--vpi", "--timescale", "1ns/1ps", *SPLIT, *(["--trace"] if waves else [])),
+        flags=(
+            "--vpi",
+            "--timescale",
+            "1ns/1ps",
+            *(SPLIT if len(text) > SPLIT_BYTES else []),
+            *(["--trace"] if waves else []),
+        ),
         compiler_flags=(),
         linker_flags=(f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"),
         optimise="-O1",

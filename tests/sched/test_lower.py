@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import mensa.golden as golden
-from mensa.rtl.commands import Mode, Opcode, Token, Unit
+from mensa.rtl.commands import Mode, Opcode, Space, Token, Unit
 from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.program import Program
 from mensa.sched.lower import (
@@ -78,6 +78,21 @@ def test_sums_longer_than_the_parameter_buffer_equal_golden(name, shape):
 def test_tokens_keep_all_users_of_memory_and_buffers_apart(name, shape):
     graph, machine = load_network(name), SHAPES[shape]
     assert_equals_golden(lower(graph, machine), random_inputs(graph, 4), Watcher(machine))
+
+
+@pytest.mark.parametrize("name", ["kws_ref_model", "vww_96_int8"])
+def test_layers_too_wide_for_a_bank_are_cut_into_channels(name):
+    graph, machine = load_network(name), machine_of(8, 8, 2 * KIB, 2 * KIB, entries=4)
+    lowered = lower(graph, machine)
+    loads = [
+        (command["ROW_BYTES"], command["ROWS"])
+        for program in lowered.programs
+        for command in program.commands()
+        if command.unit == Unit.LOAD and command["SPACE"] == Space.ACTIVATION
+    ]
+    channels = max(graph.tensors[op.outputs[0]].shape[-1] for op in graph.operators)
+    assert any(rows > 1 and row < channels for row, rows in loads)
+    assert_equals_golden(lowered, random_inputs(graph, 5), Watcher(machine))
 
 
 @st.composite

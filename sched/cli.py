@@ -164,8 +164,7 @@ def run(
     else:
         graph = _load(model, rounding)
     if samples is not None:
-        count = min(steps or DIGITS_SHOWN, len(samples.inputs))
-        inputs = [[image[None]] for image in samples.inputs[:count]]
+        inputs = [[image[None]] for image in samples.take(steps or DIGITS_SHOWN)]
         source = "digits"
     else:
         source = source or "random"

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa import golden
+from mensa.sched.inputs import InputError
 
 __all__ = ["Samples", "load_network", "load_samples", "pictures"]
 
@@ -41,6 +42,15 @@ class Samples:
     pixels: npt.NDArray[np.uint8]
     inputs: npt.NDArray[np.int8]
     labels: npt.NDArray[np.int64]
+
+    def take(self, count: int) -> npt.NDArray[np.int8]:
+        """Return the first `count` inputs. Raises: InputError if there are not so many."""
+        if count > len(self.inputs):
+            raise InputError(
+                f"--steps {count}: {len(self.inputs)} digits come with the network; "
+                f"ask for fewer, or give --input random"
+            )
+        return self.inputs[:count]
 
 
 def load_network() -> golden.Graph:

@@ -138,6 +138,7 @@ BAD = [
     ("run --engine quantum", "quantum"),
     ("run --rounding up", "up"),
     ("run --steps 0", "--steps"),
+    ("run --steps 99", "--input random"),
     ("run --vcd waves.vcd", "--engine rtl"),
     ("run --json no/where.json", "no/where.json"),
     ("run --json directory", "directory"),

@@ -300,6 +300,9 @@ def test_the_trace_has_a_bar_for_every_command(workplace, capsys):
     }  # fmt: skip
 
 
+@pytest.mark.skipif(
+    os.environ.get("MENSA_REGRESS") != "1", reason="a build of its own: make regress"
+)
 def test_waves_are_written(workplace, capsys):
     arguments = ["run", "--engine", "rtl", "--steps", "1", "--vcd", "waves.vcd", *TINY]
     assert invoke(arguments) == 0

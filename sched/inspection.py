@@ -9,9 +9,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-import mensa.sched.lower  # noqa: F401  `supported` imports parts of it, and it `supported`
 from mensa.golden import Graph, GraphError, plan
-from mensa.sched.supported import why_on_host
+from mensa.sched.lower.supported import why_on_host
 
 __all__ = ["LayerView", "inspect", "summary", "table"]
 

@@ -26,8 +26,8 @@ from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
 from mensa.sched.lower.pool import lower_pool
+from mensa.sched.lower.supported import why_on_host
 from mensa.sched.lower.work import LayerWork
-from mensa.sched.supported import why_on_host
 
 TAG_LIMIT = 1 << 16
 

@@ -7,8 +7,8 @@ import pytest
 
 import mensa.golden as golden
 from mensa.golden.options import Conv2DOptions
-from mensa.sched import supported
-from mensa.sched.supported import RESTRICTIONS, why_on_host
+from mensa.sched.lower import supported
+from mensa.sched.lower.supported import RESTRICTIONS, why_on_host
 
 
 def test_every_restriction_is_a_sentence():

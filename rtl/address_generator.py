@@ -27,7 +27,8 @@ def result_slots(machine: Machine) -> int:
     array, R + C + a few cycles after its last beat; tiles follow each other R cycles apart at
     the closest, results of the vector modes every cycle.
     """
-    in_flight = (3 * machine.rows + machine.cols + 16) // machine.rows + 2
+    array = machine.array
+    in_flight = (array.tile + array.latency + 16) // array.spacing + 2
     return 1 << (max(in_flight, 16) - 1).bit_length()
 
 
@@ -37,11 +38,11 @@ def beat_layout(machine: Machine) -> data.StructLayout:
         {
             # Activations: `size` bytes at `address`, for row `lane` of the array.
             "fetch_activation": 1,
-            "lane": range(machine.rows),
+            "lane": range(machine.array.tile),
             "address": BUFFER_ADDRESS_BITS,
             "x": signed(POSITION_BITS),  # byte position of the first byte in its input row
             "row_valid": 1,  # the input row exists
-            "size": range(max(machine.rows, machine.cols) + 1),
+            "size": range(max(machine.array.chunk, machine.array.group) + 1),
             "tap": 1,  # operand of a scaled sum
             # Parameters: one word of `cols` bytes.
             "fetch_parameter": 1,
@@ -54,7 +55,7 @@ def beat_layout(machine: Machine) -> data.StructLayout:
             # Where the lane's result goes, told once per tile.
             "announce": 1,
             "slot": range(result_slots(machine)),
-            "lanes": range(machine.rows + 1),
+            "lanes": range(machine.array.tile + 1),
             "out_address": BUFFER_ADDRESS_BITS,
             "entry": 12,
             "channels": 8,
@@ -100,7 +101,7 @@ class AddressGenerator(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         machine = self._machine
-        rows, cols = machine.rows, machine.cols
+        array = machine.array
         r = self.registers
         vector = Signal()
         m.d.comb += vector.eq(r.mode >= Mode.MAX)
@@ -134,13 +135,13 @@ class AddressGenerator(wiring.Component):
         )
         pixel, tile_start, pixel_next = (Signal(pixel_layout) for _ in range(3))
         pixels_left = Signal(24)  # from the tile's first on
-        lanes = Signal(range(rows + 1))
+        lanes = Signal(range(array.tile + 1))
         with m.If(vector):
             m.d.comb += lanes.eq(1)
-        with m.Elif(pixels_left < rows):
+        with m.Elif(pixels_left < array.tile):
             m.d.comb += lanes.eq(pixels_left)
         with m.Else():
-            m.d.comb += lanes.eq(rows)
+            m.d.comb += lanes.eq(array.tile)
 
         # Tap.
         tap_row, tap_column = Signal(16), Signal(16)
@@ -149,16 +150,16 @@ class AddressGenerator(wiring.Component):
 
         # Chunk of the segment.
         chunk_offset, chunk_left = Signal(24), Signal(24)
-        size = Signal(range(max(rows, cols) + 1))
+        size = Signal(range(max(array.chunk, array.group) + 1))
         chunk_is_last = Signal()
-        with m.If(vector | (chunk_left <= rows)):
+        with m.If(vector | (chunk_left <= array.chunk)):
             m.d.comb += [size.eq(chunk_left), chunk_is_last.eq(1)]
         with m.Else():
-            m.d.comb += size.eq(rows)
+            m.d.comb += size.eq(array.chunk)
 
-        # Beat. The last chunk of a tile is stretched so that tiles are R cycles apart.
-        beat = Signal(range(max(rows, cols) + 1))
-        tile_cycles = Signal(range(rows + 1))
+        # Beat. The last chunk of a tile is stretched to keep tiles the spacing apart.
+        beat = Signal(range(max(array.tile, array.chunk, array.spacing) + 1))
+        tile_cycles = Signal(range(array.spacing + 1))
         period_over = Signal()
         tap_column_is_last, tap_row_is_last = Signal(), Signal()
         tile_chunk_is_last, tile_chunk_is_first = Signal(), Signal()
@@ -172,7 +173,9 @@ class AddressGenerator(wiring.Component):
             tile_chunk_is_first.eq(~tap_row.any() & ~tap_column.any() & ~chunk_offset.any()),
             tile_chunk_is_last.eq(chunk_is_last & tap_column_is_last & tap_row_is_last),
             period_over.eq(vector | ((beat + 1 >= lanes) & (beat + 1 >= size))),
-            chunk_over.eq(period_over & (vector | ~tile_chunk_is_last | (tile_cycles >= rows - 1))),
+            chunk_over.eq(
+                period_over & (vector | ~tile_chunk_is_last | (tile_cycles >= array.spacing - 1))
+            ),
             tap_over.eq(chunk_over & chunk_is_last),
             tile_over.eq(chunk_over & tile_chunk_is_last),
             group_over.eq(tile_over & (pixels_left == lanes)),
@@ -183,7 +186,7 @@ class AddressGenerator(wiring.Component):
         parameter_next = Signal(BUFFER_ADDRESS_BITS)
         diagonal = Signal(8)
         word_over = Mux(r.mode == Mode.DEPTHWISE, tap_over, fetch_parameter)
-        m.d.comb += parameter_next.eq(parameter + Mux(word_over, cols, 0))
+        m.d.comb += parameter_next.eq(parameter + Mux(word_over, array.group, 0))
 
         # Result slots are taken only by tiles that are drained.
         slot = Signal(range(result_slots(machine)))
@@ -211,7 +214,7 @@ class AddressGenerator(wiring.Component):
                 beat.eq(beat + 1),
                 pixel.eq(pixel_next),
                 parameter.eq(parameter_next),
-                tile_cycles.eq(Mux(tile_cycles == rows, rows, tile_cycles + 1)),
+                tile_cycles.eq(Mux(tile_cycles == array.spacing, array.spacing, tile_cycles + 1)),
             ]
             with m.If(fetch_parameter):
                 m.d.sync += diagonal.eq(diagonal + r.depth_multiplier)
@@ -219,8 +222,8 @@ class AddressGenerator(wiring.Component):
                 m.d.sync += [
                     beat.eq(0),
                     pixel.eq(tile_start),
-                    chunk_offset.eq(chunk_offset + rows),
-                    chunk_left.eq(chunk_left - rows),
+                    chunk_offset.eq(chunk_offset + array.chunk),
+                    chunk_left.eq(chunk_left - array.chunk),
                 ]
             with m.If(tap_over):
                 m.d.sync += [chunk_offset.eq(0), chunk_left.eq(segment), diagonal.eq(0)]

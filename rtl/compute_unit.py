@@ -14,7 +14,7 @@ from mensa.rtl.commands import Mode, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.operand_feed import OperandFeed
 from mensa.rtl.post_processor import PostProcessor
-from mensa.rtl.systolic_array import SystolicArray, array_drain_cycles
+from mensa.rtl.systolic_array import SystolicArray
 from mensa.rtl.unit import TAG_BITS, TOKEN_COUNT, CommandSignature, UnitFrontend
 from mensa.rtl.vector_unit import VectorUnit
 
@@ -47,7 +47,6 @@ class ComputeUnit(wiring.Component):
         assert operand_feed.LATENCY == timing.FEED_LATENCY
         assert vector_unit.LATENCY == timing.VECTOR_LATENCY
         assert post_processor.LATENCY == timing.POST_LATENCY
-        assert array_drain_cycles(machine.rows, machine.cols) == timing.array_latency(machine)
         self._machine = machine
         super().__init__(
             {
@@ -143,7 +142,7 @@ class ComputeUnit(wiring.Component):
             # One command at a time: the array and the vector unit never have results together.
             post.results.valid.eq(array.results.valid | vector.o.valid),
             post.results.payload.row.eq(Mux(vector.o.valid, 0, array.results.payload.row)),
-            post.results.payload.last.eq(vector.o.valid | (array.results.payload.row == 0)),
+            post.results.payload.last.eq(vector.o.valid | array.results.payload.last),
             post.results.payload.values.eq(
                 Mux(vector.o.valid, vector.o.payload, array.results.payload.values)
             ),

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 
+from mensa.rtl.array_shape import ArrayShape, output_stationary
+
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -34,9 +36,9 @@ class Machine:
     name : str
         What reports call it.
     rows : int
-        Rows of the array (R), 2 to 128. Each row computes one output pixel of a tile.
+        Rows of the array (R), 1 to 128. Each row computes one output pixel of a tile.
     cols : int
-        Columns of the array (C), 2 to 128. Each column computes one output channel of a group.
+        Columns of the array (C), 1 to 128. Each column computes one output channel of a group.
     clock_hz : int
         Clock of the core and of its memory ports, hertz.
     parameter_buffer_bytes : int
@@ -50,7 +52,7 @@ class Machine:
         Groups of `cols` channel records that the constant buffer holds; used as two halves in turn.
     port_bytes : int or None
         Bytes per beat of the data port (B), a power of two from 4 to 128 (AXI's widest). None
-        gives twice the longer edge of the array, rounded up to a power of two, at most 128.
+        gives twice the longer edge of the array, rounded up to a power of two, 4 to 128.
     burst_beats : int
         Longest burst of the data port, beats: a power of two up to 256, a page at most.
     outstanding_reads : int
@@ -77,8 +79,8 @@ class Machine:
             if not isinstance(value, int) or isinstance(value, bool):
                 raise MachineError(f"{field.name} must be an integer, not {value!r}")
         for edge in ("rows", "cols"):
-            if not 2 <= getattr(self, edge) <= 128:
-                raise MachineError(f"{edge} must be between 2 and 128, not {getattr(self, edge)}")
+            if not 1 <= getattr(self, edge) <= 128:
+                raise MachineError(f"{edge} must be between 1 and 128, not {getattr(self, edge)}")
         if self.clock_hz < 1:
             raise MachineError(f"clock_hz must be at least 1, not {self.clock_hz}")
         self._check_power_of_two("activation_banks", 2, 16)
@@ -115,11 +117,16 @@ class Machine:
             )
 
     @property
+    def array(self) -> ArrayShape:
+        """Mapping and time of the array."""
+        return output_stationary(self.rows, self.cols)
+
+    @property
     def beat_bytes(self) -> int:
         """Bytes per beat of the data port (B)."""
         if self.port_bytes is not None:
             return self.port_bytes
-        return min(128, 2 * _next_power_of_two(max(self.rows, self.cols)))
+        return min(128, max(4, 2 * _next_power_of_two(max(self.rows, self.cols))))
 
     @property
     def burst_bytes(self) -> int:

@@ -61,8 +61,8 @@ class OperandFeed(wiring.Component):
                     stream.Signature(
                         data.StructLayout(
                             {
-                                "lane": range(machine.rows),
-                                "values": data.ArrayLayout(operand, machine.rows),
+                                "lane": range(machine.array.tile),
+                                "values": data.ArrayLayout(operand, machine.array.chunk),
                             }
                         ),
                         always_ready=True,
@@ -100,7 +100,7 @@ class OperandFeed(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         machine = self._machine
-        rows, cols = machine.rows, machine.cols
+        chunk, cols = machine.array.chunk, machine.array.group
         r = self.registers
         vector = Signal()
         m.d.comb += vector.eq(r.mode >= Mode.MAX)
@@ -126,7 +126,7 @@ class OperandFeed(wiring.Component):
         # 3: which of the chunk's bytes, low to high - 1, lie inside the input row.
         asked = Signal(beat_layout(machine))
         asked_valid = Signal()
-        size_shape = range(max(rows, cols) + 1)
+        size_shape = range(max(chunk, cols) + 1)
         low, high = Signal(size_shape), Signal(size_shape)
         room = Signal(signed(29))
         m.d.comb += room.eq(r.input_row_bytes - beat.x)
@@ -176,7 +176,7 @@ class OperandFeed(wiring.Component):
 
         word = self.read_activation.data
         values = []
-        for byte in range(max(rows, cols)):
+        for byte in range(max(chunk, cols)):
             value = Signal(signed(9), name=f"activation_{byte}")
             with m.If((low <= byte) & (byte < high)):
                 m.d.comb += value.eq(word.word_select(byte, 8).as_signed() - zero_point)
@@ -195,7 +195,7 @@ class OperandFeed(wiring.Component):
             self.parameters.payload.first.eq(asked.first),
             self.parameters.payload.last.eq(asked.last),
         ]
-        m.d.comb += [self.activations.payload.values[i].eq(values[i]) for i in range(rows)]
+        m.d.comb += [self.activations.payload.values[i].eq(values[i]) for i in range(chunk)]
         m.d.comb += [self.vector.payload.values[i].eq(values[i]) for i in range(cols)]
 
         depthwise = Signal()

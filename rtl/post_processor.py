@@ -27,8 +27,8 @@ def announcement_layout(machine: Machine) -> data.StructLayout:
     return data.StructLayout(
         {
             "slot": range(result_slots(machine)),
-            "lane": range(machine.rows),
-            "lanes": range(machine.rows + 1),
+            "lane": range(machine.array.tile),
+            "lanes": range(machine.array.tile + 1),
             "address": BUFFER_ADDRESS_BITS,
             "entry": 12,
             "channels": 8,
@@ -74,7 +74,7 @@ class PostProcessor(wiring.Component):
                     stream.Signature(
                         data.StructLayout(
                             {
-                                "row": range(machine.rows),
+                                "row": range(machine.array.tile),
                                 "last": 1,
                                 "values": data.ArrayLayout(signed(32), machine.cols),
                             }
@@ -90,7 +90,7 @@ class PostProcessor(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        rows, cols = self._machine.rows, self._machine.cols
+        rows, cols = self._machine.array.tile, self._machine.array.group
         slots = result_slots(self._machine)
         row_bits = (rows - 1).bit_length()
         r = self.registers

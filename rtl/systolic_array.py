@@ -8,20 +8,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["ProcessingElement", "SystolicArray", "array_drain_cycles"]
+__all__ = ["ProcessingElement", "SystolicArray"]
 
 OPERAND_BITS = 9
 ACCUMULATOR_BITS = 32
-
-
-def array_drain_cycles(rows: int, cols: int) -> int:
-    """Cycles from the last parameter beat of a tile on the input to its last result on the output.
-
-    One into the array's registers, R - 1 down the rows to the bottom PE of column 0, C - 1 across
-    the columns (or the deskewing registers), one into the drain register, R - 1 while the
-    other rows shift down.
-    """
-    return 2 * rows + cols - 1
 
 
 class ProcessingElement(wiring.Component):
@@ -96,13 +86,13 @@ class SystolicArray(wiring.Component):
 
     A tile: word of row r and chunk at cycle t + r, its parameter beats at t, t + 1, …. `first`
     and `last` mark the tile's first and last parameter beat; the `last` of consecutive tiles must
-    be at least R cycles apart. The results of a tile leave `array_drain_cycles(R, C)` - R + 1
-    to `array_drain_cycles(R, C)` cycles after its `last`, last row first, one row a cycle.
+    be at least R cycles apart. With L = ``output_stationary(R, C).latency``, the results of a tile
+    leave L - R + 1 to L cycles after its `last`, last row first, one row a cycle.
 
     Parameters
     ----------
     rows, cols : int
-        R and C, at least 2.
+        R and C, at least 1.
 
     Members
     -------
@@ -110,14 +100,14 @@ class SystolicArray(wiring.Component):
         Up to R consecutive values of the reduction for row `lane`; unused ones are 0.
     parameters : In(stream of {first, last, values: C x signed(9)}, always ready)
         One value per column. A cycle without a beat counts as zeros.
-    results : Out(stream of {row, values: C x signed(32)}, always ready)
-        Sums, modulo 2**32.
+    results : Out(stream of {row, last, values: C x signed(32)}, always ready)
+        Sums, modulo 2**32; `last` marks the last row of a tile.
     """
 
     def __init__(self, rows: int, cols: int):
         for name, value in (("Rows", rows), ("Columns", cols)):
-            if not isinstance(value, int) or value < 2:
-                raise TypeError(f"{name} must be an integer of at least 2, not {value!r}")
+            if not isinstance(value, int) or value < 1:
+                raise TypeError(f"{name} must be a positive integer, not {value!r}")
         self._rows = rows
         self._cols = cols
         operand = signed(OPERAND_BITS)
@@ -148,6 +138,7 @@ class SystolicArray(wiring.Component):
                         data.StructLayout(
                             {
                                 "row": range(rows),
+                                "last": 1,
                                 "values": data.ArrayLayout(signed(ACCUMULATOR_BITS), cols),
                             }
                         ),
@@ -247,5 +238,9 @@ class SystolicArray(wiring.Component):
             row_later = Signal(range(rows), name=f"row_{stage}")
             m.d.sync += [valid_later.eq(valid), row_later.eq(row_now)]
             valid, row_now = valid_later, row_later
-        m.d.comb += [self.results.valid.eq(valid), self.results.payload.row.eq(row_now)]
+        m.d.comb += [
+            self.results.valid.eq(valid),
+            self.results.payload.row.eq(row_now),
+            self.results.payload.last.eq(~row_now.any()),
+        ]
         return m

@@ -17,7 +17,6 @@ __all__ = [
     "READ_LATENCY",
     "SETUP_CYCLES",
     "VECTOR_LATENCY",
-    "array_latency",
     "drain_cycles",
     "feed_cycles",
 ]
@@ -42,15 +41,6 @@ POST_LATENCY = 8
 """Of the post-processor, from a row of sums to its write."""
 
 
-def array_latency(machine: Machine) -> int:
-    """Cycles from the last parameter beat of a tile at the array to its last row of results.
-
-    One into the array's registers, R - 1 down column 0, one into the drain register, R - 1
-    while the other rows shift down, C - 1 across the columns.
-    """
-    return 2 * machine.rows + machine.cols - 1
-
-
 def drain_cycles(machine: Machine, mode: int, keep: int) -> int:
     """Cycles from the feed's last step to the end of the command.
 
@@ -59,14 +49,8 @@ def drain_cycles(machine: Machine, mode: int, keep: int) -> int:
     if mode >= Mode.MAX:
         return FEED_LATENCY + VECTOR_LATENCY + POST_LATENCY
     if keep & 2:
-        return FEED_LATENCY + machine.rows + machine.cols
-    return FEED_LATENCY + array_latency(machine) + POST_LATENCY
-
-
-def _tile_cycles(machine: Machine, lanes: int, taps: int, segment: int) -> int:
-    """Cycles of a tile: a chunk takes max(pixels, bytes), the tile at least R."""
-    full, rest = divmod(segment, machine.rows)
-    return max(machine.rows, taps * (full * machine.rows + (max(lanes, rest) if rest else 0)))
+        return FEED_LATENCY + machine.array.keep_latency
+    return FEED_LATENCY + machine.array.latency + POST_LATENCY
 
 
 def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:
@@ -78,14 +62,15 @@ def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:
     taps = registers["KERNEL_H"] * registers["KERNEL_W"]
     if registers["MODE"] >= Mode.MAX:
         return groups * pixels * taps
-    full_tiles, rest = divmod(pixels, machine.rows)
+    array = machine.array
+    full_tiles, rest = divmod(pixels, array.tile)
     cycles = 0
     for count, segment in (
         (groups - 1, registers["SEGMENT"]),
         (1, registers["LAST_SEGMENT"]),
     ):
-        group = full_tiles * _tile_cycles(machine, machine.rows, taps, segment)
+        group = full_tiles * array.tile_cycles(array.tile, taps, segment)
         if rest:
-            group += _tile_cycles(machine, rest, taps, segment)
+            group += array.tile_cycles(rest, taps, segment)
         cycles += count * group
     return cycles

@@ -15,6 +15,12 @@ CHANNEL_RECORD_BYTES = 16
 """Bytes of one output channel's record in the constant buffer: int32 bias, int32 multiplier,
 int8 shift, seven bytes of padding."""
 
+CHANNEL_RECORD_USED_BYTES = 9
+"""Bytes of a record that mean something, its first; the constant buffer stores no others."""
+
+MAX_CLOCK_HZ = 100_000_000_000
+"""Highest clock; with the bounds of a memory it keeps all times in cycles within 64 bits."""
+
 AXI_PAGE_BYTES = 4096
 """No AXI burst crosses a boundary of this size (AMBA AXI, A3.4.1)."""
 
@@ -40,7 +46,7 @@ class Machine:
     cols : int
         Columns of the array (C), 1 to 128. Each column computes one output channel of a group.
     clock_hz : int
-        Clock of the core and of its memory ports, hertz.
+        Clock of the core and of its memory ports, hertz, 1 to 100 GHz.
     parameter_buffer_bytes : int
         On-chip memory for weights, bytes; used as two halves in turn.
     activation_buffer_bytes : int
@@ -81,8 +87,10 @@ class Machine:
         for edge in ("rows", "cols"):
             if not 1 <= getattr(self, edge) <= 128:
                 raise MachineError(f"{edge} must be between 1 and 128, not {getattr(self, edge)}")
-        if self.clock_hz < 1:
-            raise MachineError(f"clock_hz must be at least 1, not {self.clock_hz}")
+        if not 1 <= self.clock_hz <= MAX_CLOCK_HZ:
+            raise MachineError(
+                f"clock_hz must be between 1 and {MAX_CLOCK_HZ}, not {self.clock_hz}"
+            )
         self._check_power_of_two("activation_banks", 2, 16)
         self._check_power_of_two("constant_entries", 2, 4096)
         if self.port_bytes is not None:
@@ -186,7 +194,7 @@ class Machine:
 
 edge_tpu = Machine(
     name="edge_tpu",
-    rows=64,  # facts.md 1.2 [F2]: a 64 x 64 array
+    rows=64,  # [F2] of the PACT 2021 paper, see docs/architecture.md
     cols=64,
     clock_hz=250_000_000,  # [D] 64 x 64 PEs x 2 FLOP x 250 MHz = 2 TFLOP/s [R-h]
     parameter_buffer_bytes=4 * MIB,  # [R-h]

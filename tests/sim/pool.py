@@ -19,9 +19,12 @@ POOL: dict[str, Machine] = {
         rows=16, cols=16, parameter_buffer_bytes=256 * KIB, activation_buffer_bytes=256 * KIB
     ),
     "4x12 tiled": machine_of(4, 12, 9 * KIB, 8 * KIB, entries=8),
-    "5x3 narrow port, split sums": machine_of(5, 3, 2000, 300, entries=4, port=4),
+    "5x1 narrow port, split sums": machine_of(5, 1, 2000, 300, entries=4, port=4),
 }
 """By name: one to measure with, a square one, one whose buffers force tiles, an odd one."""
+
+ROOMY = "8x8"
+"""The one with room for every layer that the tests draw."""
 
 if REGRESS:
     POOL |= {
@@ -29,6 +32,8 @@ if REGRESS:
             rows, cols, bank_bytes, parameter_bytes, entries=entries, banks=banks, port=port
         )
         for rows, cols, bank_bytes, parameter_bytes, entries, banks, port in (
+            (1, 1, 300, 64, 2, 2, None),
+            (1, 6, 3000, 64, 2, 4, 8),
             (2, 2, 600, 64, 2, 2, None),
             (2, 9, 900, 200, 2, 4, 8),
             (3, 4, 700, 128, 4, 2, 16),

@@ -9,12 +9,9 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+from mensa.rtl.machine import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES, Machine
 
 __all__ = ["ConstantBuffer"]
-
-USED_BYTES = 9
-"""Bytes of a record that mean something; the others are not stored."""
 
 
 class ConstantBuffer(wiring.Component):
@@ -56,14 +53,16 @@ class ConstantBuffer(wiring.Component):
         beat = machine.beat_bytes
         pitch_bits = machine.constant_entry_bytes.bit_length() - 1
         m.submodules.memory = mem = memory.Memory(
-            shape=8 * USED_BYTES * machine.cols, depth=machine.constant_entries, init=[]
+            shape=8 * CHANNEL_RECORD_USED_BYTES * machine.cols,
+            depth=machine.constant_entries,
+            init=[],
         )
         write, read = mem.write_port(granularity=8), mem.read_port()
 
         data, mask = [], []
         place = self.address[:pitch_bits]  # of the beat within its entry
         for col in range(machine.cols):
-            for byte in range(USED_BYTES):
+            for byte in range(CHANNEL_RECORD_USED_BYTES):
                 position = CHANNEL_RECORD_BYTES * col + byte
                 base, offset = position - position % beat, position % beat
                 data.append(self.data.word_select(offset, 8))
@@ -75,6 +74,6 @@ class ConstantBuffer(wiring.Component):
             read.addr.eq(self.entry),
         ]
         for col in range(machine.cols):
-            record = read.data.word_select(col, 8 * USED_BYTES)
+            record = read.data.word_select(col, 8 * CHANNEL_RECORD_USED_BYTES)
             m.d.comb += self.records.word_select(col, 8 * CHANNEL_RECORD_BYTES).eq(record)
         return m

@@ -79,7 +79,7 @@ def test_buffers_divide_into_whole_rows_and_entries_hold_all_records(machine):
     [
         *(("rows", v) for v in (0, -4, 129, 8.0, "8", True)),
         *(("cols", v) for v in (0, 129)),
-        *(("clock_hz", v) for v in (0, 2.5e8)),
+        *(("clock_hz", v) for v in (0, 2.5e8, 10**11 + 1)),
         *(("activation_banks", v) for v in (0, 1, 3, 32)),
         *(("constant_entries", v) for v in (1, 48, 8192)),
         *(("port_bytes", v) for v in (2, 12, 256)),

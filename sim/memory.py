@@ -14,6 +14,11 @@ __all__ = ["Memory", "MemoryConfigError", "PortTiming", "lpddr4", "memories"]
 
 GIB = 1 << 30
 
+# Far beyond any memory, and with `Machine`'s highest clock all times in cycles fit into 64 bits.
+MAX_LATENCY_NS = 10**9
+MAX_BANDWIDTH_BYTES_PER_S = 10**15
+MAX_OUTSTANDING = 1024
+
 
 class MemoryConfigError(ValueError):
     """A memory that can't be; the message says which number and what it may be."""
@@ -53,12 +58,12 @@ class Memory:
     size_bytes : int
         Bytes, from address 0 on: at most 4 GiB, which is what a program can address.
     latency_ns : int or float
-        Nanoseconds from a request to its answer, at least 0. A float means the decimal number that
-        it prints as.
+        Nanoseconds from a request to its answer, 0 to a second (1e9). A float means the
+        decimal number that it prints as.
     bandwidth_bytes_per_s : int
-        Bytes per second, at least 1.
+        Bytes per second, 1 to 1e15.
     outstanding : int
-        Bursts in flight at most, at least 1, of each channel of a port.
+        Bursts in flight at most, 1 to 1024, of each channel of a port.
     """
 
     name: str
@@ -79,11 +84,23 @@ class Memory:
                 f"size_bytes must be at most {1 << ADDRESS_BITS}, which {ADDRESS_BITS}-bit "
                 f"addresses can reach, not {self.size_bytes}"
             )
+        for field, most in (
+            ("bandwidth_bytes_per_s", MAX_BANDWIDTH_BYTES_PER_S),
+            ("outstanding", MAX_OUTSTANDING),
+        ):
+            if getattr(self, field) > most:
+                raise MemoryConfigError(
+                    f"{field} must be at most {most}, not {getattr(self, field)}"
+                )
         latency = self.latency_ns
         if not isinstance(latency, (int, float)) or isinstance(latency, bool):
             raise MemoryConfigError(f"latency_ns must be a number, not {latency!r}")
-        if not math.isfinite(latency) or latency < 0:
+        if latency < 0 or (isinstance(latency, float) and not math.isfinite(latency)):
             raise MemoryConfigError(f"latency_ns must be finite and at least 0, not {latency}")
+        if latency > MAX_LATENCY_NS:
+            raise MemoryConfigError(
+                f"latency_ns must be at most {MAX_LATENCY_NS}, a second, not {latency}"
+            )
 
     def replace(self, **changes: int | float | str) -> Memory:
         """Return a copy with some numbers changed.

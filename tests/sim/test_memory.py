@@ -13,8 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mensa.sim
-from mensa.rtl.machine import edge_tpu
-from mensa.sim.memory import Memory, MemoryConfigError, PortTiming, lpddr4, memories
+from mensa.rtl.machine import MAX_CLOCK_HZ, edge_tpu
+from mensa.sim.memory import (
+    MAX_BANDWIDTH_BYTES_PER_S,
+    MAX_LATENCY_NS,
+    MAX_OUTSTANDING,
+    Memory,
+    MemoryConfigError,
+    PortTiming,
+    lpddr4,
+    memories,
+)
 
 HARNESS = Path(mensa.sim.__file__).parent / "harness"
 
@@ -66,6 +75,18 @@ def test_bandwidth_is_an_exact_fraction_of_at_most_one(bandwidth, clock_hz, beat
         ({"bandwidth_bytes_per_s": 32e9}, "bandwidth_bytes_per_s must be an integer, not 3"),
         ({"outstanding": True}, "outstanding must be an integer, not True"),
         ({"outstanding": 0}, "outstanding must be at least 1, not 0"),
+        ({"outstanding": 1025}, "outstanding must be at most 1024, not 1025"),
+        (
+            {"latency_ns": 1e9 + 1},
+            "latency_ns must be at most 1000000000, a second, not 1000000001",
+        ),
+        ({"latency_ns": 10**400}, "latency_ns must be at most 1000000000, a second, not 1000"),
+        ({"latency_ns": 1e300}, "latency_ns must be at most 1000000000, a second, not 1e"),
+        ({"latency_ns": -math.inf}, "latency_ns must be finite and at least 0, not -inf"),
+        (
+            {"bandwidth_bytes_per_s": 10**15 + 1},
+            "bandwidth_bytes_per_s must be at most 1000000000000000, not 1000000000000001",
+        ),
         (
             {"speed": 1},
             "no setting 'speed'; settings are bandwidth_bytes_per_s, latency_ns, name, "
@@ -82,6 +103,21 @@ def test_wrong_numbers_are_refused_by_name(changes, message):
 def test_wrong_ports_are_refused(clock_hz, beat_bytes):
     with pytest.raises(MemoryConfigError, match="must be an integer of at least 1"):
         lpddr4.port_timing(clock_hz, beat_bytes)
+
+
+@pytest.mark.parametrize("latency_ns", [0, MAX_LATENCY_NS])
+@pytest.mark.parametrize("bandwidth", [1, MAX_BANDWIDTH_BYTES_PER_S - 1, MAX_BANDWIDTH_BYTES_PER_S])
+@pytest.mark.parametrize("clock_hz", [1, MAX_CLOCK_HZ - 1, MAX_CLOCK_HZ])
+@pytest.mark.parametrize("beat_bytes", [4, 128])
+def test_times_of_the_extremes_fit_the_harness(latency_ns, bandwidth, clock_hz, beat_bytes):
+    memory = lpddr4.replace(
+        latency_ns=latency_ns, bandwidth_bytes_per_s=bandwidth, outstanding=MAX_OUTSTANDING
+    )
+    timing = memory.port_timing(clock_hz, beat_bytes)
+    # memory.hpp adds a latency to the cycle, and num to a credit of up to den + num - 1.
+    assert timing.latency + (1 << 40) < 1 << 63
+    assert timing.den + 2 * timing.num < 1 << 63
+    assert timing.outstanding < 1 << 63
 
 
 def test_a_memory_is_a_value():

@@ -29,6 +29,9 @@ HEADER_WORDS = 2
 
 WORD_BYTES = 8
 
+TAG_BITS = 16
+"""Bits of a command's layer tag."""
+
 
 class Opcode(enum.IntEnum):
     """What a word does."""
@@ -78,6 +81,13 @@ class Mode(enum.IntEnum):
     MAX = 2  #: vector unit: largest value over the taps
     SUM = 3  #: vector unit: sum over the taps of (value - zero point)
     SCALED_SUM = 4  #: vector unit: tap 0 and tap 1 each rescaled, then added (ADD)
+
+
+class Keep(enum.IntFlag):
+    """What the array does with its sums; the bits of the register KEEP."""
+
+    CONTINUE = 1  #: go on from the sums of the command before
+    UNDRAINED = 2  #: leave the sums in the array, for the command after to continue
 
 
 class Rounding(enum.IntEnum):

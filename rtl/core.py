@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl.axi import LiteSignature, ReadSignature, WriteSignature
 from mensa.rtl.buffer import Buffer
-from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, WORD_BYTES, Space, Token
+from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, TAG_BITS, WORD_BYTES, Space, Token
 from mensa.rtl.compute_unit import ComputeUnit
 from mensa.rtl.constant_buffer import ConstantBuffer
 from mensa.rtl.control import Control
@@ -20,7 +20,7 @@ from mensa.rtl.machine import Machine
 from mensa.rtl.registers import ADDRESS_BITS as CONTROL_ADDRESS_BITS
 from mensa.rtl.registers import CATEGORIES, ErrorCode
 from mensa.rtl.store_unit import StoreUnit
-from mensa.rtl.unit import TAG_BITS, TOKEN_COUNT, TokenCounters
+from mensa.rtl.unit import TOKEN_COUNT, TokenCounters
 from mensa.rtl.verilog import to_verilog
 
 __all__ = ["Core", "core_verilog"]

@@ -23,25 +23,21 @@ from mensa.rtl.commands import (
     MAGIC,
     REGISTER_NUMBER,
     REGISTERS,
+    TAG_BITS,
     Opcode,
     Register,
     Token,
     Unit,
 )
 from mensa.rtl.machine import Machine
+from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES
 
 Words = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
 
-PROGRAM_ALIGNMENT = 128
-"""A program's address is a multiple of this, the longest beat of any port."""
-
-TAG_BITS = 16
-
 _LOW32 = (1 << 32) - 1
 _LOW8 = (1 << 8) - 1
 _UNITS = {unit.value: unit for unit in Unit}
-_OPCODES = {opcode.value: opcode for opcode in Opcode}
 _TOKEN_MASK = sum(1 << token for token in Token)
 
 
@@ -292,7 +288,7 @@ class Program:
     words : uint64 array
         Header, commands, END.
     program_address : int
-        Where the words are in memory, a multiple of `PROGRAM_ALIGNMENT`.
+        Where the words are in memory, a multiple of `PROGRAM_ALIGNMENT_BYTES`.
     memory_bytes : int
         Bytes of memory that the program knows of: all its addresses are below.
     image : tuple of (int, uint8 array)
@@ -312,9 +308,9 @@ class Program:
     layers: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if self.program_address % PROGRAM_ALIGNMENT:
+        if self.program_address % PROGRAM_ALIGNMENT_BYTES:
             raise ProgramError(
-                f"the program's address must be a multiple of {PROGRAM_ALIGNMENT}, "
+                f"the program's address must be a multiple of {PROGRAM_ALIGNMENT_BYTES}, "
                 f"not {self.program_address:#x}"
             )
         if not 0 < self.memory_bytes <= 1 << ADDRESS_BITS:

@@ -8,12 +8,11 @@ from amaranth.hdl import Module, Shape, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from mensa.rtl.commands import REGISTERS, Token, Unit
+from mensa.rtl.commands import REGISTERS, TAG_BITS, Token, Unit
 
-__all__ = ["CommandSignature", "TokenCounters", "UnitFrontend", "registers_layout"]
+__all__ = ["TAG_BITS", "CommandSignature", "TokenCounters", "UnitFrontend", "registers_layout"]
 
 TOKEN_COUNT = 8
-TAG_BITS = 16
 
 
 def registers_layout(unit: Unit) -> data.StructLayout:

@@ -13,15 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.fixed_point import requantize_double, requantize_single
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Rounding, Space, Token, Unit
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Rounding, Space, Token, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.program import Bytes, Command, Program, ProgramError
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
-
-KEEP_CONTINUE = 1
-KEEP_UNDRAINED = 2
 
 _GATHER_LIMIT = 1 << 22
 """Bytes of activations that are gathered at a time, so that a big layer needs little memory."""
@@ -173,14 +170,14 @@ class FunctionalEngine:
                 if window is None or window.start != start or window.segment != group.segment:
                     window = self._gather(command, start, group.segment, first, most)
                 results.append((group, first, self._accumulate(command, group, window)))
-        if command["KEEP"] & KEEP_CONTINUE:
+        if command["KEEP"] & Keep.CONTINUE:
             kept = self._sums
             shape = results[0][2].shape
             if kept is None or kept.shape != shape:
                 raise ProgramError(f"{_place(command)}: KEEP continues sums that nobody kept")
             results = [(results[0][0], 0, _wrap32(kept + results[0][2]))]
-        self._sums = results[0][2] if command["KEEP"] & KEEP_UNDRAINED else None
-        if command["KEEP"] & KEEP_UNDRAINED:
+        self._sums = results[0][2] if command["KEEP"] & Keep.UNDRAINED else None
+        if command["KEEP"] & Keep.UNDRAINED:
             return
         for group, first, sums in results:
             self._write(command, group, first, sums)

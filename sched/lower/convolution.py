@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import ConvPlan
-from mensa.rtl.commands import Mode
+from mensa.rtl.commands import Keep, Mode
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.columns import (
     ColumnGroup,
@@ -25,9 +25,6 @@ from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation, requantisation
 from mensa.sched.lower.tiling import Axis, Image, Rectangle, Region, Tiler, channel_ranges
 from mensa.sched.lower.work import LayerWork, ParameterSet, Registers, Step, Tile
-
-KEEP_CONTINUE = 1  # bits of the register KEEP
-KEEP_UNDRAINED = 2
 
 
 def lower_convolution(
@@ -102,7 +99,7 @@ class _Job:
 
     run: Run
     piece: Piece
-    keep: int
+    keep: Keep
     first_word: int
     first_entry: int
 
@@ -244,7 +241,7 @@ class _Convolution:
             taps, segment, _ = self._taps(run)
             words = self._words(run)
             whole = Piece(0, self.plan.kernel_h, 0, taps, 0, segment, 0, words)
-            jobs.append(_Job(run, whole, 0, entry * words, entry))
+            jobs.append(_Job(run, whole, Keep(0), entry * words, entry))
             entry += len(run.groups)
         groups = [group for run in parts for group in run.groups]
         cols = self.machine.cols
@@ -263,9 +260,9 @@ class _Convolution:
                 content = parameter_words(self.plan, group, self.machine.cols)
                 for piece in cut:
                     final = piece is cut[-1]
-                    keep = (0 if piece is cut[0] else KEEP_CONTINUE) | (
-                        0 if final else KEEP_UNDRAINED
-                    )
+                    keep = Keep(0) if piece is cut[0] else Keep.CONTINUE
+                    if not final:
+                        keep |= Keep.UNDRAINED
                     own = content[piece.first_word : piece.first_word + piece.words]
                     placed = self._place(memory, own, [group] if final else [])
                     yield _Set(placed, (_Job(part, piece, keep, 0, 0),))

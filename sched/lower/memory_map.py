@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from mensa.golden import Graph, Tensor
 from mensa.rtl.machine import AXI_PAGE_BYTES, Machine
-from mensa.rtl.program import PROGRAM_ALIGNMENT, Bytes
+from mensa.rtl.program import Bytes
+from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES
 
 SIGN_BIT = np.uint8(0x80)
 """What turns a uint8 value into the int8 value that is 128 less."""
@@ -44,7 +45,7 @@ class MemoryMap:
 
     def __init__(self, graph: Graph, machine: Machine) -> None:
         self._graph = graph
-        self._alignment = max(PROGRAM_ALIGNMENT, machine.burst_bytes)
+        self._alignment = max(PROGRAM_ALIGNMENT_BYTES, machine.burst_bytes)
         self._end = 0
         self._tensors: dict[int, int] = {}
         self._image: list[tuple[int, Bytes]] = []

@@ -17,12 +17,11 @@ from mensa.golden.fixed_point import (
     rounding_divide_by_pot,
     wrap32,
 )
-from mensa.rtl.commands import REGISTERS, Mode, Rounding, Unit
+from mensa.rtl.commands import REGISTERS, Keep, Mode, Rounding, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 
 Registers = dict[str, int]
 
-KEEP_CONTINUE, KEEP_UNDRAINED = 1, 2
 SCALED_SUM_LEFT_SHIFT = 20
 
 
@@ -169,7 +168,7 @@ class Reference:
             sums = self._vector(r, [step for _, step in tile])[None, :]
             targets[0] = tile[0][1].fetch.out_address
         else:
-            if not r["KEEP"] & KEEP_CONTINUE:
+            if not r["KEEP"] & Keep.CONTINUE:
                 self.sums[:] = 0
             chunk: dict[int, np.ndarray] = {}
             start = 0
@@ -189,7 +188,7 @@ class Reference:
                         self.sums[lane] += values @ np.array(parameters)
             self.sums = wrap32(self.sums)
             sums = self.sums
-        if r["KEEP"] & KEEP_UNDRAINED:
+        if r["KEEP"] & Keep.UNDRAINED:
             return []
         count = channels(r, group)
         outputs = self._post(r, sums[:, :count], r["CONSTANT_ENTRY"] + group)
@@ -295,7 +294,7 @@ def random_commands(machine: Machine, rng: random.Random, mode: Mode) -> list[Re
             return [r]
         chain = []
         for number in range(count := rng.randrange(2, 4)):
-            keep = KEEP_CONTINUE * (number > 0) | KEEP_UNDRAINED * (number < count - 1)
+            keep = Keep.CONTINUE * (number > 0) | Keep.UNDRAINED * (number < count - 1)
             chain.append(r | {"KEEP": keep, "PARAMETER_ADDRESS": rng.randrange(64)})
         return chain
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import bench
 import cocotb
 from cocotb.triggers import RisingEdge
-from compute_reference import KEEP_CONTINUE, KEEP_UNDRAINED, Step, channels, random_commands, steps
+from compute_reference import Step, channels, random_commands, steps
 from lockstep import SideBySide
 
 from mensa.rtl import timing
 from mensa.rtl.address_generator import LATENCY, AddressGenerator, beat_layout, result_slots
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Unit
 from mensa.rtl.machine import KIB, Machine
 from mensa.rtl.unit import registers_layout
 
@@ -76,17 +76,17 @@ def beats(machine: Machine, r: dict[str, int], slots: Slots) -> Iterator[dict[st
     """The fields that matter of every beat of a command."""
     for step in steps(machine, r):
         yield beat(machine, r, slots, step)
-        if step.last and not r["KEEP"] & KEEP_UNDRAINED:
+        if step.last and not r["KEEP"] & Keep.UNDRAINED:
             slots.tile_over()
 
 
 def beat(machine: Machine, r: dict[str, int], slots: Slots, step: Step) -> dict[str, int]:
-    drained = not r["KEEP"] & KEEP_UNDRAINED
+    drained = not r["KEEP"] & Keep.UNDRAINED
     fetch = step.fetch
     fields = {
         "fetch_activation": fetch is not None,
         "fetch_parameter": step.parameter is not None,
-        "first": step.first and not r["KEEP"] & KEEP_CONTINUE,
+        "first": step.first and not r["KEEP"] & Keep.CONTINUE,
         "last": step.last and drained,
     }
     told = fetch is not None and step.first_chunk and drained

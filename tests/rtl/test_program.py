@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mensa.rtl.commands import HEADER_WORDS, REGISTERS, Opcode, Register, Token, Unit
+from mensa.rtl.commands import (
+    HEADER_WORDS,
+    REGISTERS,
+    TAG_BITS,
+    Keep,
+    Opcode,
+    Register,
+    Token,
+    Unit,
+)
 from mensa.rtl.machine import KIB, Machine, edge_tpu
 from mensa.rtl.program import (
     Assembler,
@@ -20,6 +29,7 @@ from mensa.rtl.program import (
     set_word,
     word_kinds,
 )
+from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES
 
 
 def values_of(register: Register) -> st.SearchStrategy[int]:
@@ -35,6 +45,26 @@ def commands(draw: st.DrawFn) -> tuple[Unit, dict[str, int], set[Token], set[Tok
     registers = {r.name: draw(values_of(r)) for r in chosen}
     tokens = st.sets(st.sampled_from(Token))
     return unit, registers, draw(tokens), draw(tokens), draw(st.integers(0, 0xFFFF))
+
+
+# One definition each: a second one could go another way.
+def test_a_programs_address_is_one_that_the_core_takes():
+    def at(address):
+        words = Assembler(edge_tpu).finish()
+        return Program(edge_tpu, words, address, 1 << 16, (), {}, ())
+
+    at(PROGRAM_ALIGNMENT_BYTES)
+    for wrong in (1, PROGRAM_ALIGNMENT_BYTES // 2, 3 * PROGRAM_ALIGNMENT_BYTES // 2):
+        with pytest.raises(ProgramError, match=f"a multiple of {PROGRAM_ALIGNMENT_BYTES}, not"):
+            at(wrong)
+
+
+def test_tag_and_keep_have_the_bits_that_the_gateware_gives_them():
+    go_word(Unit.LOAD, tag=(1 << TAG_BITS) - 1)
+    with pytest.raises(ProgramError, match="a layer tag"):
+        go_word(Unit.LOAD, tag=1 << TAG_BITS)
+    keep = next(r for r in REGISTERS[Unit.COMPUTE] if r.name == "KEEP")
+    assert max(Keep.CONTINUE | Keep.UNDRAINED, *Keep) == (1 << keep.bits) - 1
 
 
 @given(st.lists(commands(), max_size=8))

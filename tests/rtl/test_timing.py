@@ -3,10 +3,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from compute_reference import KEEP_CONTINUE, KEEP_UNDRAINED, random_commands, steps
+from compute_reference import random_commands, steps
 
 from mensa.rtl import operand_feed, post_processor, timing, vector_unit
-from mensa.rtl.commands import REGISTERS, Mode, Unit
+from mensa.rtl.commands import REGISTERS, Keep, Mode, Unit
 from mensa.rtl.machine import KIB, Machine
 
 MACHINES = [
@@ -68,7 +68,7 @@ def test_drains_add_up_the_latencies_that_the_pipeline_states(machine):
     array = machine.array.latency
     feed, post = operand_feed.LATENCY, post_processor.LATENCY
     for mode in (Mode.CONV, Mode.DEPTHWISE):
-        for keep in (0, KEEP_CONTINUE):
+        for keep in (0, Keep.CONTINUE):
             assert timing.drain_cycles(machine, mode, keep) == feed + array + post
     for mode in (Mode.MAX, Mode.SUM, Mode.SCALED_SUM):
         drain = timing.drain_cycles(machine, mode, 0)
@@ -80,5 +80,5 @@ def test_drains_add_up_the_latencies_that_the_pipeline_states(machine):
 def test_kept_sums_wait_until_the_last_element_has_its_product(machine):
     # Feed, the array's register, then R - 1 rows and C - 1 columns to the farthest element.
     needed = operand_feed.LATENCY + 1 + (machine.rows - 1) + (machine.cols - 1)
-    for keep in (KEEP_UNDRAINED, KEEP_UNDRAINED | KEEP_CONTINUE):
+    for keep in (Keep.UNDRAINED, Keep.UNDRAINED | Keep.CONTINUE):
         assert timing.drain_cycles(machine, Mode.CONV, keep) >= needed

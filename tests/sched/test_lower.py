@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import mensa.golden as golden
-from mensa.rtl.commands import Mode, Opcode, Space, Token, Unit
+from mensa.rtl.commands import Keep, Mode, Opcode, Space, Token, Unit
 from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.program import Program
 from mensa.sched.lower import (
@@ -19,7 +19,6 @@ from mensa.sched.lower import (
     tensor_from_memory,
     tensor_to_memory,
 )
-from mensa.sim.functional_engine import KEEP_UNDRAINED
 
 from ..golden.strategies import layers
 from .hazards import Watcher
@@ -69,7 +68,7 @@ def test_sums_longer_than_the_parameter_buffer_equal_golden(name, shape):
     graph = load_network(name)
     lowered = lower(graph, SMALL[shape])
     commands = [c for program in lowered.programs for c in program.commands()]
-    assert any(c["KEEP"] & KEEP_UNDRAINED for c in commands if c.unit == Unit.COMPUTE)
+    assert any(c["KEEP"] & Keep.UNDRAINED for c in commands if c.unit == Unit.COMPUTE)
     assert_equals_golden(lowered, random_inputs(graph, 3))
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mensa.rtl.commands import Mode, Space, Token, Unit
+from mensa.rtl.commands import Keep, Mode, Space, Token, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Program, ProgramError
-from mensa.sim.functional_engine import KEEP_CONTINUE, KEEP_UNDRAINED, FunctionalEngine
+from mensa.sim.functional_engine import FunctionalEngine
 
 MACHINE = Machine(
     name="small",
@@ -251,9 +251,9 @@ def test_sums_kept_over_three_commands_equal_one_command():
     whole, _, _ = run([(Unit.COMPUTE, PLAIN)])
     pieces = []
     for first, last, keep in (
-        (0, 4, KEEP_UNDRAINED),
-        (4, 5, KEEP_UNDRAINED | KEEP_CONTINUE),
-        (5, 10, KEEP_CONTINUE),
+        (0, 4, Keep.UNDRAINED),
+        (4, 5, Keep.UNDRAINED | Keep.CONTINUE),
+        (5, 10, Keep.CONTINUE),
     ):
         change = {
             "KEEP": keep,

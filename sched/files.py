@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["OutputError", "check_writable", "fresh_directory", "new_file", "write_text"]
+__all__ = [
+    "OutputError",
+    "check_distinct",
+    "check_writable",
+    "fresh_directory",
+    "new_file",
+    "write_text",
+]
 
 
 class OutputError(OSError):
@@ -23,20 +30,55 @@ def check_writable(path: str | Path | None) -> None:
     place = Path(path)
     if place.is_dir():
         raise OutputError(f"can't write {place}: it is a directory; give the name of a file")
+    if _is_special(place):
+        if not os.access(place, os.W_OK):
+            raise OutputError(f"can't write {place}: no permission")
+        return
     _check_parent(place)
 
 
+def check_distinct(paths: Mapping[str, Path | None]) -> None:
+    """Raise OutputError if two outputs, given by option, are one file. Devices may be shared."""
+    options: dict[Path, str] = {}
+    for option, path in paths.items():
+        if path is None or _is_special(path):
+            continue
+        other = options.setdefault(_resolved(path), option)
+        if other != option:
+            raise OutputError(f"{other} and {option} both write {path}; give them different files")
+
+
+def _is_special(place: Path) -> bool:
+    """Whether there is a device, a pipe or a socket, which is written to and not replaced."""
+    return place.exists() and not place.is_file() and not place.is_dir()
+
+
+def _resolved(place: Path) -> Path:
+    """Return the path behind all symbolic links, whether or not there is anything yet."""
+    target = Path(os.path.realpath(place))
+    if target.is_symlink():
+        raise OutputError(f"can't write {place}: its symbolic links lead in a circle; remove them")
+    return target
+
+
 def _check_parent(place: Path) -> None:
-    parent = place.absolute().parent
+    parent = _resolved(place).parent
     if not parent.is_dir():
         raise OutputError(f"can't write {place}: there is no directory {parent}; make it first")
-    if not os.access(parent, os.W_OK):
-        raise OutputError(f"can't write {place}: no permission to write in {parent}")
+    _check_permission(place, parent)
+
+
+def _check_permission(place: Path, directory: Path) -> None:
+    if not os.access(directory, os.W_OK):
+        raise OutputError(f"can't write {place}: no permission to write in {directory}")
 
 
 @contextmanager
 def new_file(path: str | Path) -> Iterator[Path]:
-    """Give the path of a temporary file beside `path`, which becomes `path` if all goes well.
+    """Give the path of a temporary file, which becomes `path` if all goes well.
+
+    What a symbolic link points to is replaced, not the link. A device or a pipe is not replaced:
+    its own path is given.
 
     Raises
     ------
@@ -45,80 +87,114 @@ def new_file(path: str | Path) -> Iterator[Path]:
     """
     place = Path(path)
     check_writable(place)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.absolute().parent)
+    with _explained(place):
+        if _is_special(place):
+            yield place
+            return
+        target = _resolved(place)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         os.close(handle)
-    except OSError as error:
-        raise OutputError(f"can't write {place}: {error.strerror or error}") from error
-    temporary = Path(name)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(place: Path) -> Iterator[None]:
+    """Turn what the system says into an OutputError."""
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(place)
+        yield
     except OutputError:
         raise
     except OSError as error:
         raise OutputError(f"can't write {place}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all. Raises: OutputError."""
+    """Write a text file, whole or not at all as `new_file` does. Raises: OutputError."""
     with new_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 @contextmanager
 def fresh_directory(path: str | Path, names: Iterable[str]) -> Iterator[Path]:
-    """Give a temporary directory beside `path`, which becomes `path` if all goes well.
+    """Give a temporary directory, whose files become those of `path` if all goes well.
 
     Parameters
     ----------
     path : path
-        What it becomes. A directory that is there already is replaced, but only if it holds
-        nothing but files of these names.
+        A directory. If it is there already it stays the same directory, and its files are
+        replaced one by one, but only if it holds nothing but files of these names.
     names : strings
         Of the files that the body makes.
 
     Raises
     ------
     OutputError
-        If it can't be written. Nothing is left behind then, nor if the body raises.
+        If it can't be written. All is as it was then, as it is if the body raises.
     """
     place = Path(path)
     if place.exists() and not place.is_dir():
         raise OutputError(f"can't write {place}: it is a file; give the name of a directory")
-    _check_parent(place)
-    _check_replaceable(place, set(names))
+    target = _resolved(place)
+    there = target.is_dir()
+    if there:
+        _check_permission(place, target)
+        _check_replaceable(place, set(names))
+    else:
+        _check_parent(place)
+    with _explained(place):
+        # In the directory itself if there is one, which may be a file system of its own.
+        stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=target if there else target.parent))
+        try:
+            fresh, old = stage / "new", stage / "old"
+            fresh.mkdir()
+            old.mkdir()
+            yield fresh
+            if there:
+                _replace_files(target, fresh, old)
+            else:
+                fresh.rename(target)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+STAGE = ".mensa."
+"""How the name of a temporary directory begins."""
+
+
+def _replace_files(target: Path, fresh: Path, old: Path) -> None:
+    """Move all files of `fresh` to `target`, or none; `old` is for copies of those replaced."""
+    names = sorted(entry.name for entry in fresh.iterdir())
+    kept = [name for name in names if (target / name).exists()]
+    for name in kept:
+        shutil.copy2(target / name, old / name)
+    moved = []
     try:
-        temporary = Path(
-            tempfile.mkdtemp(prefix=f".{place.absolute().name}.", dir=place.absolute().parent)
-        )
-    except OSError as error:
-        raise OutputError(f"can't write {place}: {error.strerror or error}") from error
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if place.exists():
-            shutil.rmtree(place)
-        temporary.rename(place)
-    except OutputError:
+        for name in names:
+            moved.append(name)
+            (fresh / name).replace(target / name)
+    except BaseException:
+        for name in moved:
+            if name in kept:
+                (old / name).replace(target / name)
+            else:
+                (target / name).unlink(missing_ok=True)
         raise
-    except OSError as error:
-        raise OutputError(f"can't write {place}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _check_replaceable(place: Path, names: set[str]) -> None:
-    found = sorted(entry.name for entry in place.iterdir()) if place.exists() else []
-    others = [name for name in found if name not in names]
-    if others:
-        raise OutputError(
-            f"can't write {place}: it holds {others[0]}, which this command did not make; "
-            f"give a new or empty directory"
-        )
+    for entry in sorted(place.iterdir()):
+        ours = entry.name in names and entry.is_file() and not entry.is_symlink()
+        if not ours and not entry.name.startswith(STAGE):  # one is left where a run was killed
+            raise OutputError(
+                f"can't write {place}: it holds {entry.name}, which this command did not make; "
+                f"give a new or empty directory"
+            )
 
 
 def _umask() -> int:

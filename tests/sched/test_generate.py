@@ -97,3 +97,16 @@ def test_a_directory_with_other_things_in_it_is_not_replaced(tmp_path, capsys):
     assert invoke(["rtl", "edge_tpu", *SMALL, "-o", str(tmp_path)]) == 2
     assert "precious.txt" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_hardware_that_is_there_is_replaced_where_it_is(hardware, tmp_path, monkeypatch, capsys):
+    again = tmp_path / "again"
+    again.mkdir()
+    for name in NAMES:
+        (again / name).write_text("old")
+    monkeypatch.chdir(again)
+    assert invoke(["rtl", "edge_tpu", *SMALL, "-o", "."]) == 0
+    assert Path.cwd().samefile(again)
+    assert {path.name for path in again.iterdir()} == NAMES
+    for name in NAMES:
+        assert (again / name).read_bytes() == (hardware / name).read_bytes(), name

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,9 @@ __all__ = ["app", "invoke", "main"]
 
 CHECK_FAILED = 1
 BAD_INPUT = 2
+
+STDOUT = 1
+"""File descriptor; typer may have wrapped the file."""
 
 DIGITS_SHOWN = 8
 TOP_OUTPUTS = 5
@@ -56,8 +60,17 @@ SetOption = Annotated[
         help="A setting of the machine (rows=8) or the memory (memory.latency_ns=60); repeatable.",
     ),
 ]
+
+
+class Rounding(StrEnum):
+    """What `--rounding` takes; each is its own name for golden."""
+
+    TFLM = "tflm"
+    LITERT = "litert"
+
+
 RoundingOption = Annotated[
-    str | None,
+    Rounding | None,
     typer.Option(
         "--rounding",
         metavar="tflm|litert",
@@ -72,7 +85,9 @@ InputOption = Annotated[
         help="What goes in; .npz arrays are named by tensor index. Default: random.",
     ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of random input.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, help="Seed of random input.")
+]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result there as JSON.")
 ]
@@ -150,12 +165,16 @@ def run(
     Example: mensa run net.tflite --engine rtl --set rows=8 --set cols=8 --check --json report.json
     """
     from mensa.sched import digits, table
-    from mensa.sched.files import check_writable, write_text
+    from mensa.sched.files import write_text
     from mensa.sched.inputs import make_inputs
+    from mensa.sched.run import EngineError
     from mensa.sched.settings import choose_soc
 
-    for path in (json_file, trace, vcd):
-        check_writable(path)
+    _check_outputs({"--json": json_file, "--trace": trace, "--vcd": vcd})
+    if trace is not None and engine == "functional":
+        raise EngineError(
+            "--trace needs --engine model or rtl; the engine 'functional' knows no time"
+        )
     system = choose_soc(soc, machine, settings or [])
     samples = None
     if model is None:
@@ -267,11 +286,10 @@ def golden(
     import numpy as np
 
     from mensa import golden as model_of
-    from mensa.sched.files import check_writable, new_file, write_text
+    from mensa.sched.files import new_file, write_text
     from mensa.sched.inputs import make_inputs
 
-    for path in (json_file, save_tensors):
-        check_writable(path)
+    _check_outputs({"--json": json_file, "--save-tensors": save_tensors})
     graph = _load(model, rounding)
     inputs = make_inputs(graph, source or "random", seed)
     keep = "outputs" if save_tensors is None else "all"
@@ -325,7 +343,13 @@ def inspect(
 def rtl(
     machine: Annotated[str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="A new or empty directory.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="A directory: new, empty, or made by this command.",
+        ),
     ],
     settings: SetOption = None,
 ) -> None:
@@ -400,6 +424,15 @@ def doctor(json_file: JsonOption = None) -> None:
         raise typer.Exit(CHECK_FAILED)
 
 
+def _check_outputs(paths: dict[str, Path | None]) -> None:
+    """Raise OutputError if the files given by option can't all be written."""
+    from mensa.sched.files import check_distinct, check_writable
+
+    for path in paths.values():
+        check_writable(path)
+    check_distinct(paths)
+
+
 def _load(model: Path, rounding: str | None, check: bool = True) -> Graph:
     """Read a network that golden can run. Raises: GraphError that names the file."""
     from mensa import golden as model_of
@@ -453,9 +486,12 @@ def invoke(arguments: Sequence[str]) -> int:
         status = app(list(arguments), standalone_mode=False, prog_name="mensa")
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (BrokenPipeError, SystemExit) as error:
+        # Typer and rich turn the one into the other, with status 1.
+        if not any(isinstance(each, BrokenPipeError) for each in (error, error.__context__)):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        return 0  # the reader has seen enough
     except Exception as error:
         found = BAD_INPUT if hasattr(error, "format_message") else _status(error)
         if found is None:

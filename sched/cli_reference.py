@@ -23,8 +23,8 @@ INTRODUCTION = """\
 
 Every command exits with 0 on success, 1 when a check failed, and 2 on bad input, with one line on
 standard error that says what was wrong, where, and what to do. Files are written whole or not at
-all. Networks are .tflite files; builds of the hardware are kept in the user's cache, or in the
-directory that the environment variable `MENSA_CACHE` names.
+all; links, devices and pipes stay what they are. Networks are .tflite files; builds of the hardware
+are kept in the user's cache, or in the directory that the environment variable `MENSA_CACHE` names.
 """
 
 

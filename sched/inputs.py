@@ -33,7 +33,7 @@ def make_inputs(graph: Graph, source: str, seed: int) -> list[Array]:
         ``"random"``, ``"zeros"``, or the name of a .npy or .npz file. A .npz file names its arrays
         by tensor index or tensor name; with one array and one input the name is of no account.
     seed : int
-        Of the random arrays.
+        Of the random arrays, at least 0.
 
     Raises
     ------
@@ -42,6 +42,8 @@ def make_inputs(graph: Graph, source: str, seed: int) -> list[Array]:
     """
     tensors = [graph.tensors[index] for index in graph.inputs]
     if source == RANDOM:
+        if seed < 0:
+            raise InputError(f"the seed of random input must be at least 0, not {seed}")
         rng = np.random.default_rng(seed)
         return [_random(tensor, rng) for tensor in tensors]
     if source == ZEROS:

@@ -10,7 +10,9 @@ from rich import box
 from rich.table import Table
 
 from mensa.golden import Graph, GraphError, plan
+from mensa.golden.plan import resolve_rounding
 from mensa.sched.lower.supported import why_on_host
+from mensa.sched.table import in_one_sentence
 
 __all__ = ["LayerView", "inspect", "summary", "table"]
 
@@ -60,7 +62,14 @@ class LayerView:
 
 
 def inspect(graph: Graph, rounding: str | None = None) -> list[LayerView]:
-    """Look at every operator of a network, whether or not it can be run."""
+    """Look at every operator of a network, whether or not it can be run.
+
+    Raises
+    ------
+    GraphError
+        If there is no such rounding.
+    """
+    rounding = resolve_rounding(graph, rounding)
     layers = []
     for operator in graph.operators:
         computable, reason = True, None
@@ -116,4 +125,5 @@ def summary(layers: Sequence[LayerView]) -> Iterator[str]:
     for layer in layers:
         if layer.reason is not None:
             where = "is on the host" if layer.computable else "can't be run"
-            yield f"layer {layer.index} {layer.op} {where}: {layer.reason}"
+            reason = in_one_sentence(layer.op, layer.reason)
+            yield f"layer {layer.index} {layer.op} {where}: {reason}"

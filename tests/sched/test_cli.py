@@ -6,17 +6,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import tflite
 
 from mensa import golden
+from mensa.golden.plan import Rounding as GoldenRounding
 from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.registers import CATEGORIES
-from mensa.sched import digits
-from mensa.sched.cli import invoke
+from mensa.sched import digits, inspection
+from mensa.sched.cli import Rounding, invoke
+from mensa.sched.inputs import InputError, make_inputs
 from mensa.sched.lower import lower
+from mensa.sched.table import in_one_sentence
 
 # The machine "8x8" of tests/sim/pool.py, so that both need one build.
 SMALL = (
@@ -143,6 +147,15 @@ BAD = [
     ("run --json no/where.json", "no/where.json"),
     ("run --json directory", "directory"),
     ("run --trace no/where.json", "no/where.json"),
+    ("run --seed -1", "--seed"),
+    ("golden MODEL --seed -1", "--seed"),
+    ("golden MODEL --rounding up", "up"),
+    ("inspect MODEL --rounding up", "up"),
+    ("disasm MODEL --rounding up", "up"),
+    ("run --engine functional --trace t.json", "--trace needs --engine model or rtl"),
+    ("run --json x --trace x", "--json and --trace"),
+    ("run --engine rtl --trace x --vcd ./x", "--trace and --vcd"),
+    ("golden MODEL --json x --save-tensors directory/../x", "--json and --save-tensors"),
     ("golden MODEL --save-tensors no/where.npz", "no/where.npz"),
     ("rtl tpu9 -o out", "tpu9"),
     ("rtl edge_tpu --set cols=0 -o out", "cols"),
@@ -191,6 +204,47 @@ def test_the_installed_command_answers_bad_input_without_a_traceback(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["run", "golden", "inspect", "disasm"])
+def test_a_reader_who_has_seen_enough_is_no_error(command):
+    program = Path(sys.executable).parent / "mensa"
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [program, command, MODEL], stdout=writer, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(writer)
+    assert done.stderr == b""
+    assert done.returncode == 0
+
+
+def test_the_roundings_are_goldens():
+    assert {each.value for each in Rounding} == set(get_args(GoldenRounding))
+
+
+def test_inspection_refuses_a_rounding_that_there_is_not():
+    with pytest.raises(golden.GraphError, match="up"):
+        inspection.inspect(digits.load_network(), "up")
+
+
+def test_a_seed_below_zero_is_an_error():
+    with pytest.raises(InputError, match="at least 0, not -1"):
+        make_inputs(digits.load_network(), "random", -1)
+
+
+def test_a_reason_is_one_sentence():
+    for reason, words in (
+        ("There is no such thing. (ADD runs on the host)", "there is no such thing"),
+        (
+            "Weights must be constants. (tensor 1 is not)",
+            "weights must be constants (tensor 1 is not)",
+        ),
+        ("TANH is not known", "TANH is not known"),
+    ):
+        assert in_one_sentence("ADD", reason) == words
+
+
 def run_json(folder, *arguments):
     """Exit status and report of `mensa run`."""
     path = folder / "report.json"
@@ -202,7 +256,7 @@ def test_the_bundled_network_reads_digits_and_shows_them(workplace, capsys):
     assert invoke(["run"]) == 0
     shown = capsys.readouterr().out
     assert "digits read right" in shown
-    assert "SOFTMAX is on the host" in shown
+    assert "SOFTMAX is on the host: the accelerators have no such operation\n" in shown
 
 
 @pytest.mark.parametrize("engine", ["model", "functional", "rtl"])

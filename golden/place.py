@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from .error import GraphError
 from .fixed_point import INT32_MAX, INT32_MIN
 from .graph import Graph, Operator, Tensor
-from .plan import ZERO_POINT_SHIFT, Shape
+from .options import Options
+from .plan import ZERO_POINT_SHIFT, Int8Array, Shape
 
 EIGHT_BIT = (np.dtype(np.int8), np.dtype(np.uint8))
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def to_int8(values: npt.NDArray[np.int8] | npt.NDArray[np.uint8]) -> Int8Array:
+    """The same values in the int8 domain: uint8 ones minus 128."""
+    if values.dtype == np.uint8:
+        return (values ^ np.uint8(0x80)).view(np.int8)
+    return values.view(np.int8)
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,21 @@ class Place:
             len(self.operator.outputs) == 1, f"has {len(self.operator.outputs)} outputs, wants 1"
         )
         return self.graph.output_tensor(self.operator)
+
+    def outputs(self, count: int) -> tuple[Tensor, ...]:
+        """The operator's outputs, which must be `count`."""
+        self.require(
+            len(self.operator.outputs) == count,
+            f"has {len(self.operator.outputs)} outputs, wants {count}",
+        )
+        return tuple(self.graph.output_tensor(self.operator, i) for i in range(count))
+
+    def options(self, kind: type[AnyOptions]) -> AnyOptions:
+        """The operator's options, which must be of class `kind`."""
+        options = self.operator.options
+        if not isinstance(options, kind):
+            raise self.error(f"has {type(options).__name__}, wants {kind.__name__}")
+        return options
 
     def eight_bit(self, tensor: Tensor) -> None:
         """Requires an int8 or uint8 tensor of one scale and a zero point in its range."""

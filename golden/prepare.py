@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .fixed_point import quantize_multiplier, quantize_multipliers
-from .graph import Graph, Operator, Tensor
+from .graph import Tensor
 from .options import (
     AddOptions,
     Conv2DOptions,
     DepthwiseConv2DOptions,
     FullyConnectedOptions,
-    Options,
     Pool2DOptions,
     ReshapeOptions,
     SoftmaxOptions,
 )
-from .place import EIGHT_BIT, Place
+from .place import EIGHT_BIT, Place, to_int8
 from .plan import (
     AddPlan,
     ConvPlan,
@@ -35,9 +33,8 @@ from .plan import (
     Rounding,
     SoftmaxPlan,
 )
+from .registry import planner
 from .softmax import DIFFERENCE_BITS, exp_table
-
-AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 # Elements of an image with its padding: kernels hold one image at a time.
 _MAX_PADDED = 1 << 26
@@ -46,33 +43,6 @@ _MAX_POOL_WINDOW = 1 << 16
 
 #: ADD gives its inputs this many more bits before it scales them (add.cc).
 ADD_LEFT_SHIFT = 20
-
-
-def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
-    """The plan of `operator`. Raises: GraphError when golden can't compute it."""
-    place = Place(graph, operator)
-    if operator.op not in _PLANNERS:
-        raise place.error("this operator is not supported")
-    return _PLANNERS[operator.op](place, rounding)
-
-
-def is_supported(op: str) -> bool:
-    """Whether golden has a kernel for operators of this name."""
-    return op in _PLANNERS
-
-
-def to_int8(values: npt.NDArray[np.int8] | npt.NDArray[np.uint8]) -> Int8Array:
-    """The same values in the int8 domain: uint8 ones minus 128."""
-    if values.dtype == np.uint8:
-        return (values ^ np.uint8(0x80)).view(np.int8)
-    return values.view(np.int8)
-
-
-def _options(place: Place, kind: type[AnyOptions]) -> AnyOptions:
-    options = place.operator.options
-    if not isinstance(options, kind):
-        raise place.error(f"has {type(options).__name__}, wants {kind.__name__}")
-    return options
 
 
 def _window(
@@ -187,8 +157,9 @@ def _weight_zero_point(place: Place, weights: Tensor, refused: bool = False) -> 
     return place.zero_point(weights)
 
 
+@planner("CONV_2D")
 def _conv(place: Place, rounding: Rounding) -> Plan:
-    options = _options(place, Conv2DOptions)
+    options = place.options(Conv2DOptions)
     data, output = place.input(0), place.output()
     place.eight_bit(data)
     place.eight_bit(output)
@@ -233,8 +204,9 @@ def _conv(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("DEPTHWISE_CONV_2D")
 def _depthwise(place: Place, rounding: Rounding) -> Plan:
-    options = _options(place, DepthwiseConv2DOptions)
+    options = place.options(DepthwiseConv2DOptions)
     data, output = place.input(0), place.output()
     place.eight_bit(data)
     place.eight_bit(output)
@@ -281,8 +253,9 @@ def _depthwise(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("FULLY_CONNECTED")
 def _fully_connected(place: Place, rounding: Rounding) -> Plan:
-    options = _options(place, FullyConnectedOptions)
+    options = place.options(FullyConnectedOptions)
     place.require(
         options.weights_format == "DEFAULT",
         f"weights format {options.weights_format} is not supported",
@@ -330,8 +303,9 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("ADD")
 def _add(place: Place, rounding: Rounding) -> Plan:
-    options = _options(place, AddOptions)
+    options = place.options(AddOptions)
     first, second, output = place.input(0), place.input(1), place.output()
     for tensor in (first, second, output):
         place.eight_bit(tensor)
@@ -371,8 +345,9 @@ def _add(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("AVERAGE_POOL_2D", "MAX_POOL_2D")
 def _pool(place: Place, rounding: Rounding) -> Plan:
-    options = _options(place, Pool2DOptions)
+    options = place.options(Pool2DOptions)
     data, output = place.input(0), place.output()
     place.eight_bit(data)
     place.eight_bit(output)
@@ -403,6 +378,7 @@ def _pool(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("QUANTIZE")
 def _quantize(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
     place.eight_bit(output)
@@ -432,8 +408,9 @@ def _quantize(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("SOFTMAX")
 def _softmax(place: Place, rounding: Rounding) -> Plan:
-    options = _options(place, SoftmaxOptions)
+    options = place.options(SoftmaxOptions)
     data, output = place.input(0), place.output()
     place.eight_bit(data)
     place.eight_bit(output)
@@ -465,6 +442,7 @@ def _softmax(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("RESHAPE")
 def _reshape(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
     place.same_type(data, output)
@@ -488,16 +466,3 @@ def _reshape(place: Place, rounding: Rounding) -> Plan:
         data.size == output.size, f"{data.size} elements can't become {list(output.shape)}", data
     )
     return ReshapePlan(input_shape=data.shape, output_shape=output.shape)
-
-
-_PLANNERS: dict[str, Callable[[Place, Rounding], Plan]] = {
-    "ADD": _add,
-    "AVERAGE_POOL_2D": _pool,
-    "CONV_2D": _conv,
-    "DEPTHWISE_CONV_2D": _depthwise,
-    "FULLY_CONNECTED": _fully_connected,
-    "MAX_POOL_2D": _pool,
-    "QUANTIZE": _quantize,
-    "RESHAPE": _reshape,
-    "SOFTMAX": _softmax,
-}

@@ -16,6 +16,7 @@ from .fixed_point import (
     saturating_rounding_doubling_high_mul,
 )
 from .plan import SoftmaxPlan
+from .registry import kernel
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -85,12 +86,13 @@ def exp_table(multiplier: int, left_shift: int, diff_min: int) -> npt.NDArray[np
     return table.astype(np.int32)
 
 
+@kernel(SoftmaxPlan)
 def softmax(plan: SoftmaxPlan, x: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
     """Softmax of `x` over its last dimension. Parameters: int8 ``plan.shape``. Returns: the same.
 
     Raises: ValueError when a row's sum of exponentials does not fit its fixed-point format.
     """
-    wide = x.astype(np.int64)
+    wide = x.reshape(plan.shape).astype(np.int64)
     difference = wide.max(axis=-1, keepdims=True) - wide
     exponential = plan.exp.astype(np.int64)[difference]
     # diff_min is at most 0, so the maximum itself always counts and no sum is 0.

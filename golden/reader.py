@@ -142,7 +142,7 @@ def _operator(table: Table, index: int, codes: list[tuple[str, int]], tensors: i
 def _options(kind: type[Options], operator: Table, where: str) -> Options:
     given = int(operator.number(3, "<B", 0))
     table = operator.table(4)
-    if table is None or given == 0:
+    if table is None or given == 0 or kind.union_type == 0:
         return kind()
     if given != kind.union_type:
         raise GraphError(

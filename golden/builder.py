@@ -75,8 +75,9 @@ class GraphBuilder:
         zero_point: npt.ArrayLike = 0,
         quantized_dimension: int = 0,
         data: npt.ArrayLike | None = None,
+        is_variable: bool = False,
     ) -> int:
-        """Adds a tensor; with `data` a constant. Returns: its index.
+        """Adds a tensor; with `data` a constant, with `is_variable` a state. Returns: its index.
 
         Parameters: `scale` and `zero_point` one number or one per index along
         `quantized_dimension`; without `scale` the tensor is not quantised.
@@ -103,6 +104,7 @@ class GraphBuilder:
                 zero_point=zero_points,
                 quantized_dimension=quantized_dimension,
                 data=None if array is None else array.reshape(shape),
+                is_variable=is_variable,
                 type_name=_TYPE_NAMES.get(kind, ""),
             )
         )
@@ -129,14 +131,26 @@ class GraphBuilder:
         outputs: tuple[int, ...],
         options: Options | None = None,
         version: int | None = None,
+        *,
+        intermediates: tuple[int, ...] = (),
+        custom_options: bytes = b"",
     ) -> int:
         """Adds any operator on tensors that are there. Returns: its first output's index."""
         if options is None:
-            options = OPTIONS[op]()
+            options = OPTIONS[op]() if op in OPTIONS else NoOptions()
         if version is None:
             version = _INT8_VERSIONS.get(op, 1)
         self._operators.append(
-            Operator(len(self._operators), op, inputs, outputs, options, version)
+            Operator(
+                len(self._operators),
+                op,
+                inputs,
+                outputs,
+                options,
+                version,
+                intermediates,
+                custom_options,
+            )
         )
         return outputs[0]
 

@@ -87,10 +87,9 @@ def interpolated_tanh(scale_power: int) -> Int16Array:
     """
     left = scale_power + 12
     scaled = _every_value() * 3
-    if left >= 0:
-        scaled = scaled << left
-    else:
+    if left < 0:
         scaled = (scaled + (1 << (-left - 1))) >> -left
+    scaled = scaled << max(left, 0)
     # tanh(x) = 2 sigmoid(2 x) - 1: the same table, in steps half as wide.
     result = _interpolate(np.abs(scaled), 8, 0xFFFF << 8)
     half, nudge = 1 << 23, 1 << 7

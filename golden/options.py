@@ -125,6 +125,19 @@ class ReshapeOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnidirectionalSequenceLSTMOptions(Options):
+    """UNIDIRECTIONAL_SEQUENCE_LSTM: a clip of 0 is none; with `time_major`, time comes first."""
+
+    union_type: ClassVar[int] = 71
+    activation: str = _enum(0, ACTIVATIONS)
+    cell_clip: float = _float(1)
+    proj_clip: float = _float(2)
+    time_major: bool = _bool(3)
+    asymmetric_quantize_inputs: bool = _bool(4)
+    diagonal_recurrent_tensors: bool = _bool(5)
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuantizeOptions(Options):
     """QUANTIZE."""
 
@@ -400,5 +413,6 @@ OPTIONS: dict[str, type[Options]] = {
     "TILE": TileOptions,
     "TRANSPOSE": TransposeOptions,
     "TRANSPOSE_CONV": TransposeConvOptions,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": UnidirectionalSequenceLSTMOptions,
     "UNPACK": UnpackOptions,
 }

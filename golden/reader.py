@@ -130,13 +130,24 @@ def _operator(table: Table, index: int, codes: list[tuple[str, int]], tensors: i
     op, version = codes[code]
     inputs, outputs = table.integers(1), table.integers(2)
     where = f"operator {index} ({op})"
-    for place in (*inputs, *outputs):
+    intermediates = table.integers(8)
+    for place in (*inputs, *outputs, *intermediates):
         if not -1 <= place < tensors:
             raise GraphError(f"refers to tensor {place} of {tensors}", operator=where)
     options: Options = NoOptions()
     if op in OPTIONS:
         options = _options(OPTIONS[op], table, where)
-    return Operator(index, op, inputs, outputs, options, version)
+    custom = table.array(5, np.uint8)
+    return Operator(
+        index,
+        op,
+        inputs,
+        outputs,
+        options,
+        version,
+        intermediates,
+        b"" if custom is None else custom.tobytes(),
+    )
 
 
 def _options(kind: type[Options], operator: Table, where: str) -> Options:

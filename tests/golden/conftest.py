@@ -15,6 +15,8 @@ NETWORKS = (
     "vww_96_int8",
     "str_ww_ref_model",
     "mobilenet_v1_0.25_128_quant",
+    "keras_lstm_mnist_ptq",
+    "trained_lstm_int8",
 )
 
 

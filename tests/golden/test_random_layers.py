@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 
 import mensa.golden as golden
 
+from . import recurrent_layers  # noqa: F401  registers its layers
 from .oracles import OracleError
 from .strategies import MAKERS, layers
 
@@ -41,8 +42,10 @@ def test_a_random_layer_equals_the_oracle(op, oracle):
             answers = oracle.run(data, inputs, outputs)
         except OracleError as error:
             pytest.fail(f"{layer}: {error}")
+        state = None
         for arrays, wanted in zip(inputs, answers, strict=True):
-            found = golden.run(graph, arrays, rounding=oracle.name)
+            found = golden.run(graph, arrays, rounding=oracle.name, state=state)
+            state = found.state
             for output in outputs:
                 assert found[output].dtype == wanted[output].dtype
                 np.testing.assert_array_equal(found[output], wanted[output], err_msg=repr(layer))

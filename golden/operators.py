@@ -1,3 +1,3 @@
 """Every family of operators; importing this module registers them all."""
 
-from . import kernels, lstm, prepare, softmax  # noqa: F401
+from . import elementwise, kernels, lstm, prepare, softmax, tables  # noqa: F401

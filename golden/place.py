@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from .options import Options
 from .plan import ZERO_POINT_SHIFT, Int8Array, Shape
 
 EIGHT_BIT = (np.dtype(np.int8), np.dtype(np.uint8))
+QUANTIZED = (*EIGHT_BIT, np.dtype(np.int16))
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
@@ -25,6 +26,12 @@ def to_int8(values: npt.NDArray[np.int8] | npt.NDArray[np.uint8]) -> Int8Array:
     if values.dtype == np.uint8:
         return (values ^ np.uint8(0x80)).view(np.int8)
     return values.view(np.int8)
+
+
+def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Lowest and highest value of a quantised type, uint8 in the int8 domain."""
+    bits = 16 if dtype == np.int16 else 8
+    return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
 
 
 @dataclass(frozen=True)
@@ -82,14 +89,19 @@ class Place:
 
     def eight_bit(self, tensor: Tensor) -> None:
         """Requires an int8 or uint8 tensor of one scale and a zero point in its range."""
+        self.quantized(tensor, EIGHT_BIT)
+
+    def quantized(self, tensor: Tensor, types: tuple[np.dtype[Any], ...] = QUANTIZED) -> None:
+        """Requires a tensor of one of `types`, of one scale and a zero point in its range."""
         if tensor.dtype.kind == "f":
             raise self.error(
                 f"{tensor.dtype} is not supported here: golden computes int8 and uint8 networks",
                 tensor,
             )
+        names = " or ".join(str(kind) for kind in types)
         self.require(
-            tensor.dtype in EIGHT_BIT,
-            f"must be int8 or uint8, not {tensor.type_name or tensor.dtype}",
+            tensor.dtype in types,
+            f"must be {names}, not {tensor.type_name or tensor.dtype}",
             tensor,
         )
         self.require(
@@ -104,11 +116,12 @@ class Place:
         self.zero_point(tensor)
 
     def zero_point(self, tensor: Tensor) -> int:
-        """The (first) zero point in the int8 domain."""
+        """The (first) zero point in the int8 domain; of int16 tensors it must be 0."""
         value = int(tensor.zero_point[0])
         shifted = value + (ZERO_POINT_SHIFT if tensor.dtype == np.uint8 else 0)
+        low, high = (0, 0) if tensor.dtype == np.int16 else (-128, 127)
         self.require(
-            -128 <= shifted <= 127, f"zero point {value} does not fit {tensor.dtype}", tensor
+            low <= shifted <= high, f"zero point {value} does not fit {tensor.dtype}", tensor
         )
         return shifted
 
@@ -126,6 +139,38 @@ class Place:
             tensor.shape == wanted,
             f"has shape {list(tensor.shape)}, the operator gives {list(wanted)}",
             tensor,
+        )
+
+    def constant(self, position: int, *kinds: type[np.generic]) -> npt.NDArray[Any]:
+        """Elements of input number `position`, which must be a constant of one of `kinds`."""
+        tensor = self.input(position)
+        names = " or ".join(kind.__name__ for kind in kinds)
+        self.require(
+            tensor.dtype.type in kinds,
+            f"must be {names}, not {tensor.type_name or tensor.dtype}",
+            tensor,
+        )
+        if tensor.data is None:
+            raise self.error("must be a constant", tensor)
+        return tensor.data
+
+    def broadcast(self, first: Tensor, second: Tensor) -> Shape:
+        """The shape that both tensors broadcast to."""
+        try:
+            return np.broadcast_shapes(first.shape, second.shape)
+        except ValueError:
+            raise self.error(
+                f"shapes {list(first.shape)} and {list(second.shape)} do not broadcast", second
+            ) from None
+
+    def same_quantization(self, first: Tensor, second: Tensor) -> None:
+        """Requires that both tensors have one type, scale and zero point."""
+        self.same_type(first, second)
+        self.require(
+            np.array_equal(first.scale, second.scale)
+            and np.array_equal(first.zero_point, second.zero_point),
+            f"its scale and zero point differ from those of {first}",
+            second,
         )
 
     def images(self, tensor: Tensor) -> tuple[int, int, int, int]:
@@ -161,7 +206,8 @@ class Place:
         }
         self.require(activation in bounds, f"fused activation {activation} is not supported")
         low, high = bounds[activation]
-        clamp_min = -128 if low is None else max(-128, quantized(low))
-        clamp_max = 127 if high is None else min(127, quantized(high))
+        lowest, highest = limits(output.dtype)
+        clamp_min = lowest if low is None else max(lowest, quantized(low))
+        clamp_max = highest if high is None else min(highest, quantized(high))
         self.require(clamp_min <= clamp_max, f"{activation} leaves no value", output)
         return clamp_min, clamp_max

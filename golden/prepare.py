@@ -311,13 +311,7 @@ def _add(place: Place, rounding: Rounding) -> Plan:
         place.eight_bit(tensor)
     place.same_type(first, second)
     place.same_type(first, output)
-    try:
-        shape = np.broadcast_shapes(first.shape, second.shape)
-    except ValueError:
-        raise place.error(
-            f"shapes {list(first.shape)} and {list(second.shape)} do not broadcast", second
-        ) from None
-    place.shape(output, shape)
+    place.shape(output, place.broadcast(first, second))
     scales = float(first.scale[0]), float(second.scale[0])
     twice = 2.0 * max(scales)
     factors = [quantize_multiplier(scale / twice) for scale in scales]

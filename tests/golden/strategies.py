@@ -104,6 +104,8 @@ class Draw:
         return self.builder.dtype == np.uint8
 
     def zero_point(self):
+        if self.builder.dtype == np.int16:
+            return 0
         low = 0 if self.unsigned else -128
         return self.draw(st.one_of(st.just(low), st.integers(low, low + 255)))
 

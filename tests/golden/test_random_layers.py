@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 
 import mensa.golden as golden
 
-from . import recurrent_layers  # noqa: F401  registers its layers
+from . import elementwise_layers, recurrent_layers  # noqa: F401  register their layers
 from .oracles import OracleError
 from .strategies import MAKERS, layers
 

@@ -1,3 +1,14 @@
 """Every family of operators; importing this module registers them all."""
 
-from . import elementwise, kernels, lstm, prepare, softmax, tables  # noqa: F401
+from . import (  # noqa: F401
+    conversion,
+    elementwise,
+    floats,
+    indexing,
+    kernels,
+    lstm,
+    prepare,
+    softmax,
+    svdf,
+    tables,
+)

@@ -9,10 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from .schema import TENSOR_TYPES
+
 PADDINGS = ("SAME", "VALID")
 ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
 MIRROR_PAD_MODES = ("REFLECT", "SYMMETRIC")
 WEIGHTS_FORMATS = ("DEFAULT", "SHUFFLED4x16INT8")
+#: Types of elements, by the schema's number.
+TYPE_NAMES = tuple(name for _, (name, _) in sorted(TENSOR_TYPES.items()))
 
 
 def _int(slot: int, default: int = 0) -> Any:
@@ -368,17 +372,107 @@ class BatchMatMulOptions(Options):
     asymmetric_quantize_inputs: bool = _bool(2)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SVDFOptions(Options):
+    """SVDF: how many filters make one unit."""
+
+    union_type: ClassVar[int] = 6
+    rank: int = _int(0)
+    activation: str = _enum(1, ACTIVATIONS)
+    asymmetric_quantize_inputs: bool = _bool(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatherOptions(Options):
+    """GATHER: the dimension that is indexed, and how many first ones go with the indices'."""
+
+    union_type: ClassVar[int] = 23
+    axis: int = _int(0)
+    batch_dims: int = _int(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DivOptions(Options):
+    """DIV."""
+
+    union_type: ClassVar[int] = 29
+    activation: str = _enum(0, ACTIVATIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpOptions(Options):
+    """EXP."""
+
+    union_type: ClassVar[int] = 33
+
+
+@dataclass(frozen=True, kw_only=True)
+class CastOptions(Options):
+    """CAST: both types again, which the tensors themselves say."""
+
+    union_type: ClassVar[int] = 37
+    in_data_type: str = _enum(0, TYPE_NAMES)
+    out_data_type: str = _enum(1, TYPE_NAMES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DequantizeOptions(Options):
+    """DEQUANTIZE."""
+
+    union_type: ClassVar[int] = 38
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArgMaxOptions(Options):
+    """ARG_MAX: the type of the places."""
+
+    union_type: ClassVar[int] = 40
+    output_type: str = _enum(0, TYPE_NAMES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArgMinOptions(Options):
+    """ARG_MIN: the type of the places."""
+
+    union_type: ClassVar[int] = 57
+    output_type: str = _enum(0, TYPE_NAMES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloorDivOptions(Options):
+    """FLOOR_DIV."""
+
+    union_type: ClassVar[int] = 65
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatherNdOptions(Options):
+    """GATHER_ND."""
+
+    union_type: ClassVar[int] = 83
+
+
 #: Options class of every operator that golden reads and writes.
 OPTIONS: dict[str, type[Options]] = {
     "ADD": AddOptions,
+    "ARG_MAX": ArgMaxOptions,
+    "ARG_MIN": ArgMinOptions,
     "AVERAGE_POOL_2D": Pool2DOptions,
     "BATCH_MATMUL": BatchMatMulOptions,
+    "CAST": CastOptions,
     "CONCATENATION": ConcatenationOptions,
     "CONV_2D": Conv2DOptions,
     "DEPTHWISE_CONV_2D": DepthwiseConv2DOptions,
     "DEPTH_TO_SPACE": DepthToSpaceOptions,
+    "DEQUANTIZE": DequantizeOptions,
+    "DIV": DivOptions,
+    "EMBEDDING_LOOKUP": NoOptions,
+    "EXP": ExpOptions,
     "EXPAND_DIMS": ExpandDimsOptions,
+    "FLOOR_DIV": FloorDivOptions,
     "FULLY_CONNECTED": FullyConnectedOptions,
+    "GATHER": GatherOptions,
+    "GATHER_ND": GatherNdOptions,
     "HARD_SWISH": HardSwishOptions,
     "L2_NORMALIZATION": L2NormOptions,
     "LEAKY_RELU": LeakyReluOptions,
@@ -400,15 +494,18 @@ OPTIONS: dict[str, type[Options]] = {
     "RESHAPE": ReshapeOptions,
     "RESIZE_BILINEAR": ResizeBilinearOptions,
     "RESIZE_NEAREST_NEIGHBOR": ResizeNearestNeighborOptions,
+    "RSQRT": NoOptions,
     "SLICE": SliceOptions,
     "SOFTMAX": SoftmaxOptions,
     "SPACE_TO_DEPTH": SpaceToDepthOptions,
     "SPLIT": SplitOptions,
     "SPLIT_V": SplitVOptions,
+    "SQRT": NoOptions,
     "SQUEEZE": SqueezeOptions,
     "STRIDED_SLICE": StridedSliceOptions,
     "SUB": SubOptions,
     "SUM": ReducerOptions,
+    "SVDF": SVDFOptions,
     "TANH": NoOptions,
     "TILE": TileOptions,
     "TRANSPOSE": TransposeOptions,

@@ -8,7 +8,11 @@ from hypothesis import HealthCheck, given, settings
 
 import mensa.golden as golden
 
-from . import elementwise_layers, recurrent_layers  # noqa: F401  register their layers
+from . import (  # noqa: F401  register their layers
+    elementwise_layers,
+    recurrent_layers,
+    tail_layers,
+)
 from .oracles import OracleError
 from .strategies import MAKERS, layers
 

@@ -11,6 +11,7 @@ import mensa.golden as golden
 from . import (  # noqa: F401  register their layers
     elementwise_layers,
     recurrent_layers,
+    shape_layers,
     tail_layers,
 )
 from .oracles import OracleError

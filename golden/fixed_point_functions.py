@@ -1,4 +1,4 @@
-"""Functions in fixed point as gemmlowp computes them: exponential, logistic, tanh.
+"""Exponential, logistic, tanh and inverse square root in fixed point, as gemmlowp has them.
 
 A value in Qm.n is an integer in units of ``2**-n``; all are kept in int64 arrays of int32 values.
 """
@@ -13,6 +13,7 @@ from .fixed_point import (
     INT32_MIN,
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
+    wrap32,
 )
 
 Int64Array = npt.NDArray[np.int64]
@@ -93,3 +94,36 @@ def tanh(a: npt.ArrayLike, integer_bits: int) -> Int64Array:
     power = exp_on_negative_values(-np.abs(value), integer_bits + 1)
     result = np.sign(value) * _one_minus_over_one_plus(power)
     return result
+
+
+def inverse_square_root(x: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
+    """1 / sqrt(x) of int32 numbers not negative, as (multiplier, shift) of `requantize_double`.
+
+    ``GetInvSqrtQuantizedMultiplierExp`` of TFLite: five Newton-Raphson steps in Q3.28. 0 is taken
+    for 1.
+    """
+    value = np.asarray(x, dtype=np.int64)
+    small = value <= 1
+    value = np.where(small, 2, value)
+    right = np.full(value.shape, 11, np.int64)
+    while np.any(value >= 1 << 29):
+        large = value >= 1 << 29
+        value = np.where(large, value >> 2, value)
+        right += large
+    # Leading zeros of a 32-bit number, from the exponent of the same number as a double.
+    leading_zeros = 32 - np.frexp(value.astype(np.float64))[1].astype(np.int64)
+    pairs = (leading_zeros - 1) // 2 - 1
+    right -= pairs
+    argument = (value << 2 * pairs) >> 1
+    # Half of it, rounded half away from zero.
+    half = (argument + 1) >> 1
+    root = np.full(value.shape, 1 << 28, np.int64)
+    for _ in range(5):
+        cube = _shift_left_saturating(_mul(_mul(root, root), root), 6)
+        three_halves = (1 << 28) + (1 << 27)
+        root = _shift_left_saturating(_mul(three_halves, root) - _mul(half, cube), 3)
+    multiplier = _mul(root, 1518500250)  # sqrt(1/2) in Q0.31
+    # A shift to the left is made at once.
+    multiplier = wrap32(multiplier << np.maximum(-right, 0))
+    shift = -np.maximum(right, 0)
+    return np.where(small, INT32_MAX, multiplier), np.where(small, 0, shift)

@@ -147,7 +147,7 @@ class Graph:
     def macs(self, operator: Operator) -> int:
         """Multiply-accumulates of `operator`, padding included, from the file's shapes.
 
-        0 for an operator that does not multiply activations by parameters.
+        0 for an operator that does not multiply matrices.
         """
         weights = self.input_tensor(operator, 1)
         if weights is None or not operator.outputs or operator.outputs[0] < 0:
@@ -159,6 +159,15 @@ class Graph:
             return output.size * math.prod(weights.shape[1:3])
         if operator.op == "FULLY_CONNECTED":
             return output.size * (weights.shape[-1] if weights.shape else 0)
+        if operator.op == "TRANSPOSE_CONV":
+            data = self.input_tensor(operator, 2)
+            return 0 if data is None else data.size * math.prod(weights.shape[:3])
+        if operator.op == "BATCH_MATMUL":
+            # The dimension that is summed over is the last of the first operand, or the one before.
+            first = self.input_tensor(operator, 0)
+            adjoint = getattr(operator.options, "adj_x", False)
+            depth = () if first is None else first.shape[-2:]
+            return output.size * depth[0 if adjoint else 1] if len(depth) == 2 else 0
         if operator.op == "UNIDIRECTIONAL_SEQUENCE_LSTM":
             # Every step multiplies each matrix once: gates of inputs 1 to 8, projection 16.
             matrices = (self.input_tensor(operator, place) for place in (*range(1, 9), 16))

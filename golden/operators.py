@@ -8,6 +8,7 @@ from . import (  # noqa: F401
     indexing,
     kernels,
     lstm,
+    matmul,
     prepare,
     reduce,
     resize,
@@ -15,4 +16,5 @@ from . import (  # noqa: F401
     softmax,
     svdf,
     tables,
+    transpose_conv,
 )

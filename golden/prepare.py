@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from .fixed_point import quantize_multiplier, quantize_multipliers
+from .filters import (
+    channel_multipliers,
+    check_padded,
+    constant_bias,
+    constant_weights,
+    weight_zero_point,
+    window_outputs,
+)
+from .fixed_point import quantize_multiplier
 from .graph import Tensor
 from .options import (
     AddOptions,
@@ -19,12 +25,11 @@ from .options import (
     ReshapeOptions,
     SoftmaxOptions,
 )
-from .place import EIGHT_BIT, Place, to_int8
+from .place import Place, to_int8
 from .plan import (
     AddPlan,
     ConvPlan,
     Int8Array,
-    Int32Array,
     Plan,
     PoolPlan,
     Requant,
@@ -36,125 +41,11 @@ from .plan import (
 from .registry import planner
 from .softmax import DIFFERENCE_BITS, exp_table
 
-# Elements of an image with its padding: kernels hold one image at a time.
-_MAX_PADDED = 1 << 26
 # Taps along one dimension of a pool's window.
 _MAX_POOL_WINDOW = 1 << 16
 
 #: ADD gives its inputs this many more bits before it scales them (add.cc).
 ADD_LEFT_SHIFT = 20
-
-
-def _window(
-    place: Place, padding: str, size: int, window: int, stride: int, dilation: int
-) -> tuple[int, int]:
-    """Outputs along one dimension and padding before it (``ComputeOutSize``, padding.h)."""
-    place.require(
-        stride > 0 and dilation > 0 and window > 0,
-        f"stride {stride}, dilation {dilation} and window {window} must be positive",
-    )
-    effective = (window - 1) * dilation + 1
-    outputs = -(-size // stride) if padding == "SAME" else -(-(size - effective + 1) // stride)
-    place.require(
-        outputs > 0, f"a window of {effective} pixels does not fit an input of {size} pixels"
-    )
-    reach = (outputs - 1) * stride + effective
-    place.require(reach <= _MAX_PADDED, f"a window of {effective} pixels is beyond any input")
-    return outputs, max(0, reach - size) // 2
-
-
-def _check_padded(
-    place: Place, outputs: tuple[int, int], window: tuple[int, int], options: Any, channels: int
-) -> None:
-    """Requires that one image with its padding is of a size that the kernels can hold."""
-    rows = (outputs[0] - 1) * options.stride_h + window[0]
-    cols = (outputs[1] - 1) * options.stride_w + window[1]
-    place.require(
-        rows * cols * channels <= _MAX_PADDED,
-        f"an input of {rows} x {cols} x {channels} with its padding is too large",
-    )
-
-
-def _weights(place: Place, data: Tensor, dimension: int) -> tuple[Int8Array, Tensor]:
-    """Constant 8-bit weights in the int8 domain, scaled per tensor or along `dimension`."""
-    weights = place.input(1)
-    place.require(
-        weights.dtype in EIGHT_BIT,
-        f"weights of type {weights.type_name or weights.dtype} are not supported",
-        weights,
-    )
-    if weights.data is None:
-        raise place.error("weights must be a constant", weights)
-    place.same_type(data, weights)
-    place.require(all(size > 0 for size in weights.shape), "is empty", weights)
-    channels = weights.shape[dimension] if len(weights.shape) > dimension else 0
-    place.require(
-        weights.scale.size == 1
-        or (
-            weights.scale.size == channels
-            and weights.quantized_dimension == dimension
-            and weights.dtype == np.int8
-        ),
-        f"must have one scale or, in an int8 network, one per output channel: has "
-        f"{weights.scale.size} along dimension {weights.quantized_dimension}",
-        weights,
-    )
-    return to_int8(weights.data), weights
-
-
-def _bias(place: Place, channels: int) -> Int32Array:
-    bias = place.optional(2)
-    if bias is None:
-        return np.zeros(channels, np.int32)
-    place.require(
-        bias.dtype == np.int32, f"bias must be int32, not {bias.type_name or bias.dtype}", bias
-    )
-    if bias.data is None:
-        raise place.error("bias must be a constant", bias)
-    place.require(bias.size == channels, f"bias has {bias.size} elements, wants {channels}", bias)
-    return bias.data.reshape(channels).astype(np.int32)
-
-
-def _multipliers(
-    place: Place, data: Tensor, weights: Tensor, output: Tensor, channels: int, fused: bool
-) -> tuple[Int32Array, Int32Array, npt.NDArray[np.float64]]:
-    """Requantisation factors: multiplier, shift, and the double that they stand for.
-
-    int8 convolutions and per-channel layers multiply the scales as doubles
-    (``PopulateConvolutionQuantizationParams``); with `fused`, the scales of input and weights
-    are multiplied as floats first (``GetQuantizedConvolutionMultipler``).
-    """
-    scale_in, scale_out = data.scale[0], float(output.scale[0])
-    if fused:
-        product = (scale_in * weights.scale).astype(np.float64)
-    else:
-        product = float(scale_in) * weights.scale.astype(np.float64)
-    real = np.broadcast_to(product / scale_out, (channels,))
-    place.require(
-        bool(np.all(np.isfinite(real))), "the scales of input, weights and output overflow"
-    )
-    multiplier, shift = quantize_multipliers(real)
-    place.require(
-        bool(np.all(shift <= 30)), "the scales of input, weights and output are too far apart"
-    )
-    exact = float(scale_in) * weights.scale.astype(np.float64) / scale_out
-    return multiplier, shift, np.broadcast_to(exact, (channels,)).copy()
-
-
-def _weight_zero_point(place: Place, weights: Tensor, refused: bool = False) -> int:
-    """Zero point of all weights in the int8 domain.
-
-    TFLite's int8 kernels with one factor per channel take it as 0 whatever the file says (its
-    converter never writes another); with `refused` they do not load such a file at all.
-    """
-    if weights.dtype == np.int8:
-        place.require(
-            not (refused and np.any(weights.zero_point)),
-            "int8 weights must have zero point 0",
-            weights,
-        )
-        return 0
-    return place.zero_point(weights)
 
 
 @planner("CONV_2D")
@@ -164,18 +55,22 @@ def _conv(place: Place, rounding: Rounding) -> Plan:
     place.eight_bit(data)
     place.eight_bit(output)
     place.same_type(data, output)
-    values, weights = _weights(place, data, 0)
+    values, weights = constant_weights(place, data, 0)
     n, h, w, c = place.images(data)
     oc, kh, kw, ic = place.images(weights)
     place.require(c % ic == 0, f"takes {ic} channels of {c}", weights)
     groups = c // ic
     place.require(oc % groups == 0, f"has {oc} channels in {groups} groups", weights)
-    oh, pad_top = _window(place, options.padding, h, kh, options.stride_h, options.dilation_h)
-    ow, pad_left = _window(place, options.padding, w, kw, options.stride_w, options.dilation_w)
+    oh, pad_top = window_outputs(
+        place, options.padding, h, kh, options.stride_h, options.dilation_h
+    )
+    ow, pad_left = window_outputs(
+        place, options.padding, w, kw, options.stride_w, options.dilation_w
+    )
     place.shape(output, (n, oh, ow, oc))
     reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
-    _check_padded(place, (oh, ow), reach, options, max(c, oc))
-    multiplier, shift, scale = _multipliers(
+    check_padded(place, (oh, ow), reach, options, max(c, oc))
+    multiplier, shift, scale = channel_multipliers(
         place, data, weights, output, oc, fused=data.dtype == np.uint8
     )
     clamp_min, clamp_max = place.clamp(options.activation, output)
@@ -184,10 +79,10 @@ def _conv(place: Place, rounding: Rounding) -> Plan:
         input_shape=data.shape,
         output_shape=output.shape,
         weights=values,
-        bias=_bias(place, oc),
+        bias=constant_bias(place, oc),
         groups=groups,
         input_zero_point=place.zero_point(data),
-        weight_zero_point=_weight_zero_point(place, weights, rounding == "litert"),
+        weight_zero_point=weight_zero_point(place, weights, rounding == "litert"),
         output_zero_point=place.zero_point(output),
         multiplier=multiplier,
         shift=shift,
@@ -211,7 +106,7 @@ def _depthwise(place: Place, rounding: Rounding) -> Plan:
     place.eight_bit(data)
     place.eight_bit(output)
     place.same_type(data, output)
-    values, weights = _weights(place, data, 3)
+    values, weights = constant_weights(place, data, 3)
     n, h, w, c = place.images(data)
     one, kh, kw, oc = place.images(weights)
     place.require(
@@ -219,12 +114,16 @@ def _depthwise(place: Place, rounding: Rounding) -> Plan:
     )
     # The channels decide; a few old files leave the option 0.
     place.require(oc % c == 0, f"has {oc} channels for {c} of the input", weights)
-    oh, pad_top = _window(place, options.padding, h, kh, options.stride_h, options.dilation_h)
-    ow, pad_left = _window(place, options.padding, w, kw, options.stride_w, options.dilation_w)
+    oh, pad_top = window_outputs(
+        place, options.padding, h, kh, options.stride_h, options.dilation_h
+    )
+    ow, pad_left = window_outputs(
+        place, options.padding, w, kw, options.stride_w, options.dilation_w
+    )
     place.shape(output, (n, oh, ow, oc))
     reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
-    _check_padded(place, (oh, ow), reach, options, max(c, oc))
-    multiplier, shift, scale = _multipliers(
+    check_padded(place, (oh, ow), reach, options, max(c, oc))
+    multiplier, shift, scale = channel_multipliers(
         place, data, weights, output, oc, fused=data.dtype == np.uint8
     )
     clamp_min, clamp_max = place.clamp(options.activation, output)
@@ -233,10 +132,10 @@ def _depthwise(place: Place, rounding: Rounding) -> Plan:
         input_shape=data.shape,
         output_shape=output.shape,
         weights=values[0],
-        bias=_bias(place, oc),
+        bias=constant_bias(place, oc),
         depth_multiplier=oc // c,
         input_zero_point=place.zero_point(data),
-        weight_zero_point=_weight_zero_point(place, weights),
+        weight_zero_point=weight_zero_point(place, weights),
         output_zero_point=place.zero_point(output),
         multiplier=multiplier,
         shift=shift,
@@ -264,7 +163,7 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
     place.eight_bit(data)
     place.eight_bit(output)
     place.same_type(data, output)
-    values, weights = _weights(place, data, 0)
+    values, weights = constant_weights(place, data, 0)
     place.require(
         len(weights.shape) == 2,
         f"must have shape [outputs, inputs], not {list(weights.shape)}",
@@ -280,7 +179,9 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
         output,
     )
     per_channel = weights.scale.size > 1
-    multiplier, shift, scale = _multipliers(place, data, weights, output, oc, fused=not per_channel)
+    multiplier, shift, scale = channel_multipliers(
+        place, data, weights, output, oc, fused=not per_channel
+    )
     clamp_min, clamp_max = place.clamp(options.activation, output)
     requant: Requant = "float64" if rounding == "litert" else "double"
     return ConvPlan(
@@ -288,10 +189,10 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
         input_shape=(1, 1, rows, ic),
         output_shape=(1, 1, rows, oc),
         weights=values.reshape(oc, 1, 1, ic),
-        bias=_bias(place, oc),
+        bias=constant_bias(place, oc),
         input_zero_point=place.zero_point(data),
         weight_zero_point=(
-            _weight_zero_point(place, weights) if per_channel else place.zero_point(weights)
+            weight_zero_point(place, weights) if per_channel else place.zero_point(weights)
         ),
         output_zero_point=place.zero_point(output),
         multiplier=multiplier,
@@ -347,14 +248,14 @@ def _pool(place: Place, rounding: Rounding) -> Plan:
     place.eight_bit(output)
     place.same_type(data, output)
     n, h, w, c = place.images(data)
-    oh, pad_top = _window(place, options.padding, h, options.filter_h, options.stride_h, 1)
-    ow, pad_left = _window(place, options.padding, w, options.filter_w, options.stride_w, 1)
+    oh, pad_top = window_outputs(place, options.padding, h, options.filter_h, options.stride_h, 1)
+    ow, pad_left = window_outputs(place, options.padding, w, options.filter_w, options.stride_w, 1)
     place.shape(output, (n, oh, ow, c))
     place.require(
         max(options.filter_h, options.filter_w) <= _MAX_POOL_WINDOW,
         f"a window of {options.filter_h} x {options.filter_w} is too large",
     )
-    _check_padded(place, (oh, ow), (options.filter_h, options.filter_w), options, c)
+    check_padded(place, (oh, ow), (options.filter_h, options.filter_w), options, c)
     clamp_min, clamp_max = place.clamp(options.activation, output)
     return PoolPlan(
         kind="average" if place.operator.op == "AVERAGE_POOL_2D" else "max",

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from .fixed_point import quantize_multiplier, requantize_double, wrap32
-from .options import ReducerOptions
-from .place import Place, limits
+from .fixed_point_functions import inverse_square_root
+from .options import L2NormOptions, ReducerOptions
+from .place import EIGHT_BIT, Place, limits
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
 
@@ -124,3 +125,69 @@ def reduce(plan: ReducePlan, x: Array) -> Array:
     clamped = np.clip(value, low, high)
     kind = np.int16 if x.dtype == np.int16 else np.int8
     return clamped.astype(np.uint8).view(np.int8) if plan.as_unsigned else clamped.astype(kind)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class L2NormPlan(Plan):
+    """L2_NORMALIZATION over the last dimension, with output scale 1/128.
+
+    ``output = clamp(requantise(128 * (input - input_zero_point)))`` by the inverse square root of
+    the sum of the squares of ``input - input_zero_point``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of input and output.
+    input_zero_point : int
+        Of the input; the output's is 0.
+    factor_first : bool
+        Whether the factor 128 goes into the input (uint8 files) or into the shift: they round
+        differently.
+    """
+
+    shape: Shape
+    input_zero_point: int
+    factor_first: bool
+
+
+@shapes("L2_NORMALIZATION")
+def _same(place: Place) -> tuple[Shape, ...]:
+    return (place.input(0).shape,)
+
+
+@planner("L2_NORMALIZATION")
+def _l2_norm(place: Place, rounding: Rounding) -> Plan:
+    options = place.options(L2NormOptions)
+    place.require(
+        options.activation == "NONE", f"fused activation {options.activation} is not supported"
+    )
+    data, output = place.input(0), place.output()
+    place.quantized(data, EIGHT_BIT)
+    place.quantized(output, EIGHT_BIT)
+    place.same_type(data, output)
+    place.shape(output, data.shape)
+    place.require(len(data.shape) >= 1, "needs at least one dimension", data)
+    # 255 squared so often must fit int32.
+    place.require(data.shape[-1] < 1 << 15, f"{data.shape[-1]} elements are too many", data)
+    place.require(
+        place.zero_point(output) == 0 and float(output.scale[0]) == 1 / 128,
+        "this operator gives scale 1/128 and zero point 0, or 128 of uint8",
+        output,
+    )
+    return L2NormPlan(
+        shape=data.shape,
+        input_zero_point=place.zero_point(data),
+        factor_first=data.dtype == np.uint8,
+    )
+
+
+@kernel(L2NormPlan)
+def l2_norm(plan: L2NormPlan, x: Array) -> Array:
+    """`x`, every row along the last dimension of length one. Returns: the same shape."""
+    value = x.astype(np.int64) - plan.input_zero_point
+    multiplier, shift = inverse_square_root((value * value).sum(axis=-1, keepdims=True))
+    if plan.factor_first:
+        value = requantize_double(value << 7, multiplier, shift)
+    else:
+        value = requantize_double(value, multiplier, shift + 7)
+    return np.clip(value, *limits(x.dtype)).astype(np.int8)

@@ -273,3 +273,10 @@ def _expand_dims(d):
     shape = _any_shape(d)[:3]
     axis = d.number(-len(shape) - 1, len(shape))
     return d.builder.apply("EXPAND_DIMS", _input(d, shape), _integers(d, d.choice([axis], axis)))
+
+
+@maker("L2_NORMALIZATION", **EIGHT_BIT)
+def _l2_normalization(d):
+    x = _input(d, _any_shape(d))
+    zero_point = 128 if d.unsigned else 0
+    return d.builder.apply("L2_NORMALIZATION", x, scale=1 / 128, zero_point=zero_point)

@@ -10,6 +10,7 @@ import mensa.golden as golden
 
 from . import (  # noqa: F401  register their layers
     elementwise_layers,
+    product_layers,
     recurrent_layers,
     shape_layers,
     tail_layers,

@@ -130,6 +130,11 @@ def _detection(place: Place, rounding: Rounding) -> Plan:
         regular or rounding == "litert" or min(each, classes) == 1,
         "TensorFlow Lite Micro writes several classes per detection past its outputs",
     )
+    # It collects those of one class behind the best so far, in room for this many.
+    place.require(
+        not regular or rounding == "litert" or most + min(per_class, boxes) <= most * boxes,
+        "TensorFlow Lite Micro overruns its buffers with so few boxes or detections",
+    )
     wanted = ((1, most * each, 4), (1, most * each), (1, most * each), (1,))
     for tensor, shape in zip(outputs, wanted, strict=True):
         place.require(tensor.dtype == np.float32, "must be float32", tensor)

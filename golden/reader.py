@@ -182,7 +182,8 @@ def _tensor(source: Source, table: Table, index: int, buffers: list[Table]) -> T
     shape = table.integers(0)
     if len(shape) > _MAX_RANK or any(size < 0 for size in shape):
         raise GraphError(f"shape {list(shape)} is not possible", tensor=where)
-    if math.prod(shape) >= 1 << 40:
+    # NumPy refuses a shape whose other sizes are beyond memory even where one of them is 0.
+    if math.prod(max(size, 1) for size in shape) >= 1 << 40:
         raise GraphError(f"shape {list(shape)} is beyond any memory", tensor=where)
     type_name, kind = schema.TENSOR_TYPES.get(int(table.number(1, "<b", 0)), ("UNKNOWN", None))
     dtype = np.dtype("V") if kind is None else np.dtype(kind)

@@ -4,6 +4,7 @@
 ``golden.save`` writes it; ``golden.plan`` says what one operator has to compute.
 """
 
+from . import operators  # noqa: F401  registers them all
 from .builder import GraphBuilder
 from .error import GraphError
 from .graph import Graph, Operator, Tensor
@@ -19,8 +20,8 @@ from .plan import (
     default_rounding,
     plan,
 )
-from .prepare import is_supported
 from .reader import load, read
+from .registry import is_supported
 from .writer import save, write
 
 __all__ = [

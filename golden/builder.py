@@ -15,11 +15,13 @@ from .options import (
     Conv2DOptions,
     DepthwiseConv2DOptions,
     FullyConnectedOptions,
+    NoOptions,
     Options,
     Pool2DOptions,
     ReshapeOptions,
     SoftmaxOptions,
 )
+from .registry import output_shapes
 from .schema import TENSOR_TYPES
 
 _TYPE_NAMES = {np.dtype(kind): name for name, kind in TENSOR_TYPES.values() if kind is not None}
@@ -73,8 +75,9 @@ class GraphBuilder:
         zero_point: npt.ArrayLike = 0,
         quantized_dimension: int = 0,
         data: npt.ArrayLike | None = None,
+        is_variable: bool = False,
     ) -> int:
-        """Adds a tensor; with `data` a constant. Returns: its index.
+        """Adds a tensor; with `data` a constant, with `is_variable` a state. Returns: its index.
 
         Parameters: `scale` and `zero_point` one number or one per index along
         `quantized_dimension`; without `scale` the tensor is not quantised.
@@ -101,6 +104,7 @@ class GraphBuilder:
                 zero_point=zero_points,
                 quantized_dimension=quantized_dimension,
                 data=None if array is None else array.reshape(shape),
+                is_variable=is_variable,
                 type_name=_TYPE_NAMES.get(kind, ""),
             )
         )
@@ -127,16 +131,83 @@ class GraphBuilder:
         outputs: tuple[int, ...],
         options: Options | None = None,
         version: int | None = None,
+        *,
+        intermediates: tuple[int, ...] = (),
+        custom_options: bytes = b"",
     ) -> int:
         """Adds any operator on tensors that are there. Returns: its first output's index."""
         if options is None:
-            options = OPTIONS[op]()
+            options = OPTIONS[op]() if op in OPTIONS else NoOptions()
         if version is None:
             version = _INT8_VERSIONS.get(op, 1)
         self._operators.append(
-            Operator(len(self._operators), op, inputs, outputs, options, version)
+            Operator(
+                len(self._operators),
+                op,
+                inputs,
+                outputs,
+                options,
+                version,
+                intermediates,
+                custom_options,
+            )
         )
         return outputs[0]
+
+    def apply(
+        self,
+        op: str,
+        *inputs: int,
+        options: Options | None = None,
+        scale: npt.ArrayLike | None = None,
+        zero_point: npt.ArrayLike = 0,
+        dtype: npt.DTypeLike | None = None,
+        name: str = "",
+    ) -> int:
+        """Adds any operator whose output's shape follows from its inputs and options.
+
+        Parameters: `inputs` tensor indices, -1 for one that is absent. The output's `scale`,
+        `zero_point` and `dtype` are the first input's where they are not given.
+        Returns: the output's index.
+        """
+        outputs = self.apply_all(
+            op,
+            *inputs,
+            options=options,
+            scale=scale,
+            zero_point=zero_point,
+            dtype=dtype,
+            name=name,
+        )
+        if len(outputs) != 1:
+            raise GraphError(f"{op} has {len(outputs)} outputs here: use apply_all")
+        return outputs[0]
+
+    def apply_all(
+        self,
+        op: str,
+        *inputs: int,
+        options: Options | None = None,
+        scale: npt.ArrayLike | None = None,
+        zero_point: npt.ArrayLike = 0,
+        dtype: npt.DTypeLike | None = None,
+        name: str = "",
+    ) -> tuple[int, ...]:
+        """As `apply`, for any number of outputs, all of one scale. Returns: their indices."""
+        first = self._tensors[inputs[0]]
+        kind = first.dtype if dtype is None else np.dtype(dtype)
+        if scale is None and kind == first.dtype and first.scale.size:
+            scale, zero_point = first.scale, first.zero_point
+        if options is None and op in OPTIONS:
+            options = OPTIONS[op]()
+        draft = Operator(len(self._operators), op, inputs, (), options or NoOptions())
+        shapes = output_shapes(self.build([]), draft)
+        outputs = tuple(
+            self.tensor(shape, scale=scale, zero_point=zero_point, dtype=kind, name=name)
+            for shape in shapes
+        )
+        self.operator(op, inputs, outputs, options)
+        return outputs
 
     def build(self, outputs: list[int]) -> Graph:
         """The graph, with these outputs."""

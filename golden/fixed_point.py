@@ -10,6 +10,8 @@ to 31.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +56,20 @@ def quantize_multipliers(reals: npt.ArrayLike) -> tuple[Int32Array, Int32Array]:
     multiplier = np.array([pair[0] for pair in pairs], dtype=np.int32).reshape(values.shape)
     shift = np.array([pair[1] for pair in pairs], dtype=np.int32).reshape(values.shape)
     return multiplier, shift
+
+
+def scale_ratio(rounding: str, numerators: Sequence[np.float32], denominator: np.float32) -> float:
+    """Product of scales (or other factors) over a scale: what a tensor is multiplied with.
+
+    With `rounding` "litert" every step is rounded to single precision, with "tflm" to double: the
+    kernels of the two differ in this, unless their planner says otherwise.
+    """
+    kind: type[np.floating[Any]] = np.float32 if rounding == "litert" else np.float64
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        product = kind(1)
+        for numerator in numerators:
+            product = product * kind(numerator)
+        return float(product / kind(denominator))
 
 
 def wrap32(x: IntLike) -> Int64Array:

@@ -89,6 +89,10 @@ class Operator:
         The operator's options; `NoOptions` where golden reads none.
     version : int
         The operator's version in the file.
+    intermediates : tuple of int
+        Tensors that an LSTM names only for the scales of its internal values.
+    custom_options : bytes
+        Options of a custom operator, in a format of its own.
     """
 
     index: int
@@ -97,6 +101,8 @@ class Operator:
     outputs: tuple[int, ...]
     options: Options = field(default_factory=NoOptions)
     version: int = 1
+    intermediates: tuple[int, ...] = ()
+    custom_options: bytes = b""
 
     def __str__(self) -> str:
         return f"operator {self.index} ({self.op})"
@@ -141,7 +147,7 @@ class Graph:
     def macs(self, operator: Operator) -> int:
         """Multiply-accumulates of `operator`, padding included, from the file's shapes.
 
-        0 for an operator that does not multiply activations by parameters.
+        0 for an operator that does not multiply matrices.
         """
         weights = self.input_tensor(operator, 1)
         if weights is None or not operator.outputs or operator.outputs[0] < 0:
@@ -153,6 +159,20 @@ class Graph:
             return output.size * math.prod(weights.shape[1:3])
         if operator.op == "FULLY_CONNECTED":
             return output.size * (weights.shape[-1] if weights.shape else 0)
+        if operator.op == "TRANSPOSE_CONV":
+            data = self.input_tensor(operator, 2)
+            return 0 if data is None else data.size * math.prod(weights.shape[:3])
+        if operator.op == "BATCH_MATMUL":
+            # The dimension that is summed over is the last of the first operand, or the one before.
+            first = self.input_tensor(operator, 0)
+            adjoint = getattr(operator.options, "adj_x", False)
+            depth = () if first is None else first.shape[-2:]
+            return output.size * depth[0 if adjoint else 1] if len(depth) == 2 else 0
+        if operator.op == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            # Every step multiplies each matrix once: gates of inputs 1 to 8, projection 16.
+            matrices = (self.input_tensor(operator, place) for place in (*range(1, 9), 16))
+            steps = output.size // max(1, output.shape[-1] if output.shape else 1)
+            return steps * sum(matrix.size for matrix in matrices if matrix is not None)
         return 0
 
     def parameter_bytes(self, operator: Operator) -> int:

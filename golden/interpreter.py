@@ -8,23 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels
 from .error import GraphError
 from .graph import Graph, Operator, Tensor
-from .plan import (
-    AddPlan,
-    ConvPlan,
-    Plan,
-    PoolPlan,
-    RequantPlan,
-    ReshapePlan,
-    Rounding,
-    SoftmaxPlan,
-    plan,
-    resolve_rounding,
-)
-from .prepare import to_int8
-from .softmax import softmax
+from .place import to_int8
+from .plan import Plan, Rounding, plan, resolve_rounding
+from .registry import compute
 
 Array = npt.NDArray[Any]
 
@@ -54,6 +42,7 @@ def check_supported(graph: Graph, rounding: str | None = None) -> None:
     """
     profile = resolve_rounding(graph, rounding)
     known = {*graph.inputs, *(t.index for t in graph.tensors if t.data is not None)}
+    known.update(tensor.index for tensor in graph.tensors if tensor.is_variable)
     for operator in graph.operators:
         plan(graph, operator, profile)
         for index in operator.inputs:
@@ -119,18 +108,21 @@ def run(
         check_supported(graph, profile)
         graph._plans[check] = True
     values = _take_inputs(graph, inputs)
-    last_use = {index: len(graph.operators) for index in graph.outputs}
+    variables = [tensor for tensor in graph.tensors if tensor.is_variable and tensor.data is None]
+    for tensor in variables:
+        values[tensor.index] = _take_state(tensor, state or {})
+    kept = (*graph.outputs, *(tensor.index for tensor in variables))
+    last_use = {index: len(graph.operators) for index in kept}
     for operator in graph.operators:
         for index in operator.inputs:
             last_use[index] = max(last_use.get(index, 0), operator.index)
     for operator in graph.operators:
-        result = _compute(graph, operator, plan(graph, operator, profile), values)
-        values[operator.outputs[0]] = result
+        values |= _compute(graph, operator, plan(graph, operator, profile), values)
         if keep == "outputs":
             for index in {*operator.inputs, *operator.outputs}:
                 if last_use.get(index, -1) <= operator.index:
                     values.pop(index, None)
-    results = Tensors(dict(state or {}), profile)
+    results = Tensors({tensor.index: values[tensor.index] for tensor in variables}, profile)
     wanted = graph.outputs if keep == "outputs" else sorted(values)
     for index in wanted:
         tensor = graph.tensors[index]
@@ -184,56 +176,46 @@ def _take_input(tensor: Tensor, value: npt.ArrayLike) -> Array:
     return np.array(array, order="C")
 
 
-def _compute(graph: Graph, operator: Operator, work: Plan, values: dict[int, Array]) -> Array:
-    """The operator's output, in the file's type and shape."""
-    output = graph.output_tensor(operator)
+def _take_state(tensor: Tensor, state: Mapping[int, Array]) -> Array:
+    """Value of a variable tensor before a run: at first real zero, as TFLite sets it."""
+    if tensor.index in state:
+        return _take_input(tensor, state[tensor.index])
+    zero = int(tensor.zero_point[0]) if tensor.dtype == np.int8 and tensor.scale.size else 0
+    return np.full(tensor.shape, zero, tensor.dtype)
 
-    def operand(position: int) -> Array:
+
+def _compute(
+    graph: Graph, operator: Operator, work: Plan, values: Mapping[int, Array]
+) -> dict[int, Array]:
+    """The operator's outputs and its new states, in the file's types and shapes."""
+    operands = []
+    for position in work.operands:
         index = operator.inputs[position]
-        data = values.get(index)
-        found = graph.tensors[index].data if data is None else data
+        found = values[index] if index in values else graph.tensors[index].data
         assert found is not None
-        return found
-
-    if isinstance(work, ReshapePlan):
-        return operand(0).reshape(work.output_shape)
-    if isinstance(work, RequantPlan) and work.float_input:
-        result = kernels.quantize(work, operand(0))
-    else:
-        result = evaluate(
-            work, *(to_int8(operand(place)) for place in range(2 if _is_add(work) else 1))
-        )
-    result = result.reshape(output.shape)
-    return (result.view(np.uint8) ^ np.uint8(0x80)) if output.dtype == np.uint8 else result
-
-
-def _is_add(work: Plan) -> bool:
-    return isinstance(work, AddPlan)
+        operands.append(to_int8(found) if found.dtype == np.uint8 and not work.raw else found)
+    try:
+        found_all = compute(work, *operands)
+    except ValueError as error:
+        raise GraphError(str(error), operator=str(operator)) from error
+    places = (*operator.outputs, *(operator.inputs[position] for position in work.states))
+    results = {}
+    for index, result in zip(places, found_all, strict=True):
+        tensor = graph.tensors[index]
+        result = result.reshape(tensor.shape)
+        if tensor.dtype == np.uint8 and not work.raw:
+            result = result.view(np.uint8) ^ np.uint8(0x80)
+        results[index] = result
+    return results
 
 
-def evaluate(work: Plan, *operands: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+def evaluate(work: Plan, *operands: Array) -> Array:
     """Evaluates one plan on int8 activations, of the file's shapes or the plan's.
 
-    Returns: int8, of the plan's output shape. Raises: GraphError for the wrong number or size
-    of operands.
+    Returns: int8, of the plan's output shape; of several outputs the first. Raises: GraphError
+    for the wrong number or size of operands.
     """
     try:
-        if isinstance(work, ConvPlan):
-            (x,) = operands
-            return kernels.convolve(work, x.reshape(work.input_shape))
-        if isinstance(work, AddPlan):
-            first, second = operands
-            return kernels.add(work, first, second)
-        if isinstance(work, PoolPlan):
-            (x,) = operands
-            return kernels.pool(work, x.reshape(work.input_shape))
-        if isinstance(work, RequantPlan):
-            (x,) = operands
-            return kernels.quantize(work, x)
-        if isinstance(work, SoftmaxPlan):
-            (x,) = operands
-            return softmax(work, x.reshape(work.shape))
-        (x,) = operands
-        return x.reshape(work.output_shape)
-    except ValueError as error:
+        return compute(work, *operands)[0]
+    except (TypeError, ValueError) as error:
         raise GraphError(f"{type(work).__name__}: {error}") from error

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .fixed_point import requantize_double, requantize_float64
-from .plan import AddPlan, ConvPlan, Int8Array, Int32Array, PoolPlan, RequantPlan
+from .plan import AddPlan, ConvPlan, Int8Array, Int32Array, PoolPlan, RequantPlan, ReshapePlan
+from .registry import Array, kernel
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -36,13 +37,14 @@ def requantize(plan: ConvPlan, accumulator: Int32Array, channels: slice = slice(
     return np.clip(wrapped, plan.clamp_min, plan.clamp_max).astype(np.int8)
 
 
+@kernel(ConvPlan)
 def convolve(plan: ConvPlan, x: Int8Array) -> Int8Array:
     """Output of a convolution, depthwise convolution or fully connected layer.
 
     Parameters: int8 ``plan.input_shape``. Returns: int8 ``plan.output_shape``.
     """
     out = np.empty(plan.output_shape, np.int8)
-    for image, result in zip(x, out, strict=True):
+    for image, result in zip(x.reshape(plan.input_shape), out, strict=True):
         if plan.kind == "depthwise":
             _depthwise_image(plan, image, result)
         else:
@@ -144,6 +146,7 @@ def _depthwise_image(plan: ConvPlan, image: Int8Array, out: Int8Array) -> None:
         out[top : top + count] = requantize(plan, total)
 
 
+@kernel(AddPlan)
 def add(plan: AddPlan, first: Int8Array, second: Int8Array) -> Int8Array:
     """Sum of two tensors. Parameters: int8 ``plan.input_shapes``. Returns: the output's shape."""
     scaled = []
@@ -164,6 +167,7 @@ def _inside(size: int, outputs: int, stride: int, window: int, pad: int) -> npt.
     return np.minimum(start + window, size) - np.maximum(start, 0)
 
 
+@kernel(PoolPlan)
 def pool(plan: PoolPlan, x: Int8Array) -> Int8Array:
     """Average or maximum over windows.
 
@@ -179,7 +183,7 @@ def pool(plan: PoolPlan, x: Int8Array) -> Int8Array:
         * _inside(w, ow, plan.stride_w, plan.filter_w, plan.pad_left)
     )[..., None]
     out = np.empty(plan.output_shape, np.int8)
-    for image, result in zip(x, out, strict=True):
+    for image, result in zip(x.reshape(plan.input_shape), out, strict=True):
         padded = np.full((rows, cols, c), 0 if average else -128, np.int32)
         padded[plan.pad_top : plan.pad_top + h, plan.pad_left : plan.pad_left + w] = image
         # Both reductions are separable: first down the columns, then along the rows.
@@ -201,6 +205,7 @@ def pool(plan: PoolPlan, x: Int8Array) -> Int8Array:
     return out
 
 
+@kernel(RequantPlan)
 def quantize(plan: RequantPlan, x: Int8Array | Float32Array) -> Int8Array:
     """`x` at the output's scale. Parameters: int8 or float32 ``plan.shape``. Returns: int8."""
     if plan.float_input:
@@ -214,3 +219,9 @@ def quantize(plan: RequantPlan, x: Int8Array | Float32Array) -> Int8Array:
     scaled = requantize_double(values, plan.multiplier, plan.shift)
     table = _finish(scaled, plan.output_zero_point, plan.clamp_min, plan.clamp_max)
     return table[x.astype(np.intp) + 128]
+
+
+@kernel(ReshapePlan)
+def reshape(plan: ReshapePlan, x: Array) -> Array:
+    """`x` in the output's shape."""
+    return x.reshape(plan.output_shape)

@@ -9,9 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from .schema import TENSOR_TYPES
+
 PADDINGS = ("SAME", "VALID")
 ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
+MIRROR_PAD_MODES = ("REFLECT", "SYMMETRIC")
 WEIGHTS_FORMATS = ("DEFAULT", "SHUFFLED4x16INT8")
+#: Types of elements, by the schema's number.
+TYPE_NAMES = tuple(name for _, (name, _) in sorted(TENSOR_TYPES.items()))
 
 
 def _int(slot: int, default: int = 0) -> Any:
@@ -124,21 +129,387 @@ class ReshapeOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnidirectionalSequenceLSTMOptions(Options):
+    """UNIDIRECTIONAL_SEQUENCE_LSTM: a clip of 0 is none; with `time_major`, time comes first."""
+
+    union_type: ClassVar[int] = 71
+    activation: str = _enum(0, ACTIVATIONS)
+    cell_clip: float = _float(1)
+    proj_clip: float = _float(2)
+    time_major: bool = _bool(3)
+    asymmetric_quantize_inputs: bool = _bool(4)
+    diagonal_recurrent_tensors: bool = _bool(5)
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuantizeOptions(Options):
     """QUANTIZE."""
 
     union_type: ClassVar[int] = 89
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConcatenationOptions(Options):
+    """CONCATENATION: a negative `axis` counts from the last dimension."""
+
+    union_type: ClassVar[int] = 10
+    axis: int = _int(0)
+    activation: str = _enum(1, ACTIVATIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class L2NormOptions(Options):
+    """L2_NORMALIZATION."""
+
+    union_type: ClassVar[int] = 12
+    activation: str = _enum(0, ACTIVATIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeBilinearOptions(Options):
+    """RESIZE_BILINEAR; slots 0 and 1 are of old versions."""
+
+    union_type: ClassVar[int] = 15
+    align_corners: bool = _bool(2)
+    half_pixel_centers: bool = _bool(3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceToDepthOptions(Options):
+    """SPACE_TO_DEPTH: the block's height and width in pixels."""
+
+    union_type: ClassVar[int] = 19
+    block_size: int = _int(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MulOptions(Options):
+    """MUL."""
+
+    union_type: ClassVar[int] = 21
+    activation: str = _enum(0, ACTIVATIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PadOptions(Options):
+    """PAD."""
+
+    union_type: ClassVar[int] = 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransposeOptions(Options):
+    """TRANSPOSE."""
+
+    union_type: ClassVar[int] = 26
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducerOptions(Options):
+    """MEAN and SUM: whether a reduced dimension stays, with size 1."""
+
+    union_type: ClassVar[int] = 27
+    keep_dims: bool = _bool(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubOptions(Options):
+    """SUB."""
+
+    union_type: ClassVar[int] = 28
+    activation: str = _enum(0, ACTIVATIONS)
+    pot_scale_int16: bool = _bool(1, True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqueezeOptions(Options):
+    """SQUEEZE: the dimensions to leave out, none for all of size 1."""
+
+    union_type: ClassVar[int] = 30
+    squeeze_dims: tuple[int, ...] = _ints(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StridedSliceOptions(Options):
+    """STRIDED_SLICE: bit i of a mask is about dimension i of the slice."""
+
+    union_type: ClassVar[int] = 32
+    begin_mask: int = _int(0)
+    end_mask: int = _int(1)
+    ellipsis_mask: int = _int(2)
+    new_axis_mask: int = _int(3)
+    shrink_axis_mask: int = _int(4)
+    offset: bool = _bool(5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions(Options):
+    """SPLIT: into how many equal parts."""
+
+    union_type: ClassVar[int] = 35
+    num_splits: int = _int(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaximumMinimumOptions(Options):
+    """MAXIMUM and MINIMUM."""
+
+    union_type: ClassVar[int] = 39
+
+
+@dataclass(frozen=True, kw_only=True)
+class PadV2Options(Options):
+    """PADV2."""
+
+    union_type: ClassVar[int] = 43
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceOptions(Options):
+    """SLICE."""
+
+    union_type: ClassVar[int] = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransposeConvOptions(Options):
+    """TRANSPOSE_CONV: strides count pixels of the output."""
+
+    union_type: ClassVar[int] = 49
+    padding: str = _enum(0, PADDINGS)
+    stride_w: int = _int(1)
+    stride_h: int = _int(2)
+    activation: str = _enum(3, ACTIVATIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileOptions(Options):
+    """TILE."""
+
+    union_type: ClassVar[int] = 51
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpandDimsOptions(Options):
+    """EXPAND_DIMS."""
+
+    union_type: ClassVar[int] = 52
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackOptions(Options):
+    """PACK: how many inputs, and which dimension of the output counts them."""
+
+    union_type: ClassVar[int] = 59
+    values_count: int = _int(0)
+    axis: int = _int(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpackOptions(Options):
+    """UNPACK: how many outputs, and which dimension of the input counts them."""
+
+    union_type: ClassVar[int] = 64
+    num: int = _int(0)
+    axis: int = _int(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeNearestNeighborOptions(Options):
+    """RESIZE_NEAREST_NEIGHBOR."""
+
+    union_type: ClassVar[int] = 74
+    align_corners: bool = _bool(0)
+    half_pixel_centers: bool = _bool(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeakyReluOptions(Options):
+    """LEAKY_RELU: the slope below zero."""
+
+    union_type: ClassVar[int] = 75
+    alpha: float = _float(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MirrorPadOptions(Options):
+    """MIRROR_PAD: REFLECT leaves the border's own elements out, SYMMETRIC repeats them."""
+
+    union_type: ClassVar[int] = 77
+    mode: str = _enum(0, MIRROR_PAD_MODES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitVOptions(Options):
+    """SPLIT_V: into how many parts, whose sizes are an input."""
+
+    union_type: ClassVar[int] = 79
+    num_splits: int = _int(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardSwishOptions(Options):
+    """HARD_SWISH."""
+
+    union_type: ClassVar[int] = 91
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthToSpaceOptions(Options):
+    """DEPTH_TO_SPACE: the block's height and width in pixels."""
+
+    union_type: ClassVar[int] = 94
+    block_size: int = _int(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchMatMulOptions(Options):
+    """BATCH_MATMUL: whether the last two dimensions of an operand are swapped first."""
+
+    union_type: ClassVar[int] = 101
+    adj_x: bool = _bool(0)
+    adj_y: bool = _bool(1)
+    asymmetric_quantize_inputs: bool = _bool(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SVDFOptions(Options):
+    """SVDF: how many filters make one unit."""
+
+    union_type: ClassVar[int] = 6
+    rank: int = _int(0)
+    activation: str = _enum(1, ACTIVATIONS)
+    asymmetric_quantize_inputs: bool = _bool(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatherOptions(Options):
+    """GATHER: the dimension that is indexed, and how many first ones go with the indices'."""
+
+    union_type: ClassVar[int] = 23
+    axis: int = _int(0)
+    batch_dims: int = _int(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DivOptions(Options):
+    """DIV."""
+
+    union_type: ClassVar[int] = 29
+    activation: str = _enum(0, ACTIVATIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpOptions(Options):
+    """EXP."""
+
+    union_type: ClassVar[int] = 33
+
+
+@dataclass(frozen=True, kw_only=True)
+class CastOptions(Options):
+    """CAST: both types again, which the tensors themselves say."""
+
+    union_type: ClassVar[int] = 37
+    in_data_type: str = _enum(0, TYPE_NAMES)
+    out_data_type: str = _enum(1, TYPE_NAMES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DequantizeOptions(Options):
+    """DEQUANTIZE."""
+
+    union_type: ClassVar[int] = 38
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArgMaxOptions(Options):
+    """ARG_MAX: the type of the places."""
+
+    union_type: ClassVar[int] = 40
+    output_type: str = _enum(0, TYPE_NAMES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArgMinOptions(Options):
+    """ARG_MIN: the type of the places."""
+
+    union_type: ClassVar[int] = 57
+    output_type: str = _enum(0, TYPE_NAMES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloorDivOptions(Options):
+    """FLOOR_DIV."""
+
+    union_type: ClassVar[int] = 65
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatherNdOptions(Options):
+    """GATHER_ND."""
+
+    union_type: ClassVar[int] = 83
+
+
 #: Options class of every operator that golden reads and writes.
 OPTIONS: dict[str, type[Options]] = {
     "ADD": AddOptions,
+    "ARG_MAX": ArgMaxOptions,
+    "ARG_MIN": ArgMinOptions,
     "AVERAGE_POOL_2D": Pool2DOptions,
+    "BATCH_MATMUL": BatchMatMulOptions,
+    "CAST": CastOptions,
+    "CONCATENATION": ConcatenationOptions,
     "CONV_2D": Conv2DOptions,
     "DEPTHWISE_CONV_2D": DepthwiseConv2DOptions,
+    "DEPTH_TO_SPACE": DepthToSpaceOptions,
+    "DEQUANTIZE": DequantizeOptions,
+    "DIV": DivOptions,
+    "EMBEDDING_LOOKUP": NoOptions,
+    "EXP": ExpOptions,
+    "EXPAND_DIMS": ExpandDimsOptions,
+    "FLOOR_DIV": FloorDivOptions,
     "FULLY_CONNECTED": FullyConnectedOptions,
+    "GATHER": GatherOptions,
+    "GATHER_ND": GatherNdOptions,
+    "HARD_SWISH": HardSwishOptions,
+    "L2_NORMALIZATION": L2NormOptions,
+    "LEAKY_RELU": LeakyReluOptions,
+    "LOGISTIC": NoOptions,
+    "MAXIMUM": MaximumMinimumOptions,
     "MAX_POOL_2D": Pool2DOptions,
+    "MEAN": ReducerOptions,
+    "MINIMUM": MaximumMinimumOptions,
+    "MIRROR_PAD": MirrorPadOptions,
+    "MUL": MulOptions,
+    "PACK": PackOptions,
+    "PAD": PadOptions,
+    "PADV2": PadV2Options,
+    "PRELU": NoOptions,
     "QUANTIZE": QuantizeOptions,
+    "RELU": NoOptions,
+    "RELU6": NoOptions,
+    "RELU_N1_TO_1": NoOptions,
     "RESHAPE": ReshapeOptions,
+    "RESIZE_BILINEAR": ResizeBilinearOptions,
+    "RESIZE_NEAREST_NEIGHBOR": ResizeNearestNeighborOptions,
+    "RSQRT": NoOptions,
+    "SLICE": SliceOptions,
     "SOFTMAX": SoftmaxOptions,
+    "SPACE_TO_DEPTH": SpaceToDepthOptions,
+    "SPLIT": SplitOptions,
+    "SPLIT_V": SplitVOptions,
+    "SQRT": NoOptions,
+    "SQUEEZE": SqueezeOptions,
+    "STRIDED_SLICE": StridedSliceOptions,
+    "SUB": SubOptions,
+    "SUM": ReducerOptions,
+    "SVDF": SVDFOptions,
+    "TANH": NoOptions,
+    "TILE": TileOptions,
+    "TRANSPOSE": TransposeOptions,
+    "TRANSPOSE_CONV": TransposeConvOptions,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": UnidirectionalSequenceLSTMOptions,
+    "UNPACK": UnpackOptions,
 }

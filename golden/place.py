@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from .error import GraphError
 from .fixed_point import INT32_MAX, INT32_MIN
 from .graph import Graph, Operator, Tensor
-from .plan import ZERO_POINT_SHIFT, Shape
+from .options import Options
+from .plan import ZERO_POINT_SHIFT, Int8Array, Shape
 
 EIGHT_BIT = (np.dtype(np.int8), np.dtype(np.uint8))
+QUANTIZED = (*EIGHT_BIT, np.dtype(np.int16))
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def to_int8(values: npt.NDArray[np.int8] | npt.NDArray[np.uint8]) -> Int8Array:
+    """The same values in the int8 domain: uint8 ones minus 128."""
+    if values.dtype == np.uint8:
+        return (values ^ np.uint8(0x80)).view(np.int8)
+    return values.view(np.int8)
+
+
+def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Lowest and highest value of a quantised type, uint8 in the int8 domain."""
+    bits = 16 if dtype == np.int16 else 8
+    return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
 
 
 @dataclass(frozen=True)
@@ -53,16 +72,36 @@ class Place:
         )
         return self.graph.output_tensor(self.operator)
 
+    def outputs(self, count: int) -> tuple[Tensor, ...]:
+        """The operator's outputs, which must be `count`."""
+        self.require(
+            len(self.operator.outputs) == count,
+            f"has {len(self.operator.outputs)} outputs, wants {count}",
+        )
+        return tuple(self.graph.output_tensor(self.operator, i) for i in range(count))
+
+    def options(self, kind: type[AnyOptions]) -> AnyOptions:
+        """The operator's options, which must be of class `kind`."""
+        options = self.operator.options
+        if not isinstance(options, kind):
+            raise self.error(f"has {type(options).__name__}, wants {kind.__name__}")
+        return options
+
     def eight_bit(self, tensor: Tensor) -> None:
         """Requires an int8 or uint8 tensor of one scale and a zero point in its range."""
+        self.quantized(tensor, EIGHT_BIT)
+
+    def quantized(self, tensor: Tensor, types: tuple[np.dtype[Any], ...] = QUANTIZED) -> None:
+        """Requires a tensor of one of `types`, of one scale and a zero point in its range."""
         if tensor.dtype.kind == "f":
             raise self.error(
                 f"{tensor.dtype} is not supported here: golden computes int8 and uint8 networks",
                 tensor,
             )
+        names = " or ".join(str(kind) for kind in types)
         self.require(
-            tensor.dtype in EIGHT_BIT,
-            f"must be int8 or uint8, not {tensor.type_name or tensor.dtype}",
+            tensor.dtype in types,
+            f"must be {names}, not {tensor.type_name or tensor.dtype}",
             tensor,
         )
         self.require(
@@ -77,11 +116,12 @@ class Place:
         self.zero_point(tensor)
 
     def zero_point(self, tensor: Tensor) -> int:
-        """The (first) zero point in the int8 domain."""
+        """The (first) zero point in the int8 domain; of int16 tensors it must be 0."""
         value = int(tensor.zero_point[0])
         shifted = value + (ZERO_POINT_SHIFT if tensor.dtype == np.uint8 else 0)
+        low, high = (0, 0) if tensor.dtype == np.int16 else (-128, 127)
         self.require(
-            -128 <= shifted <= 127, f"zero point {value} does not fit {tensor.dtype}", tensor
+            low <= shifted <= high, f"zero point {value} does not fit {tensor.dtype}", tensor
         )
         return shifted
 
@@ -99,6 +139,38 @@ class Place:
             tensor.shape == wanted,
             f"has shape {list(tensor.shape)}, the operator gives {list(wanted)}",
             tensor,
+        )
+
+    def constant(self, position: int, *kinds: type[np.generic]) -> npt.NDArray[Any]:
+        """Elements of input number `position`, which must be a constant of one of `kinds`."""
+        tensor = self.input(position)
+        names = " or ".join(kind.__name__ for kind in kinds)
+        self.require(
+            tensor.dtype.type in kinds,
+            f"must be {names}, not {tensor.type_name or tensor.dtype}",
+            tensor,
+        )
+        if tensor.data is None:
+            raise self.error("must be a constant", tensor)
+        return tensor.data
+
+    def broadcast(self, first: Tensor, second: Tensor) -> Shape:
+        """The shape that both tensors broadcast to."""
+        try:
+            return np.broadcast_shapes(first.shape, second.shape)
+        except ValueError:
+            raise self.error(
+                f"shapes {list(first.shape)} and {list(second.shape)} do not broadcast", second
+            ) from None
+
+    def same_quantization(self, first: Tensor, second: Tensor) -> None:
+        """Requires that both tensors have one type, scale and zero point."""
+        self.same_type(first, second)
+        self.require(
+            np.array_equal(first.scale, second.scale)
+            and np.array_equal(first.zero_point, second.zero_point),
+            f"its scale and zero point differ from those of {first}",
+            second,
         )
 
     def images(self, tensor: Tensor) -> tuple[int, int, int, int]:
@@ -134,7 +206,8 @@ class Place:
         }
         self.require(activation in bounds, f"fused activation {activation} is not supported")
         low, high = bounds[activation]
-        clamp_min = -128 if low is None else max(-128, quantized(low))
-        clamp_max = 127 if high is None else min(127, quantized(high))
+        lowest, highest = limits(output.dtype)
+        clamp_min = lowest if low is None else max(lowest, quantized(low))
+        clamp_max = highest if high is None else min(highest, quantized(high))
         self.require(clamp_min <= clamp_max, f"{activation} leaves no value", output)
         return clamp_min, clamp_max

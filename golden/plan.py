@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,28 @@ Int32Array = npt.NDArray[np.int32]
 ZERO_POINT_SHIFT = -128
 
 
+class Plan:
+    """What one operator has to compute; the base class of all plans.
+
+    A plan's operands are int8 arrays, or of the file's own types where `raw` says so.
+    """
+
+    #: Whether the kernel takes and gives the file's own types: uint8 values are then not shifted.
+    raw: ClassVar[bool] = False
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        """Positions of the operator's inputs that its kernel takes."""
+        return (0,)
+
+    @property
+    def states(self) -> tuple[int, ...]:
+        """Positions of those operands that are variable tensors, which the kernel gives anew."""
+        return ()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ConvPlan:
+class ConvPlan(Plan):
     """CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED.
 
     ``accumulator[n, y, x, o] = bias[o] + sum over taps of (input - input_zero_point) *
@@ -114,7 +134,7 @@ class ConvPlan:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class AddPlan:
+class AddPlan(Plan):
     """ADD of two int8 tensors.
 
     ``scaled_i = requantise((input_i - zero_point_i) << left_shift, multiplier_i, shift_i)``;
@@ -151,9 +171,14 @@ class AddPlan:
     clamp_min: int
     clamp_max: int
 
+    @property
+    def operands(self) -> tuple[int, ...]:
+        """Both inputs."""
+        return (0, 1)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PoolPlan:
+class PoolPlan(Plan):
     """AVERAGE_POOL_2D or MAX_POOL_2D; taps outside the input are left out and not counted.
 
     Parameters
@@ -189,7 +214,7 @@ class PoolPlan:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RequantPlan:
+class RequantPlan(Plan):
     """QUANTIZE: from one scale to another, or from float32.
 
     ``output = clamp(requantize_double(input - input_zero_point, multiplier, shift) +
@@ -220,7 +245,7 @@ class RequantPlan:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SoftmaxPlan:
+class SoftmaxPlan(Plan):
     """SOFTMAX over the last dimension, with output scale 1/256 and zero point -128.
 
     Parameters
@@ -244,7 +269,7 @@ class SoftmaxPlan:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ReshapePlan:
+class ReshapePlan(Plan):
     """RESHAPE: the same elements in the same order.
 
     Parameters
@@ -253,11 +278,10 @@ class ReshapePlan:
         With equal numbers of elements.
     """
 
+    raw = True
+
     input_shape: Shape
     output_shape: Shape
-
-
-Plan = ConvPlan | AddPlan | PoolPlan | RequantPlan | SoftmaxPlan | ReshapePlan
 
 
 def default_rounding(graph: Graph) -> Rounding:
@@ -298,7 +322,7 @@ def plan(graph: Graph, operator: Operator, rounding: str | None = None) -> Plan:
     found = graph._plans.get(key)
     if found is None:
         # Imported here because the plans' makers import this module's classes.
-        from .prepare import prepare
+        from .registry import prepare
 
         found = prepare(graph, operator, profile)
         graph._plans[key] = found

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from .fixed_point import quantize_multiplier, quantize_multipliers
-from .graph import Graph, Operator, Tensor
+from .filters import (
+    channel_multipliers,
+    check_padded,
+    constant_bias,
+    constant_weights,
+    weight_zero_point,
+    window_outputs,
+)
+from .fixed_point import quantize_multiplier
+from .graph import Tensor
 from .options import (
     AddOptions,
     Conv2DOptions,
     DepthwiseConv2DOptions,
     FullyConnectedOptions,
-    Options,
     Pool2DOptions,
     ReshapeOptions,
     SoftmaxOptions,
 )
-from .place import EIGHT_BIT, Place
+from .place import Place, to_int8
 from .plan import (
     AddPlan,
     ConvPlan,
     Int8Array,
-    Int32Array,
     Plan,
     PoolPlan,
     Requant,
@@ -35,12 +38,9 @@ from .plan import (
     Rounding,
     SoftmaxPlan,
 )
+from .registry import planner
 from .softmax import DIFFERENCE_BITS, exp_table
 
-AnyOptions = TypeVar("AnyOptions", bound=Options)
-
-# Elements of an image with its padding: kernels hold one image at a time.
-_MAX_PADDED = 1 << 26
 # Taps along one dimension of a pool's window.
 _MAX_POOL_WINDOW = 1 << 16
 
@@ -48,163 +48,29 @@ _MAX_POOL_WINDOW = 1 << 16
 ADD_LEFT_SHIFT = 20
 
 
-def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
-    """The plan of `operator`. Raises: GraphError when golden can't compute it."""
-    place = Place(graph, operator)
-    if operator.op not in _PLANNERS:
-        raise place.error("this operator is not supported")
-    return _PLANNERS[operator.op](place, rounding)
-
-
-def is_supported(op: str) -> bool:
-    """Whether golden has a kernel for operators of this name."""
-    return op in _PLANNERS
-
-
-def to_int8(values: npt.NDArray[np.int8] | npt.NDArray[np.uint8]) -> Int8Array:
-    """The same values in the int8 domain: uint8 ones minus 128."""
-    if values.dtype == np.uint8:
-        return (values ^ np.uint8(0x80)).view(np.int8)
-    return values.view(np.int8)
-
-
-def _options(place: Place, kind: type[AnyOptions]) -> AnyOptions:
-    options = place.operator.options
-    if not isinstance(options, kind):
-        raise place.error(f"has {type(options).__name__}, wants {kind.__name__}")
-    return options
-
-
-def _window(
-    place: Place, padding: str, size: int, window: int, stride: int, dilation: int
-) -> tuple[int, int]:
-    """Outputs along one dimension and padding before it (``ComputeOutSize``, padding.h)."""
-    place.require(
-        stride > 0 and dilation > 0 and window > 0,
-        f"stride {stride}, dilation {dilation} and window {window} must be positive",
-    )
-    effective = (window - 1) * dilation + 1
-    outputs = -(-size // stride) if padding == "SAME" else -(-(size - effective + 1) // stride)
-    place.require(
-        outputs > 0, f"a window of {effective} pixels does not fit an input of {size} pixels"
-    )
-    reach = (outputs - 1) * stride + effective
-    place.require(reach <= _MAX_PADDED, f"a window of {effective} pixels is beyond any input")
-    return outputs, max(0, reach - size) // 2
-
-
-def _check_padded(
-    place: Place, outputs: tuple[int, int], window: tuple[int, int], options: Any, channels: int
-) -> None:
-    """Requires that one image with its padding is of a size that the kernels can hold."""
-    rows = (outputs[0] - 1) * options.stride_h + window[0]
-    cols = (outputs[1] - 1) * options.stride_w + window[1]
-    place.require(
-        rows * cols * channels <= _MAX_PADDED,
-        f"an input of {rows} x {cols} x {channels} with its padding is too large",
-    )
-
-
-def _weights(place: Place, data: Tensor, dimension: int) -> tuple[Int8Array, Tensor]:
-    """Constant 8-bit weights in the int8 domain, scaled per tensor or along `dimension`."""
-    weights = place.input(1)
-    place.require(
-        weights.dtype in EIGHT_BIT,
-        f"weights of type {weights.type_name or weights.dtype} are not supported",
-        weights,
-    )
-    if weights.data is None:
-        raise place.error("weights must be a constant", weights)
-    place.same_type(data, weights)
-    place.require(all(size > 0 for size in weights.shape), "is empty", weights)
-    channels = weights.shape[dimension] if len(weights.shape) > dimension else 0
-    place.require(
-        weights.scale.size == 1
-        or (
-            weights.scale.size == channels
-            and weights.quantized_dimension == dimension
-            and weights.dtype == np.int8
-        ),
-        f"must have one scale or, in an int8 network, one per output channel: has "
-        f"{weights.scale.size} along dimension {weights.quantized_dimension}",
-        weights,
-    )
-    return to_int8(weights.data), weights
-
-
-def _bias(place: Place, channels: int) -> Int32Array:
-    bias = place.optional(2)
-    if bias is None:
-        return np.zeros(channels, np.int32)
-    place.require(
-        bias.dtype == np.int32, f"bias must be int32, not {bias.type_name or bias.dtype}", bias
-    )
-    if bias.data is None:
-        raise place.error("bias must be a constant", bias)
-    place.require(bias.size == channels, f"bias has {bias.size} elements, wants {channels}", bias)
-    return bias.data.reshape(channels).astype(np.int32)
-
-
-def _multipliers(
-    place: Place, data: Tensor, weights: Tensor, output: Tensor, channels: int, fused: bool
-) -> tuple[Int32Array, Int32Array, npt.NDArray[np.float64]]:
-    """Requantisation factors: multiplier, shift, and the double that they stand for.
-
-    int8 convolutions and per-channel layers multiply the scales as doubles
-    (``PopulateConvolutionQuantizationParams``); with `fused`, the scales of input and weights
-    are multiplied as floats first (``GetQuantizedConvolutionMultipler``).
-    """
-    scale_in, scale_out = data.scale[0], float(output.scale[0])
-    if fused:
-        product = (scale_in * weights.scale).astype(np.float64)
-    else:
-        product = float(scale_in) * weights.scale.astype(np.float64)
-    real = np.broadcast_to(product / scale_out, (channels,))
-    place.require(
-        bool(np.all(np.isfinite(real))), "the scales of input, weights and output overflow"
-    )
-    multiplier, shift = quantize_multipliers(real)
-    place.require(
-        bool(np.all(shift <= 30)), "the scales of input, weights and output are too far apart"
-    )
-    exact = float(scale_in) * weights.scale.astype(np.float64) / scale_out
-    return multiplier, shift, np.broadcast_to(exact, (channels,)).copy()
-
-
-def _weight_zero_point(place: Place, weights: Tensor, refused: bool = False) -> int:
-    """Zero point of all weights in the int8 domain.
-
-    TFLite's int8 kernels with one factor per channel take it as 0 whatever the file says (its
-    converter never writes another); with `refused` they do not load such a file at all.
-    """
-    if weights.dtype == np.int8:
-        place.require(
-            not (refused and np.any(weights.zero_point)),
-            "int8 weights must have zero point 0",
-            weights,
-        )
-        return 0
-    return place.zero_point(weights)
-
-
+@planner("CONV_2D")
 def _conv(place: Place, rounding: Rounding) -> Plan:
-    options = _options(place, Conv2DOptions)
+    options = place.options(Conv2DOptions)
     data, output = place.input(0), place.output()
     place.eight_bit(data)
     place.eight_bit(output)
     place.same_type(data, output)
-    values, weights = _weights(place, data, 0)
+    values, weights = constant_weights(place, data, 0)
     n, h, w, c = place.images(data)
     oc, kh, kw, ic = place.images(weights)
     place.require(c % ic == 0, f"takes {ic} channels of {c}", weights)
     groups = c // ic
     place.require(oc % groups == 0, f"has {oc} channels in {groups} groups", weights)
-    oh, pad_top = _window(place, options.padding, h, kh, options.stride_h, options.dilation_h)
-    ow, pad_left = _window(place, options.padding, w, kw, options.stride_w, options.dilation_w)
+    oh, pad_top = window_outputs(
+        place, options.padding, h, kh, options.stride_h, options.dilation_h
+    )
+    ow, pad_left = window_outputs(
+        place, options.padding, w, kw, options.stride_w, options.dilation_w
+    )
     place.shape(output, (n, oh, ow, oc))
     reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
-    _check_padded(place, (oh, ow), reach, options, max(c, oc))
-    multiplier, shift, scale = _multipliers(
+    check_padded(place, (oh, ow), reach, options, max(c, oc))
+    multiplier, shift, scale = channel_multipliers(
         place, data, weights, output, oc, fused=data.dtype == np.uint8
     )
     clamp_min, clamp_max = place.clamp(options.activation, output)
@@ -213,10 +79,10 @@ def _conv(place: Place, rounding: Rounding) -> Plan:
         input_shape=data.shape,
         output_shape=output.shape,
         weights=values,
-        bias=_bias(place, oc),
+        bias=constant_bias(place, oc),
         groups=groups,
         input_zero_point=place.zero_point(data),
-        weight_zero_point=_weight_zero_point(place, weights, rounding == "litert"),
+        weight_zero_point=weight_zero_point(place, weights, rounding == "litert"),
         output_zero_point=place.zero_point(output),
         multiplier=multiplier,
         shift=shift,
@@ -233,13 +99,14 @@ def _conv(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("DEPTHWISE_CONV_2D")
 def _depthwise(place: Place, rounding: Rounding) -> Plan:
-    options = _options(place, DepthwiseConv2DOptions)
+    options = place.options(DepthwiseConv2DOptions)
     data, output = place.input(0), place.output()
     place.eight_bit(data)
     place.eight_bit(output)
     place.same_type(data, output)
-    values, weights = _weights(place, data, 3)
+    values, weights = constant_weights(place, data, 3)
     n, h, w, c = place.images(data)
     one, kh, kw, oc = place.images(weights)
     place.require(
@@ -247,12 +114,16 @@ def _depthwise(place: Place, rounding: Rounding) -> Plan:
     )
     # The channels decide; a few old files leave the option 0.
     place.require(oc % c == 0, f"has {oc} channels for {c} of the input", weights)
-    oh, pad_top = _window(place, options.padding, h, kh, options.stride_h, options.dilation_h)
-    ow, pad_left = _window(place, options.padding, w, kw, options.stride_w, options.dilation_w)
+    oh, pad_top = window_outputs(
+        place, options.padding, h, kh, options.stride_h, options.dilation_h
+    )
+    ow, pad_left = window_outputs(
+        place, options.padding, w, kw, options.stride_w, options.dilation_w
+    )
     place.shape(output, (n, oh, ow, oc))
     reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
-    _check_padded(place, (oh, ow), reach, options, max(c, oc))
-    multiplier, shift, scale = _multipliers(
+    check_padded(place, (oh, ow), reach, options, max(c, oc))
+    multiplier, shift, scale = channel_multipliers(
         place, data, weights, output, oc, fused=data.dtype == np.uint8
     )
     clamp_min, clamp_max = place.clamp(options.activation, output)
@@ -261,10 +132,10 @@ def _depthwise(place: Place, rounding: Rounding) -> Plan:
         input_shape=data.shape,
         output_shape=output.shape,
         weights=values[0],
-        bias=_bias(place, oc),
+        bias=constant_bias(place, oc),
         depth_multiplier=oc // c,
         input_zero_point=place.zero_point(data),
-        weight_zero_point=_weight_zero_point(place, weights),
+        weight_zero_point=weight_zero_point(place, weights),
         output_zero_point=place.zero_point(output),
         multiplier=multiplier,
         shift=shift,
@@ -281,8 +152,9 @@ def _depthwise(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("FULLY_CONNECTED")
 def _fully_connected(place: Place, rounding: Rounding) -> Plan:
-    options = _options(place, FullyConnectedOptions)
+    options = place.options(FullyConnectedOptions)
     place.require(
         options.weights_format == "DEFAULT",
         f"weights format {options.weights_format} is not supported",
@@ -291,7 +163,7 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
     place.eight_bit(data)
     place.eight_bit(output)
     place.same_type(data, output)
-    values, weights = _weights(place, data, 0)
+    values, weights = constant_weights(place, data, 0)
     place.require(
         len(weights.shape) == 2,
         f"must have shape [outputs, inputs], not {list(weights.shape)}",
@@ -307,7 +179,9 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
         output,
     )
     per_channel = weights.scale.size > 1
-    multiplier, shift, scale = _multipliers(place, data, weights, output, oc, fused=not per_channel)
+    multiplier, shift, scale = channel_multipliers(
+        place, data, weights, output, oc, fused=not per_channel
+    )
     clamp_min, clamp_max = place.clamp(options.activation, output)
     requant: Requant = "float64" if rounding == "litert" else "double"
     return ConvPlan(
@@ -315,10 +189,10 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
         input_shape=(1, 1, rows, ic),
         output_shape=(1, 1, rows, oc),
         weights=values.reshape(oc, 1, 1, ic),
-        bias=_bias(place, oc),
+        bias=constant_bias(place, oc),
         input_zero_point=place.zero_point(data),
         weight_zero_point=(
-            _weight_zero_point(place, weights) if per_channel else place.zero_point(weights)
+            weight_zero_point(place, weights) if per_channel else place.zero_point(weights)
         ),
         output_zero_point=place.zero_point(output),
         multiplier=multiplier,
@@ -330,20 +204,15 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("ADD")
 def _add(place: Place, rounding: Rounding) -> Plan:
-    options = _options(place, AddOptions)
+    options = place.options(AddOptions)
     first, second, output = place.input(0), place.input(1), place.output()
     for tensor in (first, second, output):
         place.eight_bit(tensor)
     place.same_type(first, second)
     place.same_type(first, output)
-    try:
-        shape = np.broadcast_shapes(first.shape, second.shape)
-    except ValueError:
-        raise place.error(
-            f"shapes {list(first.shape)} and {list(second.shape)} do not broadcast", second
-        ) from None
-    place.shape(output, shape)
+    place.shape(output, place.broadcast(first, second))
     scales = float(first.scale[0]), float(second.scale[0])
     twice = 2.0 * max(scales)
     factors = [quantize_multiplier(scale / twice) for scale in scales]
@@ -371,21 +240,22 @@ def _add(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("AVERAGE_POOL_2D", "MAX_POOL_2D")
 def _pool(place: Place, rounding: Rounding) -> Plan:
-    options = _options(place, Pool2DOptions)
+    options = place.options(Pool2DOptions)
     data, output = place.input(0), place.output()
     place.eight_bit(data)
     place.eight_bit(output)
     place.same_type(data, output)
     n, h, w, c = place.images(data)
-    oh, pad_top = _window(place, options.padding, h, options.filter_h, options.stride_h, 1)
-    ow, pad_left = _window(place, options.padding, w, options.filter_w, options.stride_w, 1)
+    oh, pad_top = window_outputs(place, options.padding, h, options.filter_h, options.stride_h, 1)
+    ow, pad_left = window_outputs(place, options.padding, w, options.filter_w, options.stride_w, 1)
     place.shape(output, (n, oh, ow, c))
     place.require(
         max(options.filter_h, options.filter_w) <= _MAX_POOL_WINDOW,
         f"a window of {options.filter_h} x {options.filter_w} is too large",
     )
-    _check_padded(place, (oh, ow), (options.filter_h, options.filter_w), options, c)
+    check_padded(place, (oh, ow), (options.filter_h, options.filter_w), options, c)
     clamp_min, clamp_max = place.clamp(options.activation, output)
     return PoolPlan(
         kind="average" if place.operator.op == "AVERAGE_POOL_2D" else "max",
@@ -403,6 +273,7 @@ def _pool(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("QUANTIZE")
 def _quantize(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
     place.eight_bit(output)
@@ -432,8 +303,9 @@ def _quantize(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("SOFTMAX")
 def _softmax(place: Place, rounding: Rounding) -> Plan:
-    options = _options(place, SoftmaxOptions)
+    options = place.options(SoftmaxOptions)
     data, output = place.input(0), place.output()
     place.eight_bit(data)
     place.eight_bit(output)
@@ -465,6 +337,7 @@ def _softmax(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@planner("RESHAPE")
 def _reshape(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
     place.same_type(data, output)
@@ -488,16 +361,3 @@ def _reshape(place: Place, rounding: Rounding) -> Plan:
         data.size == output.size, f"{data.size} elements can't become {list(output.shape)}", data
     )
     return ReshapePlan(input_shape=data.shape, output_shape=output.shape)
-
-
-_PLANNERS: dict[str, Callable[[Place, Rounding], Plan]] = {
-    "ADD": _add,
-    "AVERAGE_POOL_2D": _pool,
-    "CONV_2D": _conv,
-    "DEPTHWISE_CONV_2D": _depthwise,
-    "FULLY_CONNECTED": _fully_connected,
-    "MAX_POOL_2D": _pool,
-    "QUANTIZE": _quantize,
-    "RESHAPE": _reshape,
-    "SOFTMAX": _softmax,
-}

@@ -130,19 +130,30 @@ def _operator(table: Table, index: int, codes: list[tuple[str, int]], tensors: i
     op, version = codes[code]
     inputs, outputs = table.integers(1), table.integers(2)
     where = f"operator {index} ({op})"
-    for place in (*inputs, *outputs):
+    intermediates = table.integers(8)
+    for place in (*inputs, *outputs, *intermediates):
         if not -1 <= place < tensors:
             raise GraphError(f"refers to tensor {place} of {tensors}", operator=where)
     options: Options = NoOptions()
     if op in OPTIONS:
         options = _options(OPTIONS[op], table, where)
-    return Operator(index, op, inputs, outputs, options, version)
+    custom = table.array(5, np.uint8)
+    return Operator(
+        index,
+        op,
+        inputs,
+        outputs,
+        options,
+        version,
+        intermediates,
+        b"" if custom is None else custom.tobytes(),
+    )
 
 
 def _options(kind: type[Options], operator: Table, where: str) -> Options:
     given = int(operator.number(3, "<B", 0))
     table = operator.table(4)
-    if table is None or given == 0:
+    if table is None or given == 0 or kind.union_type == 0:
         return kind()
     if given != kind.union_type:
         raise GraphError(
@@ -171,7 +182,8 @@ def _tensor(source: Source, table: Table, index: int, buffers: list[Table]) -> T
     shape = table.integers(0)
     if len(shape) > _MAX_RANK or any(size < 0 for size in shape):
         raise GraphError(f"shape {list(shape)} is not possible", tensor=where)
-    if math.prod(shape) >= 1 << 40:
+    # NumPy refuses a shape whose other sizes are beyond memory even where one of them is 0.
+    if math.prod(max(size, 1) for size in shape) >= 1 << 40:
         raise GraphError(f"shape {list(shape)} is beyond any memory", tensor=where)
     type_name, kind = schema.TENSOR_TYPES.get(int(table.number(1, "<b", 0)), ("UNKNOWN", None))
     dtype = np.dtype("V") if kind is None else np.dtype(kind)

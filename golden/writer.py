@@ -18,6 +18,8 @@ from .options import OPTIONS, Options
 
 # TFLite maps constants in place and wants them aligned like this.
 _DATA_ALIGNMENT = 16
+# What stands before the name of a custom operator in `Operator.op`.
+_CUSTOM_PREFIX = "CUSTOM:"
 _TYPE_NUMBERS = {
     np.dtype(kind): number for number, (_, kind) in schema.TENSOR_TYPES.items() if kind is not None
 }
@@ -140,27 +142,36 @@ class _Writer:
         return self._table(values)
 
     def _code(self, op: str, version: int) -> int:
-        number = schema.OPERATORS.index(op)
-        return self._table(
-            [
-                (0, "int8", min(number, schema.PLACEHOLDER_FOR_GREATER_OP_CODES)),
-                (2, "int32", version),
-                (3, "int32", number),
-            ]
-        )
+        custom = op.startswith(_CUSTOM_PREFIX)
+        number = schema.CUSTOM if custom else schema.OPERATORS.index(op)
+        values: list[tuple[int, str, Any]] = [
+            (0, "int8", min(number, schema.PLACEHOLDER_FOR_GREATER_OP_CODES)),
+            (2, "int32", version),
+            (3, "int32", number),
+        ]
+        if custom:
+            name = op.removeprefix(_CUSTOM_PREFIX)
+            values.append((1, "offset", self._builder.CreateString(name)))
+        return self._table(values)
 
     def _operator(self, operator: Operator, codes: list[tuple[str, int]]) -> int:
-        if operator.op not in OPTIONS:
+        custom = operator.op.startswith(_CUSTOM_PREFIX)
+        if operator.op not in OPTIONS and not custom:
             raise GraphError("this operator can't be written", operator=str(operator))
-        return self._table(
-            [
-                (0, "uint32", codes.index((operator.op, operator.version))),
-                (1, "offset", self._array(np.array(operator.inputs, np.int32))),
-                (2, "offset", self._array(np.array(operator.outputs, np.int32))),
-                (3, "uint8", operator.options.union_type),
-                (4, "offset", self._options(operator.options)),
-            ]
-        )
+        values: list[tuple[int, str, Any]] = [
+            (0, "uint32", codes.index((operator.op, operator.version))),
+            (1, "offset", self._array(np.array(operator.inputs, np.int32))),
+            (2, "offset", self._array(np.array(operator.outputs, np.int32))),
+        ]
+        if custom:
+            content = self._builder.CreateByteVector(operator.custom_options)
+            values.append((5, "offset", content))
+        elif operator.options.union_type:
+            values.append((3, "uint8", operator.options.union_type))
+            values.append((4, "offset", self._options(operator.options)))
+        if operator.intermediates:
+            values.append((8, "offset", self._array(np.array(operator.intermediates, np.int32))))
+        return self._table(values)
 
     def _options(self, options: Options) -> int:
         values: list[tuple[int, str, Any]] = []

@@ -7,7 +7,7 @@ import pytest
 
 from .oracles import Oracle, available
 
-# The networks that golden must run today; others of the folder need operators to come.
+# All of the folder.
 NETWORKS = (
     "kws_ref_model",
     "pretrainedResnet_quant",
@@ -15,6 +15,13 @@ NETWORKS = (
     "vww_96_int8",
     "str_ww_ref_model",
     "mobilenet_v1_0.25_128_quant",
+    "keras_lstm_mnist_ptq",
+    "trained_lstm_int8",
+    "tf2_mobilenet_v2_1.0_224_ptq",
+    "mobilenet_v2_1.0_224_quant",
+    "mobilenet_edgetpu_0.75_224_post_training_quant",
+    "movenet_single_pose_lightning_ptq",
+    "deeplabv3_mnv2_dm05_pascal_quant",
 )
 
 

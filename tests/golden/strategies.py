@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import mensa.golden as golden
 
+# Those that the accelerators run, and SOFTMAX; `MAKERS` has all.
 OPERATORS = (
     "ADD",
     "AVERAGE_POOL_2D",
@@ -81,7 +82,7 @@ def random_inputs(graph, count, seed):
 
 
 @dataclass
-class _Draw:
+class Draw:
     """What all layers need of a draw."""
 
     draw: object
@@ -90,6 +91,7 @@ class _Draw:
     max_pixels: int
     max_channels: int
     floats: bool
+    oracle: str | None = None
 
     def number(self, low, high):
         return self.draw(st.integers(low, high))
@@ -102,6 +104,8 @@ class _Draw:
         return self.builder.dtype == np.uint8
 
     def zero_point(self):
+        if self.builder.dtype == np.int16:
+            return 0
         low = 0 if self.unsigned else -128
         return self.draw(st.one_of(st.just(low), st.integers(low, low + 255)))
 
@@ -272,17 +276,47 @@ def _quantize(d):
     )
 
 
-_MAKERS = {
-    "ADD": _add,
-    "AVERAGE_POOL_2D": lambda d: _pool(d, "average"),
-    "CONV_2D": _conv_2d,
-    "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
-    "FULLY_CONNECTED": _fully_connected,
-    "MAX_POOL_2D": lambda d: _pool(d, "max"),
-    "QUANTIZE": _quantize,
-    "RESHAPE": _reshape,
-    "SOFTMAX": _softmax,
-}
+@dataclass(frozen=True)
+class Maker:
+    """How one operator's layers are drawn, and which oracles can run them.
+
+    Parameters
+    ----------
+    make : function
+        Adds a layer to the builder of a `Draw` and returns the index of its output, or of all
+        of its outputs.
+    types : dict
+        By oracle, the types of activations that it can run, or in words why it can't run any.
+    """
+
+    make: object
+    types: dict
+
+
+MAKERS = {}
+"""By operator; other files beside this one add more."""
+
+
+def maker(op, *, tflm=("int8",), litert=("int8", "uint8")):
+    """Registers the function below it as maker of `op`; the oracles' types as in `Maker`."""
+
+    def register(make):
+        assert op not in MAKERS, op
+        MAKERS[op] = Maker(make, {"tflm": tflm, "litert": litert})
+        return make
+
+    return register
+
+
+maker("ADD")(_add)
+maker("AVERAGE_POOL_2D")(lambda d: _pool(d, "average"))
+maker("CONV_2D")(_conv_2d)
+maker("DEPTHWISE_CONV_2D")(_depthwise_conv_2d)
+maker("FULLY_CONNECTED")(_fully_connected)
+maker("MAX_POOL_2D")(lambda d: _pool(d, "max"))
+maker("QUANTIZE")(_quantize)
+maker("RESHAPE")(_reshape)
+maker("SOFTMAX")(_softmax)
 
 
 @st.composite
@@ -293,21 +327,27 @@ def layers(
     max_pixels=9,
     max_channels=12,
     floats=False,
+    oracle=None,
 ):
     """A strategy for `Layer`: graphs of one operator out of `operators`.
 
     `dtypes` are the types of the activations, "int8", "uint8" or both; `max_pixels` bounds the
     height and width and `max_channels` the channels of an image; with `floats`, QUANTIZE may
-    read float32.
+    read float32. With `oracle`, "tflm" or "litert", only layers are drawn that this one can run.
     """
     op = draw(st.sampled_from(tuple(operators)))
     dtype = draw(st.sampled_from(tuple(dtypes)))
     seed = draw(st.integers(0, 2**31 - 1))
     builder = golden.GraphBuilder(op.lower(), dtype)
-    d = _Draw(draw, builder, np.random.default_rng(seed), max_pixels, max_channels, floats)
-    output = _MAKERS[op](d)
-    graph = builder.build([output])
-    operator = graph.operators[0]
-    shapes = [list(graph.tensors[index].shape) for index in operator.inputs if index >= 0]
-    text = f"{dtype} {op} {shapes} -> {list(graph.tensors[output].shape)} {operator.options}"
+    generator = np.random.default_rng(seed)
+    d = Draw(draw, builder, generator, max_pixels, max_channels, floats, oracle)
+    found = MAKERS[op].make(d)
+    outputs = [found] if isinstance(found, int) else list(found)
+    graph = builder.build(outputs)
+    operator = graph.operators[-1]
+    shapes, results = (
+        [list(graph.tensors[index].shape) for index in places if index >= 0]
+        for places in (operator.inputs, outputs)
+    )
+    text = f"{dtype} {op} {shapes} -> {results} {operator.options}"
     return Layer(graph, seed, text)

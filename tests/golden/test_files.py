@@ -226,6 +226,8 @@ def test_option_slots_agree_with_the_schema_package():
         "pot_scale_int16": "PotScaleInt16",
     }
     for kind in set(OPTIONS.values()):
+        if not kind.union_type:
+            continue
         for place, item in enumerate(fields(kind)):
             form = item.metadata["kind"]
             value = {
@@ -241,7 +243,8 @@ def test_option_slots_agree_with_the_schema_package():
             table = getattr(tflite, kind.__name__).GetRootAs(bytes(builder.Output()), 0)
             name = accessors.get(item.name, "".join(part.title() for part in item.name.split("_")))
             if form == "int32s":
-                assert tuple(int(v) for v in table.NewShapeAsNumpy()) == value
+                found = getattr(table, f"{name}AsNumpy")()
+                assert tuple(int(v) for v in found) == value
                 continue
             found = getattr(table, name)()
             assert found == (item.metadata["names"].index(value) if form == "enum" else value), (
@@ -252,8 +255,9 @@ def test_option_slots_agree_with_the_schema_package():
 
 def test_importing_golden_adds_little_to_importing_numpy():
     code = (
-        "import time, numpy; start = time.perf_counter(); import mensa.golden, sys;"
-        "print(time.perf_counter() - start); "
+        # Processor time: other programs on the machine do not count.
+        "import time, numpy; start = time.process_time(); import mensa.golden, sys;"
+        "print(time.process_time() - start); "
         "assert not {'tflite', 'amaranth', 'flatbuffers'} & set(sys.modules)"
     )
     seconds = min(

@@ -1,0 +1,105 @@
+"""Which functions know an operator: each family of operators registers its own here.
+
+A family is a module that `mensa.golden.operators` imports. Of every operator it registers, by
+name, a `planner` that makes its plan and, for `GraphBuilder.apply`, the `shapes` of its outputs;
+of every class of plans a `kernel` that computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy.typing as npt
+
+from .graph import Graph, Operator
+from .place import Place
+from .plan import Plan, Rounding, Shape
+
+Array = npt.NDArray[Any]
+Planner = Callable[[Place, Rounding], Plan]
+Shapes = Callable[[Place], tuple[Shape, ...]]
+
+_AnyPlanner = TypeVar("_AnyPlanner", bound=Planner)
+_AnyShapes = TypeVar("_AnyShapes", bound=Shapes)
+_AnyKernel = TypeVar("_AnyKernel", bound=Callable[..., Any])
+
+_PLANNERS: dict[str, Planner] = {}
+_SHAPES: dict[str, Shapes] = {}
+_KERNELS: dict[type[Plan], Callable[..., Any]] = {}
+
+
+def planner(*ops: str) -> Callable[[_AnyPlanner], _AnyPlanner]:
+    """Registers the function that makes plans of the operators `ops`."""
+
+    def register(function: _AnyPlanner) -> _AnyPlanner:
+        for op in ops:
+            assert op not in _PLANNERS, op
+            _PLANNERS[op] = function
+        return function
+
+    return register
+
+
+def shapes(*ops: str) -> Callable[[_AnyShapes], _AnyShapes]:
+    """Registers the function that gives the output shapes of the operators `ops`.
+
+    It sees the operator's inputs and options only; `GraphBuilder.apply` asks it before there are
+    outputs.
+    """
+
+    def register(function: _AnyShapes) -> _AnyShapes:
+        for op in ops:
+            assert op not in _SHAPES, op
+            _SHAPES[op] = function
+        return function
+
+    return register
+
+
+def kernel(kind: type[Plan]) -> Callable[[_AnyKernel], _AnyKernel]:
+    """Registers the function that computes plans of class `kind`.
+
+    It takes the plan and one array per position in ``plan.operands``, and returns one array, or
+    a tuple of one array per output and then one per position in ``plan.states``. A ValueError
+    from it becomes a GraphError.
+    """
+
+    def register(function: _AnyKernel) -> _AnyKernel:
+        assert kind not in _KERNELS, kind
+        _KERNELS[kind] = function
+        return function
+
+    return register
+
+
+def is_supported(op: str) -> bool:
+    """Whether golden has a kernel for operators of this name."""
+    return op in _PLANNERS
+
+
+def supported() -> tuple[str, ...]:
+    """Names of all operators that golden has a kernel for, sorted."""
+    return tuple(sorted(_PLANNERS))
+
+
+def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
+    """The plan of `operator`. Raises: GraphError when golden can't compute it."""
+    place = Place(graph, operator)
+    if operator.op not in _PLANNERS:
+        raise place.error("this operator is not supported")
+    return _PLANNERS[operator.op](place, rounding)
+
+
+def output_shapes(graph: Graph, operator: Operator) -> tuple[Shape, ...]:
+    """Shapes of the outputs of `operator`, which need not have outputs yet."""
+    place = Place(graph, operator)
+    if operator.op not in _SHAPES:
+        raise place.error("the shapes of its outputs are not known here: give its tensors")
+    return _SHAPES[operator.op](place)
+
+
+def compute(work: Plan, *operands: Array) -> tuple[Array, ...]:
+    """Evaluates a plan. Returns: its outputs, then its new states. Raises: ValueError."""
+    result = _KERNELS[type(work)](work, *operands)
+    return result if isinstance(result, tuple) else (result,)

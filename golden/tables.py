@@ -1,0 +1,242 @@
+"""Operators on one quantised tensor, element by element: each is a table of all its values.
+
+LOGISTIC, TANH, HARD_SWISH, LEAKY_RELU, RELU, RELU6, RELU_N1_TO_1. The table is worked out with
+the plan, so that hardware can hold it as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .fixed_point import (
+    INT32_MAX,
+    quantize_multiplier,
+    requantize_double,
+    rounding_divide_by_pot,
+    scale_ratio,
+)
+from .fixed_point_functions import logistic, tanh
+from .graph import Tensor
+from .options import LeakyReluOptions
+from .place import EIGHT_BIT, Place, limits
+from .plan import Plan, Rounding, Shape
+from .registry import Array, kernel, planner, shapes
+
+Int64Array = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
+
+# Integer bits of the fixed-point arguments of LOGISTIC and TANH in TFLM.
+_INTEGER_BITS = 4
+_UNARY = ("LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU", "RELU", "RELU6", "RELU_N1_TO_1")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TablePlan(Plan):
+    """A function of each element, as a table.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of input and output.
+    table : int8 array ``[256]`` or int16 array ``[65536]``
+        ``table[v - lowest]`` is the output for the input v, the lowest of which is -128 or
+        -32768.
+    """
+
+    shape: Shape
+    table: Array
+
+
+@kernel(TablePlan)
+def look_up(plan: TablePlan, x: Array) -> Array:
+    """The table's entry of each element. Parameters: int8 or int16. Returns: the same."""
+    unsigned = np.dtype(f"u{x.itemsize}")
+    middle = unsigned.type(1 << (8 * x.itemsize - 1))
+    result: Array = plan.table[x.view(unsigned) ^ middle]
+    return result
+
+
+@shapes(*_UNARY)
+def _same(place: Place) -> tuple[Shape, ...]:
+    return (place.input(0).shape,)
+
+
+def _tensors(
+    place: Place, rounding: Rounding, types: tuple[np.dtype[np.generic], ...]
+) -> tuple[Tensor, Tensor]:
+    data, output = place.input(0), place.output()
+    place.quantized(data, types)
+    place.require(rounding == "litert" or data.dtype != np.uint8, "TFLM has no uint8 kernel", data)
+    place.same_type(data, output)
+    place.quantized(output, types)
+    place.shape(output, data.shape)
+    return data, output
+
+
+def _values(place: Place, data: Tensor) -> Int64Array:
+    """Every value of the input less its zero point."""
+    low, high = limits(data.dtype)
+    return np.arange(low, high + 1, dtype=np.int64) - place.zero_point(data)
+
+
+def _plan(data: Tensor, values: Int64Array) -> TablePlan:
+    kind = np.int16 if data.dtype == np.int16 else np.int8
+    return TablePlan(shape=data.shape, table=np.clip(values, *limits(data.dtype)).astype(kind))
+
+
+def _round32(x: Float32Array) -> Float32Array:
+    """`x` rounded half away from zero."""
+    whole = np.trunc(x)
+    result: Float32Array = whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), np.float32(0))
+    return result
+
+
+def _in_single_precision(
+    place: Place, data: Tensor, output: Tensor, function: Callable[[Float32Array], Float32Array]
+) -> TablePlan:
+    """LiteRT's table (``LUTPopulate``): dequantise, compute and quantise as float32."""
+    real = data.scale[0] * _values(place, data).astype(np.float32)
+    inverse = np.float32(1) / output.scale[0]
+    quantized = _round32(function(real) * inverse) + np.float32(place.zero_point(output))
+    return _plan(data, np.clip(quantized, -(2.0**30), 2.0**30).astype(np.int64))
+
+
+def _in_fixed_point(
+    place: Place, data: Tensor, function: Callable[[Int64Array, int], Int64Array], bits: int
+) -> Int64Array:
+    """TFLM's int8 kernels: `function` of arguments with 4 integer bits, `bits` bits of its value.
+
+    Returns: for each input value, -2**31 and 2**31 where the argument is out of range.
+    """
+    real = float(data.scale[0]) * (1 << (31 - _INTEGER_BITS))
+    multiplier, shift = quantize_multiplier(real)
+    place.require(shift <= 30, "its scale is too large", data)
+    place.require(shift >= 0, "its scale is too small", data)
+    radius = math.floor(((1 << _INTEGER_BITS) - 1) * (1 << (31 - _INTEGER_BITS)) / (1 << shift))
+    x = _values(place, data)
+    inside = np.abs(x) < radius
+    argument = requantize_double(np.where(inside, x, 0), multiplier, shift)
+    value = rounding_divide_by_pot(function(argument, _INTEGER_BITS), 31 - bits)
+    return np.where(inside, value, np.where(x < 0, -(1 << 31), 1 << 31))
+
+
+def _logistic32(x: Float32Array) -> Float32Array:
+    with np.errstate(over="ignore"):
+        power = np.exp(-x.astype(np.float64)).astype(np.float32)
+    return np.float32(1) / (np.float32(1) + power)
+
+
+def _tanh32(x: Float32Array) -> Float32Array:
+    return np.tanh(x.astype(np.float64)).astype(np.float32)
+
+
+@planner("LOGISTIC")
+def _logistic(place: Place, rounding: Rounding) -> Plan:
+    data, output = _tensors(place, rounding, EIGHT_BIT)
+    if rounding == "litert":
+        place.require(float(output.scale[0]) == 1 / 256, "its scale must be 1/256", output)
+        return _in_single_precision(place, data, output, _logistic32)
+    place.require(place.zero_point(output) == -128, "its zero point must be -128", output)
+    return _plan(data, _in_fixed_point(place, data, logistic, 8) - 128)
+
+
+@planner("TANH")
+def _tanh(place: Place, rounding: Rounding) -> Plan:
+    data, output = _tensors(place, rounding, EIGHT_BIT)
+    if rounding == "litert":
+        return _in_single_precision(place, data, output, _tanh32)
+    # TFLM takes the output's scale as 1/128 and its zero point as 0, whatever the file says.
+    return _plan(data, _in_fixed_point(place, data, tanh, 7))
+
+
+def _scaled(place: Place, x: Int64Array, real: float) -> Int64Array:
+    place.require(math.isfinite(real), "the scales overflow")
+    multiplier, shift = quantize_multiplier(abs(real))
+    place.require(shift <= 30, "the scales are too far apart")
+    result = requantize_double(x, multiplier, shift)
+    return -result if real < 0 else result
+
+
+@planner("LEAKY_RELU")
+def _leaky_relu(place: Place, rounding: Rounding) -> Plan:
+    options = place.options(LeakyReluOptions)
+    data, output = _tensors(place, rounding, (*EIGHT_BIT, np.dtype(np.int16)))
+    x = _values(place, data)
+    scale, alpha = data.scale[0], np.float32(options.alpha)
+    above = _scaled(place, x, scale_ratio(rounding, [scale], output.scale[0]))
+    below = _scaled(place, x, scale_ratio(rounding, [scale, alpha], output.scale[0]))
+    return _plan(data, np.where(x >= 0, above, below) + place.zero_point(output))
+
+
+def _quantized(place: Place, real: float, tensor: Tensor) -> int:
+    """`real` at the tensor's scale and zero point."""
+    ratio = float(np.float32(real) / tensor.scale[0])
+    place.require(abs(ratio) < 1 << 30, "its scale is too small", tensor)
+    return place.zero_point(tensor) + math.floor(abs(ratio) + 0.5) * (1 if ratio >= 0 else -1)
+
+
+@planner("RELU", "RELU6", "RELU_N1_TO_1")
+def _relu(place: Place, rounding: Rounding) -> Plan:
+    op = place.operator.op
+    data, output = _tensors(place, rounding, (*EIGHT_BIT, np.dtype(np.int16)))
+    lowest, highest = limits(data.dtype)
+    x = _values(place, data)
+    if rounding == "tflm":
+        place.require(op != "RELU_N1_TO_1", "TFLM has no such kernel")
+        if op == "RELU6":
+            # TFLM clamps the input's own values and takes no notice of the output's scale.
+            zero, six = place.zero_point(data), _quantized(place, 6.0, data)
+            return _plan(data, np.clip(x + zero, zero, min(six, highest)))
+    low, high = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}[op]
+    clamp_min = max(lowest, _quantized(place, low, output))
+    clamp_max = highest if high is None else min(highest, _quantized(place, high, output))
+    scaled = _scaled(place, x, scale_ratio(rounding, [data.scale[0]], output.scale[0]))
+    scaled += place.zero_point(output)
+    return _plan(data, np.minimum(np.maximum(scaled, clamp_min), clamp_max))
+
+
+def _narrow(multiplier: int) -> int:
+    """The 16-bit multiplier nearest to a 31-bit one (``DownScaleInt32ToInt16Multiplier``)."""
+    return 32767 if multiplier >= INT32_MAX - (1 << 15) else (multiplier + (1 << 15)) >> 16
+
+
+def _saturate16(x: Int64Array) -> Int64Array:
+    return np.clip(x, -(1 << 15), (1 << 15) - 1)
+
+
+def _high_mul16(x: Int64Array, multiplier: int) -> Int64Array:
+    """``x * multiplier / 2**15`` of 16-bit numbers, rounded half up."""
+    return (x * multiplier + (1 << 14)) >> 15
+
+
+@planner("HARD_SWISH")
+def _hard_swish(place: Place, rounding: Rounding) -> Plan:
+    """``x * relu6(x + 3) / 6`` in 16-bit fixed point."""
+    data, output = _tensors(place, rounding, EIGHT_BIT)
+    fine_scale = np.float32(1 / 128) * data.scale[0]
+    factors = []
+    for real in (fine_scale / output.scale[0], fine_scale / np.float32(3 / 32768)):
+        place.require(bool(np.isfinite(real)), "the scales overflow", output)
+        multiplier, exponent = quantize_multiplier(float(real))
+        factors.append((_narrow(multiplier), exponent))
+    (scale, scale_exponent), (gate, gate_exponent) = factors
+    place.require(-15 <= scale_exponent <= 0, "its scale does not fit the input's", output)
+    place.require(-15 <= gate_exponent <= 15, "its scale is out of range", data)
+    fine = _values(place, data) << 7
+    scaled = _high_mul16(fine, scale)
+    # The gate is the input over 3, from -1 to 1; the last bit of a left shift saturates.
+    value = _saturate16(fine << (gate_exponent - 1)) if gate_exponent > 0 else fine
+    value = _high_mul16(value, gate)
+    if gate_exponent > 0:
+        value = _saturate16(value << 1)
+    elif gate_exponent < 0:
+        value = rounding_divide_by_pot(value, -gate_exponent)
+    value = (value + (1 << 15)) >> 1
+    product = value * scaled
+    product = np.sign(product) * (np.abs(product) >> 15)
+    return _plan(data, rounding_divide_by_pot(product, -scale_exponent) + place.zero_point(output))

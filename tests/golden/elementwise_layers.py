@@ -1,0 +1,146 @@
+"""How random element-by-element layers are drawn; importing this registers them."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from mensa.golden.options import LeakyReluOptions, MulOptions, SubOptions
+
+from .strategies import maker
+
+INT_TYPES = {"tflm": ("int8", "int16"), "litert": ("int8", "uint8", "int16")}
+EIGHT_BIT = {"tflm": ("int8",), "litert": ("int8", "uint8")}
+
+
+def _pair(d, scales):
+    """Two tensors that broadcast; one of them may be a constant."""
+    n, h, w, c = shape = d.image()
+    other = d.choice(shape, shape, (1, 1, 1, c), (n, h, w, 1), (1, h, 1, 1), (h, w, c), (c,), ())
+    shapes = (shape, other) if d.choice(True, False) else (other, shape)
+    return [
+        d.builder.input(size, scale=scale, zero_point=d.zero_point())
+        if size is shape or d.choice(True, False)
+        else d.builder.tensor(data=d.values(size), scale=scale, zero_point=d.zero_point())
+        for size, scale in zip(shapes, scales, strict=True)
+    ]
+
+
+def _plain_pair(d, kind):
+    """Two tensors that are not quantised."""
+    shape = d.image()
+    other = d.choice(shape, (1, 1, 1, shape[3]), shape[3:])
+    return [d.builder.input(size, dtype=kind) for size in (shape, other)]
+
+
+def _plain_types(d):
+    return d.choice(np.float32, np.int32, *([np.int64] if d.oracle == "litert" else []))
+
+
+@maker("SUB", **INT_TYPES)
+def _sub(d):
+    activation = d.activation()
+    options = SubOptions(activation=activation, pot_scale_int16=d.builder.dtype != np.int16)
+    if d.floats and d.choice(True, False, False):
+        return d.builder.apply("SUB", *_plain_pair(d, _plain_types(d)), options=options)
+    scales = d.scale(-6, 0), d.scale(-6, 0)
+    return d.builder.apply(
+        "SUB",
+        *_pair(d, scales),
+        options=options,
+        scale=max(scales) * 2.0 ** d.draw(st.floats(-1, 2, width=32)),
+        zero_point=d.zero_point(),
+    )
+
+
+@maker("MUL", **INT_TYPES)
+def _mul(d):
+    options = MulOptions(activation=d.activation())
+    if d.floats and d.choice(True, False, False):
+        return d.builder.apply("MUL", *_plain_pair(d, _plain_types(d)), options=options)
+    scales = d.scale(-6, 0), d.scale(-6, 0)
+    bits = 8 if d.builder.dtype == np.int16 else 0
+    return d.builder.apply(
+        "MUL",
+        *_pair(d, scales),
+        options=options,
+        scale=scales[0] * scales[1] * 2.0 ** (bits + d.draw(st.floats(-2, 9, width=32))),
+        zero_point=d.zero_point(),
+    )
+
+
+def _extremum(op):
+    def make(d):
+        scale, zero_point = d.scale(-6, 0), d.zero_point()
+        if d.floats and d.choice(True, False, False):
+            return d.builder.apply(op, *_plain_pair(d, d.choice(np.float32, np.int32)))
+        return d.builder.apply(op, *_pair(d, (scale, scale)), scale=scale, zero_point=zero_point)
+
+    return make
+
+
+maker("MAXIMUM", **INT_TYPES)(_extremum("MAXIMUM"))
+maker("MINIMUM", **INT_TYPES)(_extremum("MINIMUM"))
+
+
+@maker("PRELU", **EIGHT_BIT)
+def _prelu(d):
+    _, h, w, c = shape = d.image()
+    other = d.choice((1, 1, c), (1, 1, c), shape, (h, w, c), (1, 1, 1))
+    scales = d.scale(-6, 0), d.scale(-8, -4)
+    x = d.builder.input(shape, scale=scales[0], zero_point=d.zero_point())
+    slopes = d.builder.tensor(data=d.values(other), scale=scales[1], zero_point=d.zero_point())
+    scale = scales[0] * 2.0 ** d.draw(st.floats(-2, 2, width=32))
+    return d.builder.apply("PRELU", x, slopes, scale=scale, zero_point=d.zero_point())
+
+
+def _unary(d, low, high):
+    scale = d.scale(low, high)
+    return scale, d.builder.input(d.image(), scale=scale, zero_point=d.zero_point())
+
+
+def _fixed_output(d, zero_point):
+    """Zero point of an output whose lowest (or middle) value stands for zero."""
+    return zero_point + (128 if d.unsigned else 0)
+
+
+@maker("LOGISTIC", **EIGHT_BIT)
+def _logistic(d):
+    _, x = _unary(d, -10, 1)
+    return d.builder.apply("LOGISTIC", x, scale=1 / 256, zero_point=_fixed_output(d, -128))
+
+
+@maker("TANH", **EIGHT_BIT)
+def _tanh(d):
+    _, x = _unary(d, -10, 1)
+    return d.builder.apply("TANH", x, scale=1 / 128, zero_point=_fixed_output(d, 0))
+
+
+@maker("HARD_SWISH", **EIGHT_BIT)
+def _hard_swish(d):
+    scale, x = _unary(d, -9, 0)
+    # The output may be up to 128 times finer.
+    out = scale * 2.0 ** d.draw(st.floats(-6.5, 2, width=32))
+    return d.builder.apply("HARD_SWISH", x, scale=out, zero_point=d.zero_point())
+
+
+@maker("LEAKY_RELU", **INT_TYPES)
+def _leaky_relu(d):
+    scale, x = _unary(d, -9, 0)
+    alpha = float(np.float32(d.choice(0.01, 0.1, 0.3, 0.0, 1.5, -0.25)))
+    out = scale * 2.0 ** d.draw(st.floats(-3, 3, width=32))
+    options = LeakyReluOptions(alpha=alpha)
+    return d.builder.apply("LEAKY_RELU", x, options=options, scale=out, zero_point=d.zero_point())
+
+
+def _relu(op):
+    def make(d):
+        low = -14 if d.builder.dtype == np.int16 else -8
+        scale, x = _unary(d, low, 1)
+        out = scale * 2.0 ** d.draw(st.floats(-2, 2, width=32))
+        return d.builder.apply(op, x, scale=out, zero_point=d.zero_point())
+
+    return make
+
+
+maker("RELU", **INT_TYPES)(_relu("RELU"))
+maker("RELU6", **INT_TYPES)(_relu("RELU6"))
+maker("RELU_N1_TO_1", tflm="it has no such kernel")(_relu("RELU_N1_TO_1"))

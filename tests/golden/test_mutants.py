@@ -1,0 +1,73 @@
+"""Damaged files run or are refused with golden's one exception, quickly and in little memory."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mensa.golden as golden
+
+from .conftest import NETWORKS, _models
+
+ROOT = Path(__file__).parents[2]
+COUNT = 20_000 if os.environ.get("MENSA_REGRESS") else 1_200
+
+
+def test_damaged_files_run_or_are_refused():
+    files = [path for name in NETWORKS if (path := _models() / f"{name}.tflite").is_file()]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    # A warning of NumPy's is something that escapes, too.
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "tests.golden.mutants", str(COUNT), "0", *files],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=1200,
+    )
+    *wrong, last = found.stdout.splitlines()
+    assert not wrong, "\n".join(wrong)
+    counts = json.loads(last)
+    assert counts["runs"] + counts["refused"] == COUNT
+    # The damage is neither so small that nothing is refused nor so great that nothing runs.
+    assert counts["runs"] > COUNT // 50
+    assert counts["refused"] > COUNT // 50
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (0, (1 << 31) - 1, (1 << 31) - 1, 7),  # no elements, and yet beyond any memory
+        ((1 << 31) - 1,) * 4,
+        (1 << 20, 1 << 10),
+        (-1, 4),
+        (1,) * 9,
+    ],
+)
+def test_shapes_that_no_memory_can_hold_are_refused(shape):
+    builder = golden.GraphBuilder("huge")
+    x = builder.input(shape, scale=1.0)
+    y = builder.tensor(shape, scale=1.0)
+    builder.operator("SOFTMAX", (x,), (y,))
+    with pytest.raises(golden.GraphError):
+        golden.read(golden.write(builder.build([y])))
+
+
+def test_a_file_whose_parts_refer_to_themselves_is_refused():
+    builder = golden.GraphBuilder("loop")
+    x = builder.input((1, 4), scale=1.0)
+    data = golden.write(builder.build([builder.softmax(x)]))
+    words = np.frombuffer(data[: len(data) // 4 * 4], "<u4")
+    for at in 4 * np.flatnonzero(words < len(data)):
+        for target in (0, 4, 8):
+            changed = bytearray(data)
+            changed[at : at + 4] = ((target - int(at)) % (1 << 32)).to_bytes(4, "little")
+            with contextlib.suppress(golden.GraphError):
+                graph = golden.read(bytes(changed))
+                golden.run(graph, [np.zeros((1, 4), np.int8)])

@@ -72,6 +72,8 @@ class Core(wiring.Component):
         Layer tags of the running commands.
     trace_missing_load, trace_missing_compute, trace_missing_store : Out(8)
         Tokens that the pending command of each unit lacks.
+    trace_word : Out(32)
+        Words of the program that the fetch unit has handled.
     """
 
     def __init__(self, machine: Machine):
@@ -97,6 +99,7 @@ class Core(wiring.Component):
                 "trace_missing_load": Out(TOKEN_COUNT),
                 "trace_missing_compute": Out(TOKEN_COUNT),
                 "trace_missing_store": Out(TOKEN_COUNT),
+                "trace_word": Out(32),
             }
         )
 
@@ -218,6 +221,7 @@ class Core(wiring.Component):
             control.fetch_beat.eq(self.command.rvalid & self.command.rready),
             self.trace_busy.eq(fetch.busy),
             self.trace_category.eq(category),
+            self.trace_word.eq(fetch.word),
             self.trace_start.eq(Cat(u.start for u in units)),
             self.trace_done.eq(Cat(u.done for u in units)),
             self.trace_pending.eq(Cat(u.command.pending for u in units)),

@@ -22,8 +22,8 @@ import filelock
 import numpy as np
 import numpy.typing as npt
 
-from mensa.rtl.commands import WORD_BYTES, Token, Unit
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+from mensa.rtl.commands import WORD_BYTES, Unit
+from mensa.rtl.machine import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES, Machine
 from mensa.rtl.program import Program
 from mensa.rtl.registers import (
     CATEGORIES,
@@ -35,8 +35,9 @@ from mensa.rtl.registers import (
 )
 from mensa.sim.events import CommandEvent, RunTrace
 from mensa.sim.functional_engine import Buffers
-from mensa.sim.memory import Memory
+from mensa.sim.memory import Memory, PortTiming
 from mensa.sim.verilator import OPTIMISE, SPLIT, Build, build, cache_directory
+from mensa.sim.watchdog import PORTS, Snapshot, who_waits
 
 __all__ = ["CommandHook", "RtlEngine", "RunError", "core_build"]
 
@@ -50,9 +51,11 @@ CHUNK_CYCLES = 1 << 16
 MAX_CYCLES = 1 << 40
 
 STALL_CYCLES = 10_000
-"""A program in which nothing moves for this long, and four memory latencies, is stuck."""
+"""A program in which nothing moves for this long, and then some for the memory, is stuck."""
 
-_PORTS = ("command port", "data port, read", "data port, write")
+STALL_WAITS = 4
+"""How often, in that time, the memory's latency and its longest wait between two beats may pass."""
+
 _ENDED, _STALLED, _TOO_LONG, _NO_ANSWER = 1, 2, 3, 4
 
 
@@ -75,6 +78,12 @@ class RunError(RuntimeError):
 
 class _Timing(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("latency", "num", "den", "outstanding")]
+
+
+def _timing(port: PortTiming) -> _Timing:
+    # Half of 64 bits, so that the harness can add two of them; ctypes would cut them silently.
+    assert all(0 < value < 1 << 63 for value in port), f"{port} does not fit the harness"
+    return _Timing(*port)
 
 
 class _Event(ctypes.Structure):
@@ -123,9 +132,7 @@ class _Result(ctypes.Structure):
         ("status", ctypes.c_uint64),
         ("word", ctypes.c_uint64),
         ("counters", ctypes.c_uint64 * len(COUNTERS)),
-        ("pending", ctypes.c_uint64),
-        ("running", ctypes.c_uint64),
-        ("missing", ctypes.c_uint64 * len(Unit)),
+        ("snapshot", Snapshot),
         ("fault", ctypes.c_char_p),
         ("fault_port", ctypes.c_uint64),
         ("fault_address", ctypes.c_uint64),
@@ -163,7 +170,8 @@ class RtlEngine:
         A run that takes longer is stopped.
     stall_cycles : int, optional
         A run in which no unit starts or finishes, nothing is computed and no beat moves for this
-        many cycles is stopped; by default STALL_CYCLES plus four latencies.
+        many cycles is stopped; by default STALL_CYCLES and STALL_WAITS times what the slower port
+        needs for a beat, its latency and the time between two beats.
     """
 
     def __init__(
@@ -182,7 +190,13 @@ class RtlEngine:
         self._vcd = None if vcd is None else os.fsencode(vcd)
         self._max_cycles = max_cycles
         if stall_cycles is None:
-            stall_cycles = STALL_CYCLES + 4 * memory.latency_cycles(machine.clock_hz)
+            stall_cycles = STALL_CYCLES + STALL_WAITS * max(
+                timing.latency + -(-timing.den // timing.num)
+                for timing in (
+                    memory.port_timing(machine.clock_hz, beat_bytes)
+                    for beat_bytes in (WORD_BYTES, machine.beat_bytes)
+                )
+            )
         self._stall_cycles = stall_cycles
 
     def prepare(self) -> Path:
@@ -228,8 +242,8 @@ class RtlEngine:
     def arguments(self, address: int, image: Bytes, hook: Any) -> _Arguments:
         """Return what the harness is called with."""
         machine = self.machine
-        command = _Timing(*self.memory.port_timing(machine.clock_hz, WORD_BYTES))
-        data = _Timing(*self.memory.port_timing(machine.clock_hz, machine.beat_bytes))
+        command = _timing(self.memory.port_timing(machine.clock_hz, WORD_BYTES))
+        data = _timing(self.memory.port_timing(machine.clock_hz, machine.beat_bytes))
         return _Arguments(
             memory=image.ctypes.data,
             size=image.size,
@@ -309,7 +323,7 @@ class _Core:
         fault = ""
         if result.fault:
             fault = (
-                f"; {_PORTS[result.fault_port]}: {result.fault.decode()} at address "
+                f"; {PORTS[result.fault_port]}: {result.fault.decode()} at address "
                 f"{result.fault_address:#x} in cycle {result.fault_cycle} from reset"
             )
         if outcome == _NO_ANSWER:
@@ -320,8 +334,9 @@ class _Core:
                 if outcome == _STALLED
                 else f"the run takes longer than {self._arguments.max_cycles} cycles"
             )
+            waits = who_waits(result.snapshot, self._image, self._arguments.program_address, code)
             raise RunError(
-                f"{self._machine.name}: {why}, {place}: {_who_waits(result)}{fault}",
+                f"{self._machine.name}: {why}, {place}: {waits}{fault}",
                 word=result.word,
             )
         if code is not ErrorCode.NONE:
@@ -376,11 +391,13 @@ class _Core:
             return np.concatenate(parts)
 
         # A record's bytes without meaning are not stored.
-        stored = memories["constant_buffer.memory"][:, : 9 * machine.cols]
+        stored = memories["constant_buffer.memory"][:, : CHANNEL_RECORD_USED_BYTES * machine.cols]
         constant = np.zeros((machine.constant_entries, machine.constant_entry_bytes), np.uint8)
         records = constant[:, : CHANNEL_RECORD_BYTES * machine.cols]
         records = records.reshape(machine.constant_entries, machine.cols, CHANNEL_RECORD_BYTES)
-        records[:, :, :9] = stored.reshape(machine.constant_entries, machine.cols, 9)
+        records[:, :, :CHANNEL_RECORD_USED_BYTES] = stored.reshape(
+            machine.constant_entries, machine.cols, CHANNEL_RECORD_USED_BYTES
+        )
         constant[:, : CHANNEL_RECORD_BYTES * machine.cols] = records.reshape(
             machine.constant_entries, -1
         )
@@ -403,23 +420,6 @@ def _rows(buffer: _Buffer) -> Bytes:
 
 def _error_code(value: int) -> ErrorCode:
     return ErrorCode(value) if value in ErrorCode._value2member_map_ else ErrorCode.BAD_COMMAND
-
-
-def _who_waits(result: _Result) -> str:
-    said = []
-    for unit in Unit:
-        name = unit.name.lower()
-        states = []
-        if result.running >> unit & 1:
-            states.append("runs a command")
-        if result.pending >> unit & 1:
-            missing = [t.name for t in Token if result.missing[unit] >> t & 1]
-            if missing:
-                states.append(f"waits for {' and '.join(missing)}")
-            elif not states:
-                states.append("could start")
-        said.append(f"{name} {' and '.join(states) or 'is idle'}")
-    return "; ".join(said)
 
 
 @functools.lru_cache(maxsize=32)

@@ -26,6 +26,7 @@ namespace {
 
 constexpr unsigned UNITS = 3;
 constexpr unsigned LOAD = 0, COMPUTE = 1, STORE = 2;  // mensa.rtl.commands.Unit
+constexpr unsigned PORTS = 3;  // command, data read, data write
 constexpr unsigned CATEGORIES = 6;
 constexpr unsigned COMPUTING = 0;  // the category in which the operand feed emits
 constexpr unsigned COMMAND_BEAT_BYTES = 8;
@@ -62,6 +63,16 @@ struct MensaArguments {
     void (*hook)(const MensaEvent *, uint64_t number);  // after every command, or null
 };
 
+// A memory channel in one cycle; sim/watchdog.py says what the numbers mean.
+struct MensaPort {
+    uint64_t in_flight, complete, valid, ready;
+};
+
+struct MensaSnapshot {
+    uint64_t word, fetched, pending, running, missing[UNITS];
+    MensaPort ports[PORTS];
+};
+
 struct MensaResult {
     uint64_t outcome;
     uint64_t cycles;  // busy ones
@@ -69,7 +80,7 @@ struct MensaResult {
     uint64_t read_beats, write_beats, fetch_beats;
     uint64_t status, word;  // the control registers STATUS and PROGRAM_WORD
     uint64_t counters[COUNTERS];
-    uint64_t pending, running, missing[UNITS];
+    MensaSnapshot snapshot;  // of the last cycle
     const char *fault;  // the first broken rule of a memory port, or null
     uint64_t fault_port, fault_address, fault_cycle;  // port 0 command, 1 data read, 2 data write
 };
@@ -185,8 +196,8 @@ private:
 #endif
     }
 
-    // One clock cycle: memory, core, tallies.
-    void cycle() {
+    // What the memory gives the core in this cycle.
+    void drive() {
         Vtop &top = *top_;
         top.m_axi_command_arready = command_.arready();
         top.m_axi_command_rvalid = command_.rvalid();
@@ -202,6 +213,12 @@ private:
         top.m_axi_data_wready = write_.wready();
         top.m_axi_data_bvalid = write_.bvalid();
         top.m_axi_data_bresp = write_.bresp();
+    }
+
+    // One clock cycle: memory, core, tallies.
+    void cycle() {
+        Vtop &top = *top_;
+        drive();
         settle();
 
         uint64_t before = command_.beats() + read_.beats() + write_.beats();
@@ -255,13 +272,9 @@ private:
     }
 
     void finish() {
-        const Vtop &top = *top_;
+        drive();
         settle();
-        result.pending = top.trace_pending;
-        result.running = top.trace_running;
-        result.missing[LOAD] = top.trace_missing_load;
-        result.missing[COMPUTE] = top.trace_missing_compute;
-        result.missing[STORE] = top.trace_missing_store;
+        result.snapshot = snapshot();
         report(0, command_.fault());
         report(1, read_.fault());
         report(2, write_.fault());
@@ -279,6 +292,31 @@ private:
         events.resize(count);
         if (!answered)
             result.outcome = NO_ANSWER;
+    }
+
+    MensaSnapshot snapshot() const {
+        const Vtop &top = *top_;
+        return {
+            top.trace_word,
+            result.fetch_beats,
+            top.trace_pending,
+            top.trace_running,
+            {top.trace_missing_load, top.trace_missing_compute, top.trace_missing_store},
+            {
+                {command_.in_flight(), 0,
+                 bits(top.m_axi_command_arvalid, top.m_axi_command_rvalid),
+                 bits(top.m_axi_command_arready, top.m_axi_command_rready)},
+                {read_.in_flight(), 0, bits(top.m_axi_data_arvalid, top.m_axi_data_rvalid),
+                 bits(top.m_axi_data_arready, top.m_axi_data_rready)},
+                {write_.in_flight(), write_.complete(),
+                 bits(top.m_axi_data_awvalid, top.m_axi_data_wvalid, top.m_axi_data_bvalid),
+                 bits(top.m_axi_data_awready, top.m_axi_data_wready, top.m_axi_data_bready)},
+            },
+        };
+    }
+
+    static uint64_t bits(bool first, bool second, bool third = false) {
+        return uint64_t(first) | uint64_t(second) << 1 | uint64_t(third) << 2;
     }
 
     void report(unsigned port, const mensa::Fault &fault) {

@@ -145,6 +145,7 @@ public:
     }
 
     bool idle() const { return bursts_in_flight_.empty(); }
+    uint64_t in_flight() const { return bursts_in_flight_.size(); }
 
     // `arlen` as on the bus: beats - 1.
     void clock(bool arvalid, uint64_t araddr, unsigned arlen, bool rready) {
@@ -193,6 +194,8 @@ public:
         return bvalid() && bursts_in_flight_.front().outside ? SLVERR : OKAY;
     }
     bool idle() const { return bursts_in_flight_.empty(); }
+    uint64_t in_flight() const { return bursts_in_flight_.size(); }
+    uint64_t complete() const { return filling_; }  // of these, the ones that only lack a response
 
     // `awlen` as on the bus: beats - 1. `wdata`: beat_bytes bytes; `wstrb`: beat_bytes bits.
     void clock(bool awvalid, uint64_t awaddr, unsigned awlen, bool wvalid, const uint8_t *wdata,

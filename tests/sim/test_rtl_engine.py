@@ -8,14 +8,14 @@ import random
 import numpy as np
 import pytest
 
-from mensa.rtl.commands import Space, Token, Unit
-from mensa.rtl.machine import Machine
+from mensa.rtl.commands import WORD_BYTES, Space, Token, Unit
+from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, MAX_CLOCK_HZ, Machine
 from mensa.rtl.program import Assembler, Program
 from mensa.rtl.registers import CATEGORIES, ErrorCode
 from mensa.sim.events import CommandEvent, RunTrace, layer_timing
 from mensa.sim.functional_engine import FunctionalEngine
-from mensa.sim.memory import Memory
-from mensa.sim.rtl_engine import RtlEngine, RunError
+from mensa.sim.memory import MAX_BANDWIDTH_BYTES_PER_S, MAX_LATENCY_NS, Memory
+from mensa.sim.rtl_engine import STALL_CYCLES, RtlEngine, RunError, _Hook
 from mensa.sim.timing import ModelEngine
 
 MACHINE = Machine(
@@ -117,14 +117,14 @@ def test_parameters_and_constants_reach_their_buffers():
     RtlEngine(MACHINE, memory(), on_command=lambda _, after: seen.append(after)).run(job, content)
     assert np.array_equal(seen[-1].parameter[:256], content[:256])
     records = content[:256].reshape(16, 16).copy()
-    records[:, 9:] = 0  # not stored
+    records[:, CHANNEL_RECORD_USED_BYTES:] = 0
     assert np.array_equal(seen[-1].constant[:256], records.ravel())
 
 
-def fails(fill, **options):
+def fails(fill, about=None, **options):
     job = program(fill)
     with pytest.raises(RunError) as caught:
-        RtlEngine(MACHINE, memory(), **options).run(job, job.initial_memory())
+        RtlEngine(MACHINE, about or memory(), **options).run(job, job.initial_memory())
     return caught.value
 
 
@@ -136,6 +136,88 @@ def test_a_deadlock_names_who_waits_for_what():
     assert "nothing moved for 500 cycles" in str(error)
     assert "store waits for RESULTS_READY" in str(error)
     assert "load is idle" in str(error)
+    end = len(program(fill).words) - 1
+    assert f"fetch waits at word {end}, END, for store to finish" in str(error)
+    for port in ("command port", "data port, read", "data port, write"):
+        assert f"{port}: no bursts in flight" in str(error)
+
+
+def test_a_fetch_that_a_pending_unit_blocks_names_the_unit_and_its_token():
+    words = []
+
+    def fill(assembler):
+        assembler.go(Unit.STORE, area(0, 0), [Token.RESULTS_READY])
+        words.append(assembler.word_count)
+        assembler.go(Unit.STORE, {}, [Token.RESULTS_READY])
+        assembler.go(
+            Unit.LOAD, {**area(0, 0), "SPACE": Space.ACTIVATION}, [], [Token.RESULTS_READY]
+        )
+
+    error = fails(fill, stall_cycles=500)
+    waits = f"fetch waits at word {words[0]}, GO store, for store, whose command before is still"
+    assert waits in str(error)
+    assert error.word == words[0]
+    assert "store waits for RESULTS_READY" in str(error)
+
+
+LATENCY_CYCLES = 1000
+SLOW = memory(LATENCY_CYCLES * 10**9 // MACHINE.clock_hz, outstanding=2)
+
+
+def test_a_fetch_without_words_names_the_word_and_the_handshake():
+    error = fails(lambda a: None, SLOW, stall_cycles=LATENCY_CYCLES // 2)
+    assert "fetch waits for word 0 of the program from the command port" in str(error)
+    assert "command port: 1 burst in flight, core waits for RVALID" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [
+        # Every row is a burst, and there are more of them than may be in flight.
+        (
+            Unit.LOAD,
+            "data port, read: 2 bursts in flight, core waits for ARREADY, core waits for RVALID",
+        ),
+        (
+            Unit.STORE,
+            "data port, write: 2 bursts in flight, core waits for AWREADY, core waits for WREADY, "
+            "core waits for BVALID",
+        ),
+    ],
+)
+def test_a_stuck_copy_names_its_bursts_and_their_handshake(unit, said):
+    space = {"SPACE": Space.ACTIVATION} if unit is Unit.LOAD else {}
+    # One latency for the program and less than one for the copy.
+    error = fails(
+        lambda a: a.go(unit, {**area(0, 0, rows=5), **space}),
+        SLOW,
+        max_cycles=2 * LATENCY_CYCLES - 200,
+    )
+    assert f"{unit.name.lower()} runs a command" in str(error)
+    assert said in str(error)
+
+
+def test_a_memory_of_little_bandwidth_is_slow_and_not_stuck():
+    # 20,000 cycles per beat, twice what is allowed without anything moving at a fast memory.
+    about = memory(bandwidth=MACHINE.clock_hz * MACHINE.beat_bytes // (2 * STALL_CYCLES))
+    job = program(lambda a: a.go(Unit.LOAD, {**area(0, 0, 8, 2), "SPACE": Space.ACTIVATION}))
+    trace = RtlEngine(MACHINE, about).run(job, job.initial_memory())
+    assert trace == ModelEngine(MACHINE, about).run(job)
+    assert trace.cycles > 2 * STALL_CYCLES * len(job.words[1:])
+
+
+def test_the_slowest_memory_at_the_highest_clock_reaches_the_harness_uncut():
+    machine = MACHINE.replace(clock_hz=MAX_CLOCK_HZ)
+    for bandwidth in (1, MAX_BANDWIDTH_BYTES_PER_S):
+        about = memory(MAX_LATENCY_NS, bandwidth)
+        arguments = RtlEngine(machine, about).arguments(0, np.zeros(1, np.uint8), _Hook())
+        for given, beat_bytes in (
+            (arguments.command, WORD_BYTES),
+            (arguments.data_read, machine.beat_bytes),
+            (arguments.data_write, machine.beat_bytes),
+        ):
+            wanted = about.port_timing(MAX_CLOCK_HZ, beat_bytes)
+            assert (given.latency, given.num, given.den, given.outstanding) == wanted
 
 
 def test_a_run_that_takes_too_long_is_stopped():
@@ -169,7 +251,9 @@ def test_an_exception_of_the_hook_ends_the_run():
         RtlEngine(MACHINE, memory(), on_command=hook).run(job, job.initial_memory())
 
 
-@pytest.mark.skipif("MENSA_REGRESS" not in os.environ, reason="a build of its own: make regress")
+@pytest.mark.skipif(
+    os.environ.get("MENSA_REGRESS") != "1", reason="a build of its own: make regress"
+)
 def test_waves_are_written(tmp_path):
     job = copies(random.Random(0))
     path = tmp_path / "run.vcd"

@@ -12,7 +12,6 @@ from rich.table import Table
 from mensa.golden import Graph, GraphError, plan
 from mensa.golden.plan import resolve_rounding
 from mensa.sched.lower.supported import why_on_host
-from mensa.sched.table import in_one_sentence
 
 __all__ = ["LayerView", "inspect", "summary", "table"]
 
@@ -125,5 +124,4 @@ def summary(layers: Sequence[LayerView]) -> Iterator[str]:
     for layer in layers:
         if layer.reason is not None:
             where = "is on the host" if layer.computable else "can't be run"
-            reason = in_one_sentence(layer.op, layer.reason)
-            yield f"layer {layer.index} {layer.op} {where}: {reason}"
+            yield f"layer {layer.index} {layer.op} {where}: {layer.reason}"

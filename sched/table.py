@@ -16,7 +16,7 @@ LEGEND = (
     "par, act, sto, cmd: waiting for parameters, activations, store, commands."
 )
 
-__all__ = ["console", "in_one_sentence", "layer_table", "summary"]
+__all__ = ["console", "layer_table", "summary"]
 
 WIDTH_OF_A_LOG = 160
 """Columns where standard output is no terminal."""
@@ -106,19 +106,6 @@ def _share(layer: LayerReport, *categories: str) -> str:
     return f"{sum(layer.stalls[name] for name in categories) / layer.cycles:.0%}"
 
 
-def in_one_sentence(op: str, reason: str) -> str:
-    """Return a restriction and its details as the end of a sentence that has named the operator.
-
-    Details that say no more than that the operator is on the host are left out.
-    """
-    rule, stop, details = reason.partition(". (")
-    if not stop:
-        return reason
-    rule = rule[:1].lower() + rule[1:]
-    details = details.removesuffix(")")
-    return rule if details == f"{op} runs on the host" else f"{rule} ({details})"
-
-
 def summary(report: Report) -> Iterator[str]:
     """Lines below the table: totals, why layers are on the host, and what was compared."""
     machines = report.cycles
@@ -134,8 +121,7 @@ def summary(report: Report) -> Iterator[str]:
         yield LEGEND
     for layer in report.layers:
         if layer.reason is not None:
-            reason = in_one_sentence(layer.op, layer.reason)
-            yield f"layer {layer.index} {layer.op} is on the host: {reason}"
+            yield f"layer {layer.index} {layer.op} is on the host: {layer.reason}"
     if report.bit_exact is not None:
         exact = sum(layer.bit_exact is True for layer in report.layers)
         verdict = "bit-exact" if report.bit_exact else "NOT BIT-EXACT"

@@ -58,7 +58,7 @@ Restriction = Callable[[Subject], Verdict]
 
 def restrict_kind(subject: Subject) -> Verdict:
     """The accelerators have no such operation."""
-    return subject.operator.op in ACCELERATED, f"{subject.operator.op} runs on the host"
+    return subject.operator.op in ACCELERATED, ""
 
 
 def restrict_types(subject: Subject) -> Verdict:
@@ -143,7 +143,7 @@ def why_on_host(graph: Graph, operator: Operator, rounding: str | None = None) -
     Returns
     -------
     str or None
-        The first restriction that it doesn't keep to, with details.
+        The first restriction that it doesn't keep to, with details, as the end of a sentence.
 
     Raises
     ------
@@ -154,5 +154,7 @@ def why_on_host(graph: Graph, operator: Operator, rounding: str | None = None) -
     for restriction in RESTRICTIONS:
         satisfied, details = restriction(subject)
         if not satisfied:
-            return f"{restriction.__doc__} ({details})"
+            rule = str(restriction.__doc__).rstrip(".")
+            rule = rule[:1].lower() + rule[1:]
+            return f"{rule} ({details})" if details else rule
     return None

@@ -20,7 +20,6 @@ from mensa.sched import digits, inspection
 from mensa.sched.cli import Rounding, invoke
 from mensa.sched.inputs import InputError, make_inputs
 from mensa.sched.lower import lower
-from mensa.sched.table import in_one_sentence
 
 # The machine "8x8" of tests/sim/pool.py, so that both need one build.
 SMALL = (
@@ -231,18 +230,6 @@ def test_inspection_refuses_a_rounding_that_there_is_not():
 def test_a_seed_below_zero_is_an_error():
     with pytest.raises(InputError, match="at least 0, not -1"):
         make_inputs(digits.load_network(), "random", -1)
-
-
-def test_a_reason_is_one_sentence():
-    for reason, words in (
-        ("There is no such thing. (ADD runs on the host)", "there is no such thing"),
-        (
-            "Weights must be constants. (tensor 1 is not)",
-            "weights must be constants (tensor 1 is not)",
-        ),
-        ("COS is not known", "COS is not known"),
-    ):
-        assert in_one_sentence("ADD", reason) == words
 
 
 def run_json(folder, *arguments):

@@ -26,16 +26,14 @@ def reason(builder, output, rounding=None):
 def test_softmax_runs_on_the_host():
     builder = golden.GraphBuilder()
     output = builder.softmax(builder.input((1, 4), scale=0.5))
-    assert reason(builder, output) == (
-        "The accelerators have no such operation. (SOFTMAX runs on the host)"
-    )
+    assert reason(builder, output) == "the accelerators have no such operation"
 
 
 def test_quantising_floats_runs_on_the_host():
     builder = golden.GraphBuilder()
     x = builder.input((1, 4), dtype=np.float32, name="sound")
     why = reason(builder, builder.quantize(x, scale=0.5))
-    assert why.startswith("Activations must be int8 or uint8.")
+    assert why.startswith("activations must be int8 or uint8 (")
     assert "'sound' is float32" in why
 
 
@@ -45,7 +43,7 @@ def test_computed_weights_run_on_the_host():
     w = builder.input((3, 1, 1, 2), scale=0.5, name="w")
     y = builder.tensor((1, 4, 4, 3), scale=0.5)
     builder.operator("CONV_2D", (x, w), (y,), Conv2DOptions(stride_w=1, stride_h=1))
-    assert reason(builder, y).startswith("Weights and bias must be constants. (tensor 1 'w'")
+    assert reason(builder, y).startswith("weights and bias must be constants (tensor 1 'w'")
 
 
 def test_reshaping_a_constant_runs_on_the_host():

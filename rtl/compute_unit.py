@@ -10,12 +10,12 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl import operand_feed, post_processor, timing, vector_unit
 from mensa.rtl.buffer import ReadPort, WritePort
-from mensa.rtl.commands import Mode, Unit
+from mensa.rtl.commands import TAG_BITS, Keep, Mode, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.operand_feed import OperandFeed
 from mensa.rtl.post_processor import PostProcessor
 from mensa.rtl.systolic_array import SystolicArray
-from mensa.rtl.unit import TAG_BITS, TOKEN_COUNT, CommandSignature, UnitFrontend
+from mensa.rtl.unit import TOKEN_COUNT, CommandSignature, UnitFrontend
 from mensa.rtl.vector_unit import VectorUnit
 
 __all__ = ["ComputeUnit"]
@@ -101,7 +101,7 @@ class ComputeUnit(wiring.Component):
             name: timing.drain_cycles(machine, mode, keep)
             for name, mode, keep in (
                 ("vector", Mode.SUM, 0),
-                ("keep", Mode.CONV, 2),
+                ("keep", Mode.CONV, Keep.UNDRAINED),
                 ("array", Mode.CONV, 0),
             )
         }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mensa.rtl.commands import Mode
+from mensa.rtl.commands import Keep, Mode
 from mensa.rtl.machine import Machine
 
 __all__ = [
@@ -48,7 +48,7 @@ def drain_cycles(machine: Machine, mode: int, keep: int) -> int:
     """
     if mode >= Mode.MAX:
         return FEED_LATENCY + VECTOR_LATENCY + POST_LATENCY
-    if keep & 2:
+    if keep & Keep.UNDRAINED:
         return FEED_LATENCY + machine.array.keep_latency
     return FEED_LATENCY + machine.array.latency + POST_LATENCY
 

@@ -146,7 +146,7 @@ lpddr4 = Memory(
     name="lpddr4",
     size_bytes=1 * GIB,  # our own assumption
     latency_ns=100,  # our own assumption
-    bandwidth_bytes_per_s=32_000_000_000,  # facts.md 1.3 [R-h]
+    bandwidth_bytes_per_s=32_000_000_000,  # [R-h], see docs/architecture.md
     outstanding=16,  # our own assumption
 )
 """The baseline's memory: LPDDR4 at 32 GB/s."""

@@ -37,7 +37,7 @@ OPTIMISE = ("-O3", "--x-assign", "fast", "--x-initial", "fast")
 """Verilator's own optimisation, for a circuit that resets all of its state."""
 
 SPLIT = ("--output-split", "3000", "--output-split-cfuncs", "1000")
-"""Small C++ files: a 32x32 array compiles in a fraction of the time and memory (design.md 9)."""
+"""Small C++ files: a 32x32 array compiles in a fraction of the time and memory."""
 
 
 class ToolError(RuntimeError):

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mensa.rtl.commands import Space, Unit
+from mensa.rtl.machine import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES
 from mensa.sched.lower import LoweringError, ProgramStep, lower
 from mensa.sim.events import layer_timing
 from mensa.sim.functional_engine import FunctionalEngine
@@ -29,10 +30,6 @@ ACCELERATED = (
     "QUANTIZE",
 )
 """Operators that become commands; all others are for the host, or an alias."""
-
-RECORD_BYTES = 16
-STORED_BYTES = 9
-"""Of a channel record, the bytes that the constant buffer keeps."""
 
 
 class AllEngines:
@@ -96,7 +93,7 @@ def _recorder(changes):
             now = buffers[space].copy()
             places = np.flatnonzero(now != before.get(space, 0))
             if space is Space.CONSTANT:
-                places = places[places % RECORD_BYTES < STORED_BYTES]
+                places = places[places % CHANNEL_RECORD_BYTES < CHANNEL_RECORD_USED_BYTES]
             if places.size:
                 changed.append((space, places, now[places]))
             before[space] = now

@@ -177,7 +177,8 @@ def quotient(plan: QuotientPlan, first: Array, second: Array) -> Array:
             down = np.floor(first.astype(np.float64) / second.astype(np.float64))
             if first.dtype.kind == "f":
                 return down.astype(first.dtype)
-            return down.astype(np.int64).astype(first.dtype)
+            limits = np.iinfo(first.dtype)
+            return np.clip(down, limits.min, limits.max).astype(first.dtype)
         if first.dtype.kind == "f":
             result = first / second
             # As the kernels' min and max treat it: a NaN stays where there is no clamp.

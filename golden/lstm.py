@@ -326,12 +326,13 @@ class _Maker:
             bias = np.zeros_like(bias)
         factors = []
         for weights, source in ((x_weights, self.data), (h_weights, self.hidden)):
-            # Both oracles multiply the scales as floats; TFLM then divides as doubles.
-            product = _symmetric(place, weights) * _scale(place, source)
+            scales = _symmetric(place, weights), _scale(place, source)
+            # TFLM works this out in double precision, LiteRT in float32.
             if self.rounding == "tflm":
-                factors.append(_factor(place, float(product) / float(out_scale)))
+                real = float(scales[0]) * float(scales[1]) / float(out_scale)
+                factors.append(_factor(place, real))
             else:
-                factors.append(_factor(place, product / out_scale))
+                factors.append(_factor(place, scales[0] * scales[1] / out_scale))
         peephole = place.optional(_PEEPHOLE_WEIGHTS + (0, 1, -1, 2)[number])
         if name == "cell" or peephole is None:
             peephole_weights, peephole_factor = None, (0, 0)

@@ -90,7 +90,9 @@ def _matmul(place: Place, rounding: Rounding) -> Plan:
     for tensor in (first, second, output):
         place.quantized(tensor, (np.dtype(np.int8),))
     place.shape(output, _shape(place)[0])
-    multiplier, shift, _ = channel_multipliers(place, first, second, output, 1, fused=True)
+    # TFLM multiplies the scales in double precision, LiteRT in float32.
+    fused = rounding == "litert"
+    multiplier, shift, _ = channel_multipliers(place, first, second, output, 1, fused)
     return MatMulPlan(
         input_shapes=(first.shape, second.shape),
         output_shape=output.shape,

@@ -180,7 +180,7 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
     )
     per_channel = weights.scale.size > 1
     multiplier, shift, scale = channel_multipliers(
-        place, data, weights, output, oc, fused=not per_channel
+        place, data, weights, output, oc, fused=not per_channel and rounding == "litert"
     )
     clamp_min, clamp_max = place.clamp(options.activation, output)
     requant: Requant = "float64" if rounding == "litert" else "double"

@@ -129,11 +129,12 @@ def _svdf(place: Place, rounding: Rounding) -> Plan:
         if bias_tensor.data is None:
             raise place.error("bias must be a constant", bias_tensor)
         bias = bias_tensor.data.reshape(-1).astype(np.int32)
-    # Both oracles work these out in float32.
-    first = data.scale[0] * features.scale[0] / state.scale[0]
-    second = state.scale[0] * times.scale[0] / output.scale[0]
     factors = []
-    for real in (float(first), float(second)):
+    for one, two, result in ((data, features, state), (state, times, output)):
+        # LiteRT works this out in float32, TFLM in double precision.
+        real = float(one.scale[0] * two.scale[0] / result.scale[0])
+        if rounding == "tflm":
+            real = float(one.scale[0]) * float(two.scale[0]) / float(result.scale[0])
         place.require(math.isfinite(real), "the scales of its tensors overflow")
         multiplier, shift = quantize_multiplier(real)
         place.require(shift <= 30, "the scales of its tensors are too far apart")

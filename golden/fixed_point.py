@@ -145,6 +145,22 @@ def requantize_single(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64A
 multiply_by_quantized_multiplier = requantize_double
 
 
+def requantize_wide(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Array:
+    """``x * multiplier * 2**(shift - 31)`` of 64-bit sums, rounded once, half up.
+
+    ``MultiplyByQuantizedMultiplier`` of int64 (common.cc), which the kernels of int16 activations
+    use: the multiplier keeps 15 of its bits, and a result outside int32 wraps.
+
+    Parameters: int64 values within ``2**47`` that broadcast; `multiplier` from 0 to
+    ``2**31 - 1``, `shift` from -31 to 14, positive to the left. Returns: int64 array of int32
+    values.
+    """
+    narrow = np.minimum((np.asarray(multiplier, np.int64) + (1 << 15)) >> 16, (1 << 15) - 1)
+    right = 15 - np.asarray(shift, np.int64)
+    product = np.asarray(x, np.int64) * narrow + (np.int64(1) << (right - 1))
+    return wrap32(product >> right)
+
+
 def requantize_float64(x: IntLike, scale: npt.ArrayLike) -> Int64Array:
     """``round(double(x) * scale)``, half away from zero, as an x86-64 cast to int32 sees it.
 

@@ -25,8 +25,8 @@ class ArrayShape:
         Cycles between the `last` beats of two tiles, at least.
     latency : int
         Cycles from a tile's `last` beat to its last row of results.
-    keep_latency : int
-        Cycles from a tile's last beat until sums that stay in the array are settled.
+    filter_latency : int
+        Cycles from a word of a filter to the result that is complete with it.
     """
 
     tile: int
@@ -34,7 +34,7 @@ class ArrayShape:
     group: int
     spacing: int
     latency: int
-    keep_latency: int
+    filter_latency: int
 
     def tile_cycles(self, pixels: int, taps: int, segment: int) -> int:
         """Cycles that a tile of `pixels` keeps the feed busy.
@@ -50,7 +50,8 @@ def output_stationary(rows: int, cols: int) -> ArrayShape:
     """The systolic array of `mensa.rtl.systolic_array`, R x C.
 
     Latency: one cycle into the array's registers, R - 1 down column 0, one into the drain
-    register, R - 1 while the other rows shift down, C - 1 across the columns.
+    register, R - 1 while the other rows shift down, C - 1 across the columns. Of a filter: one into
+    the registers, R - 1 down, two through the last PE's registers, C - 1 across.
     """
     return ArrayShape(
         tile=rows,
@@ -58,5 +59,5 @@ def output_stationary(rows: int, cols: int) -> ArrayShape:
         group=cols,
         spacing=rows,
         latency=2 * rows + cols - 1,
-        keep_latency=rows + cols,
+        filter_latency=rows + cols + 1,
     )

@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-COMMAND_SET_VERSION = 1
+COMMAND_SET_VERSION = 2
 """Rises with every change that makes old programs mean something else."""
 
 MAGIC = 0x534E454D
@@ -63,6 +63,7 @@ class Token(enum.IntEnum):
     ACTIVATIONS_FREE = 4  #: compute to load: an input bank may be written again
     RESULTS_FREE = 5  #: store to compute: an output bank may be written again
     STORED = 6  #: store to load: a layer's outputs are in memory
+    SETTLED = 7  #: compute to compute: results are in the activation buffer and may be read
 
 
 class Space(enum.IntEnum):
@@ -78,9 +79,20 @@ class Mode(enum.IntEnum):
 
     CONV = 0  #: array: every column sees every byte of a segment
     DEPTHWISE = 1  #: array: a byte of a segment is seen by the columns of its own channel only
-    MAX = 2  #: vector unit: largest value over the taps
-    SUM = 3  #: vector unit: sum over the taps of (value - zero point)
-    SCALED_SUM = 4  #: vector unit: tap 0 and tap 1 each rescaled, then added (ADD)
+    FILTER = 2  #: array as a filter: as DEPTHWISE with multiplier 1, parameters stay, sums move
+    MAX = 3  #: vector unit: largest value over the taps
+    SUM = 4  #: vector unit: sum over the taps of (value - zero point)
+    SCALED_SUM = 5  #: vector unit: tap 0 and tap 1 each rescaled, then added (ADD)
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether results grow in the array tile by tile, so that commands may overlap."""
+        return self <= Mode.DEPTHWISE
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether the vector unit computes it."""
+        return self >= Mode.MAX
 
 
 class Keep(enum.IntFlag):
@@ -134,7 +146,7 @@ REGISTERS: dict[Unit, tuple[Register, ...]] = {
     Unit.LOAD: (*_DMA, _u("SPACE", 2, "buffer to write: 0 activation, 1 parameter, 2 constant")),
     Unit.STORE: _DMA,
     Unit.COMPUTE: (
-        _u("MODE", 3, "0 conv, 1 depthwise, 2 max, 3 sum, 4 scaled sum"),
+        _u("MODE", 3, "0 conv, 1 depthwise, 2 filter, 3 max, 4 sum, 5 scaled sum"),
         _u("KEEP", 2, "bit 0: continue the sums of the command before; bit 1: keep them undrained"),
         # Which activations: output pixels in raster order, and for each its taps.
         _s("ACT_ADDRESS", 28, "buffer address of pixel 0, tap 0, group 0, as if not padded"),
@@ -160,7 +172,24 @@ REGISTERS: dict[Unit, tuple[Register, ...]] = {
         ),
         _u("GROUP_CHANNELS", 8, "output channels of a group, 1 to cols"),
         _u("LAST_GROUP_CHANNELS", 8, "output channels of the last group"),
+        _u(
+            "EDGE_CHANNELS",
+            8,
+            "output channels of the last pixel of an output row; 0: as of others",
+        ),
         _u("DEPTH_MULTIPLIER", 8, "depthwise: output channels per input channel"),
+        # The stream of a filter (mensa.rtl.filter_stream gives these from the others).
+        _u("STREAM_ROWS", 16, "filter: input rows that pass, at least 1"),
+        _u("STREAM_COLUMNS", 16, "filter: positions in an input row, at least 1"),
+        _u("STREAM_TAPS", 8, "filter: words at a position, TAP_X_STEP bytes apart, at least 1"),
+        _u("STREAM_STEP", 24, "filter: bytes from a position to the next"),
+        _s("STREAM_ROW_STEP", 28, "filter: bytes of buffer address from an input row to the next"),
+        _u("STREAM_FIRST", 16, "filter: word of a row with which its first result is complete"),
+        _u("STREAM_RESULT_STEP", 8, "filter: words from a result to the next in its row"),
+        _u("STREAM_FIRST_ROW", 16, "filter: input row with which the first results are complete"),
+        _u("FILTER_ROW", 8, "filter: array row that holds the first tap"),
+        _u("FILTER_TAP_STEP", 8, "filter: array rows from a tap to the next in its tap row"),
+        _u("FILTER_TAP_ROW_STEP", 8, "filter: array rows from a tap row to the next"),
         # Parameters.
         _u("PARAMETER_ADDRESS", 28, "parameter buffer address of the first word of cols bytes"),
         _u("CONSTANT_ENTRY", 12, "first entry of channel records, one entry a group"),

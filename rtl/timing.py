@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mensa.rtl.commands import Keep, Mode
+from mensa.rtl.commands import Mode
+from mensa.rtl.filter_stream import filter_feed_cycles
 from mensa.rtl.machine import Machine
 
 __all__ = [
+    "COMMANDS_IN_FLIGHT",
     "FEED_LATENCY",
     "OUTSTANDING_WRITES",
     "POST_LATENCY",
@@ -27,6 +29,9 @@ READ_LATENCY = 2
 OUTSTANDING_WRITES = 4
 """Write bursts that the store unit has in flight at most."""
 
+COMMANDS_IN_FLIGHT = 4
+"""Compute commands that have started and are not done, at most; only tiled ones overlap."""
+
 SETUP_CYCLES = 1
 """From the start cycle to the one before the feed's first step."""
 
@@ -41,15 +46,16 @@ POST_LATENCY = 8
 """Of the post-processor, from a row of sums to its write."""
 
 
-def drain_cycles(machine: Machine, mode: int, keep: int) -> int:
-    """Cycles from the feed's last step to the end of the command.
+def drain_cycles(machine: Machine, mode: int) -> int:
+    """Cycles from the feed's last step to the end of the command: its last write, if it has one.
 
-    The last write is in the last of them, except where sums are kept in the array (`keep` bit 1).
+    Sums that are kept in the array (KEEP) have settled by then; the time is the same, so that
+    commands end in their order.
     """
-    if mode >= Mode.MAX:
+    if Mode(mode).is_vector:
         return FEED_LATENCY + VECTOR_LATENCY + POST_LATENCY
-    if keep & Keep.UNDRAINED:
-        return FEED_LATENCY + machine.array.keep_latency
+    if mode == Mode.FILTER:
+        return FEED_LATENCY + machine.array.filter_latency + POST_LATENCY
     return FEED_LATENCY + machine.array.latency + POST_LATENCY
 
 
@@ -60,8 +66,10 @@ def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:
     """
     pixels, groups = registers["PIXELS"], registers["GROUPS"]
     taps = registers["KERNEL_H"] * registers["KERNEL_W"]
-    if registers["MODE"] >= Mode.MAX:
+    if Mode(registers["MODE"]).is_vector:
         return groups * pixels * taps
+    if registers["MODE"] == Mode.FILTER:
+        return filter_feed_cycles(registers)
     array = machine.array
     full_tiles, rest = divmod(pixels, array.tile)
     cycles = 0

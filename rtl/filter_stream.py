@@ -1,0 +1,113 @@
+"""Depthwise convolution as a filter: in which order words pass the array, and where taps sit.
+
+In FILTER mode the array is one long filter per column. PE row k of a column holds one tap or zero;
+words of activations, a byte for each column, go down the columns one row a cycle, and sums follow
+them at half that speed: a sum that enters row 0 together with word n meets word n + k in row k.
+The sum that meets its last word in the bottom row, R - 1, has seen the R words up to that one, so a
+tap that comes d words before the last one sits in row R - 1 - d. Every word passes once and serves
+all its outputs.
+
+The words of the input rows pass row after row. Two orders of the words of a row do:
+
+- every pixel once, where a word is one pixel's channels (`STREAM_TAPS` 1);
+- for every output all its taps, where a word is several neighbouring pixels (`STREAM_TAPS` is
+  KERNEL_W): neighbouring words then share no columns.
+
+Plain Python: lowering, engines and gateware's tests share it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+__all__ = ["filter_feed_cycles", "filter_stream", "filter_taps"]
+
+
+def filter_stream(rows: int, command: Mapping[str, int], row_step: int) -> dict[str, int] | None:
+    """The stream's registers for a FILTER command, or None where its taps don't fit the array.
+
+    Parameters
+    ----------
+    rows : int
+        Rows of the array (R).
+    command : mapping
+        PIXELS (whole output rows), OUT_WIDTH, PIXEL_X_STEP, PIXEL_Y_STEP, KERNEL_H, KERNEL_W,
+        TAP_X_STEP and TAP_Y_STEP.
+    row_step : int
+        Bytes of buffer address from an input row to the next.
+
+    Returns
+    -------
+    dict or None
+        STREAM_... and FILTER_... registers, of the order with fewer words.
+
+    Raises
+    ------
+    ValueError
+        If the pixels are not whole rows.
+    """
+    width, kernel_w = command["OUT_WIDTH"], command["KERNEL_W"]
+    if command["PIXELS"] % width:
+        raise ValueError(f"{command['PIXELS']} pixels are not whole rows of {width}")
+    pixel_step, tap_step = command["PIXEL_X_STEP"], command["TAP_X_STEP"]
+    unit = math.gcd(pixel_step if width > 1 else 0, tap_step if kernel_w > 1 else 0) or 1
+    pixel_words = pixel_step // unit if width > 1 else 1
+    tap_words = tap_step // unit if kernel_w > 1 else 1
+    every_pixel = {
+        "STREAM_COLUMNS": (width - 1) * pixel_words + (kernel_w - 1) * tap_words + 1,
+        "STREAM_TAPS": 1,
+        "STREAM_STEP": unit,
+        "STREAM_FIRST": (kernel_w - 1) * tap_words,
+        "STREAM_RESULT_STEP": pixel_words,
+        "FILTER_TAP_STEP": tap_words,
+    }
+    every_tap = {
+        "STREAM_COLUMNS": width,
+        "STREAM_TAPS": kernel_w,
+        "STREAM_STEP": pixel_step,
+        "STREAM_FIRST": kernel_w - 1,
+        "STREAM_RESULT_STEP": kernel_w,
+        "FILTER_TAP_STEP": 1,
+    }
+    best = None
+    for order in (every_pixel, every_tap):
+        words = order["STREAM_COLUMNS"] * order["STREAM_TAPS"]
+        tap_row_step = command["TAP_Y_STEP"] * words if command["KERNEL_H"] > 1 else 0
+        reach = (command["KERNEL_H"] - 1) * tap_row_step
+        reach += (kernel_w - 1) * order["FILTER_TAP_STEP"]
+        if reach < rows and order["STREAM_RESULT_STEP"] < 256 and (best is None or words < best[0]):
+            best = (
+                words,
+                order | {"FILTER_TAP_ROW_STEP": tap_row_step, "FILTER_ROW": rows - 1 - reach},
+            )
+    if best is None:
+        return None
+    first_row = (command["KERNEL_H"] - 1) * command["TAP_Y_STEP"]
+    output_rows = command["PIXELS"] // width
+    return best[1] | {
+        "STREAM_ROWS": (output_rows - 1) * command["PIXEL_Y_STEP"] + first_row + 1,
+        "STREAM_FIRST_ROW": first_row,
+        "STREAM_ROW_STEP": row_step,
+    }
+
+
+def filter_taps(command: Mapping[str, int]) -> list[int]:
+    """Array row of each tap of a FILTER command, tap row by tap row."""
+    return [
+        command["FILTER_ROW"]
+        + tap_row * command["FILTER_TAP_ROW_STEP"]
+        + tap * command["FILTER_TAP_STEP"]
+        for tap_row in range(command["KERNEL_H"])
+        for tap in range(command["KERNEL_W"])
+    ]
+
+
+def filter_feed_cycles(command: Mapping[str, int]) -> int:
+    """Cycles in which the feed of a FILTER command takes a step.
+
+    For every group: one that clears the taps, one for each tap, one for each word.
+    """
+    words = command["STREAM_ROWS"] * command["STREAM_COLUMNS"] * command["STREAM_TAPS"]
+    taps = command["KERNEL_H"] * command["KERNEL_W"]
+    return command["GROUPS"] * (1 + taps + words)

@@ -25,7 +25,10 @@ __all__ = ["filter_feed_cycles", "filter_stream", "filter_taps"]
 
 
 def filter_stream(rows: int, command: Mapping[str, int], row_step: int) -> dict[str, int] | None:
-    """The stream's registers for a FILTER command, or None where its taps don't fit the array.
+    """The stream's registers for a FILTER command, or None where there is no such stream.
+
+    There is none where the taps don't fit the array, and where two pixels or two taps are at the
+    same place, a step of 0 apart.
 
     Parameters
     ----------
@@ -51,6 +54,15 @@ def filter_stream(rows: int, command: Mapping[str, int], row_step: int) -> dict[
     if command["PIXELS"] % width:
         raise ValueError(f"{command['PIXELS']} pixels are not whole rows of {width}")
     pixel_step, tap_step = command["PIXEL_X_STEP"], command["TAP_X_STEP"]
+    output_rows = command["PIXELS"] // width
+    steps = (
+        (width, pixel_step),
+        (output_rows, command["PIXEL_Y_STEP"]),
+        (kernel_w, tap_step),
+        (command["KERNEL_H"], command["TAP_Y_STEP"]),
+    )
+    if any(count > 1 and step == 0 for count, step in steps):
+        return None
     unit = math.gcd(pixel_step if width > 1 else 0, tap_step if kernel_w > 1 else 0) or 1
     pixel_words = pixel_step // unit if width > 1 else 1
     tap_words = tap_step // unit if kernel_w > 1 else 1
@@ -84,7 +96,6 @@ def filter_stream(rows: int, command: Mapping[str, int], row_step: int) -> dict[
     if best is None:
         return None
     first_row = (command["KERNEL_H"] - 1) * command["TAP_Y_STEP"]
-    output_rows = command["PIXELS"] // width
     return best[1] | {
         "STREAM_ROWS": (output_rows - 1) * command["PIXEL_Y_STEP"] + first_row + 1,
         "STREAM_FIRST_ROW": first_row,

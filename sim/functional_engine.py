@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.fixed_point import requantize_double, requantize_single
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Rounding, Space, Token, Unit
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Rounding, Space, Unit
+from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.program import Bytes, Command, Program, ProgramError
+from mensa.sim.command_order import CommandOrder
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -51,7 +53,8 @@ CommandHook = Callable[[Command, Buffers], None]
 class FunctionalEngine:
     """Carries out programs in program order.
 
-    Buffers and kept sums live on from one program to the next, as in the core.
+    Buffers and kept sums live on from one program to the next, as in the core; `reset` forgets
+    them.
 
     Parameters
     ----------
@@ -68,8 +71,13 @@ class FunctionalEngine:
 
     def __init__(self, machine: Machine, on_command: CommandHook | None = None) -> None:
         self.machine = machine
-        self.buffers = Buffers.empty(machine)
         self._on_command = on_command
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh: empty the buffers."""
+        self.buffers = Buffers.empty(self.machine)
+        self._order = CommandOrder(self.machine.activation_buffer_bytes)
         self._sums: Int64 | None = None
 
     def run(self, program: Program, memory: Bytes) -> None:
@@ -86,31 +94,30 @@ class FunctionalEngine:
         ------
         ProgramError
             For a command that has no meaning: an access out of range, an unaligned copy, a number
-            of pixels that doesn't fit, or a token that no earlier command has signalled (the core
-            would wait for ever). The message names the word.
+            of pixels that doesn't fit, a token that no earlier command has signalled (the core
+            would wait for ever), or results read that no token says to be there. The message
+            names the word.
         """
         if memory.dtype != np.uint8 or memory.ndim != 1 or memory.size < program.memory_bytes:
             raise ProgramError(
                 f"memory must be a vector of at least {program.memory_bytes} uint8, "
                 f"not {memory.dtype} {memory.shape}"
             )
-        tokens = dict.fromkeys(Token, 0)
+        self._order.begin()
         for command in program.commands():
-            for token in command.wait:
-                if not tokens[token]:
-                    raise ProgramError(
-                        f"{_place(command)}: waits for {token.name}, which no earlier command has "
-                        f"signalled: the core would wait for ever"
-                    )
-                tokens[token] -= 1
+            missing = self._order.start(command)
+            if missing is not None:
+                raise ProgramError(
+                    f"{_place(command)}: waits for {missing.name}, which no earlier command has "
+                    f"signalled: the core would wait for ever"
+                )
             if command.unit == Unit.LOAD:
                 self._load(command, memory)
             elif command.unit == Unit.STORE:
                 self._store(command, memory)
             else:
                 self._compute(command)
-            for token in command.signal:
-                tokens[token] += 1
+            self._order.done(command)
             if self._on_command is not None:
                 self._on_command(command, self.buffers)
 
@@ -120,9 +127,12 @@ class FunctionalEngine:
         buffer = self.buffers[Space(command["SPACE"])]
         source, target = self._rows(command, memory, buffer)
         buffer[target] = memory[source]
+        if buffer is self.buffers.activation:
+            self._order.written(command.unit, target)
 
     def _store(self, command: Command, memory: Bytes) -> None:
         target, source = self._rows(command, memory, self.buffers.activation)
+        self._require_settled(command, source)
         memory[target] = self.buffers.activation[source]
 
     def _rows(self, command: Command, memory: Bytes, buffer: Bytes) -> tuple[Int64, Int64]:
@@ -153,6 +163,16 @@ class FunctionalEngine:
                 command["BUFFER_ADDRESS"] + row * command["BUFFER_PITCH"] + byte,
                 buffer,
             ),
+        )
+
+    def _require_settled(self, command: Command, addresses: Int64) -> None:
+        """Refuse a read of results that may not be there yet."""
+        late = self._order.read(command.unit, addresses)
+        _require(
+            command,
+            late is None,
+            f"reads byte {late} of the activation buffer, which an earlier command writes, and no "
+            f"token says that it is done; a compute command waits for SETTLED",
         )
 
     def _compute(self, command: Command) -> None:
@@ -194,8 +214,14 @@ class FunctionalEngine:
                 f"a group has {group.channels} channels of {group.segment} bytes; channels must "
                 f"be 1 to {self.machine.cols}, bytes at least 1",
             )
+            _require(
+                command,
+                command["EDGE_CHANNELS"] <= group.channels,
+                f"the last pixel of a row has {command['EDGE_CHANNELS']} channels of "
+                f"{group.channels}",
+            )
             if mode != Mode.CONV:
-                per_byte = command["DEPTH_MULTIPLIER"] if mode == Mode.DEPTHWISE else 1
+                per_byte = _columns_per_byte(command)
                 _require(
                     command,
                     group.channels == group.segment * per_byte,
@@ -204,13 +230,34 @@ class FunctionalEngine:
         if mode == Mode.SCALED_SUM:
             taps = command["KERNEL_H"] * command["KERNEL_W"]
             _require(command, taps == 2, f"a scaled sum has 2 taps, not {taps}")
+        if mode == Mode.FILTER:
+            self._check_filter(command)
         if command["KEEP"]:
             _require(
                 command,
-                mode in (Mode.CONV, Mode.DEPTHWISE)
-                and command["GROUPS"] == 1
-                and command["PIXELS"] <= self.machine.rows,
-                f"KEEP needs an array mode, one group and at most {self.machine.rows} pixels",
+                mode.is_tiled and command["GROUPS"] == 1 and command["PIXELS"] <= self.machine.rows,
+                f"KEEP needs a tiled mode, one group and at most {self.machine.rows} pixels",
+            )
+
+    def _check_filter(self, command: Command) -> None:
+        """The stream must be the one that serves exactly the pixels and taps of the command."""
+        row_step = command["STREAM_ROW_STEP"]
+        try:
+            stream = filter_stream(self.machine.rows, command.registers, row_step)
+        except ValueError as error:
+            raise ProgramError(f"{_place(command)}: {error}") from error
+        if stream is None:
+            raise ProgramError(
+                f"{_place(command)}: there is no stream of its pixels for "
+                f"{self.machine.rows} rows of taps"
+            )
+        rows = command["PIXELS"] // command["OUT_WIDTH"]
+        for used, name in ((rows > 1, "PIXEL_Y"), (command["KERNEL_H"] > 1, "TAP_Y")):
+            if used:
+                stream[f"{name}_ADDRESS_STEP"] = command[f"{name}_STEP"] * row_step
+        for name, value in stream.items():
+            _require(
+                command, command[name] == value, f"{name} is {command[name]}, the filter's {value}"
             )
 
     def _accumulate(self, command: Command, group: _Group, window: _Window) -> Int64:
@@ -234,8 +281,8 @@ class FunctionalEngine:
             ]
             return _wrap32(scaled[0] + scaled[1])
         weights = self._weights(command, group)
-        if mode == Mode.DEPTHWISE:
-            wide = values.repeat(command["DEPTH_MULTIPLIER"], axis=2)
+        if mode != Mode.CONV:
+            wide = values.repeat(_columns_per_byte(command), axis=2)
             return _wrap32((wide * weights).sum(axis=1))
         # A product of 9-bit numbers, summed up to 2**36 times, is exact in float64.
         return _wrap32((window.flat @ weights.astype(np.float64)).astype(np.int64))
@@ -265,7 +312,9 @@ class FunctionalEngine:
         real = real & ((y >= 0) & (y < command["INPUT_ROWS"]))
         address = address & ((1 << BUFFER_ADDRESS_BITS) - 1)
         if real.any():
-            _checked(command, "the activation buffer", address[real], self.buffers.activation)
+            used = address[real]
+            _checked(command, "the activation buffer", used, self.buffers.activation)
+            self._require_settled(command, used)
         address = np.where(real, address, 0)
         values = self.buffers.activation.view(np.int8)[address].astype(np.int64)
         shape = (last - first, -1, segment)
@@ -280,9 +329,9 @@ class FunctionalEngine:
     def _weights(self, command: Command, group: _Group) -> Int64:
         """A group's parameters [words, channels], zero point subtracted."""
         taps = command["KERNEL_H"] * command["KERNEL_W"]
-        depthwise = command["MODE"] == Mode.DEPTHWISE
-        words = taps if depthwise else taps * group.segment
-        before = group.number * (taps if depthwise else taps * command["SEGMENT"])
+        conv = command["MODE"] == Mode.CONV
+        words = taps * group.segment if conv else taps
+        before = group.number * (taps * command["SEGMENT"] if conv else taps)
         cols = self.machine.cols
         start = command["PARAMETER_ADDRESS"] + before * cols
         _checked(
@@ -304,15 +353,20 @@ class FunctionalEngine:
         results = np.clip(results, command["CLAMP_MIN"], command["CLAMP_MAX"])
         pixel = np.arange(first, first + len(sums), dtype=np.int64)[:, None]
         oy, ox = np.divmod(pixel, command["OUT_WIDTH"])
+        channel = np.arange(group.channels, dtype=np.int64)
         address = (
             command["OUT_ADDRESS"]
             + group.number * command["GROUP_CHANNELS"]
             + oy * command["OUT_Y_STEP"]
             + ox * command["OUT_X_STEP"]
-            + np.arange(group.channels, dtype=np.int64)
+            + channel
         ) & ((1 << BUFFER_ADDRESS_BITS) - 1)
+        if command["EDGE_CHANNELS"]:
+            kept = (ox < command["OUT_WIDTH"] - 1) | (channel < command["EDGE_CHANNELS"])
+            address, results = address[kept], results[kept]
         _checked(command, "the activation buffer", address, self.buffers.activation)
         self.buffers.activation.view(np.int8)[address] = results.astype(np.int8)
+        self._order.written(command.unit, address)
 
     def _constants(
         self, command: Command, group: _Group
@@ -356,6 +410,11 @@ class _Group:
     number: int
     segment: int
     channels: int
+
+
+def _columns_per_byte(command: Command) -> int:
+    """Output channels that see a byte of the segment, in every mode but CONV."""
+    return command["DEPTH_MULTIPLIER"] if command["MODE"] == Mode.DEPTHWISE else 1
 
 
 def _groups(command: Command) -> list[_Group]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mensa.rtl.commands import Keep, Mode, Space, Token, Unit
+from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Program, ProgramError
 from mensa.sim.functional_engine import FunctionalEngine
@@ -21,6 +22,7 @@ MACHINE = Machine(
     activation_buffer_bytes=1 << 14,
     constant_entries=8,
 )
+TALL = MACHINE.replace(rows=32)  # a filter's taps need rows
 BEAT = MACHINE.beat_bytes
 OUT = 1 << 13  # results go to the upper half of the activation buffer
 MEMORY_BYTES = 1 << 15
@@ -73,6 +75,58 @@ def requantize(x: int, multiplier: int, shift: int, single: bool) -> int:
     return half_away(high(x, multiplier), right)
 
 
+def taps_of(r: dict[str, int]) -> int:
+    return r["KERNEL_H"] * r["KERNEL_W"]
+
+
+def filter_sums(r, group, segment, signed, taps) -> dict[tuple[int, int], list[int]]:
+    """What leaves the array as a filter: sums of a group's bytes by output row and pixel.
+
+    A word meets its first result in the bottom row, and the word n places before it in the row n
+    above; so the array is told here by its rows and words, not by pixels and taps.
+    """
+    held = {}
+    for number, tap in enumerate(taps):
+        ky, kx = divmod(number, r["KERNEL_W"])
+        row = r["FILTER_ROW"] + ky * r["FILTER_TAP_ROW_STEP"] + kx * r["FILTER_TAP_STEP"]
+        assert row not in held
+        assert 0 <= row < TALL.rows
+        held[row] = tap
+    words = []
+    complete = {}
+    for row in range(r["STREAM_ROWS"]):
+        number = 0
+        for position in range(r["STREAM_COLUMNS"]):
+            for tap_column in range(r["STREAM_TAPS"]):
+                step = position * r["STREAM_STEP"] + tap_column * r["TAP_X_STEP"]
+                step += group * r["GROUP_ACT_STEP"]
+                address = r["ACT_ADDRESS"] + row * r["STREAM_ROW_STEP"] + step
+                inside = 0 <= r["Y_START"] + row < r["INPUT_ROWS"]
+                words.append(
+                    [
+                        signed[address + i] - r["ACT_ZERO_POINT"]
+                        if inside and 0 <= r["X_START"] + step + i < r["INPUT_ROW_BYTES"]
+                        else 0
+                        for i in range(segment)
+                    ]
+                )
+                oy, late_row = divmod(row - r["STREAM_FIRST_ROW"], r["PIXEL_Y_STEP"] or 1)
+                ox, late = divmod(number - r["STREAM_FIRST"], r["STREAM_RESULT_STEP"])
+                if oy >= 0 == late_row and ox >= 0 == late and ox < r["OUT_WIDTH"]:
+                    complete[oy, ox] = len(words) - 1
+                number += 1
+    return {
+        pixel: [
+            sum(
+                words[last - (TALL.rows - 1 - row)][i] * (tap[i] - r["PARAMETER_ZERO_POINT"])
+                for row, tap in held.items()
+            )
+            for i in range(segment)
+        ]
+        for pixel, last in complete.items()
+    }
+
+
 def results(r: dict[str, int], activation, parameter, constant) -> dict[int, int]:
     """What a compute command writes: int8 value by buffer address, by plain loops."""
     signed = activation.view(np.int8).tolist()
@@ -84,12 +138,17 @@ def results(r: dict[str, int], activation, parameter, constant) -> dict[int, int
         segment = r["LAST_SEGMENT"] if final else r["SEGMENT"]
         channels = r["LAST_GROUP_CHANNELS"] if final else r["GROUP_CHANNELS"]
         start = word
+        filtered = {}
+        if r["MODE"] == Mode.FILTER:
+            taps = [weights[word + k * MACHINE.cols :][:segment] for k in range(taps_of(r))]
+            filtered = filter_sums(r, group, segment, signed, taps)
+            word += taps_of(r) * MACHINE.cols
         for pixel in range(r["PIXELS"]):
             oy, ox = divmod(pixel, r["OUT_WIDTH"])
-            sums = [0] * channels
+            sums = filtered.get((oy, ox), [0] * channels)
             largest = [-128] * channels
-            word = start
-            for tap in range(r["KERNEL_H"] * r["KERNEL_W"]):
+            word = word if filtered else start
+            for tap in range(0 if filtered else taps_of(r)):
                 ky, kx = divmod(tap, r["KERNEL_W"])
                 for i in range(segment):
                     step = ox * r["PIXEL_X_STEP"] + kx * r["TAP_X_STEP"]
@@ -120,7 +179,8 @@ def results(r: dict[str, int], activation, parameter, constant) -> dict[int, int
                         sums[i] += half_away(scaled, r[f"SCALE_{tap}_SHIFT"])
                 if r["MODE"] == Mode.DEPTHWISE:
                     word += MACHINE.cols
-            for o in range(channels):
+            edge = r["EDGE_CHANNELS"] if ox == r["OUT_WIDTH"] - 1 else 0
+            for o in range(edge or channels):
                 accumulator = largest[o] if r["MODE"] == Mode.MAX else wrap32(sums[o])
                 bias, multiplier, shift = r["BIAS"], r["MULTIPLIER"], r["SHIFT"]
                 if not r["UNIFORM"]:
@@ -137,10 +197,9 @@ def results(r: dict[str, int], activation, parameter, constant) -> dict[int, int
 
 
 @st.composite
-def compute_registers(draw: st.DrawFn) -> dict[str, int]:
+def compute_registers(draw: st.DrawFn, mode: Mode) -> dict[str, int]:
     """A compute command whose addresses are those of an image, with padding on all sides."""
     number = st.integers
-    mode = draw(st.sampled_from(Mode))
     cols = MACHINE.cols
     multiplier = draw(number(1, cols)) if mode == Mode.DEPTHWISE else 1
     most = 7 if mode == Mode.CONV else cols // multiplier
@@ -157,6 +216,7 @@ def compute_registers(draw: st.DrawFn) -> dict[str, int]:
     x_start, y_start = draw(number(-9, 9)), draw(number(-3, 3))
     y_step, tap_y_step = draw(number(0, 3)), draw(number(0, 2))
     groups = draw(number(1, 3))
+    edge = draw(number(0, min(channels, last_channels)))
     bottom, top = sorted(draw(st.lists(number(-128, 127), min_size=2, max_size=2)))
     factor, int8 = number(0, (1 << 31) - 1), number(-128, 127)
     return {
@@ -183,6 +243,7 @@ def compute_registers(draw: st.DrawFn) -> dict[str, int]:
         "GROUP_ACT_STEP": draw(number(0, 5)),
         "GROUP_CHANNELS": channels,
         "LAST_GROUP_CHANNELS": last_channels,
+        "EDGE_CHANNELS": edge,
         "DEPTH_MULTIPLIER": multiplier,
         "PARAMETER_ADDRESS": draw(number(0, 40)),
         "CONSTANT_ENTRY": draw(number(0, 5)),
@@ -207,14 +268,37 @@ def compute_registers(draw: st.DrawFn) -> dict[str, int]:
     }
 
 
-@settings(max_examples=200, deadline=None)
-@given(compute_registers())
-def test_compute_does_what_the_loop_nest_says(registers):
-    buffers, before, _ = run([(Unit.COMPUTE, registers)])
-    expected = before.view(np.int8).copy()
-    for address, value in results(registers, before, buffers.parameter, buffers.constant).items():
-        expected[address] = value
-    assert np.array_equal(buffers.activation.view(np.int8), expected)
+@st.composite
+def filter_registers(draw: st.DrawFn) -> dict[str, int]:
+    """The same for a filter: whole rows of pixels, and the stream that serves them."""
+    registers = draw(compute_registers(Mode.FILTER))
+    registers["PIXELS"] = registers["OUT_WIDTH"] * draw(st.integers(1, 3))
+    if registers["PIXEL_Y_STEP"]:
+        row_step = registers["PIXEL_Y_ADDRESS_STEP"] // registers["PIXEL_Y_STEP"]
+    else:
+        row_step = registers["INPUT_ROW_BYTES"]
+    stream = filter_stream(TALL.rows, registers, row_step)
+    assume(stream is not None)
+    registers["TAP_Y_ADDRESS_STEP"] = registers["TAP_Y_STEP"] * row_step
+    return registers | stream
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_compute_does_what_the_loop_nest_says(mode):
+    machine = TALL if mode == Mode.FILTER else MACHINE
+    drawn = filter_registers() if mode == Mode.FILTER else compute_registers(mode)
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+    @given(drawn)
+    def compare(registers):
+        buffers, before, _ = run([(Unit.COMPUTE, registers)], machine)
+        expected = before.view(np.int8).copy()
+        written = results(registers, before, buffers.parameter, buffers.constant)
+        for address, value in written.items():
+            expected[address] = value
+        assert np.array_equal(buffers.activation.view(np.int8), expected)
+
+    compare()
 
 
 PLAIN = {
@@ -268,6 +352,53 @@ def test_sums_kept_over_three_commands_equal_one_command():
     assert np.array_equal(whole.activation, split.activation)
 
 
+FILTER = PLAIN | {
+    "MODE": Mode.FILTER,
+    "INPUT_ROW_BYTES": 15,
+    "INPUT_ROWS": 5,
+    "PIXELS": 6,
+    "PIXEL_X_STEP": 3,
+    "PIXEL_Y_STEP": 1,
+    "PIXEL_Y_ADDRESS_STEP": 15,
+    "KERNEL_H": 3,
+    "KERNEL_W": 3,
+    "TAP_X_STEP": 3,
+    "TAP_Y_STEP": 1,
+    "TAP_Y_ADDRESS_STEP": 15,
+    "SEGMENT": 3,
+    "LAST_SEGMENT": 3,
+}
+FILTER |= filter_stream(TALL.rows, FILTER, 15) or {}
+
+
+def test_a_filter_computes_what_depthwise_does():
+    filtered, _, _ = run([(Unit.COMPUTE, FILTER)], TALL)
+    depthwise, before, _ = run(
+        [(Unit.COMPUTE, FILTER | {"MODE": Mode.DEPTHWISE, "DEPTH_MULTIPLIER": 1})], TALL
+    )
+    assert np.array_equal(filtered.activation, depthwise.activation)
+    assert not np.array_equal(filtered.activation, before)
+
+
+@pytest.mark.parametrize(
+    ("machine", "change", "message"),
+    [
+        (TALL, {"PIXELS": 5}, "5 pixels are not whole rows of 3"),
+        (TALL, {"SEGMENT": 2}, "3 channels from 2 bytes"),
+        (TALL, {"STREAM_ROWS": 5}, "STREAM_ROWS is 5, the filter's 4"),
+        (TALL, {"FILTER_ROW": 0}, "FILTER_ROW is 0"),
+        (TALL, {"PIXEL_Y_ADDRESS_STEP": 16}, "PIXEL_Y_ADDRESS_STEP is 16, the filter's 15"),
+        (TALL, {"PIXEL_Y_STEP": 0}, "there is no stream"),
+        (TALL, {"KEEP": 2}, "KEEP needs a tiled mode"),
+        (MACHINE, {}, "there is no stream of its pixels for 4 rows"),
+    ],
+)
+def test_a_filter_whose_stream_is_another_is_named(machine, change, message):
+    change = change | {"LAST_SEGMENT": change.get("SEGMENT", 3)}
+    with pytest.raises(ProgramError, match=r"word \d+ \(.*" + message):
+        run([(Unit.COMPUTE, FILTER | change)], machine)
+
+
 COPY = {
     "MEMORY_ADDRESS": 3 * BEAT + 5,
     "BUFFER_ADDRESS": BEAT + 5,
@@ -313,7 +444,8 @@ def test_store_copies_rows_and_nothing_else():
             "of its buffer, which has",
         ),
         (Unit.COMPUTE, PLAIN | {"PIXELS": 0}, "PIXELS must be at least 1"),
-        (Unit.COMPUTE, PLAIN | {"MODE": 5}, "no MODE 5"),
+        (Unit.COMPUTE, PLAIN | {"MODE": 6}, "no MODE 6"),
+        (Unit.COMPUTE, PLAIN | {"EDGE_CHANNELS": 4}, "last pixel of a row has 4 channels of 3"),
         (Unit.COMPUTE, PLAIN | {"LAST_GROUP_CHANNELS": 4}, "channels must be 1 to 3"),
         (Unit.COMPUTE, PLAIN | {"ACT_ADDRESS": -1}, "of the activation buffer"),
         (Unit.COMPUTE, PLAIN | {"PARAMETER_ADDRESS": 4090}, "of the parameter buffer"),
@@ -350,3 +482,67 @@ def test_the_hook_sees_every_command_in_order():
     run(commands, memory=memory, on_command=hook)
     assert [unit for unit, _ in seen] == [Unit.LOAD, Unit.COMPUTE]
     assert all(value == 77 for _, value in seen)
+
+
+HERE = PLAIN | {"ACT_ADDRESS": OUT}  # reads what PLAIN writes
+ELSEWHERE = PLAIN | {"OUT_ADDRESS": OUT + 100}
+SUM = HERE | {"MODE": Mode.SUM, "SEGMENT": 3, "LAST_SEGMENT": 3, "OUT_ADDRESS": OUT + 200}
+STORE_HERE = COPY | {"MEMORY_ADDRESS": OUT, "BUFFER_ADDRESS": OUT}
+WRITTEN, READY = [Token.SETTLED], [Token.RESULTS_READY]
+
+
+@pytest.mark.parametrize(
+    ("commands", "fine"),
+    [
+        ([(PLAIN,), (HERE,)], False),
+        ([(PLAIN,), (ELSEWHERE,), (HERE,)], False),
+        ([(PLAIN,), (PLAIN | {"ACT_ADDRESS": OUT + 9},)], True),  # beside what the first writes
+        ([(PLAIN, [], WRITTEN), (HERE, WRITTEN)], True),
+        ([(PLAIN, [], WRITTEN), (PLAIN,), (HERE, WRITTEN)], False),
+        ([(PLAIN,), (ELSEWHERE, [], WRITTEN), (HERE, WRITTEN)], True),  # a later one gave it
+        ([(ELSEWHERE, [], WRITTEN), (PLAIN, [], WRITTEN), (HERE, WRITTEN)], False),
+        ([(PLAIN,), (SUM,)], True),  # a vector mode waits
+        ([(PLAIN,), (SUM | {"ACT_ADDRESS": 0},), (HERE,)], True),
+        ([(SUM | {"OUT_ADDRESS": OUT},), (HERE,)], True),
+    ],
+)
+def test_results_must_be_settled_before_a_compute_command_reads_them(commands, fine):
+    program = [(Unit.COMPUTE, *command) for command in commands]
+    if fine:
+        run(program)
+    else:
+        with pytest.raises(ProgramError, match=r"word \d+ \(COMPUTE.* no token says that it is"):
+            run(program)
+
+
+def test_a_store_must_know_that_results_are_there_and_may_pass_it_on():
+    store, load = (Unit.STORE, STORE_HERE), (Unit.LOAD, COPY | {"SPACE": Space.ACTIVATION})
+    plain, here = (Unit.COMPUTE, PLAIN), (Unit.COMPUTE, HERE)
+    with pytest.raises(ProgramError, match=r"word \d+ \(STORE.* no token says that it is done"):
+        run([plain, store])
+    stored, loaded = [Token.STORED], [Token.ACTIVATIONS_READY]
+    run(
+        [
+            (*plain, [], READY),
+            (*store, READY, stored),
+            (*load, stored, loaded),
+            (*here, loaded),
+        ]
+    )
+
+
+def test_buffers_live_on_until_a_reset():
+    assembler = Assembler(MACHINE)
+    assembler.go(Unit.LOAD, COPY | {"SPACE": Space.PARAMETER})
+    program = Program(MACHINE, assembler.finish(), 0, MEMORY_BYTES, (), {}, ())
+    functional = FunctionalEngine(MACHINE)
+    functional.run(program, np.full(MEMORY_BYTES, 7, np.uint8))
+    loaded = functional.buffers.parameter.copy()
+    assert loaded.any()
+    functional.run(
+        Program(MACHINE, Assembler(MACHINE).finish(), 0, MEMORY_BYTES, (), {}, ()),
+        np.zeros(MEMORY_BYTES, np.uint8),
+    )
+    assert np.array_equal(functional.buffers.parameter, loaded)
+    functional.reset()
+    assert not functional.buffers.parameter.any()

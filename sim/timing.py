@@ -2,7 +2,7 @@
 
 The units of docs/architecture.md, command by command in program order: fetch handles a word, a
 unit starts when its turn has come and its tokens are there, and works for as long as
-`timing_dma` and `rtl.timing` say. All of it is one (max, +) recurrence.
+`timing_dma` and `timing_compute` say. All of it is one (max, +) recurrence.
 """
 
 from __future__ import annotations
@@ -13,55 +13,13 @@ from dataclasses import dataclass
 from mensa.rtl.commands import HEADER_WORDS, WORD_BYTES, Token, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command, Program, ProgramError, word_kinds
-from mensa.rtl.registers import CATEGORIES
-from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sim import timing_dma
 from mensa.sim.events import CommandEvent, RunTrace
 from mensa.sim.memory import Memory
+from mensa.sim.timing_compute import ComputeTiming
 from mensa.sim.timing_fetch import FetchTiming
 
 __all__ = ["ModelEngine"]
-
-_CATEGORY = {name: index for index, name in enumerate(CATEGORIES)}
-
-_WAITS = (
-    (Token.PARAMETERS_READY, _CATEGORY["wait_parameters"]),
-    (Token.ACTIVATIONS_READY, _CATEGORY["wait_activations"]),
-    (Token.RESULTS_FREE, _CATEGORY["wait_store"]),
-)
-"""Which wait a missing token is, the first that is missing deciding."""
-
-
-class _Timeline:
-    """What the compute unit does, cycle by cycle, as runs of one category."""
-
-    def __init__(self) -> None:
-        self._runs: list[tuple[int, int]] = []  # (first cycle, category), in order
-        self._end = 0
-
-    def until(self, cycle: int, category: int) -> None:
-        """From where the timeline ends to before `cycle`, it is `category`."""
-        if cycle > self._end:
-            self._runs.append((self._end, category))
-            self._end = cycle
-
-    def counts(self, cycles: list[int]) -> list[tuple[int, ...]]:
-        """For rising `cycles`: how often each category came in cycles 0 to that one."""
-        counts = [0] * len(CATEGORIES)
-        answers = []
-        ends = [first for first, _ in self._runs[1:]] + [self._end]
-        run = 0
-        at = 0
-        for cycle in cycles:
-            while run < len(ends) and ends[run] <= cycle + 1:
-                counts[self._runs[run][1]] += ends[run] - at
-                at = ends[run]
-                run += 1
-            now = list(counts)
-            if run < len(ends):
-                now[self._runs[run][1]] += cycle + 1 - at
-            answers.append(tuple(now))
-        return answers
 
 
 @dataclass
@@ -102,9 +60,10 @@ class ModelEngine:
         write_port = timing_dma.WritePort(data_timing)
         fetch = FetchTiming(len(program.words), command_port)
         tokens: dict[Token, deque[int]] = {token: deque() for token in Token}
-        units = {int(unit): _UnitState() for unit in Unit}
-        timeline = _Timeline()
-        events: list[tuple[Command, int, int, int, int]] = []
+        compute = ComputeTiming(machine)
+        units: dict[int, _UnitState | ComputeTiming] = {unit: _UnitState() for unit in Unit}
+        units[Unit.COMPUTE] = compute
+        events: list[tuple[Command, int, int, int]] = []
         reads = writes = 0
 
         handled = -1
@@ -124,7 +83,6 @@ class ModelEngine:
             unit = units[command.unit]
             while word <= command.word_index:
                 handle(units[word_units[word]].start)
-            ready = max(handled, unit.done) + 1
             given: dict[Token, int] = {}
             for token in command.wait:
                 if not tokens[token]:
@@ -133,21 +91,11 @@ class ModelEngine:
                         f"{token.name}, which no earlier command signals"
                     )
                 given[token] = tokens[token].popleft() + 1
-            start = max([ready, *given.values()])
-
             beats = 0
-            if command.unit is Unit.COMPUTE:
-                timeline.until(ready, _CATEGORY["wait_command"])
-                for token, category in _WAITS:
-                    timeline.until(given.get(token, 0), category)
-                timeline.until(start + 1, _CATEGORY["wait_command"])
-                feed = feed_cycles(machine, command.registers)
-                drain = drain_cycles(machine, command["MODE"], command["KEEP"])
-                timeline.until(start + 1 + SETUP_CYCLES, _CATEGORY["fill_drain"])
-                timeline.until(start + 1 + SETUP_CYCLES + feed, _CATEGORY["compute"])
-                done = start + SETUP_CYCLES + feed + drain
-                timeline.until(done + 1, _CATEGORY["fill_drain"])
+            if unit is compute:
+                compute.run(command, handled, given)
             else:
+                start = max(handled + 1, unit.done + 1, *given.values())
                 area = {
                     "memory_address": command["MEMORY_ADDRESS"],
                     "row_bytes": command["ROW_BYTES"],
@@ -160,19 +108,18 @@ class ModelEngine:
                 else:
                     dma = timing_dma.store(machine, write_port, start, **area)
                     writes += dma.beats
-                done, beats = dma.done, dma.beats
-            unit.start, unit.done = start, done
+                unit.start, unit.done, beats = start, dma.done, dma.beats
             for token in command.signal:
-                tokens[token].append(done)
-            events.append((command, handled, start, done, beats))
+                tokens[token].append(unit.done)
+            events.append((command, unit.start, unit.done, beats))
 
         # END waits for all units.
         handle(max(unit.done for unit in units.values()))
         cycles = handled + 1
-        timeline.until(cycles, _CATEGORY["wait_command"])
+        compute.wait(cycles)
 
-        order = sorted(events, key=lambda event: (event[3], event[0].unit))
-        counts = timeline.counts([event[3] for event in order] + [cycles - 1])
+        order = sorted(events, key=lambda event: (event[2], event[0].unit))
+        counts = compute.counts([event[2] for event in order] + [cycles - 1])
         return RunTrace(
             cycles=cycles,
             events=tuple(
@@ -184,7 +131,7 @@ class ModelEngine:
                     beats=beats,
                     categories=count,
                 )
-                for (command, _, start, done, beats), count in zip(order, counts, strict=False)
+                for (command, start, done, beats), count in zip(order, counts, strict=False)
             ),
             categories=counts[-1],
             read_beats=reads,

@@ -13,9 +13,9 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import filelock
@@ -116,7 +116,6 @@ class _Arguments(ctypes.Structure):
         ("data_write", _Timing),
         ("max_cycles", ctypes.c_uint64),
         ("stall_limit", ctypes.c_uint64),
-        ("vcd", ctypes.c_char_p),
         ("hook", _Hook),
     ]
 
@@ -153,7 +152,10 @@ CommandHook = Callable[[CommandEvent, Buffers], None]
 
 
 class RtlEngine:
-    """Runs programs on the Verilated core of a machine.
+    """Runs programs on the Verilated core of a machine, one after another on the same core.
+
+    Buffers and kept sums live on from one program to the next; `reset` makes a fresh core, and so
+    does a run that fails. The memory's ports are idle when a program starts.
 
     Parameters
     ----------
@@ -165,7 +167,7 @@ class RtlEngine:
         Called with the event of each command and a copy of the buffers just after it was done.
         Other units work on meanwhile, so only what the command itself wrote is final.
     vcd : str or Path, optional
-        Write the waves of a run there; this needs a build of its own and is slow.
+        Write the waves of all runs up to a reset there; this needs a build of its own and is slow.
     max_cycles : int
         A run that takes longer is stopped.
     stall_cycles : int, optional
@@ -186,6 +188,7 @@ class RtlEngine:
     ):
         self.machine = machine
         self.memory = memory
+        self._core: _Core | None = None
         self._on_command = on_command
         self._vcd = None if vcd is None else os.fsencode(vcd)
         self._max_cycles = max_cycles
@@ -203,8 +206,17 @@ class RtlEngine:
         """Build the core if that was not done before. Returns: the shared library."""
         return build(core_build(self.machine, vcd=self._vcd is not None))
 
+    def reset(self) -> None:
+        """Start afresh: the next program finds a core with empty buffers."""
+        self._core = None
+
+    @property
+    def buffers(self) -> Buffers:
+        """A copy of the buffers as the last program left them."""
+        return Buffers.empty(self.machine) if self._core is None else self._core.buffers()
+
     def run(self, program: Program, memory: Bytes) -> RunTrace:
-        """Run a program from reset to END.
+        """Run a program to its END.
 
         Parameters
         ----------
@@ -233,14 +245,15 @@ class RtlEngine:
         image = np.ascontiguousarray(memory)
         if end > image.size:
             image = np.concatenate([image, np.zeros(end - image.size, np.uint8)])
-        with _Core(self, address, image) as core:
-            trace = core.run()
+        core, self._core = self._core or _Core(self.machine, self.prepare(), self._vcd), None
+        trace = core.run(self.arguments(address, image), image, self._on_command)
+        self._core = core
         if image is not memory:
             memory[:] = image[: memory.size]
         return trace
 
-    def arguments(self, address: int, image: Bytes, hook: Any) -> _Arguments:
-        """Return what the harness is called with."""
+    def arguments(self, address: int, image: Bytes) -> _Arguments:
+        """Return what the harness is called with for a program in `image`."""
         machine = self.machine
         command = _timing(self.memory.port_timing(machine.clock_hz, WORD_BYTES))
         data = _timing(self.memory.port_timing(machine.clock_hz, machine.beat_bytes))
@@ -253,49 +266,40 @@ class RtlEngine:
             data_write=data,
             max_cycles=self._max_cycles,
             stall_limit=self._stall_cycles,
-            vcd=self._vcd,
-            hook=hook,
         )
-
-    @property
-    def on_command(self) -> CommandHook | None:
-        """What is called after every command."""
-        return self._on_command
 
 
 class _Core:
-    """One run: owns the C++ object."""
+    """A core in C++, closed when nobody refers to it any more."""
 
-    def __init__(self, engine: RtlEngine, address: int, image: Bytes):
-        self._engine = engine
-        self._machine = engine.machine
-        self._library = _load(str(engine.prepare()))
-        self._failure: BaseException | None = None
-        # The C++ object keeps a pointer to these.
-        self._image = image
-        self._hook = _Hook(self._done) if engine.on_command else _Hook()
-        self._arguments = engine.arguments(address, image, self._hook)
+    def __init__(self, machine: Machine, path: Path, vcd: bytes | None):
+        self._machine = machine
+        self._library = _load(str(path))
+        self._core = self._library.mensa_open(vcd)
+        weakref.finalize(self, self._library.mensa_close, self._core)
 
-    def __enter__(self) -> _Core:
-        self._core = self._library.mensa_open(ctypes.byref(self._arguments))
-        return self
+    def run(self, arguments: _Arguments, image: Bytes, on_command: CommandHook | None) -> RunTrace:
+        """Run the program that `arguments` tell of; they point into `image`."""
+        failure: list[BaseException] = []
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._library.mensa_close(self._core)
+        def done(event: Any, _number: int) -> None:
+            if failure:
+                return
+            try:
+                assert on_command is not None
+                on_command(event.contents.event(), self.buffers())
+            except BaseException as error:  # ctypes would print it and go on
+                failure.append(error)
 
-    def run(self) -> RunTrace:
+        arguments.hook = _Hook(done) if on_command else _Hook()
+        self._library.mensa_start(self._core, ctypes.byref(arguments))
         outcome = 0
         while outcome == 0:
             outcome = self._library.mensa_advance(self._core, CHUNK_CYCLES)
-            if self._failure is not None:
-                raise self._failure
+            if failure:
+                raise failure[0]
         result = self._library.mensa_result(self._core).contents
-        self._check(outcome, result)
+        self._check(outcome, result, arguments, image)
         count = self._library.mensa_event_count(self._core)
         events = self._library.mensa_events(self._core)
         trace = RunTrace(
@@ -308,33 +312,24 @@ class _Core:
         self._compare(trace, result)
         return trace
 
-    def _done(self, event: Any, _number: int) -> None:
-        if self._failure is not None:
-            return
-        try:
-            assert self._engine.on_command is not None
-            self._engine.on_command(event.contents.event(), self.buffers())
-        except BaseException as error:  # ctypes would print it and go on
-            self._failure = error
-
-    def _check(self, outcome: int, result: _Result) -> None:
+    def _check(self, outcome: int, result: _Result, arguments: _Arguments, image: Bytes) -> None:
         code = _error_code(result.status >> 8 & 255)
         place = f"after {result.cycles} cycles, at word {result.word} of the program"
         fault = ""
         if result.fault:
             fault = (
                 f"; {PORTS[result.fault_port]}: {result.fault.decode()} at address "
-                f"{result.fault_address:#x} in cycle {result.fault_cycle} from reset"
+                f"{result.fault_address:#x} in cycle {result.fault_cycle} from the start"
             )
         if outcome == _NO_ANSWER:
             raise RunError(f"{self._machine.name}: the control port did not answer {place}{fault}")
         if outcome in (_STALLED, _TOO_LONG):
             why = (
-                f"nothing moved for {self._arguments.stall_limit} cycles"
+                f"nothing moved for {arguments.stall_limit} cycles"
                 if outcome == _STALLED
-                else f"the run takes longer than {self._arguments.max_cycles} cycles"
+                else f"the run takes longer than {arguments.max_cycles} cycles"
             )
-            waits = who_waits(result.snapshot, self._image, self._arguments.program_address, code)
+            waits = who_waits(result.snapshot, image, arguments.program_address, code)
             raise RunError(
                 f"{self._machine.name}: {why}, {place}: {waits}{fault}",
                 word=result.word,
@@ -427,7 +422,8 @@ def _load(path: str) -> Any:
     library = ctypes.CDLL(path)
     handle = ctypes.c_void_p
     for name, result, arguments in (
-        ("mensa_open", handle, [ctypes.POINTER(_Arguments)]),
+        ("mensa_open", handle, [ctypes.c_char_p]),
+        ("mensa_start", None, [handle, ctypes.POINTER(_Arguments)]),
         ("mensa_advance", ctypes.c_uint64, [handle, ctypes.c_uint64]),
         ("mensa_result", ctypes.POINTER(_Result), [handle]),
         ("mensa_event_count", ctypes.c_uint64, [handle]),

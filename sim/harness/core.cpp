@@ -1,6 +1,7 @@
 // The Verilated core and its memory: the clock loop behind sim/rtl_engine.py, which owns the
-// meaning of everything here. Python calls `mensa_open`, then `mensa_advance` until it says that
-// the program ended or that nothing moves any more, then reads result, events and buffers.
+// meaning of everything here. Python calls `mensa_open`, and for each program `mensa_start`, then
+// `mensa_advance` until it says that the program ended or that nothing moves any more, then reads
+// result, events and buffers. The core lives on from one program to the next.
 //
 // core_config.hpp is written for each machine by sim/rtl_engine.py: BEAT_BYTES, the offsets of the
 // control registers, and MENSA_BUFFERS, the memories whose contents can be read.
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <string>
 #include <type_traits>
@@ -31,6 +33,7 @@ constexpr unsigned CATEGORIES = 6;
 constexpr unsigned COMPUTING = 0;  // the category in which the operand feed emits
 constexpr unsigned COMMAND_BEAT_BYTES = 8;
 constexpr uint64_t LITE_WATCHDOG = 10000;  // cycles for one access to the control port
+constexpr mensa::Timing NO_TIMING{1, 1, 1, 1};  // before the first program nothing is asked for
 
 enum Outcome : uint32_t {
     RUNNING = 0,
@@ -59,7 +62,6 @@ struct MensaArguments {
     uint64_t program_address;
     MensaTiming command, data_read, data_write;
     uint64_t max_cycles, stall_limit;
-    const char *vcd;                                    // path, or null
     void (*hook)(const MensaEvent *, uint64_t number);  // after every command, or null
 };
 
@@ -105,19 +107,18 @@ template <typename Memory> MensaBuffer buffer(const char *name, const Memory &me
 
 class Core {
 public:
-    explicit Core(const MensaArguments &arguments)
-        : arguments_(arguments), memory_{arguments.memory, arguments.size},
-          command_(memory_, COMMAND_BEAT_BYTES, timing(arguments.command)),
-          read_(memory_, BEAT_BYTES, timing(arguments.data_read)),
-          write_(memory_, BEAT_BYTES, timing(arguments.data_write)),
-          context_(new VerilatedContext), top_(new Vtop(context_.get(), "")) {
+    // `vcd`: where the waves go, or null.
+    explicit Core(const char *vcd)
+        : context_(new VerilatedContext), top_(new Vtop(context_.get(), "")) {
 #if VM_TRACE
-        if (arguments.vcd) {
+        if (vcd) {
             context_->traceEverOn(true);
             vcd_.reset(new VerilatedVcdC);
             top_->trace(vcd_.get(), 99);
-            vcd_->open(arguments.vcd);
+            vcd_->open(vcd);
         }
+#else
+        (void)vcd;
 #endif
         const auto &root = *top_->rootp;
 #define MENSA_ONE_BUFFER(name, member) buffers.push_back(buffer(name, root.member));
@@ -137,14 +138,41 @@ public:
         top_->final();
     }
 
+    // Begin a program.
+    void start(const MensaArguments &arguments) {
+        arguments_ = arguments;
+        arguments_.hook = nullptr;
+        result = {};
+        quiet_ = 0;
+        // Fetch reads whole bursts: what it asked for beyond the end of the program before.
+        while (!(command_.idle() && read_.idle() && write_.idle()))
+            if (quiet_ >= arguments_.stall_limit) {
+                result.outcome = STALLED;
+                return finish();
+            } else {
+                cycle();
+            }
+        mensa::Bytes memory{arguments.memory, arguments.size};
+        command_ = {memory, COMMAND_BEAT_BYTES, timing(arguments.command)};
+        read_ = {memory, BEAT_BYTES, timing(arguments.data_read)};
+        write_ = {memory, BEAT_BYTES, timing(arguments.data_write)};
+        arguments_ = arguments;
+        result = {};
+        events.clear();
+        quiet_ = 0;
+        for (unsigned unit = 0; unit < UNITS; unit++) {
+            starts_[unit].clear();
+            counted_[unit] = 0;
+        }
+        if (!write(PROGRAM_ADDRESS, uint32_t(arguments_.program_address)) ||
+            !write(CONTROL, START | INTERRUPT_ENABLE))
+            result.outcome = NO_ANSWER;
+    }
+
     // Run for up to `cycles` more.
     uint64_t advance(uint64_t cycles) {
-        if (!started_) {
-            started_ = true;
-            if (!write(PROGRAM_ADDRESS, uint32_t(arguments_.program_address)) ||
-                !write(CONTROL, START | INTERRUPT_ENABLE))
-                return result.outcome = NO_ANSWER;
-        }
+        if (result.outcome != RUNNING)
+            return result.outcome;
         for (uint64_t i = 0; i < cycles && result.outcome == RUNNING; i++) {
             if (top_->irq)
                 result.outcome = ENDED;
@@ -258,10 +286,11 @@ private:
         unsigned finished = 0;
         for (unsigned unit = 0; unit < UNITS; unit++) {
             if (top.trace_start >> unit & 1)
-                start_[unit] = result.cycles;
-            if (top.trace_done >> unit & 1) {
-                MensaEvent event{unit, tags[unit], start_[unit], result.cycles,
+                starts_[unit].push_back(result.cycles);
+            if (top.trace_done >> unit & 1 && !starts_[unit].empty()) {
+                MensaEvent event{unit, tags[unit], starts_[unit].front(), result.cycles,
                                  beats[unit] - counted_[unit], {}};
+                starts_[unit].pop_front();
                 std::copy_n(result.categories, CATEGORIES, event.categories);
                 counted_[unit] = beats[unit];
                 events.push_back(event);
@@ -292,6 +321,10 @@ private:
         events.resize(count);
         if (!answered)
             result.outcome = NO_ANSWER;
+#if VM_TRACE
+        if (vcd_)
+            vcd_->flush();
+#endif
     }
 
     MensaSnapshot snapshot() const {
@@ -379,26 +412,29 @@ private:
         return false;
     }
 
-    MensaArguments arguments_;
-    mensa::Bytes memory_;
-    mensa::ReadChannel command_, read_;
-    mensa::WriteChannel write_;
+    MensaArguments arguments_{};
+    mensa::ReadChannel command_{{}, COMMAND_BEAT_BYTES, NO_TIMING};
+    mensa::ReadChannel read_{{}, BEAT_BYTES, NO_TIMING};
+    mensa::WriteChannel write_{{}, BEAT_BYTES, NO_TIMING};
     std::unique_ptr<VerilatedContext> context_;
     std::unique_ptr<Vtop> top_;
 #if VM_TRACE
     std::unique_ptr<VerilatedVcdC> vcd_;
 #endif
-    uint64_t start_[UNITS] = {};
+    std::deque<uint64_t> starts_[UNITS];  // of the commands in flight
     uint64_t counted_[UNITS] = {};  // beats of the commands done so far
     uint64_t quiet_ = 0;            // cycles in which nothing moved
-    bool started_ = false;
 };
 
 }  // namespace
 
 extern "C" {
 
-void *mensa_open(const MensaArguments *arguments) { return new Core(*arguments); }
+void *mensa_open(const char *vcd) { return new Core(vcd); }
+
+void mensa_start(void *core, const MensaArguments *arguments) {
+    static_cast<Core *>(core)->start(*arguments);
+}
 
 uint64_t mensa_advance(void *core, uint64_t cycles) {
     return static_cast<Core *>(core)->advance(cycles);

@@ -15,7 +15,7 @@ from mensa.rtl.registers import CATEGORIES, ErrorCode
 from mensa.sim.events import CommandEvent, RunTrace, layer_timing
 from mensa.sim.functional_engine import FunctionalEngine
 from mensa.sim.memory import MAX_BANDWIDTH_BYTES_PER_S, MAX_LATENCY_NS, Memory
-from mensa.sim.rtl_engine import STALL_CYCLES, RtlEngine, RunError, _Hook
+from mensa.sim.rtl_engine import STALL_CYCLES, RtlEngine, RunError
 from mensa.sim.timing import ModelEngine
 
 MACHINE = Machine(
@@ -121,6 +121,37 @@ def test_parameters_and_constants_reach_their_buffers():
     assert np.array_equal(seen[-1].constant[:256], records.ravel())
 
 
+@pytest.mark.parametrize("latency_ns", [0, 5000])
+def test_buffers_live_on_from_program_to_program_until_a_reset(latency_ns):
+    about = memory(latency_ns)  # a slow one still owes words after END when the next one starts
+    load = program(lambda a: a.go(Unit.LOAD, {**area(0, 0), "SPACE": Space.ACTIVATION}))
+    store = program(lambda a: a.go(Unit.STORE, area(0x2000, 0)))
+    model = ModelEngine(MACHINE, about)
+    for engine in (RtlEngine(MACHINE, about), FunctionalEngine(MACHINE)):
+        source, target = load.initial_memory(), store.initial_memory()
+        traces = engine.run(load, source), engine.run(store, target)
+        assert np.array_equal(target[0x2000:0x2028], source[:40])
+        assert isinstance(engine, FunctionalEngine) or traces == (model.run(load), model.run(store))
+        engine.reset()
+        assert not engine.buffers.activation.any()
+        engine.run(store, target)
+        assert not target[0x2000:0x2028].any()
+
+
+def test_a_failed_run_leaves_a_fresh_core():
+    engine = RtlEngine(MACHINE, memory())
+    load = {**area(0, 0), "SPACE": Space.ACTIVATION}
+    good = program(lambda a: a.go(Unit.LOAD, load))
+    bad = program(lambda a: a.go(Unit.LOAD, {**load, "MEMORY_ADDRESS": MEMORY_BYTES}))
+    engine.run(good, good.initial_memory())
+    assert engine.buffers.activation.any()
+    with pytest.raises(RunError):
+        engine.run(bad, bad.initial_memory())
+    assert not engine.buffers.activation.any()
+    trace = engine.run(good, good.initial_memory())
+    assert trace == ModelEngine(MACHINE, memory()).run(good)
+
+
 def fails(fill, about=None, **options):
     job = program(fill)
     with pytest.raises(RunError) as caught:
@@ -210,7 +241,7 @@ def test_the_slowest_memory_at_the_highest_clock_reaches_the_harness_uncut():
     machine = MACHINE.replace(clock_hz=MAX_CLOCK_HZ)
     for bandwidth in (1, MAX_BANDWIDTH_BYTES_PER_S):
         about = memory(MAX_LATENCY_NS, bandwidth)
-        arguments = RtlEngine(machine, about).arguments(0, np.zeros(1, np.uint8), _Hook())
+        arguments = RtlEngine(machine, about).arguments(0, np.zeros(1, np.uint8))
         for given, beat_bytes in (
             (arguments.command, WORD_BYTES),
             (arguments.data_read, machine.beat_bytes),

@@ -10,7 +10,14 @@ from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS
 
-__all__ = ["Buffer", "ReadPort", "WritePort"]
+__all__ = ["BLOCK_RAM_ATTRIBUTES", "Buffer", "ReadPort", "WritePort"]
+
+BLOCK_RAM_ATTRIBUTES = {"no_rw_check": 1, "ram_style": "block"}
+"""Verilog attributes of a buffer's memories: block RAM, as it is.
+
+Nothing asks for what a row gives while it is written, but without the first attribute yosys adds
+registers and multiplexers so that it is what Verilog says. The second stands for Vivado too.
+"""
 
 
 class WritePort(wiring.Signature):
@@ -62,7 +69,7 @@ class Buffer(wiring.Component):
     any byte address. Every bank has one read and one write port: two readers, or two writers, of a
     bank in the same cycle are an error of the program. `conflict` reports it, and the one with the
     lower index wins, where both need the same half; else both are served. A byte written in
-    cycle t is read by a read of cycle t + 1.
+    cycle t is read by a read of cycle t + 1; what a read in cycle t gives for it is undefined.
 
     Parameters
     ----------
@@ -142,7 +149,9 @@ class Buffer(wiring.Component):
         read_data: list[list[Value]] = [[], []]
         for parity in (0, 1):
             for bank in range(self.banks):
-                mem = memory.Memory(shape=8 * half, depth=bank_rows, init=[])
+                mem = memory.Memory(
+                    shape=8 * half, depth=bank_rows, init=[], attrs=BLOCK_RAM_ATTRIBUTES
+                )
                 m.submodules[f"bank_{bank}_{'odd' if parity else 'even'}"] = mem
                 read_port = mem.read_port()
                 write_port = mem.write_port(granularity=8)

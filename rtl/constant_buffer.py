@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from mensa.rtl.buffer import BLOCK_RAM_ATTRIBUTES
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES, Machine
 
@@ -56,6 +57,7 @@ class ConstantBuffer(wiring.Component):
             shape=8 * CHANNEL_RECORD_USED_BYTES * machine.cols,
             depth=machine.constant_entries,
             init=[],
+            attrs=BLOCK_RAM_ATTRIBUTES,
         )
         write, read = mem.write_port(granularity=8), mem.read_port()
 

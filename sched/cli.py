@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from enum import StrEnum
 from importlib import metadata
@@ -370,6 +371,87 @@ def rtl(
 
 
 @app.command()
+def synth(
+    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            metavar="ecp5-25k|ecp5-85k|xc7",
+            help="The FPGA. ECP5: placed and routed; xc7: resources only.",
+        ),
+    ],
+    settings: SetOption = None,
+    frequency: Annotated[
+        float | None,
+        typer.Option(
+            "--frequency",
+            metavar="MHZ",
+            min=1,
+            help="Clock that is wanted; slower is exit status 1. Without it, aims at 100.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=1, help="Seed of place and route.")
+    ] = 1,
+    timeout: Annotated[
+        float,
+        typer.Option("--timeout", metavar="SECONDS", min=1, help="When the tools are stopped."),
+    ] = 3600,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Keep Verilog, netlist, logs and reports in this directory: new, empty, or made "
+            "by this command.",
+        ),
+    ] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Synthesise a machine for an FPGA: resources, highest clock, critical path.
+
+    Example: mensa synth edge_tpu --set rows=2 --set cols=2 --set parameter_buffer_bytes=8192 --set
+    activation_buffer_bytes=8192 --target ecp5-25k
+    """
+    from mensa.sched import synth_text
+    from mensa.sched.files import fresh_directory, write_text
+    from mensa.sched.progress import ProgressBar
+    from mensa.sched.settings import choose_soc
+    from mensa.sched.synth import FILES, find_device, synthesize
+    from mensa.sched.synth_estimate import check_fits
+
+    _check_outputs({"--json": json_file})
+    device = find_device(target)
+    chosen = choose_soc("edge_tpu", machine, settings or []).machine
+    check_fits(chosen, device)
+    wanted_hz = (frequency or 100) * 1e6
+    with contextlib.ExitStack() as stack:
+        if output is None:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mensa.")))
+        else:
+            directory = stack.enter_context(fresh_directory(output, FILES))
+        progress = stack.enter_context(ProgressBar())
+        result = synthesize(
+            chosen,
+            device,
+            directory,
+            frequency_hz=wanted_hz,
+            seed=seed,
+            timeout_s=timeout,
+            progress=progress,
+        )
+    for line in synth_text.lines(result):
+        print(line)
+    if json_file is not None:
+        write_text(json_file, json.dumps(result.to_json(), indent=2) + "\n")
+    if frequency is not None and result.fmax_hz is not None and result.fmax_hz < wanted_hz:
+        print(f"slower than the {frequency:g} MHz that are wanted")
+        raise typer.Exit(CHECK_FAILED)
+
+
+@app.command()
 def disasm(
     program: Annotated[
         Path, typer.Argument(metavar="FILE|MODEL", help="A saved program (.npz) or a .tflite file.")
@@ -416,7 +498,7 @@ def doctor(json_file: JsonOption = None) -> None:
             state = f"{finding.version}"
         else:
             state = f"MISSING{'' if finding.needed else ' (optional)'}: {finding.remedy}"
-        print(f"{finding.tool:16} {finding.purpose:42} {state}")
+        print(f"{finding.tool:19} {finding.purpose:42} {state}")
     if json_file is not None:
         answer = [finding.to_json() for finding in findings]
         write_text(json_file, json.dumps(answer, indent=2) + "\n")
@@ -456,12 +538,13 @@ def _status(error: Exception) -> int | None:
     from mensa.sched.lower import LoweringError
     from mensa.sched.run import EngineError
     from mensa.sched.settings import SettingError
+    from mensa.sched.synth_errors import SynthesisError, SynthesisToolError
     from mensa.sim.memory import MemoryConfigError
     from mensa.sim.rtl_engine import RunError
     from mensa.sim.soc import SocError
     from mensa.sim.verilator import ToolError
 
-    if isinstance(error, RunError):
+    if isinstance(error, RunError | SynthesisToolError):
         return CHECK_FAILED
     bad_input = (
         EngineError,
@@ -475,6 +558,7 @@ def _status(error: Exception) -> int | None:
         ProgramError,
         SettingError,
         SocError,
+        SynthesisError,
         ToolError,
     )
     return BAD_INPUT if isinstance(error, bad_input) else None

@@ -17,18 +17,28 @@ ACCUMULATOR_BITS = 32
 class ProcessingElement(wiring.Component):
     """Multiplies and accumulates; keeps a finished sum while the next one grows.
 
-    In every cycle the accumulator takes ``a * b`` more, starting from zero where `first` is high.
-    Where `last` is high the new sum is also put into the drain register `d_out`, else `d_out`
-    takes `d_in` where `shift` is high. Operands, marks and `shift` leave one cycle after they came.
+    For tiles (`filter` low), in every cycle the accumulator takes ``a * b`` more, starting from
+    zero where `first` is high. Where `last` is high the new sum is also put into the drain register
+    `d_out`, else `d_out` takes `d_in` where `shift` is high.
+
+    As a filter, the register behind `a_out` holds a tap: it becomes zero where `first` is high,
+    else `b` where `shift` is high. In every cycle the accumulator becomes the sum of `d_in`, or of
+    zero where `first` is high, and the tap times ``b``, and `d_out` what the accumulator was: a sum
+    passes in two cycles, `b` in one.
+
+    `b`, marks and `shift`, and for tiles `a`, leave one cycle after they came.
 
     Members
     -------
+    filter : In(1)
+        What the PE is; to be changed while nothing that counts is inside.
     a_in, b_in : In(signed(9))
-        Activation from the left, parameter from above, zero points subtracted.
+        Activation from the left, parameter from above, zero points subtracted. As a filter: tap or
+        activation from above, nothing from the left.
     first_in, last_in : In(1)
         Marks of the reduction, with the parameter.
     shift_in : In(1)
-        Drain one place down.
+        Drain one place down; as a filter: hold this tap.
     d_in : In(signed(32))
         Drain register of the PE above.
     a_out, b_out, first_out, last_out, shift_out : Out
@@ -42,6 +52,7 @@ class ProcessingElement(wiring.Component):
         accumulator = signed(ACCUMULATOR_BITS)
         super().__init__(
             {
+                "filter": In(1),
                 "a_in": In(operand),
                 "b_in": In(operand),
                 "first_in": In(1),
@@ -60,20 +71,33 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         accumulator = Signal(signed(ACCUMULATOR_BITS))
+        before = Signal(signed(ACCUMULATOR_BITS))
+        factor = Signal(signed(OPERAND_BITS))
         total = Signal(signed(ACCUMULATOR_BITS))
-        m.d.comb += total.eq(Mux(self.first_in, 0, accumulator) + self.a_in * self.b_in)
+        m.d.comb += [
+            factor.eq(Mux(self.filter, self.a_out, self.a_in)),
+            before.eq(Mux(self.filter, self.d_in, accumulator)),
+            total.eq(Mux(self.first_in, 0, before) + factor * self.b_in),
+        ]
         m.d.sync += [
             accumulator.eq(total),
-            self.a_out.eq(self.a_in),
             self.b_out.eq(self.b_in),
             self.first_out.eq(self.first_in),
             self.last_out.eq(self.last_in),
             self.shift_out.eq(self.shift_in),
         ]
-        with m.If(self.last_in):
-            m.d.sync += self.d_out.eq(total)
-        with m.Elif(self.shift_in):
-            m.d.sync += self.d_out.eq(self.d_in)
+        with m.If(self.filter):
+            m.d.sync += self.d_out.eq(accumulator)
+            with m.If(self.first_in):
+                m.d.sync += self.a_out.eq(0)
+            with m.Elif(self.shift_in):
+                m.d.sync += self.a_out.eq(self.b_in)
+        with m.Else():
+            m.d.sync += self.a_out.eq(self.a_in)
+            with m.If(self.last_in):
+                m.d.sync += self.d_out.eq(total)
+            with m.Elif(self.shift_in):
+                m.d.sync += self.d_out.eq(self.d_in)
         return m
 
 
@@ -89,6 +113,14 @@ class SystolicArray(wiring.Component):
     be at least R cycles apart. With L = ``output_stationary(R, C).latency``, the results of a tile
     leave L - R + 1 to L cycles after its `last`, last row first, one row a cycle.
 
+    A filter (`filter` high): column c is a channel, and row r of it holds one tap or zero. A beat
+    of parameters with `clear` makes all taps zero, and a sum begins anew with the beats after it;
+    one with `tap` makes its values the taps of row `row`; any other beat is a word of activations,
+    with `last` where a result is complete. The result of word n is the sum over rows r of the tap
+    of row r times word n - (R - 1 - r); it leaves ``output_stationary(R, C).filter_latency`` cycles
+    after word n, as row 0, `last`. Words follow each other without a gap, and so do a `clear`, its
+    taps and its words, as far as a tap that is not zero reaches. Activations are not used.
+
     Parameters
     ----------
     rows, cols : int
@@ -96,10 +128,13 @@ class SystolicArray(wiring.Component):
 
     Members
     -------
+    filter : In(1)
+        High for a filter, low for tiles; the same from the first beat until the last result.
     activations : In(stream of {lane, values: R x signed(9)}, always ready)
         Up to R consecutive values of the reduction for row `lane`; unused ones are 0.
-    parameters : In(stream of {first, last, values: C x signed(9)}, always ready)
-        One value per column. A cycle without a beat counts as zeros.
+    parameters : In(stream of {first, last, clear, tap, row, values: C x signed(9)}, always ready)
+        One value per column. A cycle without a beat counts as zeros. `first` matters for tiles,
+        `clear`, `tap` and `row` for a filter.
     results : Out(stream of {row, last, values: C x signed(32)}, always ready)
         Sums, modulo 2**32; `last` marks the last row of a tile.
     """
@@ -113,6 +148,7 @@ class SystolicArray(wiring.Component):
         operand = signed(OPERAND_BITS)
         super().__init__(
             {
+                "filter": In(1),
                 "activations": In(
                     stream.Signature(
                         data.StructLayout(
@@ -127,6 +163,9 @@ class SystolicArray(wiring.Component):
                             {
                                 "first": 1,
                                 "last": 1,
+                                "clear": 1,
+                                "tap": 1,
+                                "row": range(rows),
                                 "values": data.ArrayLayout(operand, cols),
                             }
                         ),
@@ -168,15 +207,16 @@ class SystolicArray(wiring.Component):
 
         # Top edge: column c sees its parameter and the marks c cycles after column 0.
         beat = self.parameters.payload
+        clear = self.filter & beat.clear
         marks = Cat(
-            beat.first & self.parameters.valid,
+            Mux(self.filter, beat.clear, beat.first) & self.parameters.valid,
             beat.last & self.parameters.valid,
         )
         marks_now = Signal(2)
         m.d.sync += marks_now.eq(marks)
         for col in range(cols):
             value = Signal(OPERAND_BITS, name=f"parameter_{col}")
-            m.d.sync += value.eq(Mux(self.parameters.valid, beat.values[col], 0))
+            m.d.sync += value.eq(Mux(self.parameters.valid & ~clear, beat.values[col], 0))
             for stage in range(col):
                 delayed = Signal(OPERAND_BITS, name=f"parameter_{col}_{stage}")
                 m.d.sync += delayed.eq(value)
@@ -191,19 +231,36 @@ class SystolicArray(wiring.Component):
                 pes[0][col].last_in.eq(marks_now[1]),
             ]
 
+        # A filter is one in all PEs at once. Row r's tap passes row r, r cycles after row 0.
+        filtering = Signal()
+        m.d.sync += filtering.eq(self.filter)
+        hold = Signal(rows)
+        tap, tap_row = self.parameters.valid & self.filter & beat.tap, beat.row
+        for row in range(rows):
+            tap_later, tap_row_later = Signal(name=f"tap_{row}"), Signal.like(tap_row)
+            m.d.sync += [tap_later.eq(tap), tap_row_later.eq(tap_row)]
+            tap, tap_row = tap_later, tap_row_later
+            m.d.comb += hold[row].eq(tap & (tap_row == row))
+
         # Drain. When the bottom PE of column 0 has its sum, rows 1.. shift down; one cycle later
         # rows 2.., and so on, so that an upper row is free for its next sum as soon as it can be.
-        finished = Signal()
-        m.d.sync += finished.eq(pes[rows - 1][0].last_in)
+        # A filter's result is complete: it goes on from the accumulator to the drain register.
+        complete, finished, filtered = Signal(), Signal(), Signal()
+        m.d.sync += [
+            complete.eq(pes[rows - 1][0].last_in),
+            filtered.eq(complete & filtering),
+        ]
+        m.d.comb += finished.eq(complete & ~filtering)
         shift = Signal(rows)
         down = Signal(rows)  # bit r: row r takes from above in this cycle
         m.d.comb += down.eq(Mux(finished, ~Const(1, rows), shift))
         m.d.sync += shift.eq(down << 1)
         for row in range(rows):
-            m.d.comb += pes[row][0].shift_in.eq(down[row])
+            m.d.comb += pes[row][0].shift_in.eq(down[row] | hold[row])
 
         for row in range(rows):
             for col in range(cols):
+                m.d.comb += pes[row][col].filter.eq(filtering)
                 if col + 1 < cols:
                     m.d.comb += [
                         pes[row][col + 1].a_in.eq(pes[row][col].a_out),
@@ -229,8 +286,8 @@ class SystolicArray(wiring.Component):
         draining = Signal()
         row_left = Signal(range(rows))
         m.d.comb += [
-            valid.eq(finished | draining),
-            row_now.eq(Mux(finished, rows - 1, row_left)),
+            valid.eq(finished | draining | filtered),
+            row_now.eq(Mux(finished, rows - 1, Mux(draining, row_left, 0))),
         ]
         m.d.sync += [row_left.eq(row_now - 1), draining.eq(valid & row_now.any())]
         for stage in range(cols - 1):

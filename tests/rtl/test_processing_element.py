@@ -11,7 +11,7 @@ from mensa.rtl.systolic_array import ProcessingElement
 
 OPERANDS = (0, 1, -1, 255, -255, -256, 127, -128)
 PASSED_ON = ("a", "b", "first", "last", "shift")
-INPUTS = (*(f"{name}_in" for name in PASSED_ON), "d_in")
+INPUTS = (*(f"{name}_in" for name in PASSED_ON), "d_in", "filter")
 
 
 def test_processing_element():
@@ -33,7 +33,7 @@ async def sums_grow_drain_and_pass_on_as_the_recurrence_says(dut, idle):
     )
     first[0] = 1
     d = [random.getrandbits(32) for _ in range(cycles)]
-    given = dict(zip(INPUTS, (a, b, first, last, shift, d), strict=True))
+    given = dict(zip(INPUTS, (a, b, first, last, shift, d, [0] * cycles), strict=True))
     await bench.start(dut, **dict.fromkeys(INPUTS, 0))
     driven = given | {"a_in": [v & 0x1FF for v in a], "b_in": [v & 0x1FF for v in b]}
     outputs = [f"{name}_out" for name in (*PASSED_ON, "d")]
@@ -49,6 +49,38 @@ async def sums_grow_drain_and_pass_on_as_the_recurrence_says(dut, idle):
         assert signed(seen["d_out"][t + 1], 32) == drain, t
         for name in PASSED_ON:
             assert seen[f"{name}_out"][t + 1] == driven[f"{name}_in"][t], (name, t)
+
+
+@cocotb.test()
+async def as_a_filter_it_adds_its_tap_times_what_comes_from_above(dut):
+    cycles = 4000
+    b = [
+        random.choice([random.choice(OPERANDS), random.randrange(-256, 256)]) for _ in range(cycles)
+    ]
+    clear, hold = ([int(random.random() < p) for _ in range(cycles)] for p in (0.05, 0.2))
+    d = [random.getrandbits(32) for _ in range(cycles)]
+    noise = [random.getrandbits(9) for _ in range(cycles)]
+    given = {
+        "filter": [1] * cycles,
+        "a_in": noise,
+        "b_in": [v & 0x1FF for v in b],
+        "first_in": clear,
+        "last_in": [v & 1 for v in noise],
+        "shift_in": hold,
+        "d_in": d,
+    }
+    await bench.start(dut, **dict.fromkeys(INPUTS, 0))
+    seen = await play(dut, cycles, given, ["b_out", "d_out", "first_out", "last_out", "shift_out"])
+
+    taps, held = [], 0  # of each cycle
+    for t in range(cycles):
+        taps.append(held)
+        held = 0 if clear[t] else b[t] if hold[t] else held
+    for t in range(cycles - 2):
+        total = (0 if clear[t] else d[t]) + taps[t] * b[t]
+        assert signed(seen["d_out"][t + 2], 32) == signed(total, 32), t
+        for name in ("b", "first", "last", "shift"):
+            assert seen[f"{name}_out"][t + 1] == given[f"{name}_in"][t], (name, t)
 
 
 @cocotb.test()

@@ -11,13 +11,16 @@ import pytest
 from lockstep import SideBySide, pack, play, unpack
 
 from mensa.rtl.array_shape import output_stationary
+from mensa.rtl.filter_stream import filter_feed_cycles, filter_stream, filter_taps
 from mensa.rtl.systolic_array import SystolicArray
 
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
-SHAPES = ((1, 1), (1, 3), (3, 1), (2, 2), (5, 3), (4, 12), (8, 8))
-TILES = 60 if os.environ.get("MENSA_REGRESS") == "1" else 24
+SHAPES = ((1, 1), (1, 3), (3, 1), (2, 3), (5, 3), (9, 5), (4, 12))
+LONG = os.environ.get("MENSA_REGRESS") == "1"
+TILES = 60 if LONG else 24
+FILTERS = 40 if LONG else 16
 OPERAND_BITS = 9
 
 
@@ -44,19 +47,100 @@ def random_tile(rng: np.random.Generator, rows: int, cols: int) -> Tile:
     )
 
 
-class Schedule:
-    """Puts tiles onto the array's inputs as early as its contract allows, or with bubbles."""
+@dataclass
+class Filter:
+    """Depthwise work: taps [groups, tap rows, taps, columns], input rows [groups, rows, bytes]."""
 
-    def __init__(self, rows: int, cols: int, tiles: list[Tile], rng: random.Random | None):
+    command: dict[str, int]
+    taps: np.ndarray
+    rows: np.ndarray
+
+    def sums(self, group: int) -> np.ndarray:
+        """[output rows, pixels, columns], written down as depthwise convolution is defined."""
+        c, cols = self.command, self.taps.shape[-1]
+        height = c["PIXELS"] // c["OUT_WIDTH"]
+        sums = np.zeros((height, c["OUT_WIDTH"], cols), int)
+        for y, x, ky, kx in np.ndindex(height, c["OUT_WIDTH"], c["KERNEL_H"], c["KERNEL_W"]):
+            row = y * c["PIXEL_Y_STEP"] + ky * c["TAP_Y_STEP"]
+            at = x * c["PIXEL_X_STEP"] + kx * c["TAP_X_STEP"]
+            sums[y, x] += self.taps[group, ky, kx] * self.rows[group, row, at : at + cols]
+        return sums
+
+
+def random_filter(rng: np.random.Generator, rows: int, cols: int) -> Filter:
+    while True:
+        height, width, kernel_h, kernel_w = (int(n) for n in rng.integers(1, 5, 4))
+        channels = int(rng.choice([cols, 1]))  # of a pixel; a word is cols bytes
+        command = {
+            "PIXELS": height * width,
+            "OUT_WIDTH": width,
+            "PIXEL_X_STEP": int(rng.integers(1, 4)) * int(rng.choice([cols, channels])),
+            "PIXEL_Y_STEP": int(rng.integers(1, 4)),
+            "KERNEL_H": kernel_h,
+            "KERNEL_W": kernel_w,
+            "TAP_X_STEP": channels * int(rng.integers(1, 3)),
+            "TAP_Y_STEP": int(rng.integers(1, 3)),
+            "GROUPS": int(rng.integers(1, 4)),
+        }
+        stream = filter_stream(rows, command, row_step=0)
+        if stream:
+            break
+    command |= stream
+    row_bytes = (width - 1) * command["PIXEL_X_STEP"] + (kernel_w - 1) * command["TAP_X_STEP"]
+    span = int(rng.choice([1, 255]))
+    return Filter(
+        command,
+        rng.integers(-span, span + 1, (command["GROUPS"], kernel_h, kernel_w, cols)),
+        rng.integers(-span, span + 1, (command["GROUPS"], stream["STREAM_ROWS"], row_bytes + cols)),
+    )
+
+
+class Schedule:
+    """Puts tiles and filters onto the array's inputs as early as its contract allows, or with
+    bubbles."""
+
+    def __init__(self, rows: int, cols: int, rng: random.Random | None):
+        self.shape = rows, cols
+        self.rng = rng
         self.words: dict[int, int] = {}
         self.beats: dict[int, int] = {}
+        self.filter: list[int] = []  # by cycle
         self.results: dict[int, tuple[int, np.ndarray | None]] = {}
-        cycle, latest = 0, -rows
+
+    @property
+    def cycles(self) -> int:
+        return max(self.results) + 2
+
+    def bubble(self, most: int) -> int:
+        return self.rng.randrange(most) if self.rng else 0
+
+    def settle(self, is_filter: bool) -> None:
+        """When all results are out, the array becomes what `is_filter` says."""
+        if self.results:
+            idle = max(self.results) + 1 + self.bubble(3)
+            self.filter += [self.is_filter] * (idle - len(self.filter))
+        self.is_filter = int(is_filter)
+
+    def beat(self, cycle: int, values: np.ndarray, **marks: int) -> None:
+        assert cycle not in self.beats
+        rows = self.shape[0]
+        word, place = 0, 0
+        fields = {"first": 1, "last": 1, "clear": 1, "tap": 1, "row": (rows - 1).bit_length()}
+        for name, bits in fields.items():
+            word |= marks.get(name, random.getrandbits(bits) if bits else 0) << place
+            place += bits
+        self.beats[cycle] = word | pack(map(int, values), OPERAND_BITS) << place
+
+    def tiles(self, tiles: list[Tile]) -> None:
+        rows, cols = self.shape
+        self.settle(False)
+        cycle = len(self.filter)
+        latest = cycle - rows
         for tile in tiles:
             pixels = len(tile.activations)
             starts, length = [], 0
             for size in tile.chunks:
-                length += rng.randrange(4) if rng else 0
+                length += self.bubble(4)
                 starts.append(length)
                 length += max(pixels, size)
             last = starts[-1] + tile.chunks[-1] - 1
@@ -68,9 +152,12 @@ class Schedule:
                     word = pack(map(int, values), OPERAND_BITS)
                     self.words[cycle + start + pixel] = word << (rows - 1).bit_length() | pixel
                 for beat in range(size):
-                    marks = (done + beat == 0) | (start + beat == last) << 1
-                    values = pack(map(int, tile.parameters[done + beat]), OPERAND_BITS)
-                    self.beats[cycle + start + beat] = values << 2 | marks
+                    self.beat(
+                        cycle + start + beat,
+                        tile.parameters[done + beat],
+                        first=int(done + beat == 0),
+                        last=int(start + beat == last),
+                    )
                 done += size
             latest = cycle + last
             sums = tile.sums()
@@ -78,8 +165,45 @@ class Schedule:
                 at = latest + output_stationary(rows, cols).latency - row
                 assert at not in self.results
                 self.results[at] = row, sums[row] if row < pixels else None
-            cycle += length + (rng.randrange(2 * rows) if rng else 0)
-        self.cycles = max(self.results) + 2
+            cycle += length + self.bubble(2 * rows)
+
+    def filters(self, filters: list[Filter]) -> None:
+        rows, cols = self.shape
+        self.settle(True)
+        cycle = len(self.filter)
+        for work in filters:
+            c, before = work.command, cycle
+            columns = np.arange(cols)
+            for group in range(c["GROUPS"]):
+                sums = work.sums(group)
+                self.beat(cycle, columns, clear=1, tap=0, last=0)
+                cycle += 1
+                taps = work.taps[group].reshape(-1, cols)
+                for row, values in zip(filter_taps(c), taps, strict=True):
+                    self.beat(cycle, values, clear=0, tap=1, row=row, last=0)
+                    cycle += 1
+                # The words of each input row, and which of them completes which pixel.
+                offsets = [
+                    position * c["STREAM_STEP"] + tap * c["TAP_X_STEP"]
+                    for position in range(c["STREAM_COLUMNS"])
+                    for tap in range(c["STREAM_TAPS"])
+                ]
+                pixels = {
+                    c["STREAM_FIRST"] + x * c["STREAM_RESULT_STEP"]: x
+                    for x in range(c["OUT_WIDTH"])
+                }
+                for y, row_bytes in enumerate(work.rows[group]):
+                    out_y, between = divmod(y - c["STREAM_FIRST_ROW"], c["PIXEL_Y_STEP"])
+                    for number, offset in enumerate(offsets):
+                        complete = out_y >= 0 and between == 0 and number in pixels
+                        values = row_bytes[offset : offset + cols]
+                        self.beat(cycle, values, clear=0, tap=0, last=int(complete))
+                        if complete:
+                            at = cycle + output_stationary(rows, cols).filter_latency
+                            self.results[at] = 0, sums[out_y, pixels[number]]
+                        cycle += 1
+            assert cycle - before == filter_feed_cycles(c)
+            cycle += self.bubble(2 * rows)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 2.0, "8"])
@@ -99,19 +223,25 @@ def test_systolic_array():
 
 @cocotb.test()
 @cocotb.parametrize(idle=[False, True])
-async def results_are_the_matrix_products_at_their_exact_cycles(dut, idle):
+async def sums_of_tiles_and_filters_leave_at_their_exact_cycles(dut, idle):
     rng = np.random.default_rng(random.getrandbits(32))
     pauses = random.Random(random.getrandbits(32)) if idle else None
     inputs, outputs, schedules = {}, [], {}
     for rows, cols in SHAPES:
         name = f"array_{rows}x{cols}"
-        tiles = [random_tile(rng, rows, cols) for _ in range(TILES)]
-        plan = schedules[name] = Schedule(rows, cols, tiles, pauses)
+        plan = schedules[name] = Schedule(rows, cols, pauses)
+        for _ in range(3):
+            plan.tiles([random_tile(rng, rows, cols) for _ in range(TILES // 3)])
+            plan.filters([random_filter(rng, rows, cols) for _ in range(FILTERS // 4)])
+        plan.filters([random_filter(rng, rows, cols)])
+        plan.tiles([random_tile(rng, rows, cols)])
+        inputs[f"{name}__filter"] = plan.filter
         for port, items in (("activations", plan.words), ("parameters", plan.beats)):
             inputs[f"{name}__{port}__valid"] = [int(t in items) for t in range(plan.cycles)]
             # What stands on a stream without a transfer means nothing.
             noise = random.getrandbits(OPERAND_BITS * max(rows, cols))
-            width = 9 * rows + (rows - 1).bit_length() if port == "activations" else 9 * cols + 2
+            row_bits = (rows - 1).bit_length()
+            width = 9 * rows + row_bits if port == "activations" else 9 * cols + 4 + row_bits
             noise &= (1 << width) - 1
             inputs[f"{name}__{port}__payload"] = [items.get(t, noise) for t in range(plan.cycles)]
         outputs += [f"{name}__results__valid", f"{name}__results__payload"]

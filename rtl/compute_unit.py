@@ -10,19 +10,19 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl import operand_feed, post_processor, timing, vector_unit
 from mensa.rtl.buffer import ReadPort, WritePort
-from mensa.rtl.commands import TAG_BITS, Keep, Mode, Unit
+from mensa.rtl.commands import TAG_BITS, Mode, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.operand_feed import OperandFeed
 from mensa.rtl.post_processor import PostProcessor
 from mensa.rtl.systolic_array import SystolicArray
-from mensa.rtl.unit import TOKEN_COUNT, CommandSignature, UnitFrontend
+from mensa.rtl.unit import TOKEN_COUNT, CommandSignature, UnitFrontend, is_tiled
 from mensa.rtl.vector_unit import VectorUnit
 
 __all__ = ["ComputeUnit"]
 
 
 class ComputeUnit(wiring.Component):
-    """Runs compute commands one after another; `mensa.rtl.timing` says for how long.
+    """Runs compute commands; `mensa.rtl.timing` says for how long, and which ones overlap.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class ComputeUnit(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         machine = self._machine
-        m.submodules.frontend = frontend = UnitFrontend(Unit.COMPUTE)
+        m.submodules.frontend = frontend = UnitFrontend(Unit.COMPUTE, timing.COMMANDS_IN_FLIGHT)
         m.submodules.feed = feed = OperandFeed(machine)
         m.submodules.array = array = SystolicArray(machine.rows, machine.cols)
         m.submodules.vector = vector = VectorUnit(machine.cols)
@@ -96,36 +96,39 @@ class ComputeUnit(wiring.Component):
             post.records.eq(self.records),
         ]
 
-        # A command: one cycle of set-up, the feed's steps, then the drain, counted down.
-        drains = {
-            name: timing.drain_cycles(machine, mode, keep)
-            for name, mode, keep in (
-                ("vector", Mode.SUM, 0),
-                ("keep", Mode.CONV, Keep.UNDRAINED),
-                ("array", Mode.CONV, 0),
-            )
-        }
-        drain = Signal(range(max(drains.values())))
+        # A command: one cycle of set-up, the feed's steps, then the time until its operands have
+        # left the feed, which works from `registers`. A tiled command may then start beside those
+        # whose results are still on their way.
+        fed = Signal()  # the last step was in the cycle before
+        emptying = Signal(range(timing.FEED_LATENCY))
+        feed_is_empty = Signal()
         with m.FSM():
-            with m.State("IDLE"), m.If(frontend.start):
-                m.next = "SETUP"
+            with m.State("IDLE"):
+                m.d.comb += feed_is_empty.eq(1)
+                with m.If(frontend.start):
+                    m.next = "SETUP"
             with m.State("SETUP"):
-                m.d.comb += feed.start.eq(1)
+                m.d.comb += [feed.start.eq(1), post.start.eq(1)]
                 m.next = "FEED"
-            with m.State("FEED"):
-                with m.If(r.mode >= Mode.MAX):
-                    m.d.sync += drain.eq(drains["vector"] - 2)
-                with m.Elif(r.keep[1]):
-                    m.d.sync += drain.eq(drains["keep"] - 2)
-                with m.Else():
-                    m.d.sync += drain.eq(drains["array"] - 2)
-                with m.If(~feed.active):
-                    m.next = "DRAIN"
-            with m.State("DRAIN"):
-                m.d.sync += drain.eq(drain - 1)
-                with m.If(drain == 0):
-                    m.d.comb += frontend.done.eq(1)
+            with m.State("FEED"), m.If(~feed.active):
+                m.d.comb += fed.eq(1)
+                m.d.sync += emptying.eq(timing.FEED_LATENCY - 2)
+                m.next = "EMPTY"
+            with m.State("EMPTY"):
+                m.d.sync += emptying.eq(emptying - 1)
+                with m.If(~emptying.any()):
                     m.next = "IDLE"
+        overlaps = is_tiled(r.mode) & is_tiled(frontend.coming.mode)
+        m.d.comb += frontend.ready.eq(feed_is_empty & (frontend.idle | overlaps))
+
+        # Commands end a constant time after their last steps.
+        drains = [(mode, timing.drain_cycles(machine, mode)) for mode in Mode]
+        ends = Signal(max(drain for _, drain in drains))  # bit n: a command ends in n cycles
+        m.d.comb += frontend.done.eq(ends[0])
+        m.d.sync += ends.eq(ends >> 1)
+        for mode, drain in drains:
+            with m.If(fed & (r.mode == mode)):
+                m.d.sync += ends[drain - 2].eq(1)
 
         connect(m, feed.activations, array.activations)
         connect(m, feed.parameters, array.parameters)
@@ -134,12 +137,13 @@ class ComputeUnit(wiring.Component):
         m.d.comb += [
             feed.registers.eq(r),
             post.registers.eq(r),
+            array.filter.eq(r.mode == Mode.FILTER),
             vector.mode.eq(r.mode),
             vector.multiplier[0].eq(r.scale_0_multiplier),
             vector.multiplier[1].eq(r.scale_1_multiplier),
             vector.shift[0].eq(r.scale_0_shift),
             vector.shift[1].eq(r.scale_1_shift),
-            # One command at a time: the array and the vector unit never have results together.
+            # Vector modes run alone: the array and the vector unit never have results together.
             post.results.valid.eq(array.results.valid | vector.o.valid),
             post.results.payload.row.eq(Mux(vector.o.valid, 0, array.results.payload.row)),
             post.results.payload.last.eq(vector.o.valid | array.results.payload.last),

@@ -194,14 +194,14 @@ class Core(wiring.Component):
         missing = compute.command.missing
         with m.If(compute.feeding):
             m.d.comb += category.eq(CATEGORIES.index("compute"))
-        with m.Elif(~compute.idle):
-            m.d.comb += category.eq(CATEGORIES.index("fill_drain"))
         with m.Elif(missing[Token.PARAMETERS_READY]):
             m.d.comb += category.eq(CATEGORIES.index("wait_parameters"))
         with m.Elif(missing[Token.ACTIVATIONS_READY]):
             m.d.comb += category.eq(CATEGORIES.index("wait_activations"))
         with m.Elif(missing[Token.RESULTS_FREE]):
             m.d.comb += category.eq(CATEGORIES.index("wait_store"))
+        with m.Elif(~compute.idle):
+            m.d.comb += category.eq(CATEGORIES.index("fill_drain"))
         with m.Else():
             m.d.comb += category.eq(CATEGORIES.index("wait_command"))
 

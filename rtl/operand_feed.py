@@ -8,17 +8,22 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from mensa.rtl import address_generator, timing
 from mensa.rtl.address_generator import AddressGenerator, beat_layout
 from mensa.rtl.buffer import ReadPort
-from mensa.rtl.commands import Mode, Unit
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
 from mensa.rtl.machine import Machine
+from mensa.rtl.nest import POSITION_BITS, size_shape
 from mensa.rtl.post_processor import announcement_layout
-from mensa.rtl.unit import registers_layout
+from mensa.rtl.unit import is_tiled, is_vector, registers_layout
 
 __all__ = ["LATENCY", "OperandFeed"]
 
-LATENCY = 5
-"""Cycles from a step of the loop nest to its operands: address generator 2, bounds 1, buffer 2."""
+BOUNDS_CYCLES = 3
+
+LATENCY = address_generator.LATENCY + BOUNDS_CYCLES + timing.READ_LATENCY + 1
+"""Cycles from a step of the loop nest to its operands: address generator, bounds, buffer, zero
+points."""
 
 
 class OperandFeed(wiring.Component):
@@ -33,14 +38,18 @@ class OperandFeed(wiring.Component):
 
     Members
     -------
-    start, registers, active
+    start, active
         As of `AddressGenerator`.
+    registers : In(registers_layout(Unit.COMPUTE))
+        The command, from its start until `LATENCY` cycles after its last step.
     read_activation, read_parameter : Out(ReadPort)
         To the buffers.
     activations : Out(stream of {lane, values: R x signed(9)}, always ready)
         For the array: the bytes of a chunk for one row.
-    parameters : Out(stream of {first, last, values: C x signed(9)}, always ready)
-        For the array: one value per column, zeros where a tile's last beat has no parameters.
+    parameters : Out(stream of {first, last, clear, tap, row, values: C x signed(9)}, always ready)
+        For the array: one value per column, zeros where a tile's last beat has no parameters. In
+        mode FILTER: a beat that clears the taps, the tap of array row `row`, or a word of
+        activations, `last` if a result is complete with it.
     vector : Out(stream of {first, last, tap, values: C x signed(9)}, always ready)
         For the vector unit: the bytes of a tap.
     announce : Out(stream of announcement_layout(machine), always ready)
@@ -74,6 +83,9 @@ class OperandFeed(wiring.Component):
                             {
                                 "first": 1,
                                 "last": 1,
+                                "clear": 1,
+                                "tap": 1,
+                                "row": range(machine.rows),
                                 "values": data.ArrayLayout(operand, machine.cols),
                             }
                         ),
@@ -102,8 +114,12 @@ class OperandFeed(wiring.Component):
         machine = self._machine
         chunk, cols = machine.array.chunk, machine.array.group
         r = self.registers
-        vector = Signal()
-        m.d.comb += vector.eq(r.mode >= Mode.MAX)
+        vector, tiled, is_filter = Signal(), Signal(), Signal()
+        m.d.comb += [
+            vector.eq(is_vector(r.mode)),
+            tiled.eq(is_tiled(r.mode)),
+            is_filter.eq(r.mode == Mode.FILTER),
+        ]
 
         m.submodules.generator = generator = AddressGenerator(machine)
         m.d.comb += [
@@ -115,94 +131,115 @@ class OperandFeed(wiring.Component):
 
         m.d.comb += [
             self.announce.valid.eq(generator.o.valid & beat.announce),
-            self.announce.payload.slot.eq(beat.slot),
-            self.announce.payload.lane.eq(Mux(vector, 0, beat.lane)),
+            self.announce.payload.first.eq(~beat.lane.any()),
             self.announce.payload.lanes.eq(beat.lanes),
             self.announce.payload.address.eq(beat.out_address),
             self.announce.payload.entry.eq(beat.entry),
             self.announce.payload.channels.eq(beat.channels),
         ]
 
-        # 3: which of the chunk's bytes, low to high - 1, lie inside the input row.
-        asked = Signal(beat_layout(machine))
-        asked_valid = Signal()
-        size_shape = range(max(chunk, cols) + 1)
-        low, high = Signal(size_shape), Signal(size_shape)
-        room = Signal(signed(29))
-        m.d.comb += room.eq(r.input_row_bytes - beat.x)
-        m.d.sync += [asked.eq(beat), asked_valid.eq(generator.o.valid)]
-        with m.If(beat.x < 0):
-            m.d.sync += low.eq(Mux(-beat.x < beat.size, -beat.x, beat.size))
-        with m.Else():
+        # What goes along with a beat, n cycles after the address generator gave it.
+        asked, valid = [beat], [generator.o.valid]
+        for stage in range(1, BOUNDS_CYCLES + timing.READ_LATENCY + 1):
+            later = Signal(beat_layout(machine), name=f"asked_{stage}")
+            later_valid = Signal(name=f"valid_{stage}")
+            m.d.sync += [later.eq(asked[-1]), later_valid.eq(valid[-1])]
+            asked.append(later)
+            valid.append(later_valid)
+
+        # Bounds: which of the chunk's bytes, low to high - 1, lie inside the input row. 1: how far
+        # it lies from the row's ends.
+        before, room = Signal(signed(POSITION_BITS + 1)), Signal(signed(POSITION_BITS + 1))
+        there = Signal()
+        m.d.sync += [
+            before.eq(-beat.x),
+            room.eq(r.input_row_bytes - beat.x),
+            there.eq(generator.o.valid & beat.fetch_activation & beat.row_valid),
+        ]
+        # 2: cut to the chunk.
+        low, high = Signal(size_shape(machine)), Signal(size_shape(machine))
+        with m.If(before < 0):
             m.d.sync += low.eq(0)
-        with m.If(~beat.row_valid | ~beat.fetch_activation | (room <= 0)):
+        with m.Else():
+            m.d.sync += low.eq(Mux(before < asked[1].size, before, asked[1].size))
+        with m.If(~there | (room < 0)):
             m.d.sync += high.eq(0)
         with m.Else():
-            m.d.sync += high.eq(Mux(room < beat.size, room, beat.size))
-
+            m.d.sync += high.eq(Mux(room < asked[1].size, room, asked[1].size))
+        # 3: as addresses, and as a mask.
+        inside = Signal(max(chunk, cols))
+        reads = Signal()
+        first, last = Signal(BUFFER_ADDRESS_BITS), Signal(BUFFER_ADDRESS_BITS)
+        parameter_last = Signal(BUFFER_ADDRESS_BITS)
+        m.d.sync += [
+            reads.eq(low < high),
+            first.eq(asked[2].address + low),
+            last.eq(asked[2].address + high - 1),
+            parameter_last.eq(asked[2].parameter_address + (cols - 1)),
+        ]
+        m.d.sync += [inside[byte].eq((low <= byte) & (byte < high)) for byte in range(len(inside))]
         m.d.comb += [
-            self.read_activation.valid.eq(asked_valid & (low < high)),
-            self.read_activation.address.eq(asked.address),
-            self.read_activation.first.eq(asked.address + low),
-            self.read_activation.last.eq(asked.address + high - 1),
-            self.read_parameter.valid.eq(asked_valid & asked.fetch_parameter),
-            self.read_parameter.address.eq(asked.parameter_address),
-            self.read_parameter.first.eq(asked.parameter_address),
-            self.read_parameter.last.eq(asked.parameter_address + (cols - 1)),
+            self.read_activation.valid.eq(reads),
+            self.read_activation.address.eq(asked[3].address),
+            self.read_activation.first.eq(first),
+            self.read_activation.last.eq(last),
+            self.read_parameter.valid.eq(valid[3] & asked[3].fetch_parameter),
+            self.read_parameter.address.eq(asked[3].parameter_address),
+            self.read_parameter.first.eq(asked[3].parameter_address),
+            self.read_parameter.last.eq(parameter_last),
         ]
 
-        # 4 and 5: the buffers read.
-        for stage in range(2):
-            later = Signal(beat_layout(machine), name=f"asked_{stage}")
-            later_valid = Signal(name=f"asked_valid_{stage}")
-            later_low = Signal(size_shape, name=f"low_{stage}")
-            later_high = Signal(size_shape, name=f"high_{stage}")
-            m.d.sync += [
-                later.eq(asked),
-                later_valid.eq(asked_valid),
-                later_low.eq(low),
-                later_high.eq(high),
-            ]
-            asked, asked_valid, low, high = later, later_valid, later_low, later_high
+        # The buffers read.
+        for stage in range(timing.READ_LATENCY):
+            later = Signal.like(inside, name=f"inside_{stage}")
+            m.d.sync += later.eq(inside)
+            inside = later
+        here, here_valid = asked[-1], valid[-1]
 
+        # Zero points.
         zero_point = Signal(signed(8))
         outside = Signal(signed(9))  # what a byte outside the input counts as
         with m.If(r.mode == Mode.MAX):
             m.d.comb += outside.eq(-128)
-        with m.Elif((r.mode == Mode.SCALED_SUM) & asked.tap):
+        with m.Elif((r.mode == Mode.SCALED_SUM) & here.operand):
             m.d.comb += zero_point.eq(r.act_zero_point_1)
         with m.Else():
             m.d.comb += zero_point.eq(r.act_zero_point)
-
-        word = self.read_activation.data
-        values = []
-        for byte in range(max(chunk, cols)):
-            value = Signal(signed(9), name=f"activation_{byte}")
-            with m.If((low <= byte) & (byte < high)):
-                m.d.comb += value.eq(word.word_select(byte, 8).as_signed() - zero_point)
-            with m.Else():
-                m.d.comb += value.eq(outside)
-            values.append(value)
-
-        m.d.comb += [
-            self.activations.valid.eq(asked_valid & asked.fetch_activation & ~vector),
-            self.activations.payload.lane.eq(asked.lane),
-            self.vector.valid.eq(asked_valid & asked.fetch_activation & vector),
-            self.vector.payload.first.eq(asked.first),
-            self.vector.payload.last.eq(asked.last),
-            self.vector.payload.tap.eq(asked.tap),
-            self.parameters.valid.eq(asked_valid & ~vector & (asked.fetch_parameter | asked.last)),
-            self.parameters.payload.first.eq(asked.first),
-            self.parameters.payload.last.eq(asked.last),
-        ]
-        m.d.comb += [self.activations.payload.values[i].eq(values[i]) for i in range(chunk)]
-        m.d.comb += [self.vector.payload.values[i].eq(values[i]) for i in range(cols)]
-
-        depthwise = Signal()
-        m.d.comb += depthwise.eq(r.mode == Mode.DEPTHWISE)
+        word = Signal(data.ArrayLayout(signed(9), len(inside)))
+        for byte in range(len(inside)):
+            value = self.read_activation.data.word_select(byte, 8).as_signed()
+            m.d.sync += word[byte].eq(Mux(inside[byte], value - zero_point, outside))
+        weights = Signal(data.ArrayLayout(signed(9), cols))
         for col in range(cols):
             value = self.read_parameter.data.word_select(col, 8).as_signed()
-            seen = (asked.diagonal <= col) & (col < asked.diagonal + r.depth_multiplier)
-            with m.If(asked.fetch_parameter & (~depthwise | seen)):
-                m.d.comb += self.parameters.payload.values[col].eq(value - r.parameter_zero_point)
+            seen = (here.diagonal <= col) & (col < here.diagonal + r.depth_multiplier)
+            blank = ~here.fetch_parameter | ((r.mode == Mode.DEPTHWISE) & ~seen)
+            m.d.sync += weights[col].eq(Mux(blank, 0, value - r.parameter_zero_point))
+        operands, operands_valid = Signal(beat_layout(machine)), Signal()
+        m.d.sync += [operands.eq(here), operands_valid.eq(here_valid)]
+
+        m.d.comb += [
+            self.activations.valid.eq(operands_valid & operands.fetch_activation & tiled),
+            self.activations.payload.lane.eq(operands.lane),
+            self.vector.valid.eq(operands_valid & operands.fetch_activation & vector),
+            self.vector.payload.first.eq(operands.first),
+            self.vector.payload.last.eq(operands.last),
+            self.vector.payload.tap.eq(operands.operand),
+            self.parameters.payload.first.eq(operands.first),
+            self.parameters.payload.last.eq(operands.last),
+            self.parameters.payload.clear.eq(is_filter & operands.clear),
+            self.parameters.payload.tap.eq(is_filter & operands.fetch_parameter),
+            self.parameters.payload.row.eq(operands.lane),
+        ]
+        with m.If(is_filter):
+            m.d.comb += self.parameters.valid.eq(operands_valid)
+        with m.Elif(tiled):
+            m.d.comb += self.parameters.valid.eq(
+                operands_valid & (operands.fetch_parameter | operands.last)
+            )
+        for col in range(cols):
+            passes = is_filter & operands.fetch_activation
+            m.d.comb += self.parameters.payload.values[col].eq(Mux(passes, word[col], weights[col]))
+        m.d.comb += [self.activations.payload.values[i].eq(word[i]) for i in range(chunk)]
+        m.d.comb += [self.vector.payload.values[i].eq(word[i]) for i in range(cols)]
         return m

@@ -4,31 +4,52 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from mensa.rtl import requantizer
-from mensa.rtl.address_generator import result_slots
+from mensa.rtl import requantizer, timing
 from mensa.rtl.buffer import WritePort
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
-from mensa.rtl.unit import registers_layout
+from mensa.rtl.unit import is_tiled, registers_layout
 
-__all__ = ["LATENCY", "PostProcessor", "announcement_layout"]
+__all__ = ["LATENCY", "PostProcessor", "announcement_layout", "places_in_flight", "tiles_in_flight"]
 
-LATENCY = 2 + requantizer.LATENCY
+LATENCY = 3 + requantizer.LATENCY
 """Cycles from a row of sums on `results` to its write: two to look up where it goes and its
-channels' records, then the requantiser."""
+channels' records, one to choose what scales it, then the requantiser."""
+
+
+def tiles_in_flight(machine: Machine) -> int:
+    """Tiles of which results were announced and have not all come; a power of two.
+
+    A tile's results are announced while its first chunk is fetched, and the last comes the array's
+    latency after its last beat; before it come tiles that are at least the spacing apart.
+    """
+    array = machine.array
+    before = (timing.FEED_LATENCY + array.latency) // array.spacing + 1
+    return 1 << before.bit_length()
+
+
+def places_in_flight(machine: Machine) -> int:
+    """Results that were announced and have not come; a power of two.
+
+    Tiles free their places with their last result. In other modes a result is announced and comes
+    in a cycle of its own.
+    """
+    array = machine.array
+    before = (timing.FEED_LATENCY + array.latency) // array.spacing + 1
+    single = timing.FEED_LATENCY + max(array.filter_latency, timing.VECTOR_LATENCY)
+    return 1 << max((before + 1) * array.tile, single).bit_length()
 
 
 def announcement_layout(machine: Machine) -> data.StructLayout:
-    """Where the result of one array row will go; told before it comes."""
+    """Where a result will go; told before it comes."""
     return data.StructLayout(
         {
-            "slot": range(result_slots(machine)),
-            "lane": range(machine.array.tile),
-            "lanes": range(machine.array.tile + 1),
+            "first": 1,  # of its tile, whose results are announced in the order of their rows
+            "lanes": range(machine.array.tile + 1),  # results of the tile that are announced
             "address": BUFFER_ADDRESS_BITS,
             "entry": 12,
             "channels": 8,
@@ -36,12 +57,29 @@ def announcement_layout(machine: Machine) -> data.StructLayout:
     )
 
 
+def _context_layout() -> data.StructLayout:
+    """What results need of their command."""
+    return data.StructLayout(
+        {
+            "scaling": requantizer.scaling_layout(),
+            "uniform": 1,
+            "bias": signed(32),
+            "multiplier": 31,
+            "shift": signed(6),
+        }
+    )
+
+
 class PostProcessor(wiring.Component):
     """Requantises rows of C sums and writes each to the address announced for it.
 
-    Tiles take result slots in turn; the rows of a tile may come in any order. A row that was not
-    announced (beyond the pixels of the last tile) is dropped. Latency is `LATENCY` cycles,
-    throughput one row a cycle.
+    In the tiled modes the rows of a tile may come in any order, and one that was not announced
+    (beyond the pixels of the last tile) is dropped; in the other modes every result is a tile of
+    one row. Tiles come in the order of their announcement. Latency is `LATENCY` cycles, throughput
+    one row a cycle.
+
+    Results of up to `timing.COMMANDS_IN_FLIGHT` commands may be inside: each is treated as the
+    command asks that was there when it was announced.
 
     Parameters
     ----------
@@ -50,12 +88,16 @@ class PostProcessor(wiring.Component):
 
     Members
     -------
+    start : In(1)
+        Strobe in the first cycle of a command's `registers`, at least two cycles before its first
+        announcement.
     registers : In(registers_layout(Unit.COMPUTE))
-        The command; constant while its results are inside.
+        The command whose results are being announced. Another kind of mode (tiled or not) may only
+        begin when nothing is inside.
     announce : In(stream of announcement_layout(machine), always ready)
-        One per row of a tile, before its results.
+        One per result, at least two cycles before it.
     results : In(stream of {row, last, values: C x signed(32)}, always ready)
-        `last` marks the last row of a tile, with which its slot ends.
+        `last` marks the last row of a tile.
     entry : Out(12)
         Entry of the constant buffer to read.
     records : In(C x 16 bytes)
@@ -68,6 +110,7 @@ class PostProcessor(wiring.Component):
         self._machine = machine
         super().__init__(
             {
+                "start": In(1),
                 "registers": In(registers_layout(Unit.COMPUTE)),
                 "announce": In(stream.Signature(announcement_layout(machine), always_ready=True)),
                 "results": In(
@@ -91,83 +134,144 @@ class PostProcessor(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         rows, cols = self._machine.array.tile, self._machine.array.group
-        slots = result_slots(self._machine)
-        row_bits = (rows - 1).bit_length()
+        places, slots = places_in_flight(self._machine), tiles_in_flight(self._machine)
         r = self.registers
+        tiled = Signal()
+        m.d.comb += tiled.eq(is_tiled(r.mode))
 
+        # What results need of their command is kept under the command's number.
+        contexts = timing.COMMANDS_IN_FLIGHT
+        assert contexts & (contexts - 1) == 0, "the number of a command wraps"
+        m.submodules.contexts = context_memory = memory.Memory(
+            shape=_context_layout(), depth=contexts, init=[]
+        )
+        context_write, context_read = (
+            context_memory.write_port(),
+            context_memory.read_port(domain="comb"),
+        )
+        number = Signal(range(contexts))  # of the command that starts next
+        with m.If(self.start):
+            m.d.sync += number.eq(number + 1)
+        m.d.comb += [
+            context_write.en.eq(self.start),
+            context_write.addr.eq(number),
+            context_write.data.scaling.rounding.eq(r.rounding),
+            context_write.data.scaling.zero_point.eq(r.out_zero_point),
+            context_write.data.scaling.clamp_min.eq(r.clamp_min),
+            context_write.data.scaling.clamp_max.eq(r.clamp_max),
+            context_write.data.uniform.eq(r.uniform),
+            context_write.data.bias.eq(r.bias),
+            context_write.data.multiplier.eq(r.multiplier),
+            context_write.data.shift.eq(r.shift),
+        ]
+
+        # Results are announced into one place after another. A tile's begin at `base`.
         where_layout = data.StructLayout(
-            {"address": BUFFER_ADDRESS_BITS, "entry": 12, "channels": 8}
+            {
+                "address": BUFFER_ADDRESS_BITS,
+                "entry": 12,
+                "channels": 8,
+                "context": range(contexts),
+            }
         )
-        m.submodules.where = where = memory.Memory(
-            shape=where_layout, depth=slots << row_bits, init=[]
-        )
+        m.submodules.where = where = memory.Memory(shape=where_layout, depth=places, init=[])
         m.submodules.lanes = lanes = memory.Memory(shape=range(rows + 1), depth=slots, init=[])
         where_write, where_read = where.write_port(), where.read_port()
         lanes_write, lanes_read = lanes.write_port(), lanes.read_port(domain="comb")
         told = self.announce.payload
+        next_place, base = Signal(range(places)), Signal(range(places))
+        next_tile, tile = Signal(range(slots)), Signal(range(slots))
         m.d.comb += [
             where_write.en.eq(self.announce.valid),
-            where_write.addr.eq(Cat(told.lane, told.slot)),
+            where_write.addr.eq(next_place),
             where_write.data.address.eq(told.address),
             where_write.data.entry.eq(told.entry),
             where_write.data.channels.eq(told.channels),
-            lanes_write.en.eq(self.announce.valid),
-            lanes_write.addr.eq(told.slot),
+            where_write.data.context.eq(number - 1),
+            lanes_write.en.eq(self.announce.valid & told.first),
+            lanes_write.addr.eq(next_tile),
             lanes_write.data.eq(told.lanes),
         ]
+        with m.If(self.announce.valid):
+            m.d.sync += next_place.eq(next_place + 1)
+            with m.If(told.first & tiled):
+                m.d.sync += next_tile.eq(next_tile + 1)
 
         # 1: where the row goes.
-        slot = Signal(range(slots))
         result = self.results.payload
+        lanes_now = Signal(range(rows + 1))
         sums_1 = Signal(data.ArrayLayout(signed(32), cols))
         valid_1 = Signal()
         m.d.comb += [
-            where_read.addr.eq(Cat(result.row, slot)),
-            where_read.en.eq(self.results.valid),
-            lanes_read.addr.eq(slot),
+            lanes_read.addr.eq(tile),
+            lanes_now.eq(Mux(tiled, lanes_read.data, 1)),
+            where_read.addr.eq(base + result.row),
+            where_read.en.eq(1),
         ]
         with m.If(self.results.valid & result.last):
-            m.d.sync += slot.eq(slot + 1)
+            m.d.sync += [base.eq(base + lanes_now), tile.eq(tile + tiled)]
         m.d.sync += [
-            valid_1.eq(self.results.valid & (result.row < lanes_read.data)),
+            valid_1.eq(self.results.valid & (result.row < lanes_now)),
             sums_1.eq(result.values),
         ]
 
-        # 2: the records of its channels.
-        m.d.comb += self.entry.eq(where_read.data.entry)
+        # 2: the records of its channels, and what its command says.
+        m.d.comb += [
+            self.entry.eq(where_read.data.entry),
+            context_read.addr.eq(where_read.data.context),
+        ]
+        target_layout = data.StructLayout(
+            {"address": BUFFER_ADDRESS_BITS, "last": BUFFER_ADDRESS_BITS, "mask": cols}
+        )
         sums_2 = Signal.like(sums_1)
-        valid = Signal()
-        target = Signal(where_layout)
-        m.d.sync += [valid.eq(valid_1), sums_2.eq(sums_1), target.eq(where_read.data)]
+        valid_2 = Signal()
+        target_2 = Signal(where_layout)
+        context = Signal(_context_layout())
+        m.d.sync += [
+            valid_2.eq(valid_1),
+            sums_2.eq(sums_1),
+            target_2.eq(where_read.data),
+            context.eq(context_read.data),
+        ]
 
-        # 3 to 8: requantise.
-        out = []
+        # 3: what scales each channel.
+        m.submodules.requantizer = scaler = requantizer.Requantizer(cols)
+        row = scaler.i.payload
+        target = Signal(target_layout)
+        m.d.sync += [
+            scaler.i.valid.eq(valid_2),
+            row.scaling.eq(context.scaling),
+            target.address.eq(target_2.address),
+            target.last.eq(target_2.address + target_2.channels - 1),
+            target.mask.eq((Const(1, cols + 1) << target_2.channels) - 1),
+        ]
         for lane in range(cols):
-            m.submodules[f"requantizer_{lane}"] = lane_unit = requantizer.Requantizer()
             record = self.records.word_select(lane, 8 * CHANNEL_RECORD_BYTES)
-            m.d.comb += [
-                lane_unit.rounding.eq(r.rounding),
-                lane_unit.zero_point.eq(r.out_zero_point),
-                lane_unit.clamp_min.eq(r.clamp_min),
-                lane_unit.clamp_max.eq(r.clamp_max),
-                lane_unit.i.valid.eq(valid),
-                lane_unit.i.payload.value.eq(sums_2[lane]),
-                lane_unit.i.payload.bias.eq(Mux(r.uniform, r.bias, record[0:32].as_signed())),
-                lane_unit.i.payload.multiplier.eq(Mux(r.uniform, r.multiplier, record[32:63])),
-                lane_unit.i.payload.shift.eq(Mux(r.uniform, r.shift, record[64:70].as_signed())),
-            ]
-            out.append(lane_unit.o.payload)
+            m.d.sync += row.lanes[lane].value.eq(sums_2[lane])
+            with m.If(context.uniform):
+                m.d.sync += [
+                    row.lanes[lane].bias.eq(context.bias),
+                    row.lanes[lane].multiplier.eq(context.multiplier),
+                    row.lanes[lane].shift.eq(context.shift),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    row.lanes[lane].bias.eq(record[0:32]),
+                    row.lanes[lane].multiplier.eq(record[32:63]),
+                    row.lanes[lane].shift.eq(record[64:70]),
+                ]
+
+        # 4 and later: requantise.
         for stage in range(requantizer.LATENCY):
-            later = Signal(where_layout, name=f"target_{stage}")
+            later = Signal(target_layout, name=f"target_{stage}")
             m.d.sync += later.eq(target)
             target = later
-
         m.d.comb += [
-            self.write.valid.eq(lane_unit.o.valid),
+            self.write.valid.eq(scaler.o.valid),
             self.write.address.eq(target.address),
             self.write.first.eq(target.address),
-            self.write.last.eq(target.address + target.channels - 1),
-            self.write.data.eq(Cat(*out)),
-            self.write.mask.eq((Const(1, cols + 1) << target.channels) - 1),
+            self.write.last.eq(target.last),
+            self.write.data.eq(scaler.o.payload),
+            self.write.mask.eq(target.mask),
         ]
         return m

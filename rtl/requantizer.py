@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import Rounding
 
-__all__ = ["LATENCY", "Requantizer"]
+__all__ = ["LATENCY", "Requantizer", "scaling_layout"]
 
-LATENCY = 6
-"""Cycles from a sum on `i` to its output on `o`."""
+LATENCY = 9
+"""Cycles from sums on `i` to their outputs on `o`."""
+
+HALF_BITS = 16
+"""Operands of the wide product are cut here, so that each part fits an FPGA's multiplier."""
+
+
+def scaling_layout() -> data.StructLayout:
+    """What all lanes of a row share."""
+    return data.StructLayout(
+        {"rounding": 1, "zero_point": signed(8), "clamp_min": signed(8), "clamp_max": signed(8)}
+    )
 
 
 class Requantizer(wiring.Component):
@@ -21,97 +31,127 @@ class Requantizer(wiring.Component):
 
     The scale is ``multiplier * 2**(shift - 31)``. A left shift wraps at 32 bits; see
     docs/architecture.md for both roundings, and `mensa.golden.fixed_point` for the same in NumPy.
-    Latency is 6 cycles, throughput one value a cycle.
+    Latency is `LATENCY` cycles, throughput one row of values a cycle.
+
+    Parameters
+    ----------
+    lanes : int
+        Values of a row, at least 1.
 
     Members
     -------
-    rounding, zero_point, clamp_min, clamp_max : In
-        Constant while values are inside.
-    i : In(stream of {value: signed(32), bias: signed(32), multiplier: unsigned(31),
-           shift: signed(6)}, always ready)
+    i : In(stream of {scaling: scaling_layout(), lanes: [{value: signed(32), bias: signed(32),
+           multiplier: unsigned(31), shift: signed(6)}, …]}, always ready)
         `shift` is positive for left, -31 to 30.
-    o : Out(stream of signed(8), always ready)
+    o : Out(stream of [signed(8), …], always ready)
         Outputs, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int):
+        if not isinstance(lanes, int) or lanes < 1:
+            raise TypeError(f"Lanes must be a positive integer, not {lanes!r}")
+        self._lanes = lanes
+        lane = data.StructLayout(
+            {
+                "value": signed(32),
+                "bias": signed(32),
+                "multiplier": unsigned(31),
+                "shift": signed(6),
+            }
+        )
+        row = data.StructLayout(
+            {"scaling": scaling_layout(), "lanes": data.ArrayLayout(lane, lanes)}
+        )
         super().__init__(
             {
-                "rounding": In(1),
-                "zero_point": In(signed(8)),
-                "clamp_min": In(signed(8)),
-                "clamp_max": In(signed(8)),
-                "i": In(
-                    stream.Signature(
-                        data.StructLayout(
-                            {
-                                "value": signed(32),
-                                "bias": signed(32),
-                                "multiplier": unsigned(31),
-                                "shift": signed(6),
-                            }
-                        ),
-                        always_ready=True,
-                    )
-                ),
-                "o": Out(stream.Signature(signed(8), always_ready=True)),
+                "i": In(stream.Signature(row, always_ready=True)),
+                "o": Out(stream.Signature(data.ArrayLayout(signed(8), lanes), always_ready=True)),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        valid = self.i.valid
-        for stage in range(LATENCY):
-            later = Signal(name=f"valid_{stage}")
-            m.d.sync += later.eq(valid)
-            valid = later
-        m.d.comb += self.o.valid.eq(valid)
+        valid = Signal(LATENCY)
+        m.d.sync += valid.eq(Cat(self.i.valid, valid))
+        m.d.comb += self.o.valid.eq(valid[-1])
 
-        # 1: bias.
-        biased = Signal(signed(32))
-        multiplier_1 = Signal(31)
-        left_1, right_1 = Signal(5), Signal(5)
-        m.d.sync += [
-            biased.eq(self.i.payload.value + self.i.payload.bias),
-            multiplier_1.eq(self.i.payload.multiplier),
-            left_1.eq(Mux(self.i.payload.shift > 0, self.i.payload.shift, 0)),
-            right_1.eq(Mux(self.i.payload.shift < 0, -self.i.payload.shift, 0)),
-        ]
-        # 2: left shift.
-        shifted = Signal(signed(32))
-        multiplier_2 = Signal(31)
-        right_2 = Signal(5)
-        m.d.sync += [
-            shifted.eq(biased << left_1),
-            multiplier_2.eq(multiplier_1),
-            right_2.eq(right_1),
-        ]
-        # 3: multiply.
-        product = Signal(signed(64))
-        right_3 = Signal(5)
-        m.d.sync += [product.eq(shifted * multiplier_2), right_3.eq(right_2)]
-        # 4: where it rounds twice, round to a multiple of 2**31 here.
-        halved = Signal(signed(64))
-        rounded = Signal(signed(64))
-        right_4 = Signal(5)
-        m.d.comb += halved.eq(product + (1 << 30))
-        with m.If(self.rounding == Rounding.DOUBLE):
-            m.d.sync += rounded.eq(halved & ~((1 << 31) - 1))
-        with m.Else():
-            m.d.sync += rounded.eq(product)
-        m.d.sync += right_4.eq(right_3)
-        # 5: divide by 2**(31 + right shift), halves away from zero.
-        half = Signal(64)
-        quotient = Signal(signed(34))
-        m.d.comb += half.eq((1 << 30) << right_4)
-        m.d.sync += quotient.eq(((rounded + half - (rounded < 0)) >> 31) >> right_4)
-        # 6: zero point and clamp.
-        moved = Signal(signed(35))
-        m.d.comb += moved.eq(quotient + self.zero_point)
-        with m.If(moved < self.clamp_min):
-            m.d.sync += self.o.payload.eq(self.clamp_min)
-        with m.Elif(moved > self.clamp_max):
-            m.d.sync += self.o.payload.eq(self.clamp_max)
-        with m.Else():
-            m.d.sync += self.o.payload.eq(moved)
+        # scaling[n] belongs to the row that is n cycles behind `i`.
+        scaling = [self.i.payload.scaling]
+        for stage in range(1, LATENCY):
+            later = Signal(scaling_layout(), name=f"scaling_{stage}")
+            m.d.sync += later.eq(scaling[-1])
+            scaling.append(later)
+
+        for number in range(self._lanes):
+            m.submodules[f"lane_{number}"] = lane = Module()
+            _build_lane(lane, self.i.payload.lanes[number], scaling, self.o.payload[number])
         return m
+
+
+def _build_lane(m: Module, i: data.View, scaling: list[data.View], o: Value) -> None:
+    """Add a lane's stages to `m`; the number of each is that of the registers it ends in."""
+
+    def later(value: Value, stages: int) -> Value:
+        for _ in range(stages):
+            before, value = value, Signal.like(value, name="later")
+            m.d.sync += value.eq(before)
+        return value
+
+    # 1: bias.
+    biased = Signal(signed(32))
+    left, right = Signal(5), Signal(5)
+    m.d.sync += [
+        biased.eq(i.value + i.bias),
+        left.eq(Mux(i.shift > 0, i.shift, 0)),
+        right.eq(Mux(i.shift < 0, -i.shift, 0)),
+    ]
+    # 2: left shift.
+    shifted = Signal(signed(32))
+    m.d.sync += shifted.eq(biased << left)
+    multiplier = later(i.multiplier, 2)
+    # 3: multiply, by parts that fit an FPGA's multipliers.
+    value_low, value_high = shifted[:HALF_BITS], shifted[HALF_BITS:].as_signed()
+    multiplier_low, multiplier_high = multiplier[:HALF_BITS], multiplier[HALF_BITS:]
+    low, high = Signal(32), Signal(signed(32))
+    middle_0, middle_1 = Signal(signed(33)), Signal(signed(33))
+    m.d.sync += [
+        low.eq(value_low * multiplier_low),
+        middle_0.eq(value_low * multiplier_high),
+        middle_1.eq(value_high * multiplier_low),
+        high.eq(value_high * multiplier_high),
+    ]
+    # 4 and 5: add the parts.
+    middle = Signal(signed(34))
+    outer = Signal(signed(64))
+    product = Signal(signed(64))
+    m.d.sync += [
+        middle.eq(middle_0 + middle_1),
+        outer.eq(Cat(low, high)),
+        product.eq(outer + (middle << HALF_BITS)),
+    ]
+    # 6: where it rounds twice, round to a multiple of 2**31 here.
+    halved, rounded = Signal(signed(64)), Signal(signed(64))
+    m.d.comb += halved.eq(product + (1 << 30))
+    with m.If(scaling[5].rounding == Rounding.DOUBLE):
+        m.d.sync += rounded.eq(halved & ~((1 << 31) - 1))
+    with m.Else():
+        m.d.sync += rounded.eq(product)
+    half = Signal(62)
+    right_5 = later(right, 4)
+    m.d.sync += half.eq((1 << 30) << right_5)
+    # 7 and 8: divide by 2**(31 + right shift), halves away from zero.
+    quotient = Signal(signed(34))
+    near = Signal(signed(34))
+    m.d.sync += [
+        near.eq((rounded + half - (rounded < 0)) >> 31),
+        quotient.eq(near >> later(right_5, 2)),
+    ]
+    # 9: zero point and clamp.
+    moved = Signal(signed(35))
+    m.d.comb += moved.eq(quotient + scaling[8].zero_point)
+    with m.If(moved < scaling[8].clamp_min):
+        m.d.sync += o.eq(scaling[8].clamp_min)
+    with m.Elif(moved > scaling[8].clamp_max):
+        m.d.sync += o.eq(scaling[8].clamp_max)
+    with m.Else():
+        m.d.sync += o.eq(moved)

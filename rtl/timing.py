@@ -35,14 +35,14 @@ COMMANDS_IN_FLIGHT = 4
 SETUP_CYCLES = 1
 """From the start cycle to the one before the feed's first step."""
 
-FEED_LATENCY = 5
-"""From a step of the feed to its operands at the array or vector unit: two in the address
-generator, one to find the bytes that are real, two to read the buffers."""
+FEED_LATENCY = 9
+"""From a step of the feed to its operands at the array or vector unit: three in the address
+generator, three to find the bytes that are real, two to read the buffers, one for zero points."""
 
-VECTOR_LATENCY = 4
+VECTOR_LATENCY = 6
 """Of the vector unit, from a result's last operand to the result."""
 
-POST_LATENCY = 8
+POST_LATENCY = 12
 """Of the post-processor, from a row of sums to its write."""
 
 

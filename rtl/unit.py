@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Shape, Signal
+from amaranth.hdl import Cat, Module, Shape, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from mensa.rtl.commands import REGISTERS, TAG_BITS, Token, Unit
+from mensa.rtl.commands import REGISTERS, TAG_BITS, Mode, Token, Unit
 
-__all__ = ["TAG_BITS", "CommandSignature", "TokenCounters", "UnitFrontend", "registers_layout"]
+__all__ = [
+    "TAG_BITS",
+    "CommandSignature",
+    "TokenCounters",
+    "UnitFrontend",
+    "is_tiled",
+    "is_vector",
+    "registers_layout",
+]
 
 TOKEN_COUNT = 8
 
@@ -18,6 +26,16 @@ TOKEN_COUNT = 8
 def registers_layout(unit: Unit) -> data.StructLayout:
     """Layout of a unit's registers: one field a register, named in lower case."""
     return data.StructLayout({r.name.lower(): Shape(r.bits, r.signed) for r in REGISTERS[unit]})
+
+
+def is_tiled(mode: Value) -> Value:
+    """Whether a MODE register holds a mode of which `Mode.is_tiled` is true."""
+    return mode.matches(*(int(m) for m in Mode if m.is_tiled))
+
+
+def is_vector(mode: Value) -> Value:
+    """Whether a MODE register holds a mode of which `Mode.is_vector` is true."""
+    return mode.matches(*(int(m) for m in Mode if m.is_vector))
 
 
 class CommandSignature(wiring.Signature):
@@ -46,34 +64,45 @@ class UnitFrontend(wiring.Component):
     """Holds a unit's registers and starts its commands.
 
     A GO in cycle p makes the unit pending from p + 1 until the cycle in which it starts: the first
-    one in which it is idle and no token is missing. `registers` are valid from the cycle after
-    `start` until the next start. The unit answers `done` for one cycle, and is idle from the next.
+    one in which fewer than `in_flight` commands are running, the unit is `ready` and no token is
+    missing. Commands end in order: the unit answers `done` for one cycle for the oldest one, which
+    is running up to that cycle.
 
     Parameters
     ----------
     unit : Unit
         Whose registers these are.
+    in_flight : int
+        Commands that may be running at once, at least 1.
 
     Members
     -------
     command : In(CommandSignature())
         From the fetch unit.
     reset : In(1)
-        Forget what is pending; for the start of a program.
+        Forget what is pending or running; for the start of a program.
     available, take, give : In(8), Out(8), Out(8)
         Tokens that are above zero, taken and given in this cycle.
+    ready : In(1)
+        The unit can start the pending command in this cycle, beside those that are running. A unit
+        that leaves it unconnected always can.
     start, done : Out(1), In(1)
         Strobes of a command's first and last cycle.
     idle : Out(1)
         No command is running.
     tag : Out(16)
-        Layer tag of the running command.
+        Layer tag of the oldest running command.
+    coming : Out(registers_layout(unit))
+        The pending command's registers.
     registers : Out(registers_layout(unit))
-        The running command's registers.
+        Registers of the command that started last, from the cycle after its start.
     """
 
-    def __init__(self, unit: Unit):
+    def __init__(self, unit: Unit, in_flight: int = 1):
+        if not isinstance(in_flight, int) or in_flight < 1:
+            raise TypeError(f"Commands in flight must be a positive integer, not {in_flight!r}")
         self._unit = unit
+        self._in_flight = in_flight
         super().__init__(
             {
                 "command": In(CommandSignature()),
@@ -81,21 +110,27 @@ class UnitFrontend(wiring.Component):
                 "available": In(TOKEN_COUNT),
                 "take": Out(TOKEN_COUNT),
                 "give": Out(TOKEN_COUNT),
+                "ready": In(1, init=1),
                 "start": Out(1),
                 "done": In(1),
                 "idle": Out(1),
                 "tag": Out(TAG_BITS),
+                "coming": Out(registers_layout(unit)),
                 "registers": Out(registers_layout(unit)),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        shadow = Signal(registers_layout(self._unit))
-        running = Signal()
+        shadow = self.coming
         pending = Signal()
         wait, signal, tag = Signal(TOKEN_COUNT), Signal(TOKEN_COUNT), Signal(TAG_BITS)
-        running_signal = Signal(TOKEN_COUNT)
+        # What is needed at a running command's end; the oldest command stands lowest.
+        entry = data.StructLayout({"signal": TOKEN_COUNT, "tag": TAG_BITS})
+        running = Signal(range(self._in_flight + 1))
+        commands = Signal(entry.size * self._in_flight)
+        oldest = data.View(entry, commands[: entry.size])
+        place = Signal.like(running)  # of a command that starts now
 
         with m.If(self.command.set_valid), m.Switch(self.command.set_register):
             for number, register in enumerate(REGISTERS[self._unit]):
@@ -109,25 +144,28 @@ class UnitFrontend(wiring.Component):
                 tag.eq(self.command.go_tag),
             ]
 
+        missing = Signal(TOKEN_COUNT)
         m.d.comb += [
+            missing.eq(wait & ~self.available),
             self.command.pending.eq(pending),
-            self.idle.eq(~running),
-            self.start.eq(pending & ~running & ~(wait & ~self.available).any()),
+            self.idle.eq(~running.any()),
+            self.tag.eq(oldest.tag),
+            self.start.eq(pending & self.ready & (running != self._in_flight) & ~missing.any()),
+            place.eq(running - self.done),
         ]
+        m.d.sync += running.eq(place + self.start)
         with m.If(pending):
-            m.d.comb += self.command.missing.eq(wait & ~self.available)
+            m.d.comb += self.command.missing.eq(missing)
+        with m.If(self.done):
+            m.d.comb += self.give.eq(oldest.signal)
+            m.d.sync += commands.eq(commands >> entry.size)
         with m.If(self.start):
             m.d.comb += self.take.eq(wait)
             m.d.sync += [
-                running.eq(1),
                 pending.eq(0),
                 self.registers.eq(shadow),
-                running_signal.eq(signal),
-                self.tag.eq(tag),
+                commands.word_select(place, entry.size).eq(Cat(signal, tag)),
             ]
-        with m.If(self.done):
-            m.d.comb += self.give.eq(running_signal)
-            m.d.sync += running.eq(0)
         with m.If(self.reset):
             m.d.sync += [running.eq(0), pending.eq(0)]
         return m

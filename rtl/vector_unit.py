@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,17 +12,20 @@ from mensa.rtl.commands import Mode
 
 __all__ = ["LATENCY", "VectorUnit"]
 
-LATENCY = 4
+LATENCY = 6
 """Cycles from the last tap on `i` to the result on `o`."""
 
 LEFT_SHIFT = 20
 """Bits by which a scaled sum's operands are shifted left (TFLite's ADD kernel)."""
 
+PART_BITS = 16
+"""Bits of a multiplier that one of an FPGA's multipliers takes at a time."""
+
 
 class VectorUnit(wiring.Component):
     """C lanes that sum values, take the largest, or rescale and add two.
 
-    One tap a cycle; `first` starts a reduction and `last` ends it. Latency is 4 cycles.
+    One tap a cycle; `first` starts a reduction and `last` ends it. Latency is `LATENCY` cycles.
 
     Parameters
     ----------
@@ -72,40 +75,60 @@ class VectorUnit(wiring.Component):
         scaled = Signal()
         m.d.comb += scaled.eq(self.mode == Mode.SCALED_SUM)
 
+        # Marks of the taps inside: bit n, of the one that came n + 1 cycles ago.
         i = self.i.payload
-        valid, first, last, tap = (Signal(3, name=n) for n in ("valid", "first", "last", "tap"))
+        valid, first, last, tap = (
+            Signal(LATENCY - 1, name=name) for name in ("valid", "first", "last", "tap")
+        )
         m.d.sync += [
-            valid.eq((valid << 1) | self.i.valid),
-            first.eq((first << 1) | i.first),
-            last.eq((last << 1) | i.last),
-            tap.eq((tap << 1) | i.tap),
-            self.o.valid.eq(valid[2] & last[2]),
+            valid.eq(Cat(self.i.valid, valid)),
+            first.eq(Cat(i.first, first)),
+            last.eq(Cat(i.last, last)),
+            tap.eq(Cat(i.tap, tap)),
+            self.o.valid.eq(valid[-1] & last[-1]),
         ]
-        for lane in range(self._lanes):
-            value = Signal(signed(9), name=f"value_{lane}")
-            product = Signal(signed(41), name=f"product_{lane}")
-            high = Signal(signed(31), name=f"high_{lane}")
-            half = Signal(signed(33), name=f"half_{lane}")
-            operand = Signal(signed(32), name=f"operand_{lane}")
-            so_far = self.o.payload[lane]
-            # 1: operand. 2: times its multiplier. 3: the two rounded divisions of
-            # ((value << 20) * multiplier) by 2**31 and by 2**shift. 4: accumulate.
-            m.d.sync += value.eq(i.values[lane])
-            m.d.sync += product.eq(Mux(scaled, value * self.multiplier[tap[0]], value))
-            m.d.comb += [
-                high.eq((product + (1 << (30 - LEFT_SHIFT))) >> (31 - LEFT_SHIFT)),
-                half.eq((1 << self.shift[tap[1]]) >> 1),
+        multiplier = Signal(31)
+        shift, half = Signal(5), Signal(31)
+        m.d.comb += multiplier.eq(Mux(scaled, self.multiplier[tap[0]], 1))
+        with m.If(scaled):
+            m.d.sync += [
+                shift.eq(self.shift[tap[2]]),
+                half.eq((1 << self.shift[tap[2]]) >> 1),
             ]
-            with m.If(scaled):
-                away = (high < 0) & self.shift[tap[1]].any()
-                m.d.sync += operand.eq((high + half - away) >> self.shift[tap[1]])
-            with m.Else():
-                m.d.sync += operand.eq(product)
-            with m.If(valid[2]):
-                with m.If(first[2]):
-                    m.d.sync += so_far.eq(operand)
-                with m.Elif(self.mode == Mode.MAX):
-                    m.d.sync += so_far.eq(Mux(operand > so_far, operand, so_far))
-                with m.Else():
-                    m.d.sync += so_far.eq(so_far + operand)
+        with m.Else():
+            m.d.sync += [shift.eq(0), half.eq(0)]
+
+        for number in range(self._lanes):
+            m.submodules[f"lane_{number}"] = lane = Module()
+            # 1: operand. 2 and 3: times its multiplier, by parts.
+            value = Signal(signed(9))
+            low, high = Signal(signed(9 + PART_BITS)), Signal(signed(9 + PART_BITS))
+            product = Signal(signed(41))
+            lane.d.sync += [
+                value.eq(i.values[number]),
+                low.eq(value * multiplier[:PART_BITS]),
+                high.eq(value * multiplier[PART_BITS:]),
+                product.eq(low + (high << PART_BITS)),
+            ]
+            # 4 and 5: the two rounded divisions of ((value << 20) * multiplier) by 2**31 and by
+            # 2**shift.
+            doubled_high = Signal(signed(32))
+            with lane.If(scaled):
+                lane.d.sync += doubled_high.eq(
+                    (product + (1 << (30 - LEFT_SHIFT))) >> (31 - LEFT_SHIFT)
+                )
+            with lane.Else():
+                lane.d.sync += doubled_high.eq(product)
+            operand = Signal(signed(32))
+            away = (doubled_high < 0) & shift.any()
+            lane.d.sync += operand.eq((doubled_high + half - away) >> shift)
+            # 6: accumulate.
+            so_far = self.o.payload[number]
+            with lane.If(valid[-1]):
+                with lane.If(first[-1]):
+                    lane.d.sync += so_far.eq(operand)
+                with lane.Elif(self.mode == Mode.MAX):
+                    lane.d.sync += so_far.eq(Mux(operand > so_far, operand, so_far))
+                with lane.Else():
+                    lane.d.sync += so_far.eq(so_far + operand)
         return m

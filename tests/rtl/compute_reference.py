@@ -18,6 +18,7 @@ from mensa.golden.fixed_point import (
     wrap32,
 )
 from mensa.rtl.commands import REGISTERS, Keep, Mode, Rounding, Unit
+from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 
 Registers = dict[str, int]
@@ -35,7 +36,7 @@ class Fetch:
     y: int
     size: int
     tap: int
-    out_address: int
+    pixel: int  #: of the command's output pixels; of a filter, which it completes
 
 
 @dataclass
@@ -51,11 +52,17 @@ class Step:
     fetch: Fetch | None = None
     parameter: int | None = None  #: address of the word
     byte: int = 0  #: of the segment, to which the word belongs
+    clear: bool = False  #: of a filter's taps
+    row: int = 0  #: of the array, for a filter's tap
+    result: bool = False  #: of a filter, complete with this word
 
 
 def steps(machine: Machine, r: Registers) -> Iterator[Step]:
     """The loop nest, one item a cycle."""
-    vector = r["MODE"] >= Mode.MAX
+    if r["MODE"] == Mode.FILTER:
+        yield from _filter_steps(machine, r)
+        return
+    vector = Mode(r["MODE"]).is_vector
     lanes_max = 1 if vector else machine.rows
     chunk_max = machine.cols if vector else machine.rows
     parameter = r["PARAMETER_ADDRESS"]
@@ -112,14 +119,61 @@ def _fetch(
         y=r["Y_START"] + oy * r["PIXEL_Y_STEP"] + ky * r["TAP_Y_STEP"],
         size=size,
         tap=ky,
-        out_address=r["OUT_ADDRESS"]
-        + group * r["GROUP_CHANNELS"]
-        + oy * r["OUT_Y_STEP"]
-        + ox * r["OUT_X_STEP"],
+        pixel=pixel,
     )
 
 
-def channels(r: Registers, group: int) -> int:
+def _filter_steps(machine: Machine, r: Registers) -> Iterator[Step]:
+    parameter = r["PARAMETER_ADDRESS"]
+    for group in range(r["GROUPS"]):
+        size = r["LAST_SEGMENT"] if group == r["GROUPS"] - 1 else r["SEGMENT"]
+        yield Step(group, group, 1, clear=True)
+        for ky in range(r["KERNEL_H"]):
+            for kx in range(r["KERNEL_W"]):
+                row = r["FILTER_ROW"] + ky * r["FILTER_TAP_ROW_STEP"] + kx * r["FILTER_TAP_STEP"]
+                yield Step(group, group, 1, parameter=parameter, row=row)
+                parameter += machine.cols
+        for row in range(r["STREAM_ROWS"]):
+            for position in range(r["STREAM_COLUMNS"]):
+                for tap in range(r["STREAM_TAPS"]):
+                    along = position * r["STREAM_STEP"] + tap * r["TAP_X_STEP"]
+                    along += group * r["GROUP_ACT_STEP"]
+                    word = position * r["STREAM_TAPS"] + tap
+                    pixel = _completed(r, row, word)
+                    fetch = Fetch(
+                        lane=0,
+                        address=r["ACT_ADDRESS"] + row * r["STREAM_ROW_STEP"] + along,
+                        x=r["X_START"] + along,
+                        y=r["Y_START"] + row,
+                        size=size,
+                        tap=0,
+                        pixel=pixel or 0,
+                    )
+                    yield Step(group, group, 1, fetch=fetch, result=pixel is not None)
+
+
+def _completed(r: Registers, row: int, word: int) -> int | None:
+    """The output pixel whose sum is complete with a word of a filter's input row."""
+    for j in range(r["PIXELS"] // r["OUT_WIDTH"]):
+        for i in range(r["OUT_WIDTH"]):
+            if (
+                row == r["STREAM_FIRST_ROW"] + j * r["PIXEL_Y_STEP"]
+                and word == r["STREAM_FIRST"] + i * r["STREAM_RESULT_STEP"]
+            ):
+                return j * r["OUT_WIDTH"] + i
+    return None
+
+
+def out_address(r: Registers, group: int, pixel: int) -> int:
+    oy, ox = divmod(pixel, r["OUT_WIDTH"])
+    return (
+        r["OUT_ADDRESS"] + group * r["GROUP_CHANNELS"] + oy * r["OUT_Y_STEP"] + ox * r["OUT_X_STEP"]
+    )
+
+
+def channels(r: Registers, group: int, pixel: int) -> int:
+    if pixel % r["OUT_WIDTH"] == r["OUT_WIDTH"] - 1 and r["EDGE_CHANNELS"]:
+        return r["EDGE_CHANNELS"]
     return r["LAST_GROUP_CHANNELS"] if group == r["GROUPS"] - 1 else r["GROUP_CHANNELS"]
 
 
@@ -149,6 +203,13 @@ class Reference:
 
     def run(self, r: Registers) -> list[Write]:
         """Carry out a command. Returns: its writes in their order, already made."""
+        writes = self._filter(r) if r["MODE"] == Mode.FILTER else self._tiles(r)
+        for write in writes:
+            at = slice(write.address, write.address + len(write.data))
+            self.activation[at] = np.frombuffer(write.data, np.uint8)
+        return writes
+
+    def _tiles(self, r: Registers) -> list[Write]:
         writes: list[Write] = []
         tile: list[tuple[int, Step]] = []
         for number, step in enumerate(steps(self.machine, r)):
@@ -156,17 +217,27 @@ class Reference:
             if step.last:
                 writes += self._tile(r, tile)
                 tile = []
-        for write in writes:
-            at = slice(write.address, write.address + len(write.data))
-            self.activation[at] = np.frombuffer(write.data, np.uint8)
         return writes
+
+    def _filter(self, r: Registers) -> list[Write]:
+        """What the same registers mean in DEPTHWISE, written when the filter's results come."""
+        writes = self._tiles(r | {"MODE": int(Mode.DEPTHWISE), "DEPTH_MULTIPLIER": 1})
+        data = {write.address: write.data for write in writes}
+        assert len(data) == len(writes)
+        complete = [(n, s) for n, s in enumerate(steps(self.machine, r)) if s.result]
+        assert len(complete) == len(writes)
+        addresses = [out_address(r, step.group, step.fetch.pixel) for _, step in complete]
+        return [
+            Write(number, 0, address, data[address])
+            for (number, _), address in zip(complete, addresses, strict=True)
+        ]
 
     def _tile(self, r: Registers, tile: list[tuple[int, Step]]) -> list[Write]:
         mode, group = r["MODE"], tile[0][1].group
-        targets: dict[int, int] = {}
-        if mode >= Mode.MAX:
+        pixels: dict[int, int] = {}  # by lane
+        if Mode(mode).is_vector:
             sums = self._vector(r, [step for _, step in tile])[None, :]
-            targets[0] = tile[0][1].fetch.out_address
+            pixels[0] = tile[0][1].fetch.pixel
         else:
             if not r["KEEP"] & Keep.CONTINUE:
                 self.sums[:] = 0
@@ -178,7 +249,7 @@ class Reference:
                         chunk, start = {}, place
                         parameters = []
                     chunk[step.fetch.lane] = self._bytes(r, step.fetch, r["ACT_ZERO_POINT"], 0)
-                    targets.setdefault(step.fetch.lane, step.fetch.out_address)
+                    pixels.setdefault(step.fetch.lane, step.fetch.pixel)
                 if step.parameter is not None:
                     parameters.append(self._word(r, step))
                 following = tile[place + 1][1].fetch if place + 1 < len(tile) else None
@@ -190,11 +261,15 @@ class Reference:
             sums = self.sums
         if r["KEEP"] & Keep.UNDRAINED:
             return []
-        count = channels(r, group)
-        outputs = self._post(r, sums[:, :count], r["CONSTANT_ENTRY"] + group)
+        outputs = self._post(r, sums, r["CONSTANT_ENTRY"] + group).astype(np.int8)
         return [
-            Write(tile[-1][0], lane, targets[lane], outputs[lane].astype(np.int8).tobytes())
-            for lane in sorted(targets, reverse=True)
+            Write(
+                tile[-1][0],
+                lane,
+                out_address(r, group, pixel),
+                outputs[lane, : channels(r, group, pixel)].tobytes(),
+            )
+            for lane, pixel in sorted(pixels.items(), reverse=True)
         ]
 
     def _bytes(self, r: Registers, fetch: Fetch, zero_point: int, outside: int) -> np.ndarray:
@@ -283,8 +358,8 @@ def random_buffers(machine: Machine, rng: random.Random) -> Reference:
 def random_commands(machine: Machine, rng: random.Random, mode: Mode) -> list[Registers]:
     """A command, or the few of one whose sums are kept, that only touch bytes which are there.
 
-    An image of dense rows somewhere in the activation buffer, windows over it that reach into its
-    padding, and outputs somewhere else.
+    An image of dense rows in the lower half of the activation buffer, windows over it that reach
+    into its padding, and outputs in the upper half, where nobody reads them.
     """
     while True:
         r = _random_command(machine, rng, mode)
@@ -303,7 +378,10 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
     cols = machine.cols
     depth = rng.choice([1, rng.randrange(1, 4), rng.randrange(1, 2 * cols + 2)])
     height, width = rng.randrange(1, 6), rng.randrange(1, 7)
-    kernel_h, kernel_w = rng.choice([(1, 1), (1, 1), (2, 1), (3, 3), (1, 4), (3, 2)])
+    kernels = [(2, 1), (3, 3), (1, 4), (3, 2)]
+    # Small arrays can filter few of the larger ones.
+    kernels += [(1, 1), (1, 1)] if mode != Mode.FILTER else [*kernels, (1, 1)]
+    kernel_h, kernel_w = rng.choice(kernels)
     stride_y, stride_x = rng.randrange(1, 3), rng.randrange(1, 3)
     dilation_y, dilation_x = rng.choice([(1, 1), (1, 1), (2, 1), (1, 2), (2, 3)])
     out_width = rng.randrange(1, 6)
@@ -320,6 +398,8 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
             segment = last_segment = kernel_w * depth
             kernel_w, tap_x_step = 1, rng.randrange(100)
     else:
+        if mode == Mode.FILTER:
+            pixels = out_width * rng.choice([1, rng.randrange(1, 5)])
         if mode == Mode.DEPTHWISE:
             multiplier = rng.choice([1, rng.randrange(1, cols + 1)])
         segment = min(
@@ -370,17 +450,19 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
         CLAMP_MAX=rng.choice([127, 127, rng.randrange(0, 128)]),
     )
     image_bytes = height * pitch
-    image = rng.randrange(0, max(1, machine.activation_buffer_bytes - image_bytes))
+    half = machine.activation_buffer_bytes // 2
+    if image_bytes > half:
+        return None
+    image = rng.randrange(half - image_bytes + 1)
     if mode == Mode.SCALED_SUM:
         # Two images of the same shape: the tap rows; the second may lie below the first.
-        images = sorted((image, rng.randrange(machine.activation_buffer_bytes - image_bytes)))
+        images = sorted((image, rng.randrange(half - image_bytes + 1)))
         first, second = images if rng.random() < 0.5 else reversed(images)
-        image, image_bytes = images[0], images[1] - images[0] + image_bytes
         r.update(KERNEL_H=2, KERNEL_W=1, TAP_Y_STEP=0, TAP_Y_ADDRESS_STEP=second - first)
     else:
         first = image
     r["ACT_ADDRESS"] = first + r["Y_START"] * pitch + r["X_START"]
-    uniform = mode >= Mode.MAX or rng.random() < 0.3
+    uniform = mode.is_vector or rng.random() < 0.3
     if uniform:
         right = -24 if mode == Mode.SCALED_SUM else rng.randrange(-6, 1)
         r.update(
@@ -395,11 +477,9 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
     out_x_step = out_depth + rng.choice([0, rng.randrange(4)])
     out_y_step = out_x_step * out_width + rng.choice([0, rng.randrange(20)])
     out_bytes = out_rows * out_y_step + machine.cols
-    out = rng.randrange(machine.activation_buffer_bytes)
-    if out + out_bytes > machine.activation_buffer_bytes or groups > 4:
+    if half + out_bytes > machine.activation_buffer_bytes or groups > 4:
         return None
-    if out < image + image_bytes and image < out + out_bytes:
-        return None
+    out = rng.randrange(half, machine.activation_buffer_bytes - out_bytes + 1)
     if r["CONSTANT_ENTRY"] + groups > machine.constant_entries:
         return None
     words = r["KERNEL_H"] * r["KERNEL_W"] * groups * (segment if mode == Mode.CONV else 1)
@@ -408,4 +488,13 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
     if words * pixels > 2000:
         return None
     r.update(OUT_ADDRESS=out, OUT_X_STEP=out_x_step, OUT_Y_STEP=out_y_step)
+    if rng.random() < 0.3:
+        # Of the array's columns beyond a group's, CONV defines what they compute.
+        most = cols if mode == Mode.CONV else min(group_channels, last_channels)
+        r["EDGE_CHANNELS"] = rng.randrange(1, most + 1)
+    if mode == Mode.FILTER:
+        stream = filter_stream(machine.rows, r, pitch)
+        if stream is None:
+            return None
+        r.update(stream)
     return r

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import bench
 import cocotb
 from cocotb.triggers import RisingEdge
-from compute_reference import Step, channels, random_commands, steps
+from compute_reference import Step, channels, out_address, random_commands, steps
 from lockstep import SideBySide
 
 from mensa.rtl import timing
-from mensa.rtl.address_generator import LATENCY, AddressGenerator, beat_layout, result_slots
+from mensa.rtl.address_generator import LATENCY, AddressGenerator, beat_layout
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Unit
 from mensa.rtl.machine import KIB, Machine
 from mensa.rtl.unit import registers_layout
@@ -52,6 +52,8 @@ def anywhere(rng: random.Random, r: dict[str, int]) -> dict[str, int]:
         "TAP_X_STEP": rng.randrange(1 << 20),
         "TAP_Y_STEP": rng.randrange(1 << 12),
         "TAP_Y_ADDRESS_STEP": rng.randrange(-(1 << 27), 1 << 27),
+        "STREAM_STEP": rng.randrange(1 << 20),
+        "STREAM_ROW_STEP": rng.randrange(-(1 << 27), 1 << 27),
         "GROUP_ACT_STEP": rng.randrange(1 << 20),
         "PARAMETER_ADDRESS": rng.randrange(1 << 28),
         "CONSTANT_ENTRY": rng.randrange(1 << 11),
@@ -61,59 +63,51 @@ def anywhere(rng: random.Random, r: dict[str, int]) -> dict[str, int]:
     }
 
 
-class Slots:
-    """Result slots, which drained tiles take in turn."""
-
-    def __init__(self, machine: Machine):
-        self._count = result_slots(machine)
-        self.now = 0
-
-    def tile_over(self) -> None:
-        self.now = (self.now + 1) % self._count
-
-
-def beats(machine: Machine, r: dict[str, int], slots: Slots) -> Iterator[dict[str, int]]:
+def beats(machine: Machine, r: dict[str, int]) -> Iterator[dict[str, int]]:
     """The fields that matter of every beat of a command."""
     for step in steps(machine, r):
-        yield beat(machine, r, slots, step)
-        if step.last and not r["KEEP"] & Keep.UNDRAINED:
-            slots.tile_over()
+        yield {name: int(value) for name, value in beat(r, step).items()}
 
 
-def beat(machine: Machine, r: dict[str, int], slots: Slots, step: Step) -> dict[str, int]:
+def beat(r: dict[str, int], step: Step) -> dict[str, int]:
     drained = not r["KEEP"] & Keep.UNDRAINED
+    is_filter = r["MODE"] == Mode.FILTER
     fetch = step.fetch
     fields = {
         "fetch_activation": fetch is not None,
         "fetch_parameter": step.parameter is not None,
-        "first": step.first and not r["KEEP"] & Keep.CONTINUE,
-        "last": step.last and drained,
+        "clear": step.clear,
+        "last": step.result if is_filter else step.last and drained,
     }
-    told = fetch is not None and step.first_chunk and drained
+    if not is_filter:
+        fields["first"] = step.first and not r["KEEP"] & Keep.CONTINUE
+    told = fetch is not None and (step.result if is_filter else step.first_chunk and drained)
+    fields["announce"] = told
     if fetch is not None:
         fields |= {
-            "announce": told,
-            "lane": fetch.lane,
             "address": fetch.address & WRAP,
             "x": fetch.x,
             "row_valid": 0 <= fetch.y < r["INPUT_ROWS"],
             "size": fetch.size,
         }
+        if not is_filter:
+            fields["lane"] = fetch.lane
         if r["MODE"] == Mode.SCALED_SUM:
-            fields["tap"] = fetch.tap
+            fields["operand"] = fetch.tap
     if step.parameter is not None:
         fields["parameter_address"] = step.parameter & WRAP
         if r["MODE"] == Mode.DEPTHWISE:
             fields["diagonal"] = step.byte * r["DEPTH_MULTIPLIER"]
+        if is_filter:
+            fields["lane"] = step.row
     if told:
         fields |= {
-            "slot": slots.now,
             "lanes": step.lanes,
-            "out_address": fetch.out_address & WRAP,
+            "out_address": out_address(r, step.group, fetch.pixel) & WRAP,
             "entry": r["CONSTANT_ENTRY"] + step.group,
-            "channels": channels(r, step.group),
+            "channels": channels(r, step.group, fetch.pixel),
         }
-    return {name: int(value) for name, value in fields.items()}
+    return fields
 
 
 @cocotb.test()
@@ -130,10 +124,9 @@ async def beats_are_those_of_the_loop_nest_without_a_gap(dut, name, idle):
     ]
     rng.shuffle(commands)
     layout = beat_layout(machine)
-    slots = Slots(machine)
     for number, command in enumerate(commands):
         command = anywhere(rng, command) if number % 2 else command
-        expected = list(beats(machine, command, slots))
+        expected = list(beats(machine, command))
         assert len(expected) == timing.feed_cycles(machine, command)
         fields = {key.lower(): value for key, value in command.items()}
         registers.value = registers_layout(Unit.COMPUTE).const(fields).as_value().value

@@ -12,13 +12,20 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from cocotb.triggers import RisingEdge
-from compute_reference import Reference, random_buffers, random_commands
+from compute_reference import Reference, Registers, random_buffers, random_commands
 from lockstep import SideBySide
 
 from mensa.rtl import timing
 from mensa.rtl.address_generator import AddressGenerator
 from mensa.rtl.buffer import Buffer, WritePort
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, REGISTER_NUMBER, REGISTERS, Mode, Unit
+from mensa.rtl.commands import (
+    BUFFER_ADDRESS_BITS,
+    REGISTER_NUMBER,
+    REGISTERS,
+    TAG_BITS,
+    Mode,
+    Unit,
+)
 from mensa.rtl.compute_unit import ComputeUnit
 from mensa.rtl.constant_buffer import ConstantBuffer
 from mensa.rtl.machine import KIB, Machine
@@ -43,10 +50,13 @@ MACHINES = {
         activation_banks=2,
         constant_entries=8,
     )
-    for name, rows, cols in (("wide", 3, 6), ("tall", 5, 2))
+    for name, rows, cols in (("wide", 2, 24), ("tall", 9, 2))
 }
 COMMANDS = 30
 """Per mode and machine."""
+
+MIXED_COMMANDS = 250
+"""Of all modes, per machine."""
 
 
 class WithBuffers(wiring.Component):
@@ -57,7 +67,8 @@ class WithBuffers(wiring.Component):
         super().__init__(
             {
                 "command": In(CommandSignature()),
-                "status": Out(5),
+                "status": Out(4),
+                "tag": Out(TAG_BITS),
                 "write": Out(WritePort(machine.row_bytes)),
                 "fill_activation": In(WritePort(machine.row_bytes)),
                 "fill_parameter": In(WritePort(machine.row_bytes)),
@@ -92,9 +103,8 @@ class WithBuffers(wiring.Component):
             m.d.comb += getattr(self.write, member).eq(getattr(unit.write, member))
         m.d.comb += [
             unit.available.eq(~0),
-            self.status.eq(
-                Cat(unit.command.pending, unit.start, unit.done, unit.feeding, unit.write.valid)
-            ),
+            self.status.eq(Cat(unit.start, unit.done, unit.feeding, unit.write.valid)),
+            self.tag.eq(unit.tag),
             constant.valid.eq(self.fill_constant_valid),
             constant.address.eq(self.fill_constant_address),
             constant.data.eq(self.fill_constant_data),
@@ -151,17 +161,51 @@ async def start(dut: Any, machine: Machine) -> None:
     await bench.start(dut, **idle)
 
 
+def near(machine: Machine, rng: random.Random, command: Registers) -> Registers:
+    """A command that differs in so few registers that it comes soon after."""
+    register, value = rng.choice(
+        [
+            ("OUT_ZERO_POINT", rng.randrange(-128, 128)),
+            ("CLAMP_MIN", rng.randrange(-128, 0)),
+            ("CLAMP_MAX", rng.randrange(0, 128)),
+            ("ROUNDING", rng.randrange(2)),
+            ("PARAMETER_ZERO_POINT", rng.randrange(-128, 128)),
+            ("ACT_ZERO_POINT", rng.randrange(-128, 128)),
+            ("PIXELS", command["OUT_WIDTH"] * rng.randrange(1, 3)),
+            ("UNIFORM", 1 - command["UNIFORM"]),
+            ("MULTIPLIER", rng.randrange(1 << 30, 1 << 31)),
+        ]
+    )
+    if register == "PIXELS" and (value > command["PIXELS"] or command["MODE"] == Mode.FILTER):
+        return command
+    return command | {register: value}
+
+
+def sequence(machine: Machine, rng: random.Random) -> list[Registers]:
+    """Commands of all modes, many of which come close behind one another."""
+    commands: list[Registers] = []
+    while len(commands) < MIXED_COMMANDS:
+        mode = rng.choice([*Mode, Mode.CONV, Mode.DEPTHWISE])
+        chain = random_commands(machine, rng, mode)
+        commands += chain
+        while len(chain) == 1 and rng.random() < 0.8:
+            commands.append(near(machine, rng, commands[-1]))
+    return commands
+
+
 @cocotb.test()
-@cocotb.parametrize(name=list(MACHINES), mode=list(Mode))
-async def a_command_writes_what_the_loops_say_and_takes_the_cycles_of_the_closed_form(
-    dut, name, mode
-):
+@cocotb.parametrize(name=list(MACHINES), mode=[*Mode, None])
+async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut, name, mode):
+    """Of one mode, or of all in turn."""
     machine, rng = MACHINES[name], random.Random(random.getrandbits(32))
     reference = random_buffers(machine, rng)
     await start(dut, machine)
     await fill(dut, machine, reference)
 
-    commands = [c for _ in range(COMMANDS) for c in random_commands(machine, rng, mode)]
+    if mode is None:
+        commands = sequence(machine, rng)
+    else:
+        commands = [c for _ in range(COMMANDS) for c in random_commands(machine, rng, mode)]
     words: deque[tuple[int, int] | None] = deque()
     shadow: dict[str, int] = {}
     for registers in commands:
@@ -176,10 +220,11 @@ async def a_command_writes_what_the_loops_say_and_takes_the_cycles_of_the_closed
     port = Port(dut, f"{name}__command")
     write = Port(dut, f"{name}__write")
     expected: dict[int, Any] = {}  # writes by cycle
-    cycle = started = done = went = 0
-    end = feed_end = -1
+    cycle = started = done = went = most = 0
+    steps = range(0)  # cycles of the feed's steps
+    ends: list[int] = []  # of all commands that have started
+    tiled = False  # the last of them
     quiet = 0
-    todo = iter(commands)
     pending = False
     while done < len(commands):
         # As the fetch unit does: a word a cycle, none while a GO is pending.
@@ -190,29 +235,42 @@ async def a_command_writes_what_the_loops_say_and_takes_the_cycles_of_the_closed
                 port.set_register.value, port.set_value.value = word
             else:
                 went, pending = cycle, True
+                port.go_tag.value = len(commands) - words.count(None)
         else:
             port.set_valid.value = port.go_valid.value = 0
         await RisingEdge(dut.clk)
         status = int(top.status.value)
-        strobes = {n: bool(status >> i & 1) for i, n in enumerate(("pending", "start", "done"))}
-        feeding, writing = bool(status >> 3 & 1), bool(status >> 4 & 1)
+        begins, ended, feeding, writing = (bool(status >> i & 1) for i in range(4))
         quiet += 1
-        if strobes["start"]:
+        if pending and cycle > went:
+            registers = commands[started]
+            overlaps = tiled and Mode(registers["MODE"]).is_tiled
+            earliest = went + 1
+            if ends and not overlaps:
+                earliest = max(earliest, ends[-1] + 1)
+            elif ends:
+                earliest = max(earliest, steps.stop + timing.FEED_LATENCY)
+            if len(ends) >= timing.COMMANDS_IN_FLIGHT:
+                earliest = max(earliest, ends[-timing.COMMANDS_IN_FLIGHT] + 1)
+            assert begins == (cycle == earliest), f"{cycle} not {earliest}: {registers}"
+        else:
+            assert not begins
+        if begins:
             quiet = 0
-            assert cycle == max(went, end) + 1, f"command {started} starts late"
-            registers = next(todo)
-            feed = timing.feed_cycles(machine, registers)
-            feed_end = cycle + timing.SETUP_CYCLES + feed
-            drain = timing.drain_cycles(machine, mode, registers["KEEP"])
-            end = feed_end + drain
             first = cycle + timing.SETUP_CYCLES + 1
-            assert not expected
-            for w in reference.run(registers):
+            steps = range(first, first + timing.feed_cycles(machine, registers))
+            drain = timing.drain_cycles(machine, registers["MODE"])
+            ends.append(steps.stop - 1 + drain)
+            writes = reference.run(registers)
+            for w in writes:
+                assert first + w.last_step + drain - w.row not in expected
                 expected[first + w.last_step + drain - w.row] = w
-            assert not expected or max(expected) == end
+            assert not writes or max(expected) == ends[-1]
+            tiled = Mode(registers["MODE"]).is_tiled
             started += 1
             pending = False
-        assert feeding == (end >= 0 and first <= cycle <= feed_end), f"{cycle}: {registers}"
+            most = max(most, started - done)
+        assert feeding == (cycle in steps), f"{cycle}: {registers}"
         assert writing == (cycle in expected), f"cycle {cycle} of {started - 1}: {registers}"
         if writing:
             w = expected.pop(cycle)
@@ -222,12 +280,16 @@ async def a_command_writes_what_the_loops_say_and_takes_the_cycles_of_the_closed
             assert int(write.mask.value) == (1 << count) - 1
             data = int(write.data.value).to_bytes(machine.row_bytes, "little")
             assert data[:count] == w.data, f"{w} of {registers}, not {data.hex()}"
-        assert strobes["done"] == (cycle == end), f"{cycle} not {end}: {registers}"
-        done += strobes["done"]
+        assert ended == (done < started and cycle == ends[done]), f"{cycle} not {ends[done:]}"
+        if ended:
+            done += 1
+            assert int(top.tag.value) == done
         cycle += 1
         if quiet > 20_000:
             raise TimeoutError(f"command {started - 1} doesn't end: {registers}")
     assert done == started == len(commands)
+    assert not expected
+    assert mode is not None or most >= 3, "too few commands were in flight together"
 
 
 def streams_inside(machine: Machine) -> list[stream.Signature]:
@@ -236,7 +298,7 @@ def streams_inside(machine: Machine) -> list[stream.Signature]:
         OperandFeed(machine),
         SystolicArray(machine.rows, machine.cols),
         VectorUnit(machine.cols),
-        Requantizer(),
+        Requantizer(machine.cols),
         PostProcessor(machine),
     )
     members = [member for part in parts for member in part.signature.members.values()]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from dataclasses import dataclass
 
 import bench
@@ -10,10 +11,16 @@ from cocotb.triggers import RisingEdge
 from lockstep import pack
 
 from mensa.golden.fixed_point import requantize_double, requantize_single, wrap32
-from mensa.rtl.address_generator import result_slots
-from mensa.rtl.commands import Rounding, Unit
+from mensa.rtl.commands import Mode, Rounding, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, KIB, Machine
-from mensa.rtl.post_processor import LATENCY, PostProcessor, announcement_layout
+from mensa.rtl.post_processor import (
+    LATENCY,
+    PostProcessor,
+    announcement_layout,
+    places_in_flight,
+    tiles_in_flight,
+)
+from mensa.rtl.timing import COMMANDS_IN_FLIGHT
 from mensa.rtl.unit import registers_layout
 
 MACHINE = Machine(
@@ -25,13 +32,14 @@ MACHINE = Machine(
     activation_buffer_bytes=1 * KIB,
     constant_entries=8,
 )
-TILES = 80
+COMMANDS = 24
 
 
 @dataclass
 class Settings:
     """The registers that matter; records [entry, column] are (bias, multiplier, shift)."""
 
+    mode: Mode
     uniform: int
     rounding: int
     zero_point: int
@@ -41,25 +49,23 @@ class Settings:
     records: list[list[tuple[int, int, int]]]
 
     @classmethod
-    def random(cls, uniform: int, rounding: int) -> Settings:
-        def scale():
-            shift = random.choice([random.randrange(-31, 31), random.randrange(-18, -8)])
-            return random.randrange(-(1 << 16), 1 << 16), random.randrange(1 << 31), shift
-
+    def random(cls, mode: Mode, records: list[list[tuple[int, int, int]]]) -> Settings:
         return cls(
-            uniform,
-            rounding,
+            mode,
+            random.randrange(2),
+            random.randrange(2),
             random.randrange(-128, 128),
             random.choice([-128, random.randrange(-128, 0)]),
             random.choice([127, random.randrange(0, 128)]),
-            scale(),
-            [[scale() for _ in range(MACHINE.cols)] for _ in range(MACHINE.constant_entries)],
+            random_scale(),
+            records,
         )
 
     def registers(self) -> int:
         bias, multiplier, shift = self.single
         layout = registers_layout(Unit.COMPUTE)
         fields = {
+            "mode": self.mode,
             "uniform": self.uniform,
             "rounding": self.rounding,
             "out_zero_point": self.zero_point,
@@ -71,17 +77,6 @@ class Settings:
         }
         return layout.const(fields).as_value().value
 
-    def entry(self, number: int) -> int:
-        """The bytes of an entry; those without meaning are random."""
-        data = b"".join(
-            bias.to_bytes(4, "little", signed=True)
-            + multiplier.to_bytes(4, "little")
-            + shift.to_bytes(1, "little", signed=True)
-            + random.randbytes(CHANNEL_RECORD_BYTES - 9)
-            for bias, multiplier, shift in self.records[number]
-        )
-        return int.from_bytes(data, "little")
-
     def outputs(self, sums: list[int], entry: int, count: int) -> bytes:
         scales = [self.single] * count if self.uniform else self.records[entry][:count]
         bias, multiplier, shift = (np.array(x) for x in zip(*scales, strict=True))
@@ -91,62 +86,92 @@ class Settings:
         return y.astype(np.int8).tobytes()
 
 
+def random_scale() -> tuple[int, int, int]:
+    shift = random.choice([random.randrange(-31, 31), random.randrange(-18, -8)])
+    return random.randrange(-(1 << 16), 1 << 16), random.randrange(1 << 31), shift
+
+
+def entry_bytes(records: list[tuple[int, int, int]]) -> int:
+    """The bytes of an entry; those without meaning are random."""
+    data = b"".join(
+        bias.to_bytes(4, "little", signed=True)
+        + multiplier.to_bytes(4, "little")
+        + shift.to_bytes(1, "little", signed=True)
+        + random.randbytes(CHANNEL_RECORD_BYTES - 9)
+        for bias, multiplier, shift in records
+    )
+    return int.from_bytes(data, "little")
+
+
 def test_post_processor():
     bench.run(PostProcessor(MACHINE), __file__)
 
 
 @cocotb.test()
 @cocotb.parametrize(
-    array=[True, False], idle=[False, True], uniform=[0, 1], rounding=list(Rounding)
+    modes=[[Mode.CONV, Mode.DEPTHWISE], [Mode.FILTER, Mode.SUM]], idle=[False, True]
 )
-async def rows_are_written_where_they_were_announced_and_others_dropped(
-    dut, array, idle, uniform, rounding
-):
-    """With `array` tiles come last row first; else each result is a tile, as in vector modes."""
-    rows, cols, slots = MACHINE.rows, MACHINE.cols, result_slots(MACHINE)
-    settings = Settings.random(uniform, rounding)
+async def rows_are_written_where_they_were_announced_as_their_command_says(dut, modes, idle):
+    """In tiled modes a tile's rows come last row first, and those beyond its lanes are dropped; in
+    others every result is a tile. As many commands are inside as may be."""
+    rows, cols, tiled = MACHINE.rows, MACHINE.cols, modes[0].is_tiled
+    records = [[random_scale() for _ in range(cols)] for _ in range(MACHINE.constant_entries)]
+    begins: dict[int, Settings] = {}
     told: dict[int, dict[str, int]] = {}
     results: dict[int, tuple[int, int, list[int]]] = {}
     writes: dict[int, tuple[int, bytes]] = {}
     announcing = 0  # first cycle free for announcements
     resulting = 0
-    ends: list[int] = []
-    for tile in range(TILES):
-        lanes = random.choice([rows, random.randrange(1, rows + 1)]) if array else 1
-        # A slot may be announced again after the tile that had it.
-        if tile >= slots:
-            announcing = max(announcing, ends[tile - slots] + 1)
-        where = []
-        entry, channels = random.randrange(MACHINE.constant_entries), random.randrange(1, cols + 1)
-        for lane in range(lanes):
-            announcing += random.randrange(3) if idle else 0
-            address = random.randrange((1 << 28) - cols)
-            where.append(address)
-            told[announcing] = {
-                "slot": tile % slots,
-                "lane": lane,
-                "lanes": lanes,
-                "address": address,
-                "entry": entry,
-                "channels": channels,
-            }
-            announcing += 1
-        resulting = max(resulting, announcing) + (random.randrange(3 * rows) if idle else 0)
-        for row in reversed(range(rows if array else 1)):
-            span = random.choice([1 << 31, 1 << 16, 1 << 10])
-            sums = [random.randrange(-span, span) for _ in range(cols)]
-            results[resulting] = row, row == 0, sums
-            if row < lanes:
-                data = settings.outputs(sums, entry, channels)
-                writes[resulting + LATENCY] = where[row], data
-            resulting += 1
-        ends.append(resulting - 1)
+    ends: list[int] = []  # of commands
+    inside: deque[tuple[int, int]] = deque()  # of tiles: last result, results announced
+    for number in range(COMMANDS):
+        settings = Settings.random(random.choice(modes), records)
+        if number >= COMMANDS_IN_FLIGHT:
+            announcing = max(announcing, ends[number - COMMANDS_IN_FLIGHT] + 1)
+        begins[announcing] = settings
+        announcing += 2
+        for _ in range(random.randrange(1, 4 if tiled else 12)):
+            lanes = random.choice([rows, random.randrange(1, rows + 1)]) if tiled else 1
+            # There is room for so many tiles and results.
+            while inside and (
+                len(inside) == tiles_in_flight(MACHINE) * (1 if tiled else rows + 1)
+                or sum(n for _, n in inside) + lanes > places_in_flight(MACHINE)
+            ):
+                announcing = max(announcing, inside.popleft()[0] + 1)
+            where = []
+            entry, channels = random.randrange(len(records)), random.randrange(1, cols + 1)
+            for lane in range(lanes):
+                announcing += random.randrange(3) if idle else 0
+                address = random.randrange((1 << 28) - cols)
+                where.append(address)
+                told[announcing] = {
+                    "first": lane == 0,
+                    "lanes": lanes,
+                    "address": address,
+                    "entry": entry,
+                    "channels": channels,
+                }
+                announcing += 1
+            # Late, so that much is inside.
+            resulting = max(resulting, announcing + 1 + (random.randrange(40) if idle else 30))
+            for row in reversed(range(rows if tiled else 1)):
+                span = random.choice([1 << 31, 1 << 16, 1 << 10])
+                sums = [random.randrange(-span, span) for _ in range(cols)]
+                results[resulting] = row, row == 0, sums
+                if row < lanes:
+                    data = settings.outputs(sums, entry, channels)
+                    writes[resulting + LATENCY] = where[row], data
+                resulting += 1
+            inside.append((resulting - 1, lanes))
+        ends.append(resulting + LATENCY)
 
-    await bench.start(dut, announce__valid=0, results__valid=0)
-    dut.registers.value = settings.registers()
+    await bench.start(dut, start=0, announce__valid=0, results__valid=0)
     layout = announcement_layout(MACHINE)
     row_bits = (rows - 1).bit_length()
     for cycle in range(max(results) + LATENCY + 3):
+        dut.start.value = cycle in begins
+        if cycle in begins:
+            dut.registers.value = begins[cycle].registers()
         dut.announce__valid.value = cycle in told
         if cycle in told:
             dut.announce__payload.value = layout.const(told[cycle]).as_value().value
@@ -155,7 +180,7 @@ async def rows_are_written_where_they_were_announced_and_others_dropped(
         dut.results__payload.value = pack(sums, 32) << row_bits + 1 | last << row_bits | row
         await RisingEdge(dut.clk)
         # The constant buffer answers a cycle later.
-        dut.records.value = settings.entry(int(dut.entry.value) % MACHINE.constant_entries)
+        dut.records.value = entry_bytes(records[int(dut.entry.value) % len(records)])
         assert int(dut.write__valid.value) == (cycle in writes), cycle
         if cycle in writes:
             address, data = writes[cycle]

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 
 import bench
 import cocotb
+import pytest
 from cocotb.triggers import RisingEdge
 from lockstep import SideBySide
 
 from mensa.rtl.commands import REGISTERS, Token, Unit
 from mensa.rtl.unit import TOKEN_COUNT, TokenCounters, UnitFrontend, registers_layout
 
+# Components that are only refused.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+
 CYCLES = 2500
+IN_FLIGHT = {Unit.LOAD: 1, Unit.STORE: 3, Unit.COMPUTE: 4}
 ALL = (1 << TOKEN_COUNT) - 1
 
 
@@ -23,27 +29,36 @@ def test_every_register_has_a_field_of_its_width_and_sign():
             assert (shape.width, shape.signed) == (register.bits, register.signed)
 
 
+def test_commands_in_flight_must_be_a_positive_integer():
+    for wrong in (0, -1, 1.0):
+        with pytest.raises(TypeError, match="positive integer"):
+            UnitFrontend(Unit.LOAD, wrong)
+
+
 def test_unit():
-    parts = {f"unit_{unit.name.lower()}": UnitFrontend(unit) for unit in Unit}
+    parts = {f"unit_{unit.name.lower()}": UnitFrontend(unit, IN_FLIGHT[unit]) for unit in Unit}
     bench.run(SideBySide(parts | {"tokens": TokenCounters()}), __file__)
 
 
 async def begin(dut):
     names = [f"unit_{unit.name.lower()}" for unit in Unit]
-    inputs = ("reset", "available", "done", "command__set_valid", "command__go_valid")
+    inputs = ("reset", "available", "ready", "done", "command__set_valid", "command__go_valid")
     idle = {f"{name}__{i}": 0 for name in names for i in inputs}
     await bench.start(dut, **idle, tokens__reset=0, tokens__give=0, tokens__take=0)
 
 
 @cocotb.test()
 @cocotb.parametrize(unit=list(Unit), idle=[False, True])
-async def commands_start_once_idle_and_all_tokens_are_there(dut, unit, idle):
+async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, idle):
     """Against docs/architecture.md: pending from the cycle after GO to the start."""
     await begin(dut)
     name = f"unit_{unit.name.lower()}"
     port = {
         p: getattr(dut, f"{name}__{p}")
-        for p in ("reset", "available", "take", "give", "start", "done", "idle", "tag", "registers")
+        for p in (
+            *("reset", "available", "take", "give", "ready", "start", "done", "idle", "tag"),
+            *("coming", "registers"),
+        )
     } | {
         p: getattr(dut, f"{name}__command__{p}")
         for p in (
@@ -54,16 +69,26 @@ async def commands_start_once_idle_and_all_tokens_are_there(dut, unit, idle):
     layout = registers_layout(unit)
     shadow = {r.name: 0 for r in REGISTERS[unit]}
     active: dict[str, int] = {}
-    pending = running = False
+    pending = False
+    running: deque[tuple[int, int]] = deque()  # signal and tag of each, the oldest first
     command = (0, 0, 0)
-    running_signal = tag = starts = 0
+    starts = most = 0
+
+    def check(port, expected):
+        registers = layout.from_bits(int(port.value))
+        for register in REGISTERS[unit]:
+            bits = (1 << register.bits) - 1
+            assert registers[register.name.lower()] & bits == expected[register.name] & bits
+
     for cycle in range(CYCLES):
         act = not idle or random.random() < 0.5
         reset = random.random() < 0.005
         available = random.choice([0, ALL, random.getrandbits(TOKEN_COUNT)])
         word = random.choice(["set", "set", "go"]) if act and not pending and not reset else ""
-        done = running and random.random() < 0.2
+        ready = random.random() < 0.7
+        done = bool(running) and random.random() < 0.1
         port["reset"].value, port["available"].value, port["done"].value = reset, available, done
+        port["ready"].value = ready
         port["set_valid"].value, port["go_valid"].value = word == "set", word == "go"
         number = random.randrange(len(REGISTERS[unit]))
         value = random.getrandbits(32)
@@ -77,34 +102,36 @@ async def commands_start_once_idle_and_all_tokens_are_there(dut, unit, idle):
         await RisingEdge(dut.clk)
 
         missing = command[0] & ~available if pending else 0
-        start = pending and not running and not missing
-        seen = {p: int(h.value) for p, h in port.items() if p not in ("registers", "tag")}
+        start = pending and ready and len(running) < IN_FLIGHT[unit] and not missing
+        seen = {p: int(h.value) for p, h in port.items() if p not in ("coming", "registers", "tag")}
         assert seen["pending"] == pending, cycle
         assert seen["idle"] == (not running), cycle
         assert seen["missing"] == missing, cycle
         assert seen["start"] == start, cycle
         assert seen["take"] == (command[0] if start else 0), cycle
-        assert seen["give"] == (running_signal if done else 0), cycle
+        assert seen["give"] == (running[0][0] if done else 0), cycle
+        if pending:
+            check(port["coming"], shadow)
         if running:
-            assert int(port["tag"].value) == tag
-            registers = layout.from_bits(int(port["registers"].value))
-            for register in REGISTERS[unit]:
-                bits = (1 << register.bits) - 1
-                assert registers[register.name.lower()] & bits == active[register.name] & bits
+            assert int(port["tag"].value) == running[0][1]
+            check(port["registers"], active)
 
         if start:
             starts += 1
-            active, pending, running = dict(shadow), False, True
-            running_signal, tag = command[1:]
+            active, pending = dict(shadow), False
+            running.append(command[1:])
+            most = max(most, len(running))
         if word == "set":
             shadow[REGISTERS[unit][number].name] = value
         elif word == "go":
             command, pending = go, True
         if done:
-            running = False
+            running.popleft()
         if reset:
-            pending = running = False
+            pending = False
+            running.clear()
     assert starts > CYCLES / 50
+    assert most == IN_FLIGHT[unit]
 
 
 @cocotb.test()

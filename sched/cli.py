@@ -340,6 +340,49 @@ def inspect(
         out.print(line, soft_wrap=True, markup=False)
 
 
+@app.command("compile")
+def compile_model(
+    model: ModelArgument,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="A directory: new, empty, or made by this command.",
+        ),
+    ],
+    machine: Annotated[
+        str, typer.Option("--machine", metavar="NAME", help="The machine that will run it.")
+    ] = "edge_tpu",
+    settings: SetOption = None,
+    rounding: RoundingOption = None,
+    base: Annotated[
+        str,
+        typer.Option(
+            "--base", metavar="ADDRESS", help="Where the network's memory begins, as 0x80000000."
+        ),
+    ] = "0",
+) -> None:
+    """Write what a network needs on a core: programs, parameters, memory map, C header.
+
+    Example: mensa compile net.tflite --machine edge_tpu --set rows=8 --set cols=8 -o network
+    """
+    from mensa.rtl.program import ProgramError
+    from mensa.sched.compile import compile_network
+    from mensa.sched.lower import lower
+    from mensa.sched.settings import choose_soc
+
+    try:
+        address = int(base, 0)
+    except ValueError:
+        raise ProgramError(f"--base {base}: write a number, as 0x80000000") from None
+    chosen = choose_soc("edge_tpu", machine, settings or []).machine
+    lowered = lower(_load(model, rounding), chosen, rounding)
+    for path in compile_network(lowered, output, address):
+        print(path)
+
+
 @app.command()
 def rtl(
     machine: Annotated[str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu.")],

@@ -1,0 +1,186 @@
+"""Compiled networks: a driver that has nothing but the files gets golden's outputs."""
+
+import dataclasses
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from mensa import golden
+from mensa.rtl.commands import Unit
+from mensa.rtl.machine import edge_tpu
+from mensa.rtl.program import Program, ProgramError, decode
+from mensa.sched import digits
+from mensa.sched.cli import invoke
+from mensa.sched.compile import compile_network, memory_map, relocated
+from mensa.sched.lower import lower
+from mensa.sim.functional_engine import FunctionalEngine
+from mensa.sim.verilator import tools
+
+MACHINE = edge_tpu.replace(
+    rows=4, cols=4, parameter_buffer_bytes=4096, activation_buffer_bytes=8192
+)
+MODEL = digits.DATA / "digits.tflite"
+SETTINGS = (
+    "--set", "rows=4", "--set", "cols=4",
+    "--set", "parameter_buffer_bytes=4096", "--set", "activation_buffer_bytes=8192",
+)  # fmt: skip
+BASE = 0x4000_0000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("compile") / "network"
+    assert invoke(["compile", str(MODEL), *SETTINGS, "-o", str(place)]) == 0
+    return place
+
+
+class Driver:
+    """Knows a folder of files and an engine, and no more."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.map = json.loads((folder / "memory_map.json").read_text())
+        self.memory = np.zeros(self.map["memory"]["bytes"], np.uint8)
+        parameters = (folder / self.map["parameters"]["file"]).read_bytes()
+        for part in self.map["parameters"]["segments"]:
+            self.put(part["address"], parameters[part["offset"] :][: part["bytes"]])
+        self.programs = {each["name"]: each for each in self.map["programs"]}
+        for each in self.programs.values():
+            self.put(each["address"], (folder / each["files"][0]).read_bytes())
+        self.engine = FunctionalEngine(MACHINE)
+        if "setup" in self.programs:
+            self.start("setup")
+
+    def put(self, address, content):
+        assert not self.memory[address : address + len(content)].any(), "blocks overlap"
+        self.memory[address : address + len(content)] = np.frombuffer(content, np.uint8)
+
+    def start(self, name):
+        address, size = self.programs[name]["address"], self.programs[name]["bytes"]
+        words = self.memory[address : address + size].view("<u8").astype(np.uint64)
+        program = Program(MACHINE, words, address, self.memory.size, (), {}, ())
+        self.engine.run(program, self.memory)
+
+    def tensor(self, index):
+        (found,) = (each for each in self.map["tensors"] if each["index"] == index)
+        bytes_ = self.memory[found["address"] : found["address"] + found["bytes"]]
+        return bytes_.view(found["type"]).reshape(found["shape"])
+
+
+def test_a_driver_gets_goldens_outputs_from_the_files_alone(folder):
+    graph = digits.load_network()
+    driver = Driver(folder)
+    rng = np.random.default_rng(7)
+    for _ in range(2):
+        image = rng.integers(-128, 128, graph.tensors[graph.inputs[0]].shape, np.int8)
+        wanted = golden.run(graph, [image], keep="all")
+        driver.tensor(graph.inputs[0])[...] = image
+        for step in driver.map["steps"]:
+            if "program" in step:
+                driver.start(step["program"])
+                continue
+            assert graph.operators[step["host"]].op == step["op"]
+            for index in step["inputs"]:
+                np.testing.assert_array_equal(driver.tensor(index), wanted[index])
+            for index in step["outputs"]:
+                driver.tensor(index)[...] = wanted[index]
+        for index in graph.outputs:
+            np.testing.assert_array_equal(driver.tensor(index), wanted[index])
+
+
+def test_binary_and_hex_hold_the_same_words(folder):
+    names = {path.stem for path in folder.glob("program_*.bin")}
+    assert names == {path.stem for path in folder.glob("program_*.hex")}
+    assert "program_0" in names
+    for name in names:
+        words = np.fromfile(folder / f"{name}.bin", "<u8").tolist()
+        lines = (folder / f"{name}.hex").read_text().splitlines()
+        assert [int(line, 16) for line in lines] == words
+        assert {len(line) for line in lines} == {16}
+
+
+def test_the_same_network_gives_the_same_bytes(folder, tmp_path):
+    again = tmp_path / "again"
+    compile_network(lower(digits.load_network(), MACHINE), again)
+    names = {path.name for path in folder.iterdir()}
+    assert {path.name for path in again.iterdir()} == names
+    for name in names:
+        assert (again / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_another_base_moves_memory_addresses_and_nothing_else():
+    lowered = lower(digits.load_network(), MACHINE)
+    for program in lowered.programs:
+        before = decode(program.words, MACHINE)
+        after = decode(relocated(program.words, BASE), MACHINE)
+        for old, new in zip(before, after, strict=True):
+            moved = {} if old.unit == Unit.COMPUTE else {"MEMORY_ADDRESS": old["MEMORY_ADDRESS"]}
+            registers = {**old.registers, **{name: at + BASE for name, at in moved.items()}}
+            assert new == dataclasses.replace(old, registers=registers)
+    here, there = memory_map(lowered), memory_map(lowered, BASE)
+    for part in ("programs", "tensors"):
+        for old, new in zip(here[part], there[part], strict=True):
+            assert new == {**old, "address": old["address"] + BASE}
+
+
+@pytest.mark.parametrize("base", [1, 2048, -4096, 1 << 32, (1 << 32) - 4096])
+def test_a_base_where_the_memory_does_not_fit_is_refused(base):
+    with pytest.raises(ProgramError, match="multiple of 4096"):
+        memory_map(lower(digits.load_network(), MACHINE), base)
+
+
+def test_the_header_compiles_and_says_what_the_memory_map_says(folder, tmp_path):
+    about = json.loads((folder / "memory_map.json").read_text())
+    source, binary = tmp_path / "use.c", tmp_path / "use"
+    source.write_text(
+        "#include <stdio.h>\n"
+        '#include "network.h"\n'
+        "int main(void) {\n"
+        '  printf("%u %u %u", MENSA_MEMORY_BYTES, MENSA_PARAMETERS_COUNT, MENSA_STEPS_COUNT);\n'
+        "  for (unsigned i = 0; i < MENSA_PARAMETERS_COUNT; i++)\n"
+        '    printf(" %u", mensa_parameters[i].address);\n'
+        "  for (unsigned i = 0; i < MENSA_STEPS_COUNT; i++)\n"
+        '    printf(" %u", mensa_steps[i].value);\n'
+        '  printf(" %u %d\\n", MENSA_OUTPUT_0_ADDRESS, MENSA_OUTPUT_0_ZERO_POINT);\n'
+        "  return (int)mensa_setup[0].kind;\n"
+        "}\n"
+    )
+    options = ["-x", "c", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{folder}"]
+    subprocess.run([tools().compiler, *options, source, "-o", binary], check=True)
+    done = subprocess.run([binary], capture_output=True, text=True, check=True)
+    programs = {each["name"]: each["address"] for each in about["programs"]}
+    segments = about["parameters"]["segments"]
+    (output,) = (each for each in about["tensors"] if each["role"] == "output")
+    wanted = [
+        about["memory"]["bytes"],
+        len(segments),
+        len(about["steps"]),
+        *(each["address"] for each in segments),
+        *(programs[s["program"]] if "program" in s else s["host"] for s in about["steps"]),
+        output["address"],
+        *output["zero_point"],
+    ]
+    assert [int(number) for number in done.stdout.split()] == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("missing.tflite", "missing.tflite"),
+        (f"{MODEL} --machine tpu9", "tpu9"),
+        (f"{MODEL} --set rows=0", "rows"),
+        (f"{MODEL} --base here", "here"),
+        (f"{MODEL} --base 0x100", "0x100"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, said, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["compile", *arguments.split(), "-o", "network"]) == 2
+    out, error = capfd.readouterr()
+    assert out == ""
+    assert said in error
+    assert error.startswith("mensa: error: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "network").exists()

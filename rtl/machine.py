@@ -21,6 +21,9 @@ CHANNEL_RECORD_USED_BYTES = 9
 MAX_CLOCK_HZ = 100_000_000_000
 """Highest clock; with the bounds of a memory it keeps all times in cycles within 64 bits."""
 
+PROGRAM_SETTINGS = ("prefetch", "residency")
+"""Fields that say how programs are made; any core of the same shape runs them."""
+
 AXI_PAGE_BYTES = 4096
 """No AXI burst crosses a boundary of this size (AMBA AXI, A3.4.1)."""
 
@@ -63,6 +66,12 @@ class Machine:
         Longest burst of the data port, beats: a power of two up to 256, a page at most.
     outstanding_reads : int
         Read bursts that the load unit keeps in flight, at least 1.
+    prefetch : bool
+        Whether programs load parameters and inputs ahead of the step that needs them. A matter of
+        how programs are made, and of no account for the hardware.
+    residency : bool
+        Whether programs keep parameters and activations on chip where they fit. A matter of how
+        programs are made, and of no account for the hardware.
     """
 
     name: str
@@ -76,11 +85,17 @@ class Machine:
     port_bytes: int | None = None
     burst_beats: int = 16
     outstanding_reads: int = 4
+    prefetch: bool = True
+    residency: bool = True
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name == "name" or (field.name == "port_bytes" and value is None):
+                continue
+            if field.name in PROGRAM_SETTINGS:
+                if not isinstance(value, bool):
+                    raise MachineError(f"{field.name} must be on or off, not {value!r}")
                 continue
             if not isinstance(value, int) or isinstance(value, bool):
                 raise MachineError(f"{field.name} must be an integer, not {value!r}")
@@ -172,7 +187,7 @@ class Machine:
         built = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if f.name not in ("name", "clock_hz", "port_bytes")
+            if f.name not in ("name", "clock_hz", "port_bytes", *PROGRAM_SETTINGS)
         }
         text = repr(sorted(built.items())) + repr(self.beat_bytes)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
@@ -199,6 +214,7 @@ edge_tpu = Machine(
     clock_hz=250_000_000,  # [D] 64 x 64 PEs x 2 FLOP x 250 MHz = 2 TFLOP/s [R-h]
     parameter_buffer_bytes=4 * MIB,  # [R-h]
     activation_buffer_bytes=2 * MIB,  # [R-h]
+    constant_entries=512,  # so that every channel record of a MobileNet stays on chip
 )
 """The baseline: a 64 x 64 output-stationary systolic array in the manner of Google's Edge TPU."""
 

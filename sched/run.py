@@ -25,6 +25,7 @@ from mensa.sched.lower import (
     tensor_from_memory,
     tensor_to_memory,
 )
+from mensa.sched.on_chip import OnChipReader
 from mensa.sim.events import LayerTiming, RunTrace, layer_timing
 from mensa.sim.report import HOST, LayerReport, Report, TimingCheck
 from mensa.sim.soc import Soc
@@ -106,7 +107,7 @@ def run_network(
     check : bool
         Compare every layer's output with golden, and the RTL's times with the timing model's.
     vcd : path or None
-        Write the waves of the first program of the first inference there (RTL only).
+        Write the waves of all programs there (RTL only).
     provenance : mapping or None
         What else the report is to say about its numbers.
     progress : callable
@@ -133,15 +134,17 @@ def run_network(
             f"{soc.memory.size_bytes}; raise --set memory.size_bytes"
         )
     pieces = 2 if engine == "model" else len(lowered.steps) + check
-    runs = []
-    for number, arrays in enumerate(inputs):
-        meter = _Meter(progress, number * pieces, len(inputs) * pieces)
-        waves = vcd if number == 0 else None
-        runs.append(_infer(lowered, soc, engine, arrays, check, waves, meter))
+    meter = _Meter(progress, 0, 1 + len(inputs) * pieces)
+    bench = (
+        _ModelBench(lowered, soc) if engine == "model" else _Bench(lowered, soc, engine, vcd, check)
+    )
+    meter.next("parameters that stay on chip")
+    setup = bench.set_up()
+    runs = [bench.infer(arrays, meter) for arrays in inputs]
     timings = _layer_timings(lowered, runs[0].traces)
     timing_check = None
     if check and engine == "rtl":
-        timing_check = _compare_timing(lowered, soc, timings, runs)
+        timing_check = _compare_timing(lowered, soc, timings, setup, runs)
     layers = tuple(
         _layer_report(lowered, layer.index, timings.get(layer.index), runs, engine, check)
         for layer in lowered.layers
@@ -162,6 +165,7 @@ def run_network(
                 "versions": tool_versions(engine),
             },
             timing=timing_check,
+            setup_cycles={} if setup is None else {soc.machine.name: setup.cycles},
         ),
         outputs=tuple({index: run.values[index] for index in graph.outputs} for run in runs),
         traces=_starts(runs[0].traces, soc),
@@ -191,58 +195,90 @@ class _Inference:
     traces: tuple[RunTrace | None, ...]
 
 
-def _infer(
-    lowered: Lowered,
-    soc: Soc,
-    engine: str,
-    arrays: Sequence[Array],
-    check: bool,
-    vcd: str | Path | None,
-    meter: _Meter,
-) -> _Inference:
-    graph = lowered.graph
-    if engine == "model":
-        return _model_inference(lowered, soc, arrays, meter)
-    memory = lowered.initial_memory()
-    values: dict[int, Array] = dict(zip(graph.inputs, arrays, strict=True))
-    for index, array in values.items():
-        _put(lowered, memory, index, array)
-    traces = []
-    for step in lowered.steps:
-        meter.next(_describe(lowered, step))
-        if isinstance(step, HostStep):
-            operator = graph.operators[step.operator]
-            values |= _on_host(lowered, operator, values)
-            for index in operator.outputs:
-                _put(lowered, memory, index, values[index])
-            continue
-        traces.append(_make_engine(engine, soc, vcd).run(step.program, memory))
-        vcd = None
-        for layer in step.program.layers:
-            for index in graph.operators[layer].outputs:
-                values[index] = tensor_from_memory(
-                    graph.tensors[index], memory, lowered.tensors[index]
+class _Bench:
+    """An engine that carries out programs on memory, for one inference after another."""
+
+    def __init__(
+        self, lowered: Lowered, soc: Soc, engine: str, vcd: str | Path | None, check: bool
+    ) -> None:
+        self._lowered = lowered
+        self._check = check
+        self._reader = OnChipReader(lowered.graph)
+        # The hook costs time: it is there only if outputs are compared that never are in memory.
+        on_chip = any(isinstance(step, ProgramStep) and step.on_chip for step in lowered.steps)
+        hook = self._reader if check and on_chip else None
+        self._engine = _make_engine(engine, soc, vcd, hook)
+        self._memory = lowered.initial_memory()
+
+    def set_up(self) -> RunTrace | None:
+        """Load the parameters that stay on chip."""
+        self._reader.begin(None)
+        setup = self._lowered.setup
+        return None if setup is None else self._engine.run(setup, self._memory)
+
+    def infer(self, arrays: Sequence[Array], meter: _Meter) -> _Inference:
+        """Run all steps on one input."""
+        lowered, graph, memory = self._lowered, self._lowered.graph, self._memory
+        values: dict[int, Array] = dict(zip(graph.inputs, arrays, strict=True))
+        for index, array in values.items():
+            _put(lowered, memory, index, array)
+        traces = []
+        for step in lowered.steps:
+            meter.next(_describe(lowered, step))
+            if isinstance(step, HostStep):
+                operator = graph.operators[step.operator]
+                values |= _on_host(lowered, operator, values)
+                for index in operator.outputs:
+                    _put(lowered, memory, index, values[index])
+                continue
+            self._reader.begin(step)
+            traces.append(self._engine.run(step.program, memory))
+            values |= self._reader.values
+            for layer in step.program.layers:
+                for index in graph.operators[layer].outputs:
+                    if index in lowered.tensors:
+                        values[index] = tensor_from_memory(
+                            graph.tensors[index], memory, lowered.tensors[index]
+                        )
+        exact = {}
+        if self._check:
+            meter.next("golden")
+            wanted = golden.run(graph, list(arrays), keep="all", rounding=lowered.rounding)
+            exact = {
+                operator.index: all(
+                    np.array_equal(values[index], wanted[index]) for index in operator.outputs
                 )
-    exact = {}
-    if check:
+                for operator in graph.operators
+            }
+        return _Inference(values, exact, tuple(traces))
+
+
+class _ModelBench:
+    """Times from the timing model, values from golden."""
+
+    def __init__(self, lowered: Lowered, soc: Soc) -> None:
+        self._lowered = lowered
+        self._soc = soc
+
+    def set_up(self) -> RunTrace | None:
+        """Time of loading the parameters that stay on chip."""
+        return _model_setup(self._lowered, self._soc)
+
+    def infer(self, arrays: Sequence[Array], meter: _Meter) -> _Inference:
+        """Values and times of one inference."""
+        lowered = self._lowered
         meter.next("golden")
-        wanted = golden.run(graph, list(arrays), keep="all", rounding=lowered.rounding)
-        exact = {
-            operator.index: all(
-                np.array_equal(values[index], wanted[index]) for index in operator.outputs
-            )
-            for operator in graph.operators
-        }
-    return _Inference(values, exact, tuple(traces))
+        values = golden.run(lowered.graph, list(arrays), rounding=lowered.rounding)
+        meter.next("timing model")
+        return _Inference(values, {}, _model_traces(lowered, self._soc))
 
 
-def _model_inference(
-    lowered: Lowered, soc: Soc, arrays: Sequence[Array], meter: _Meter
-) -> _Inference:
-    meter.next("golden")
-    values = golden.run(lowered.graph, list(arrays), rounding=lowered.rounding)
-    meter.next("timing model")
-    return _Inference(values, {}, _model_traces(lowered, soc))
+def _model_setup(lowered: Lowered, soc: Soc) -> RunTrace | None:
+    from mensa.sim.timing import ModelEngine
+
+    if lowered.setup is None:
+        return None
+    return ModelEngine(soc.machine, soc.memory).run(lowered.setup)
 
 
 def _model_traces(lowered: Lowered, soc: Soc) -> tuple[RunTrace, ...]:
@@ -255,21 +291,23 @@ def _model_traces(lowered: Lowered, soc: Soc) -> tuple[RunTrace, ...]:
 class _Functional:
     """The functional engine, which knows no time."""
 
-    def __init__(self, soc: Soc) -> None:
+    def __init__(self, soc: Soc, hook: OnChipReader | None) -> None:
         from mensa.sim.functional_engine import FunctionalEngine
 
-        self._engine = FunctionalEngine(soc.machine)
+        self._engine = FunctionalEngine(soc.machine, on_command=hook)
 
     def run(self, program: Program, memory: Bytes) -> None:
         self._engine.run(program, memory)
 
 
-def _make_engine(engine: str, soc: Soc, vcd: str | Path | None) -> _Engine:
+def _make_engine(
+    engine: str, soc: Soc, vcd: str | Path | None, hook: OnChipReader | None
+) -> _Engine:
     if engine == "functional":
-        return _Functional(soc)
+        return _Functional(soc, hook)
     from mensa.sim.rtl_engine import RtlEngine
 
-    return RtlEngine(soc.machine, soc.memory, vcd=vcd)
+    return RtlEngine(soc.machine, soc.memory, vcd=vcd, on_command=hook)
 
 
 def _put(lowered: Lowered, memory: Bytes, index: int, value: Array) -> None:
@@ -320,9 +358,10 @@ def _compare_timing(
     lowered: Lowered,
     soc: Soc,
     timings: Mapping[int, LayerTiming],
+    setup: RunTrace | None,
     runs: Sequence[_Inference],
 ) -> TimingCheck:
-    """Compare every number of every layer, and every command of every inference."""
+    """Compare every number of every layer, and every command of every program."""
     traces = _model_traces(lowered, soc)
     model = _layer_timings(lowered, traces)
     differences = []
@@ -338,6 +377,8 @@ def _compare_timing(
             for place, (trace, wanted) in enumerate(zip(run.traces, traces, strict=True))
             if trace != wanted
         ]
+    if setup != _model_setup(lowered, soc):
+        differences.append("setup: its events differ from the timing model's")
     cycles = {layer: timing.cycles for layer, timing in model.items()}
     return TimingCheck(cycles=cycles, differences=tuple(differences))
 
@@ -390,6 +431,9 @@ def _layer_report(
         stalls=stalls,
         dram_read_bytes=read,
         dram_write_bytes=written,
+        parameter_bytes=(
+            {"cached": layer.cached_bytes, "streamed": layer.streamed_bytes} if on_machine else None
+        ),
         bit_exact=all(run.exact[index] for run in runs) if compared else None,
         reason=layer.reason,
     )

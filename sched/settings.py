@@ -31,7 +31,8 @@ def choose_soc(soc: str, machine: str | None, settings: Iterable[str]) -> Soc:
 def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:
     """Settings by name, from texts such as ``rows=8`` and ``memory.latency_ns=62.5``.
 
-    A number may be written with underscores, or in hexadecimal after ``0x``; ``none`` is None.
+    A number may be written with underscores, or in hexadecimal after ``0x``; ``none`` is None,
+    ``on`` and ``off`` are True and False.
     """
     parsed: dict[str, Setting] = {}
     for text in settings:
@@ -44,9 +45,12 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:
     return parsed
 
 
+_WORDS: dict[str, Setting] = {"none": None, "on": True, "off": False}
+
+
 def _number(name: str, text: str) -> Setting:
-    if text.lower() == "none":
-        return None
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
     if name.removeprefix(systems.MEMORY_PREFIX) == "name":
         return text  # the only setting that is no number
     for read in (lambda: int(text, 0), lambda: float(text)):

@@ -12,9 +12,18 @@ from rich.table import Table
 from mensa.sim.report import HOST, LayerReport, Report
 
 LEGEND = (
-    "util: MACs of the array's peak. work, fill: computing, filling and draining. "
-    "par, act, sto, cmd: waiting for parameters, activations, store, commands."
+    "util: MACs of the array's peak. work: cycles in which the array was fed. lost to: where most "
+    "of the others went. cached, streamed: parameters that stay on chip, that each inference loads."
 )
+
+LOSSES = {
+    "fill_drain": "fill and drain",
+    "wait_parameters": "parameters",
+    "wait_activations": "activations",
+    "wait_store": "the store",
+    "wait_command": "commands",
+}
+"""What a layer's cycles may go to besides computing, by category: most but the first is waiting."""
 
 __all__ = ["console", "layer_table", "summary"]
 
@@ -47,7 +56,7 @@ def layer_table(report: Report, width: int) -> Table:
         columns["exact"] = lambda layer: _VERDICTS[layer.bit_exact]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in columns:
-        left = heading in ("layer", "output", "on", "exact")
+        left = heading in ("layer", "output", "on", "lost to", "exact")
         table.add_column(heading, justify="left" if left else "right", no_wrap=True)
     for layer in report.layers:
         table.add_row(*(cell(layer) for cell in columns.values()))
@@ -78,12 +87,10 @@ def _times(report: Report, wide: bool) -> Columns:
         columns["model"] = lambda layer: _beside(layer.cycles, model.get(layer.index, 0))
     columns["util"] = lambda layer: f"{layer.utilization:.1%}" if layer.utilization else "-"
     columns["work"] = lambda layer: _share(layer, "compute")
+    columns["lost to"] = _loss
     if wide:
-        columns["fill"] = lambda layer: _share(layer, "fill_drain")
-        columns["par"] = lambda layer: _share(layer, "wait_parameters")
-        columns["act"] = lambda layer: _share(layer, "wait_activations")
-        columns["sto"] = lambda layer: _share(layer, "wait_store")
-        columns["cmd"] = lambda layer: _share(layer, "wait_command")
+        columns["cached B"] = lambda layer: _parameters(layer, "cached")
+        columns["streamed B"] = lambda layer: _parameters(layer, "streamed")
         columns["read B"] = lambda layer: _count(layer.dram_read_bytes)
         columns["write B"] = lambda layer: _count(layer.dram_write_bytes)
     return columns
@@ -100,10 +107,23 @@ def _beside(cycles: int | None, model: int) -> str:
     return f"= {model:,}" if model == cycles else f"[bold red]!= {model:,}[/]"
 
 
-def _share(layer: LayerReport, *categories: str) -> str:
+def _share(layer: LayerReport, category: str) -> str:
     if not layer.cycles or layer.stalls is None:
         return "-"
-    return f"{sum(layer.stalls[name] for name in categories) / layer.cycles:.0%}"
+    return f"{layer.stalls[category] / layer.cycles:.0%}"
+
+
+def _loss(layer: LayerReport) -> str:
+    """Return the category that cost most besides computing, and its share."""
+    if not layer.cycles or layer.stalls is None:
+        return "-"
+    stalls = layer.stalls
+    most = max(LOSSES, key=lambda name: stalls[name])
+    return f"{LOSSES[most]} {_share(layer, most)}" if stalls[most] else "-"
+
+
+def _parameters(layer: LayerReport, where: str) -> str:
+    return _count(layer.parameter_bytes[where] if layer.parameter_bytes else None)
 
 
 def summary(report: Report) -> Iterator[str]:
@@ -117,6 +137,8 @@ def summary(report: Report) -> Iterator[str]:
             f"{machine}: {cycles:,} cycles, {time / 1000:,.1f} us, "
             f"{accelerated:,} of {report.macs:,} MACs"
         )
+    for machine, cycles in report.setup_cycles.items():
+        yield f"{machine}: {cycles:,} cycles once, to load the parameters that stay on chip"
     if machines:
         yield LEGEND
     for layer in report.layers:

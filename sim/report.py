@@ -45,6 +45,9 @@ class LayerReport:
         ``compute`` and ``fill_drain`` are work, the others are waiting.
     dram_read_bytes, dram_write_bytes : int or None
         Bytes over the data port, whole beats.
+    parameter_bytes : mapping of str to int, or None
+        Bytes of parameters and constants, as the machine stores them: ``cached`` stay on chip from
+        inference to inference, ``streamed`` are loaded by each; None on the host.
     bit_exact : bool or None
         Whether its output equals golden's; None when that was not compared.
     reason : str or None
@@ -63,6 +66,7 @@ class LayerReport:
     stalls: Mapping[str, int] | None = None
     dram_read_bytes: int | None = None
     dram_write_bytes: int | None = None
+    parameter_bytes: Mapping[str, int] | None = None
     bit_exact: bool | None = None
     reason: str | None = None
 
@@ -80,6 +84,9 @@ class LayerReport:
             "stalls": None if self.stalls is None else dict(self.stalls),
             "dram_read_bytes": self.dram_read_bytes,
             "dram_write_bytes": self.dram_write_bytes,
+            "parameter_bytes": (
+                None if self.parameter_bytes is None else dict(self.parameter_bytes)
+            ),
             "energy_pj": None,
             "bit_exact": self.bit_exact,
             "reason": self.reason,
@@ -127,6 +134,9 @@ class Report:
         Everything else that the numbers depend on.
     timing : TimingCheck or None
         The comparison with the timing model, if there was one.
+    setup_cycles : mapping of str to int
+        By machine, what loading the parameters that stay on chip takes, once, before the first
+        inference and not counted in any; nothing without such parameters or without time.
     """
 
     mensa: str
@@ -136,6 +146,7 @@ class Report:
     layers: tuple[LayerReport, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     timing: TimingCheck | None = None
+    setup_cycles: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def cycles(self) -> dict[str, int]:
@@ -191,6 +202,7 @@ class Report:
             "layers": [layer.to_json() for layer in self.layers],
             "totals": {
                 "cycles": self.cycles,
+                "setup_cycles": dict(self.setup_cycles),
                 "time_ns": self.time_ns,
                 "time_ns_without_host": self.time_ns_without_host,
                 "macs": self.macs,

@@ -1,4 +1,4 @@
-"""Which output channels the columns of the array compute together, and their parameters."""
+"""Which outputs the columns of the array compute together, and their parameters."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import ConvPlan
+from mensa.rtl.commands import Mode
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.sched.lower.requantisation import Requantisation
 
 
 @dataclass(frozen=True)
 class ColumnGroup:
-    """Up to C output channels, one a column, and the input channels that they see.
+    """Up to C outputs, one a column, and the input channels that they see.
 
     Attributes
     ----------
@@ -41,17 +42,30 @@ class Run:
         With as many outputs as the first one has, except perhaps the last.
     input_step : int
         Input channels from one group's first to the next one's.
-    diagonal : bool
-        Whether a column sees only its own channel (the depthwise mode).
     """
 
     groups: tuple[ColumnGroup, ...]
     input_step: int
-    diagonal: bool
 
     def part(self, first: int, last: int) -> Run:
         """Groups `first` to `last` - 1."""
-        return Run(self.groups[first:last], self.input_step, self.diagonal)
+        return Run(self.groups[first:last], self.input_step)
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How a layer uses the array.
+
+    Attributes
+    ----------
+    mode : Mode
+        CONV, DEPTHWISE or FILTER.
+    pixels : int
+        Neighbouring output pixels that stand side by side on the columns, all their channels.
+    """
+
+    mode: Mode
+    pixels: int = 1
 
 
 def column_runs(plan: ConvPlan, cols: int) -> list[Run]:
@@ -65,7 +79,7 @@ def column_runs(plan: ConvPlan, cols: int) -> list[Run]:
             for first in range(0, channels, step):
                 inputs = min(step, channels - first)
                 groups.append(ColumnGroup(first, inputs, first * multiplier, inputs * multiplier))
-            return [Run(tuple(groups), step, True)]
+            return [Run(tuple(groups), step)]
         return [
             _dense(channel, 1, channel * multiplier, multiplier, cols)
             for channel in range(channels)
@@ -75,7 +89,7 @@ def column_runs(plan: ConvPlan, cols: int) -> list[Run]:
     if plan.groups > 1 and outputs <= cols:
         shares = range(plan.groups)
         together = tuple(ColumnGroup(g * inputs, inputs, g * outputs, outputs) for g in shares)
-        return [Run(together, inputs, False)]
+        return [Run(together, inputs)]
     return [_dense(g * inputs, inputs, g * outputs, outputs, cols) for g in range(plan.groups)]
 
 
@@ -85,32 +99,57 @@ def _dense(first_input: int, inputs: int, first_output: int, outputs: int, cols:
         ColumnGroup(first_input, inputs, first_output + o, min(cols, outputs - o))
         for o in range(0, outputs, cols)
     )
-    return Run(groups, 0, False)
+    return Run(groups, 0)
 
 
-def parameter_words(plan: ConvPlan, group: ColumnGroup, cols: int) -> npt.NDArray[np.int8]:
-    """A column group's parameters in feed order, ``[words, cols]``; unused columns are 0."""
+def patch_pixels(plan: ConvPlan, pixels: int) -> int:
+    """Input pixels of a row that so many neighbouring output pixels see."""
+    return (pixels - 1) * plan.stride_w + (plan.kernel_w - 1) * plan.dilation_w + 1
+
+
+def parameter_words(
+    plan: ConvPlan, mapping: Mapping, group: ColumnGroup, cols: int
+) -> npt.NDArray[np.int8]:
+    """A column group's parameters in feed order, ``[words, cols]``; unused columns are 0.
+
+    Of a depthwise layer with several pixels each tap is there once a pixel. Of a convolution the
+    weights of a pixel are shifted by its place, and where it sees nothing they are the zero point.
+    """
     channels = slice(group.first_output, group.first_output + group.outputs)
     if plan.kind == "depthwise":
-        content = plan.weights[:, :, channels].reshape(-1, group.outputs)
-    else:
+        taps = plan.weights[:, :, channels].reshape(-1, group.outputs)
+        content = np.tile(taps, (1, mapping.pixels))
+    elif mapping.pixels == 1:
         content = plan.weights[channels].transpose(1, 2, 3, 0).reshape(-1, group.outputs)
+    else:
+        weights = plan.weights[channels].transpose(1, 2, 3, 0)
+        kernel_h, kernel_w, inputs, outputs = weights.shape
+        window = patch_pixels(plan, mapping.pixels)
+        shape = (kernel_h, window, inputs, mapping.pixels, outputs)
+        patch = np.full(shape, plan.weight_zero_point, np.int8)
+        for pixel in range(mapping.pixels):
+            for tap in range(kernel_w):
+                at = pixel * plan.stride_w + tap * plan.dilation_w
+                patch[:, at, :, pixel] = weights[:, tap]
+        content = patch.reshape(kernel_h * window * inputs, -1)
     words = np.zeros((content.shape[0], cols), np.int8)
-    words[:, : group.outputs] = content
+    words[:, : content.shape[1]] = content
     return words
 
 
 def constant_entry(
-    plan: ConvPlan, factors: Requantisation, group: ColumnGroup, machine: Machine
+    plan: ConvPlan, mapping: Mapping, factors: Requantisation, group: ColumnGroup, machine: Machine
 ) -> npt.NDArray[np.uint8]:
     """A column group's channel records, one entry of the constant buffer."""
     channels = slice(group.first_output, group.first_output + group.outputs)
+    columns = group.outputs * mapping.pixels
     entry = np.zeros(machine.constant_entry_bytes, np.uint8)
-    records = entry[: group.outputs * CHANNEL_RECORD_BYTES].reshape(-1, CHANNEL_RECORD_BYTES)
+    records = entry[: columns * CHANNEL_RECORD_BYTES].reshape(-1, CHANNEL_RECORD_BYTES)
     for start, values in ((0, plan.bias), (4, factors.multiplier)):
-        column = np.ascontiguousarray(values[channels], dtype="<i4")
+        column = np.tile(values[channels], mapping.pixels).astype("<i4")
         records[:, start : start + 4] = column.view(np.uint8).reshape(-1, 4)
-    records[:, 8] = factors.shift[channels].astype(np.int8).view(np.uint8)
+    shifts = np.tile(factors.shift[channels], mapping.pixels)
+    records[:, 8] = shifts.astype(np.int8).view(np.uint8)
     return entry
 
 

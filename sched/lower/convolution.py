@@ -11,9 +11,13 @@ import numpy.typing as npt
 
 from mensa.golden import ConvPlan
 from mensa.rtl.commands import Keep, Mode
+from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import Machine
+from mensa.rtl.timing import drain_cycles, feed_cycles
+from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.columns import (
     ColumnGroup,
+    Mapping,
     Piece,
     Run,
     column_runs,
@@ -21,58 +25,54 @@ from mensa.sched.lower.columns import (
     parameter_words,
     pieces,
 )
+from mensa.sched.lower.mapping import choose_mapping, loops, strips_of, taps, whole
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation, requantisation
+from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.tiling import Axis, Image, Rectangle, Region, Tiler, channel_ranges
-from mensa.sched.lower.work import LayerWork, ParameterSet, Registers, Step, Tile
+from mensa.sched.lower.work import Compute, Home, ParameterSet, Step, Tile
 
 
-def lower_convolution(
+def convolution_parts(
     plan: ConvPlan,
     machine: Machine,
-    memory: MemoryMap,
-    operator: int,
+    buffers: BufferPlan,
     layer: str,
-    input_address: int,
-    output_address: int,
-) -> LayerWork:
-    """The tiles of one layer; its parameters are placed in `memory`.
+    source: Home,
+    target: Home,
+) -> list[Convolution]:
+    """A layer, cut into ranges of output channels where a pixel of all of them fits no place.
 
     Parameters
     ----------
     plan : ConvPlan
         What to compute.
-    machine : Machine
+    machine, buffers : Machine, BufferPlan
         On what.
-    memory : MemoryMap
-        Takes the parameter image.
-    operator, layer : int, str
-        The operator's index, and what errors call it.
-    input_address, output_address : int
-        Of the activations in memory.
+    layer : str
+        What errors call the layer.
+    source, target : Home
+        Where the activations are.
 
     Raises
     ------
     LoweringError
-        If not even one output pixel fits the buffers.
+        If not even one output pixel fits.
     """
-    if plan.groups > 1:  # a range of outputs would not see a range of inputs
-        ranges = [(0, plan.output_shape[3])]
-    else:
+
+    def part(first: int, last: int) -> Convolution:
+        return Convolution.of(plan, machine, buffers, source, target, first, last)
+
+    ranges = [(0, plan.output_shape[3])]
+    if plan.groups == 1:  # else a range of outputs would not see a range of inputs
         unit = machine.cols // plan.depth_multiplier * plan.depth_multiplier
         ranges = channel_ranges(
             layer,
             plan.output_shape[3],
             max(unit, plan.depth_multiplier),
-            lambda first, last: (
-                _Convolution.of(plan, machine, input_address, output_address, first, last).tiler
-            ),
+            lambda first, last: part(first, last).tiler,
         )
-    tiles: list[Tile] = []
-    for first, last in ranges:
-        part = _Convolution.of(plan, machine, input_address, output_address, first, last)
-        tiles += part.tiles(memory, layer)
-    return LayerWork(operator, tuple(tiles))
+    return [part(first, last) for first, last in ranges]
 
 
 def _channels(plan: ConvPlan, first: int, last: int) -> ConvPlan:
@@ -113,7 +113,7 @@ class _Set:
 
 
 @dataclass(frozen=True, eq=False)
-class _Convolution:
+class Convolution:
     """A layer, or some of its output channels, on one machine."""
 
     plan: ConvPlan
@@ -123,22 +123,24 @@ class _Convolution:
     batch: int
     inputs: Image  # of the whole batch, one below the other
     outputs: Image
+    tiler: Tiler
 
     @classmethod
     def of(
         cls,
         plan: ConvPlan,
         machine: Machine,
-        input_address: int,
-        output_address: int,
+        buffers: BufferPlan,
+        source: Home,
+        target: Home,
         first: int,
         last: int,
-    ) -> _Convolution:
+    ) -> Convolution:
         """Output channels `first` to `last` - 1 of a plan."""
         input_bytes, output_bytes = plan.input_shape[3], plan.output_shape[3]
         if plan.kind == "depthwise":
-            input_address += first // plan.depth_multiplier
-        output_address += first
+            source = replace(source, address=source.address + first // plan.depth_multiplier)
+        target = replace(target, address=target.address + first)
         plan = _channels(plan, first, last)
         batch, height, width, channels = plan.input_shape
         _, out_height, out_width, out_channels = plan.output_shape
@@ -148,22 +150,10 @@ class _Convolution:
             # Pixels don't see their neighbours: all of them form one row.
             pixels = batch * height * width
             batch, y, x = 1, Axis(1, 1), Axis(pixels, pixels)
-        inputs = Image(input_address, batch * y.inputs, x.inputs, channels, input_bytes)
-        outputs = Image(output_address, batch * y.outputs, x.outputs, out_channels, output_bytes)
-        return cls(
-            plan=plan,
-            machine=machine,
-            y=y,
-            x=x,
-            batch=batch,
-            inputs=inputs,
-            outputs=outputs,
-        )
-
-    @property
-    def tiler(self) -> Tiler:
-        """Cuts the outputs."""
-        return Tiler(self.machine, self.y, self.x, self.inputs, self.outputs)
+        inputs = Image(source, batch * y.inputs, x.inputs, channels, input_bytes)
+        outputs = Image(target, batch * y.outputs, x.outputs, out_channels, output_bytes)
+        tiler = Tiler(machine, buffers, y, x, inputs, outputs)
+        return cls(plan, machine, y, x, batch, inputs, outputs, tiler)
 
     @cached_property
     def factors(self) -> Requantisation:
@@ -172,56 +162,160 @@ class _Convolution:
         assert factors is not None, "such a layer is not given to the accelerator"
         return factors
 
-    def tiles(self, memory: MemoryMap, layer: str) -> list[Tile]:
-        """Tiles, whose parameters are placed in `memory`."""
-        tiler = self.tiler
-        tiler.check(layer)
-        runs = column_runs(self.plan, self.machine.cols)
-        capacity = self.machine.parameter_buffer_bytes // 2 // self.machine.cols
-        words = max(self._words(run) for run in runs)
-        # Sums that are kept from piece to piece stay in the array: one pixel a row.
-        split = words > capacity
-        most_pixels = self.machine.rows if split else None
-        if split:
-            sets = list(self._split_sets(runs, capacity, memory))
+    @cached_property
+    def runs(self) -> list[Run]:
+        """The output channels on the columns."""
+        return column_runs(self.plan, self.machine.cols)
+
+    @property
+    def dense(self) -> bool:
+        """Whether the pixels of a row lie side by side in the activation buffer."""
+        return all(
+            image.channels == image.pixel_pitch(self.machine.beat_bytes)
+            for image in (self.inputs, self.outputs)
+        )
+
+    @cached_property
+    def best_mapping(self) -> Mapping:
+        """The one with the fewest cycles."""
+        return self._mapping(several=True)
+
+    def _mapping(self, *, several: bool) -> Mapping:
+        return choose_mapping(
+            self.plan,
+            self.machine,
+            self.y.outputs,
+            self.x.outputs,
+            dense=self.dense,
+            several=several,
+        )
+
+    def demand(self, operator: int) -> Demand:
+        """What its parameters need if they are to stay on chip."""
+        words = {run: self._words(self.best_mapping, run) for run in self.runs}
+        return Demand(
+            operator,
+            sum(len(run.groups) * words[run] for run in self.runs),
+            sum(len(run.groups) for run in self.runs),
+            max(words.values()),
+        )
+
+    def tiles(
+        self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
+    ) -> list[Tile]:
+        """Tiles, whose parameters are placed in `memory`.
+
+        Parameters
+        ----------
+        memory : MemoryMap
+            Takes the parameter image.
+        layer, operator : str, int
+            What errors call it, and its index.
+        room : ParameterPlan
+            Where parameters go on chip.
+        """
+        self.tiler.check(layer)
+        mapping = self.best_mapping
+        resident = room.resident.get(operator)
+        capacity = room.place_bytes // self.machine.cols
+        split = False
+        if resident is None and self._most_words(mapping) > capacity:
+            mapping = self._mapping(several=False)
+            split = self._most_words(mapping) > capacity
+        if resident is not None:
+            sets = [self._set(mapping, self.runs, memory, resident)]
+        elif split:
+            sets = list(self._split_sets(mapping, capacity, memory))
         else:
-            sets = list(self._sets(runs, capacity // words, memory))
-        overlap = len(sets) == 1
+            most = min(capacity // self._most_words(mapping), room.place_entries)
+            sets = list(self._sets(mapping, most, memory))
         tiles: list[Tile] = []
-        rectangles = list(tiler.rectangles(layer, overlap=overlap, most_pixels=most_pixels))
+        rectangles = self._rectangles(layer, mapping, len(sets), split)
         for number in range(self.batch):
             for rectangle in rectangles:
                 # Every other tile takes the sets backwards: one of them is then still there.
                 backwards = len(tiles) % 2 == 1 and not split
-                tiles.append(self._tile(number, rectangle, sets[::-1] if backwards else sets))
+                tiles.append(
+                    self._tile(mapping, number, rectangle, sets[::-1] if backwards else sets)
+                )
         return tiles
 
-    def _taps(self, run: Run) -> tuple[int, int, int]:
-        """Taps of a row, bytes of a tap's segment and parameter words of a tap.
+    def _rectangles(self, layer: str, mapping: Mapping, sets: int, split: bool) -> list[Rectangle]:
+        """The tiles of an image's outputs."""
+        rectangles = list(
+            self.tiler.rectangles(
+                layer,
+                overlap=sets == 1,
+                # Sums that are kept from piece to piece stay in the array: one pixel a row.
+                most_pixels=self.machine.rows if split else None,
+                pixels=mapping.pixels,
+            )
+        )
+        if len(rectangles) == 1 and sets == 1 and mapping.mode.is_tiled and not self.tiler.streams:
+            return self._halves(mapping, rectangles[0])
+        return rectangles
 
-        Where taps of a row lie side by side in memory they are taken as a single one.
+    def _halves(self, mapping: Mapping, rectangle: Rectangle) -> list[Rectangle]:
+        """Two parts that take no longer than the whole, if there are.
+
+        The next layer can begin with the first part's results while the second is computed, so
+        that nothing waits for results to drain.
         """
-        segment = run.groups[0].segment
-        if run.diagonal:
-            return self.plan.kernel_w, segment, 1
-        if segment == self.inputs.channels and self.plan.dilation_w == 1:
-            whole = self.plan.kernel_w * segment
-            return 1, whole, whole
-        return self.plan.kernel_w, segment, segment
+        (top, bottom), (left, right) = rectangle.rows, rectangle.columns
+        if self.y.outputs > 1:
+            cuts = [
+                (Rectangle((top, row), (left, right)), Rectangle((row, bottom), (left, right)))
+                for row in range(top + 1, bottom)
+            ]
+        else:
+            step = self.machine.rows * mapping.pixels
+            cuts = [
+                (Rectangle((top, bottom), (left, at)), Rectangle((top, bottom), (at, right)))
+                for at in range(left + step, right, step)
+            ]
+        drain = drain_cycles(self.machine, mapping.mode)
+        whole_feed = self._feed(mapping, rectangle)
+        best, gain = [rectangle], 0
+        for first, last in cuts:
+            feeds = self._feed(mapping, first), self._feed(mapping, last)
+            hidden = min(drain, feeds[0], feeds[1])
+            if sum(feeds) == whole_feed and hidden > gain:
+                best, gain = [first, last], hidden
+        return best
 
-    def _words(self, run: Run) -> int:
+    def _feed(self, mapping: Mapping, rectangle: Rectangle) -> int:
+        """Cycles of the feed for a rectangle."""
+        rows = rectangle.rows[1] - rectangle.rows[0]
+        return sum(
+            feed_cycles(
+                self.machine,
+                loops(self.plan, mapping, run, self._whole(mapping, run), rows, rectangle.width, 1),
+            )
+            for run in self.runs
+        )
+
+    def _whole(self, mapping: Mapping, run: Run) -> Piece:
+        return whole(self.plan, mapping, run, self._dense_inputs)
+
+    @property
+    def _dense_inputs(self) -> bool:
+        return self.inputs.channels == self.inputs.pixel_pitch(self.machine.beat_bytes)
+
+    def _words(self, mapping: Mapping, run: Run) -> int:
         """Parameter words of a column group."""
-        taps, _, words = self._taps(run)
-        return self.plan.kernel_h * taps * words
+        return self._whole(mapping, run).words
 
-    def _sets(self, runs: list[Run], capacity: int, memory: MemoryMap) -> Iterator[_Set]:
-        """Sets of as many column groups as fit."""
-        count = sum(len(run.groups) for run in runs)
-        most = min(count, capacity, self.machine.constant_entries // 2)
+    def _most_words(self, mapping: Mapping) -> int:
+        return max(self._words(mapping, run) for run in self.runs)
+
+    def _sets(self, mapping: Mapping, most: int, memory: MemoryMap) -> Iterator[_Set]:
+        """Sets of at most so many column groups."""
+        count = sum(len(run.groups) for run in self.runs)
+        most = min(count, most)
         most = -(-count // -(-count // most))  # sets of about the same size
         parts: list[Run] = []
         room = most
-        for run in runs:
+        for run in self.runs:
             first = 0
             while first < len(run.groups):
                 part = run.part(first, min(first + room, len(run.groups)))
@@ -229,57 +323,70 @@ class _Convolution:
                 first += len(part.groups)
                 room -= len(part.groups)
                 if not room:
-                    yield self._set(parts, memory)
+                    yield self._set(mapping, parts, memory)
                     parts, room = [], most
         if parts:
-            yield self._set(parts, memory)
+            yield self._set(mapping, parts, memory)
 
-    def _set(self, parts: list[Run], memory: MemoryMap) -> _Set:
+    def _set(
+        self,
+        mapping: Mapping,
+        parts: list[Run],
+        memory: MemoryMap,
+        resident: tuple[int, int] | None = None,
+    ) -> _Set:
         jobs = []
         entry = 0
         for run in parts:
-            taps, segment, _ = self._taps(run)
-            words = self._words(run)
-            whole = Piece(0, self.plan.kernel_h, 0, taps, 0, segment, 0, words)
-            jobs.append(_Job(run, whole, Keep(0), entry * words, entry))
+            words = self._words(mapping, run)
+            jobs.append(_Job(run, self._whole(mapping, run), Keep(0), entry * words, entry))
             entry += len(run.groups)
         groups = [group for run in parts for group in run.groups]
         cols = self.machine.cols
-        parameters = np.concatenate([parameter_words(self.plan, g, cols) for g in groups])
-        return _Set(self._place(memory, parameters, groups), tuple(jobs))
+        parameters = np.concatenate([parameter_words(self.plan, mapping, g, cols) for g in groups])
+        return _Set(self._place(mapping, memory, parameters, groups, resident), tuple(jobs))
 
-    def _split_sets(self, runs: list[Run], capacity: int, memory: MemoryMap) -> Iterator[_Set]:
+    def _split_sets(self, mapping: Mapping, capacity: int, memory: MemoryMap) -> Iterator[_Set]:
         """One set for every piece of every column group's reduction."""
-        for run in runs:
+        for run in self.runs:
             for number, group in enumerate(run.groups):
                 part = run.part(number, number + 1)
-                taps, segment, words = self._taps(part)
+                count, segment, words = taps(self.plan, mapping, part, self._dense_inputs)
                 cut = list(
-                    pieces(self.plan.kernel_h, taps, segment, words, capacity, self.machine.rows)
+                    pieces(self.plan.kernel_h, count, segment, words, capacity, self.machine.rows)
                 )
-                content = parameter_words(self.plan, group, self.machine.cols)
+                content = parameter_words(self.plan, mapping, group, self.machine.cols)
                 for piece in cut:
                     final = piece is cut[-1]
                     keep = Keep(0) if piece is cut[0] else Keep.CONTINUE
                     if not final:
                         keep |= Keep.UNDRAINED
                     own = content[piece.first_word : piece.first_word + piece.words]
-                    placed = self._place(memory, own, [group] if final else [])
+                    placed = self._place(mapping, memory, own, [group] if final else [])
                     yield _Set(placed, (_Job(part, piece, keep, 0, 0),))
 
     def _place(
-        self, memory: MemoryMap, words: npt.NDArray[np.int8], groups: list[ColumnGroup]
+        self,
+        mapping: Mapping,
+        memory: MemoryMap,
+        words: npt.NDArray[np.int8],
+        groups: list[ColumnGroup],
+        resident: tuple[int, int] | None = None,
     ) -> ParameterSet:
-        entries = [constant_entry(self.plan, self.factors, g, self.machine) for g in groups]
+        entries = [
+            constant_entry(self.plan, mapping, self.factors, group, self.machine)
+            for group in groups
+        ]
         constants = np.concatenate(entries) if entries else np.zeros(0, np.uint8)
         return ParameterSet(
             memory.place(words),
             words.size,
             memory.place(constants) if entries else 0,
             constants.size,
+            resident,
         )
 
-    def _tile(self, number: int, rectangle: Rectangle, sets: list[_Set]) -> Tile:
+    def _tile(self, mapping: Mapping, number: int, rectangle: Rectangle, sets: list[_Set]) -> Tile:
         """Rectangle `rectangle` of the outputs of image `number`."""
         beat = self.machine.beat_bytes
         rows, columns = self.y.seen(*rectangle.rows), self.x.seen(*rectangle.columns)
@@ -289,59 +396,84 @@ class _Convolution:
         target = self.outputs.region(
             (above + rectangle.rows[0], above + rectangle.rows[1]), rectangle.columns, beat
         )
-        window = (
-            self.y.start(rectangle.rows[0]) - rows[0],
-            self.x.start(rectangle.columns[0]) - columns[0],
-        )
+        top = self.y.start(rectangle.rows[0]) - rows[0]
         steps = tuple(
             Step(
-                tuple(self._command(job, rectangle, window, source, target) for job in one.jobs),
+                tuple(
+                    Compute(
+                        self._registers(
+                            mapping,
+                            job,
+                            Rectangle(rectangle.rows, strip),
+                            (top, self.x.start(strip[0]) - columns[0]),
+                            source,
+                            target.offset + (strip[0] - rectangle.columns[0]) * target.pixel_pitch,
+                            target,
+                        ),
+                        source.streamed,
+                        () if source.span is None else (source.span,),
+                        target.span,
+                    )
+                    for job in one.jobs
+                    for strip in self._strips(mapping, job, rectangle, source)
+                ),
                 one.content,
             )
             for one in sets
         )
         return Tile(source.copies, steps, target.copies)
 
-    def _command(
+    def _strips(
+        self, mapping: Mapping, job: _Job, rectangle: Rectangle, source: Region
+    ) -> list[tuple[int, int]]:
+        """Ranges of output columns that one command computes."""
+        left, right = rectangle.columns
+        if mapping.mode != Mode.FILTER:
+            return [(left, right)]
+        found = strips_of(
+            self.plan,
+            mapping,
+            job.run,
+            self.machine,
+            rectangle.rows[1] - rectangle.rows[0],
+            rectangle.width,
+            source.pixel_pitch,
+        )
+        assert found is not None, "one that fits a layer fits a part of it"
+        strips = []
+        for words in found[0]:
+            strips.append((left, min(left + words * mapping.pixels, right)))
+            left += words * mapping.pixels
+        return strips
+
+    def _registers(
         self,
+        mapping: Mapping,
         job: _Job,
         rectangle: Rectangle,
         window: tuple[int, int],
         source: Region,
+        out: int,
         target: Region,
-    ) -> Registers:
+    ) -> dict[str, int]:
         """Registers of one compute command; `window` is where the first one starts, in pixels."""
         plan, run, piece = self.plan, job.run, job.piece
-        first, last = run.groups[0], run.groups[-1]
+        first = run.groups[0]
         pixel = source.pixel_pitch
         tap_step = plan.dilation_w * pixel
         x_start = window[1] * pixel + first.first_input + piece.tap * tap_step + piece.byte
         y_start = window[0] + piece.tap_row * plan.dilation_h
-        return {
-            "MODE": Mode.DEPTHWISE if run.diagonal else Mode.CONV,
+        rows = rectangle.rows[1] - rectangle.rows[0]
+        registers = {
+            **loops(plan, mapping, run, piece, rows, rectangle.width, pixel),
             "KEEP": job.keep,
             "ACT_ADDRESS": source.offset + y_start * source.pitch + x_start,
             "X_START": x_start,
             "Y_START": y_start,
             "INPUT_ROW_BYTES": source.row_bytes,
             "INPUT_ROWS": source.height,
-            "PIXELS": rectangle.pixels,
-            "OUT_WIDTH": rectangle.width,
-            "PIXEL_X_STEP": plan.stride_w * pixel,
-            "PIXEL_Y_STEP": plan.stride_h,
             "PIXEL_Y_ADDRESS_STEP": plan.stride_h * source.pitch,
-            "KERNEL_H": piece.tap_rows,
-            "KERNEL_W": piece.taps,
-            "TAP_X_STEP": tap_step,
-            "TAP_Y_STEP": plan.dilation_h,
             "TAP_Y_ADDRESS_STEP": plan.dilation_h * source.pitch,
-            "SEGMENT": piece.nbytes,
-            "LAST_SEGMENT": last.segment if run.diagonal else piece.nbytes,
-            "GROUPS": len(run.groups),
-            "GROUP_ACT_STEP": run.input_step,
-            "GROUP_CHANNELS": first.outputs,
-            "LAST_GROUP_CHANNELS": last.outputs,
-            "DEPTH_MULTIPLIER": plan.depth_multiplier if run.diagonal else 1,
             "PARAMETER_ADDRESS": job.first_word * self.machine.cols,
             "CONSTANT_ENTRY": job.first_entry,
             "ACT_ZERO_POINT": plan.input_zero_point,
@@ -351,7 +483,12 @@ class _Convolution:
             "OUT_ZERO_POINT": plan.output_zero_point,
             "CLAMP_MIN": plan.clamp_min,
             "CLAMP_MAX": plan.clamp_max,
-            "OUT_ADDRESS": target.offset + first.first_output,
-            "OUT_X_STEP": target.pixel_pitch,
+            "OUT_ADDRESS": out + first.first_output,
+            "OUT_X_STEP": mapping.pixels * target.pixel_pitch,
             "OUT_Y_STEP": target.pitch,
         }
+        if mapping.mode == Mode.FILTER:
+            stream = filter_stream(self.machine.rows, registers, source.pitch)
+            assert stream is not None, "the strip was chosen so that its taps fit"
+            registers |= stream
+        return registers

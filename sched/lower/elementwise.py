@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mensa.golden import AddPlan, RequantPlan
 from mensa.rtl.commands import Mode, Rounding
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.tiling import OVERLAP_TILES
-from mensa.sched.lower.work import Copy, LayerWork, Registers, Step, Tile
+from mensa.sched.lower.work import Compute, Copy, Home, Registers, Span, Step, Tile
 
 _LEAST_WORDS = 64
 """A tile that is made only so that copying and computing overlap keeps so many words of C bytes."""
@@ -24,12 +25,12 @@ _MOST_WORDS = (1 << 16) - 1  # OUT_WIDTH has 16 bits
 def lower_add(
     plan: AddPlan,
     machine: Machine,
-    operator: int,
+    buffers: BufferPlan,
     layer: str,
-    input_addresses: tuple[int, int],
-    output_address: int,
-) -> LayerWork:
-    """The tiles of an ADD whose operands have the output's shape in memory."""
+    sources: tuple[Home, Home],
+    target: Home,
+) -> list[Tile]:
+    """The tiles of an ADD whose operands have the output's shape."""
     assert plan.left_shift == SCALED_SUM_LEFT_SHIFT, "not the shift of 8-bit operands"
     registers = {
         "MODE": Mode.SCALED_SUM,
@@ -47,18 +48,17 @@ def lower_add(
         "CLAMP_MAX": plan.clamp_max,
     }
     size = math.prod(plan.output_shape)
-    tiles = _tiles(registers, machine, layer, size, input_addresses, output_address)
-    return LayerWork(operator, tuple(tiles))
+    return list(_tiles(registers, machine, buffers, layer, size, sources, target))
 
 
 def lower_quantize(
     plan: RequantPlan,
     machine: Machine,
-    operator: int,
+    buffers: BufferPlan,
     layer: str,
-    input_address: int,
-    output_address: int,
-) -> LayerWork:
+    source: Home,
+    target: Home,
+) -> list[Tile]:
     """The tiles of a QUANTIZE from 8 bits to 8 bits."""
     registers = {
         "MODE": Mode.SUM,
@@ -71,40 +71,69 @@ def lower_quantize(
         "CLAMP_MAX": plan.clamp_max,
     }
     size = math.prod(plan.shape)
-    tiles = _tiles(registers, machine, layer, size, (input_address,), output_address)
-    return LayerWork(operator, tuple(tiles))
+    return list(_tiles(registers, machine, buffers, layer, size, (source,), target))
 
 
 def _tiles(
     registers: Registers,
     machine: Machine,
+    buffers: BufferPlan,
     layer: str,
     size: int,
-    input_addresses: tuple[int, ...],
-    output_address: int,
+    sources: Sequence[Home],
+    target: Home,
 ) -> Iterator[Tile]:
-    """Tiles of a vector of `size` bytes; the operands lie behind one another in a bank."""
-    most = _tile_bytes(machine, layer, size, len(input_addresses))
+    """Tiles of a vector of `size` bytes; streamed operands lie behind one another in a place."""
+    beat = machine.beat_bytes
+    most = _tile_bytes(machine, buffers, layer, size, sources, target)
     for first in range(0, size, most):
         nbytes = min(most, size - first)
         loads: list[Copy] = []
+        starts = []
         end = 0
-        for address in input_addresses:
-            memory_address = address + first
-            offset = end + (memory_address - end) % machine.beat_bytes
-            loads.append(Copy(memory_address, offset, nbytes))
-            end = offset + nbytes
-        memory_address = output_address + first
-        store = Copy(memory_address, memory_address % machine.beat_bytes, nbytes)
-        commands = tuple(_commands(registers, machine, nbytes, loads, store.offset))
-        yield Tile(tuple(loads), (Step(commands),), (store,))
+        for source in sources:
+            address = source.address + first
+            if not source.on_chip:
+                loads.append(Copy(address, end + (address - end) % beat, nbytes))
+                address = loads[-1].offset
+                end = address + nbytes
+            starts.append(address)
+        out = target.address + first
+        stores: tuple[Copy, ...] = ()
+        if not target.on_chip:
+            stores = (Copy(out, out % beat, nbytes),)
+            out = stores[0].offset
+        streamed = [int(not source.on_chip) for source in sources]
+        command = Compute(
+            {**registers, **_vector(machine, nbytes, starts, out)},
+            {"ACT_ADDRESS": streamed[0], "TAP_Y_ADDRESS_STEP": streamed[-1] - streamed[0]},
+            tuple(
+                Span(start, start + nbytes)
+                for start, source in zip(starts, sources, strict=True)
+                if source.on_chip
+            ),
+            Span(out, out + nbytes) if target.on_chip else None,
+        )
+        yield Tile(tuple(loads), (Step((command,)),), stores)
 
 
-def _tile_bytes(machine: Machine, layer: str, size: int, operands: int) -> int:
+def _tile_bytes(
+    machine: Machine,
+    buffers: BufferPlan,
+    layer: str,
+    size: int,
+    sources: Sequence[Home],
+    target: Home,
+) -> int:
     """Bytes of a tile: whole beats and, where possible, whole words of C bytes."""
     beat, cols = machine.beat_bytes, machine.cols
-    fit = machine.activation_bank_bytes // operands // beat * beat
-    if not fit:
+    most = _MOST_WORDS * cols // beat * beat
+    operands = sum(not source.on_chip for source in sources)
+    if operands:
+        most = min(most, buffers.inputs.place_bytes // operands // beat * beat)
+    if not target.on_chip:
+        most = min(most, buffers.outputs.place_bytes // beat * beat)
+    if not most:
         raise LoweringError(
             layer,
             f"{operands} operands of one beat each need {operands * beat} B, but a bank of the "
@@ -112,46 +141,43 @@ def _tile_bytes(machine: Machine, layer: str, size: int, operands: int) -> int:
             f"activation_buffer_bytes",
         )
     unit = math.lcm(beat, cols)
-    enough = max(-(-size // OVERLAP_TILES), _LEAST_WORDS * cols)
-    most = min(fit, -(-enough // unit) * unit, _MOST_WORDS * cols // beat * beat)
+    if operands or not target.on_chip:
+        enough = max(-(-size // OVERLAP_TILES), _LEAST_WORDS * cols)
+        most = min(most, -(-enough // unit) * unit)
     return most // unit * unit or most
 
 
-def _commands(
-    registers: Registers, machine: Machine, nbytes: int, loads: list[Copy], out: int
-) -> Iterator[Registers]:
-    """Whole words of C bytes as pixels, and the rest as one more."""
-    words, rest = divmod(nbytes, machine.cols)
-    first = loads[0].offset
-    for start, pixels, segment in ((0, words, machine.cols), (nbytes - rest, int(rest > 0), rest)):
-        if pixels:
-            yield {
-                **registers,
-                "KEEP": 0,
-                "ACT_ADDRESS": first + start,
-                "X_START": 0,
-                "Y_START": 0,
-                "INPUT_ROW_BYTES": pixels * segment,
-                "INPUT_ROWS": 1,
-                "PIXELS": pixels,
-                "OUT_WIDTH": pixels,
-                "PIXEL_X_STEP": segment,
-                "PIXEL_Y_STEP": 0,
-                "PIXEL_Y_ADDRESS_STEP": 0,
-                "KERNEL_W": 1,
-                "TAP_X_STEP": 0,
-                "TAP_Y_STEP": 0,
-                "TAP_Y_ADDRESS_STEP": loads[-1].offset - first,
-                "SEGMENT": segment,
-                "LAST_SEGMENT": segment,
-                "GROUPS": 1,
-                "GROUP_ACT_STEP": 0,
-                "GROUP_CHANNELS": segment,
-                "LAST_GROUP_CHANNELS": segment,
-                "UNIFORM": 1,
-                "BIAS": 0,
-                "ROUNDING": Rounding.DOUBLE,
-                "OUT_ADDRESS": out + start,
-                "OUT_X_STEP": segment,
-                "OUT_Y_STEP": 0,
-            }
+def _vector(machine: Machine, nbytes: int, starts: Sequence[int], out: int) -> Registers:
+    """Registers for words of C bytes as pixels, the last one perhaps shorter."""
+    words, rest = -(-nbytes // machine.cols), nbytes % machine.cols
+    segment = min(machine.cols, nbytes)
+    return {
+        "KEEP": 0,
+        "ACT_ADDRESS": starts[0],
+        "X_START": 0,
+        "Y_START": 0,
+        "INPUT_ROW_BYTES": nbytes,
+        "INPUT_ROWS": 1,
+        "PIXELS": words,
+        "OUT_WIDTH": words,
+        "PIXEL_X_STEP": segment,
+        "PIXEL_Y_STEP": 0,
+        "PIXEL_Y_ADDRESS_STEP": 0,
+        "KERNEL_W": 1,
+        "TAP_X_STEP": 0,
+        "TAP_Y_STEP": 0,
+        "TAP_Y_ADDRESS_STEP": starts[-1] - starts[0],
+        "SEGMENT": segment,
+        "LAST_SEGMENT": segment,
+        "GROUPS": 1,
+        "GROUP_ACT_STEP": 0,
+        "GROUP_CHANNELS": segment,
+        "LAST_GROUP_CHANNELS": segment,
+        "EDGE_CHANNELS": rest,
+        "UNIFORM": 1,
+        "BIAS": 0,
+        "ROUNDING": Rounding.DOUBLE,
+        "OUT_ADDRESS": out,
+        "OUT_X_STEP": segment,
+        "OUT_Y_STEP": 0,
+    }

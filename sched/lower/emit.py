@@ -1,13 +1,18 @@
-"""The protocol of banks, halves and tokens, and the order of commands.
+"""The protocol of places, halves and tokens, and the order of commands.
 
-Input banks, output banks and the halves of the parameter and constant buffers are each used in
-turn (`Ring`). The producer of a ring waits for its `free` token, except for the first time round,
-and signals its `ready` token; the consumer the other way round. A layer reads memory only after
-the layer before has stored (`STORED`). A command only ever waits for tokens that commands before
-it signal, so a program can't deadlock.
+Places for streamed inputs and outputs, and those for streamed parameters, are each used in turn
+(`Ring`). The producer of a ring waits for its `free` token, except for the first time round, and
+signals its `ready` token; the consumer the other way round. A layer that reads memory which an
+earlier one writes waits until that one has stored (`STORED`), and a compute command whose
+operands an earlier one leaves on chip waits for those results (`SETTLED`), unless something else
+already says that they are there. A command only ever waits for tokens that commands before it
+signal, so a program can't deadlock.
 
 The order lets units overlap although the fetcher stops at a unit that is still pending: the loads
 of the next step stand before the compute commands of this one, as far as their tokens allow.
+
+Copies never meet the compute unit at a port of a bank: the rings have banks of their own, what
+stays on chip is loaded before the first compute command and stored after the last.
 """
 
 from __future__ import annotations
@@ -16,10 +21,12 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Space, Token, Unit
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Space, Token, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Words
-from mensa.sched.lower.work import Copy, LayerWork, ParameterSet, Step, Tile
+from mensa.sched.lower.buffer_plan import BufferPlan
+from mensa.sched.lower.residency import ParameterPlan
+from mensa.sched.lower.work import Compute, Copy, LayerWork, ParameterSet, Span, Step, Tile
 
 
 @dataclass
@@ -45,11 +52,11 @@ class Ring:
         """Whether the next place is free once the commands so far are done."""
         return self._filled - self._freed < self.places
 
-    def fill(self) -> tuple[int, list[Token]]:
+    def fill(self) -> tuple[int, set[Token]]:
         """Take the next place. Returns: its number and what to wait for before writing it."""
         assert self.has_room, f"would wait for a {self.free.name} that comes later"
         place = self._filled % self.places
-        wait = [self.free] if self._filled >= self.places else []
+        wait = {self.free} if self._filled >= self.places else set()
         self._filled += 1
         return place, wait
 
@@ -66,20 +73,79 @@ class Traffic:
     ----------
     read_bytes, write_bytes : int
         Copied from and to memory, without what bursts read beyond a row.
+    parameter_bytes : int
+        Parameters and constants among what is read.
     commands : counter of Unit
         Commands of each unit.
     """
 
     read_bytes: int = 0
     write_bytes: int = 0
+    parameter_bytes: int = 0
     commands: Counter[Unit] = field(default_factory=Counter)
+
+
+@dataclass
+class _Draft:
+    """A command to which tokens may still be added."""
+
+    unit: Unit
+    layer: int
+    registers: Mapping[str, int]
+    wait: set[Token]
+    signal: set[Token]
+
+
+class _Results:
+    """Which compute command leaves what on chip, and which are known to be done."""
+
+    def __init__(self) -> None:
+        self._written: list[tuple[Span, int]] = []
+        self._commands: list[_Draft] = []
+        self._done = -1  # all commands up to this one are done when the next one starts
+
+    @property
+    def count(self) -> int:
+        """Compute commands so far."""
+        return len(self._commands)
+
+    @property
+    def last(self) -> _Draft:
+        """The latest compute command."""
+        return self._commands[-1]
+
+    def add(self, command: _Draft, reads: Iterable[Span], writes: Span | None) -> None:
+        """The next command: let it wait for what it reads."""
+        number = len(self._commands)
+        before = self._commands[-1:]
+        if not all(_tiled(each) for each in (*before, command)):
+            self._done = number - 1
+        needed = [
+            writer
+            for written, writer in self._written
+            if writer > self._done and any(written.overlaps(span) for span in reads)
+        ]
+        if needed:
+            self._done = max(needed)
+            self._commands[self._done].signal.add(Token.SETTLED)
+            command.wait.add(Token.SETTLED)
+        if writes is not None:
+            self._written = [
+                (written, writer) for written, writer in self._written if not writes.covers(written)
+            ]
+            self._written.append((writes, number))
+        self._commands.append(command)
+
+
+def _tiled(command: _Draft) -> bool:
+    return Mode(command.registers["MODE"]).is_tiled
 
 
 @dataclass(frozen=True)
 class _Place:
     """A step with all that is known of its surroundings."""
 
-    layer: int
+    layer: LayerWork
     tile: Tile
     step: Step
     first_of_layer: bool
@@ -96,57 +162,100 @@ class Emitter:
     Parameters
     ----------
     machine : Machine
-        Whose banks and halves are given out.
+        Which core.
+    buffers, parameters : BufferPlan, ParameterPlan
+        Whose places are given out.
 
     Attributes
     ----------
     traffic : dict of int to Traffic
         What each layer's commands move, by operator index.
+    complete : dict of int to int
+        How many compute commands have been carried out when a layer is computed, by operator.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, buffers: BufferPlan, parameters: ParameterPlan) -> None:
         self._machine = machine
-        self._assembler = Assembler(machine)
-        inputs = machine.activation_banks // 2
-        outputs = machine.activation_banks - inputs
-        self._first_output_bank = inputs
-        self._activations = Ring(inputs, Token.ACTIVATIONS_READY, Token.ACTIVATIONS_FREE)
-        self._results = Ring(outputs, Token.RESULTS_READY, Token.RESULTS_FREE)
-        self._parameters = Ring(2, Token.PARAMETERS_READY, Token.PARAMETERS_FREE)
-        self._stored = 0  # layers whose last store has been written and that nobody waited for yet
+        self._buffers = buffers
+        self._room = parameters
+        self._drafts: list[_Draft] = []
+        self._activations = Ring(
+            buffers.inputs.places, Token.ACTIVATIONS_READY, Token.ACTIVATIONS_FREE
+        )
+        self._results = Ring(buffers.outputs.places, Token.RESULTS_READY, Token.RESULTS_FREE)
+        self._parameters = Ring(parameters.places, Token.PARAMETERS_READY, Token.PARAMETERS_FREE)
+        self._settled = _Results()
+        self._takes_stored: dict[int, int] = {}  # by layer: whose stores its loads wait for
+        self._stored: set[int] = set()  # layers whose last store has been written
         self._tile_queue: deque[tuple[int, _Place]] = deque()
         self._parameter_queue: deque[tuple[int, _Place]] = deque()
-        self._bank: dict[int, int] = {}  # by step: input bank of its tile
-        self._half: dict[int, int] = {}  # by step: half of its parameters
-        self._first_layer = -1
+        self._in_place: dict[int, int] = {}  # by step: place of its tile's inputs
+        self._half: dict[int, int] = {}  # by step: place of its parameters
         self.traffic: dict[int, Traffic] = {}
+        self.complete: dict[int, int] = {}
+
+    def load_tensors(self, layer: int, copies: Sequence[Copy]) -> None:
+        """Load tensors that stay on chip; offsets are addresses of the activation buffer."""
+        self._copies(Unit.LOAD, layer, [(Space.ACTIVATION, copy, 0) for copy in copies], (), ())
+
+    def load_resident(self, layer: int, sets: Iterable[ParameterSet]) -> None:
+        """Load parameters that stay on chip."""
+        for content in sets:
+            assert content.resident is not None
+            self._copies(Unit.LOAD, layer, self._parts(content, *content.resident), (), ())
 
     def emit(self, layers: Sequence[LayerWork]) -> None:
         """Write all commands of `layers`, one after another."""
         places = list(_places(layers))
-        self._first_layer = places[0].layer if places else -1
-        self._tile_queue.extend((k, p) for k, p in enumerate(places) if p.first_of_tile)
+        self._takes_stored = _waits_for_stores(layers)
+        self._tile_queue.extend(
+            (k, p) for k, p in enumerate(places) if p.first_of_tile and p.tile.loads
+        )
         self._parameter_queue.extend((k, p) for k, p in enumerate(places) if p.new_parameters)
-        in_bank = half = out_bank = 0
+        wait_loaded = self._signal_loaded(places)
+        in_place = half = out_place = 0
         for number, place in enumerate(places):
             self._loads_for(number)
             self._loads_ahead(number)
-            wait: list[Token] = []
+            wait = wait_loaded if number == 0 else set()
             if place.new_parameters:
                 half = self._half.pop(number)
-                wait.append(Token.PARAMETERS_READY)
-            if place.first_of_tile:
-                in_bank = self._bank.pop(number)
-                out_bank, wait_results = self._results.fill()
-                wait += [Token.ACTIVATIONS_READY, *wait_results]
-            self._compute(place, wait, in_bank, half, self._first_output_bank + out_bank)
-            if place.last_of_tile:
-                last = number == len(places) - 1
-                self._store(place, self._first_output_bank + out_bank, last)
+                wait.add(Token.PARAMETERS_READY)
+            if place.first_of_tile and place.tile.loads:
+                in_place = self._in_place.pop(number)
+                wait.add(Token.ACTIVATIONS_READY)
+            if place.first_of_tile and place.tile.stores:
+                out_place, wait_results = self._results.fill()
+                wait |= wait_results
+            self._compute(place, wait, in_place, half, out_place)
+            if place.last_of_tile and place.tile.stores:
+                self._store(place, out_place)
+            if place.last_of_layer:
+                self.complete[place.layer.operator] = self._settled.count
+
+    def store_tensors(self, layer: int, copies: Sequence[Copy]) -> None:
+        """Store tensors that stayed on chip, after all that is computed."""
+        if not copies:
+            return
+        wait = set()
+        if Token.RESULTS_READY not in self._settled.last.signal:
+            self._settled.last.signal.add(Token.RESULTS_READY)
+            wait.add(Token.RESULTS_READY)
+        self._copies(Unit.STORE, layer, [(None, copy, 0) for copy in copies], wait, ())
 
     def finish(self) -> Words:
         """End the program. Returns: its words."""
-        return self._assembler.finish()
+        assembler = Assembler(self._machine)
+        for draft in self._drafts:
+            assembler.go(draft.unit, draft.registers, draft.wait, draft.signal, draft.layer)
+        return assembler.finish()
+
+    def _signal_loaded(self, places: Sequence[_Place]) -> set[Token]:
+        """Let the last load so far signal. Returns: what the first compute command waits for."""
+        if not self._drafts or not places or places[0].tile.loads:
+            return set()  # nothing is loaded, or the tile's loads follow in the same unit
+        self._drafts[-1].signal.add(Token.ACTIVATIONS_READY)
+        return {Token.ACTIVATIONS_READY}
 
     def _loads_for(self, number: int) -> None:
         """What step `number` needs and nobody has loaded yet."""
@@ -160,8 +269,8 @@ class Emitter:
         if self._parameter_queue and self._parameter_queue[0][0] == number + 1:
             self._load_parameters_if_room()
         if self._tile_queue and self._activations.has_room:
-            place = self._tile_queue[0][1]
-            if not self._must_wait_for_store(place) or self._stored:
+            producer = self._producer(self._tile_queue[0][1])
+            if producer is None or producer in self._stored:
                 self._load_tile()
         self._load_parameters_if_room()
 
@@ -169,95 +278,118 @@ class Emitter:
         if self._parameter_queue and self._parameters.has_room:
             self._load_parameters()
 
-    def _must_wait_for_store(self, place: _Place) -> bool:
-        return place.first_of_layer and place.layer != self._first_layer
+    def _producer(self, place: _Place) -> int | None:
+        """The layer whose stores the place's loads wait for."""
+        return self._takes_stored.get(place.layer.operator) if place.first_of_layer else None
 
     def _load_parameters(self) -> None:
         number, place = self._parameter_queue.popleft()
         self._half[number], wait = self._parameters.fill()
-        half = self._half[number]
         content = place.step.parameters
         assert content is not None
+        copies = self._parts(content, *self._parameter_place(self._half[number]))
+        self._copies(Unit.LOAD, place.layer.operator, copies, wait, {Token.PARAMETERS_READY})
+        nbytes = content.parameter_bytes + content.constant_bytes
+        self.traffic[place.layer.operator].parameter_bytes += nbytes
+
+    def _parameter_place(self, number: int) -> tuple[int, int]:
+        """Parameter buffer address and constant entry of a place for streamed parameters."""
+        room = self._room
+        return (
+            room.start + number * room.place_bytes,
+            room.first_entry + number * room.place_entries,
+        )
+
+    def _parts(
+        self, content: ParameterSet, address: int, entry: int
+    ) -> list[tuple[Space, Copy, int]]:
+        """The copies that bring parameters and constants to their places."""
         parts = [
-            (
-                Space.PARAMETER,
-                content.parameter_address,
-                content.parameter_bytes,
-                half * (self._machine.parameter_buffer_bytes // 2),
-            ),
+            (Space.PARAMETER, content.parameter_address, content.parameter_bytes, address),
             (
                 Space.CONSTANT,
                 content.constant_address,
                 content.constant_bytes,
-                half * (self._machine.constant_entries // 2) * self._machine.constant_entry_bytes,
+                entry * self._machine.constant_entry_bytes,
             ),
         ]
-        copies = [
-            (space, Copy(address, 0, nbytes), start)
-            for space, address, nbytes, start in parts
+        return [
+            (space, Copy(memory_address, 0, nbytes), start)
+            for space, memory_address, nbytes, start in parts
             if nbytes
         ]
-        self._copies(Unit.LOAD, place.layer, copies, wait, [Token.PARAMETERS_READY])
 
     def _load_tile(self) -> None:
         number, place = self._tile_queue.popleft()
-        wait_store = self._must_wait_for_store(place)
-        self._bank[number], wait = self._activations.fill()
-        if wait_store:
-            assert self._stored, "would wait for a STORED that comes later"
-            self._stored -= 1
-            wait.append(Token.STORED)
-        start = self._bank[number] * self._machine.activation_bank_bytes
+        self._in_place[number], wait = self._activations.fill()
+        producer = self._producer(place)
+        if producer is not None:
+            assert producer in self._stored, "would wait for a STORED that comes later"
+            wait.add(Token.STORED)
+        start = self._buffers.inputs.address(self._in_place[number])
         copies = [(Space.ACTIVATION, copy, start) for copy in place.tile.loads]
-        self._copies(Unit.LOAD, place.layer, copies, wait, [Token.ACTIVATIONS_READY])
+        self._copies(Unit.LOAD, place.layer.operator, copies, wait, {Token.ACTIVATIONS_READY})
 
     def _compute(
-        self, place: _Place, wait: list[Token], in_bank: int, half: int, out_bank: int
+        self, place: _Place, wait: set[Token], in_place: int, half: int, out_place: int
     ) -> None:
-        signal: list[Token] = []
+        signal: set[Token] = set()
         if place.drops_parameters:
-            signal.append(Token.PARAMETERS_FREE)
+            signal.add(Token.PARAMETERS_FREE)
             self._parameters.empty()
-        if place.last_of_tile:
-            signal += [Token.ACTIVATIONS_FREE, Token.RESULTS_READY]
+        if place.last_of_tile and place.tile.loads:
+            signal.add(Token.ACTIVATIONS_FREE)
             self._activations.empty()
-        machine = self._machine
-        bank_bytes = machine.activation_bank_bytes
-        starts = {
-            "ACT_ADDRESS": in_bank * bank_bytes,
-            "OUT_ADDRESS": out_bank * bank_bytes,
-            "PARAMETER_ADDRESS": half * (machine.parameter_buffer_bytes // 2),
-            "CONSTANT_ENTRY": half * (machine.constant_entries // 2),
-        }
+        if place.last_of_tile and place.tile.stores:
+            signal.add(Token.RESULTS_READY)
+        content = place.step.parameters
+        if content is None:
+            address = entry = 0
+        else:
+            address, entry = content.resident or self._parameter_place(half)
+        starts = {"PARAMETER_ADDRESS": address, "CONSTANT_ENTRY": entry}
         commands = place.step.commands
         for number, command in enumerate(commands):
-            registers = {name: value + starts.get(name, 0) for name, value in command.items()}
-            registers["ACT_ADDRESS"] = _wrap(registers["ACT_ADDRESS"])
-            self._go(
+            draft = self._go(
                 Unit.COMPUTE,
-                place.layer,
-                registers,
-                wait if number == 0 else [],
-                signal if number == len(commands) - 1 else [],
+                place.layer.operator,
+                self._registers(command, starts, in_place, out_place),
+                wait if number == 0 else (),
+                signal if number == len(commands) - 1 else (),
             )
+            self._settled.add(draft, command.reads, command.writes)
 
-    def _store(self, place: _Place, bank: int, last_of_program: bool) -> None:
-        signal = [Token.RESULTS_FREE]
+    def _registers(
+        self, command: Compute, starts: Mapping[str, int], in_place: int, out_place: int
+    ) -> dict[str, int]:
+        """A command's registers with the starts of its places."""
+        registers = {name: value + starts.get(name, 0) for name, value in command.registers.items()}
+        for name, times in command.streamed.items():
+            registers[name] += times * self._buffers.inputs.address(in_place)
+        if command.writes is None:
+            registers["OUT_ADDRESS"] += self._buffers.outputs.address(out_place)
+        registers["ACT_ADDRESS"] = _wrap(registers["ACT_ADDRESS"])
+        return registers
+
+    def _store(self, place: _Place, out_place: int) -> None:
+        signal = {Token.RESULTS_FREE}
         self._results.empty()
-        if place.last_of_layer and not last_of_program:
-            signal.append(Token.STORED)
-            self._stored += 1
-        start = bank * self._machine.activation_bank_bytes
+        layer = place.layer.operator
+        if place.last_of_layer:
+            self._stored.add(layer)
+            if layer in self._takes_stored.values():
+                signal.add(Token.STORED)
+        start = self._buffers.outputs.address(out_place)
         copies = [(None, copy, start) for copy in place.tile.stores]
-        self._copies(Unit.STORE, place.layer, copies, [Token.RESULTS_READY], signal)
+        self._copies(Unit.STORE, layer, copies, {Token.RESULTS_READY}, signal)
 
     def _copies(
         self,
         unit: Unit,
         layer: int,
         copies: Iterable[tuple[Space | None, Copy, int]],
-        wait: list[Token],
-        signal: list[Token],
+        wait: Iterable[Token],
+        signal: Iterable[Token],
     ) -> None:
         """One command a copy; the first one waits, the last one signals."""
         copies = list(copies)
@@ -276,8 +408,8 @@ class Emitter:
                 unit,
                 layer,
                 registers,
-                wait if number == 0 else [],
-                signal if number == len(copies) - 1 else [],
+                wait if number == 0 else (),
+                signal if number == len(copies) - 1 else (),
             )
             traffic = self.traffic[layer]
             if unit == Unit.LOAD:
@@ -290,11 +422,32 @@ class Emitter:
         unit: Unit,
         layer: int,
         registers: Mapping[str, int],
-        wait: list[Token],
-        signal: list[Token],
-    ) -> None:
-        self._assembler.go(unit, registers, wait, signal, layer)
+        wait: Iterable[Token],
+        signal: Iterable[Token],
+    ) -> _Draft:
+        draft = _Draft(unit, layer, registers, set(wait), set(signal))
+        self._drafts.append(draft)
         self.traffic.setdefault(layer, Traffic()).commands[unit] += 1
+        return draft
+
+
+def _waits_for_stores(layers: Sequence[LayerWork]) -> dict[int, int]:
+    """By layer: the layer whose stores its loads wait for, where nothing earlier waited for them.
+
+    Stores are done in order, so who has waited for a layer's has waited for those of all layers
+    before it. The layers that are waited for come in their order, as their tokens do.
+    """
+    writer: dict[int, int] = {}  # by tensor: place of the layer that stores it
+    waited = -1
+    found = {}
+    for place, layer in enumerate(layers):
+        needed = max((writer.get(source, -1) for source in layer.sources), default=-1)
+        if needed > waited:
+            found[layer.operator] = layers[needed].operator
+            waited = needed
+        if layer.target is not None:
+            writer[layer.target] = place
+    return found
 
 
 def _places(layers: Sequence[LayerWork]) -> Iterable[_Place]:
@@ -306,20 +459,25 @@ def _places(layers: Sequence[LayerWork]) -> Iterable[_Place]:
             for number, step in enumerate(tile.steps)
         ]
         for k, (tile, step, first, last) in enumerate(steps):
-            before = steps[k - 1][1].parameters if k else None
-            after = steps[k + 1][1].parameters if k + 1 < len(steps) else None
-            own: ParameterSet | None = step.parameters
+            own = _streamed(step.parameters)
             yield _Place(
-                layer=layer.operator,
+                layer=layer,
                 tile=tile,
                 step=step,
                 first_of_layer=k == 0,
                 first_of_tile=first,
                 last_of_tile=last,
                 last_of_layer=k == len(steps) - 1,
-                new_parameters=own is not None and own is not before,
-                drops_parameters=own is not None and own is not after,
+                new_parameters=own is not None
+                and (k == 0 or own is not steps[k - 1][1].parameters),
+                drops_parameters=own is not None
+                and (k + 1 == len(steps) or own is not steps[k + 1][1].parameters),
             )
+
+
+def _streamed(content: ParameterSet | None) -> ParameterSet | None:
+    """The parameters, if they have to be loaded."""
+    return content if content is not None and content.resident is None else None
 
 
 def _wrap(address: int) -> int:

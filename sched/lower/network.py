@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from mensa.golden import (
     ConvPlan,
     Graph,
     Operator,
+    Plan,
     PoolPlan,
     RequantPlan,
     plan,
@@ -20,14 +21,16 @@ from mensa.golden import (
 from mensa.golden.plan import resolve_rounding
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Program, Words
-from mensa.sched.lower.convolution import lower_convolution
+from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
+from mensa.sched.lower.convolution import Convolution, convolution_parts
 from mensa.sched.lower.elementwise import lower_add, lower_quantize
 from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
 from mensa.sched.lower.pool import lower_pool
+from mensa.sched.lower.residency import ParameterPlan, parameter_plan
 from mensa.sched.lower.supported import why_on_host
-from mensa.sched.lower.work import LayerWork
+from mensa.sched.lower.work import Copy, Home, LayerWork, ParameterSet, Tile
 
 TAG_LIMIT = 1 << 16
 
@@ -48,6 +51,25 @@ class HostStep:
     reason: str
 
 
+@dataclass(frozen=True)
+class OnChip:
+    """A layer's output that never is in memory.
+
+    Attributes
+    ----------
+    tensor : int
+        Which tensor.
+    address : int
+        Of its first byte in the activation buffer, where it lies dense.
+    commands : int
+        It is there when so many of the program's compute commands are done, until the next one is.
+    """
+
+    tensor: int
+    address: int
+    commands: int
+
+
 @dataclass(frozen=True, eq=False)
 class ProgramStep:
     """One start of the core.
@@ -56,9 +78,12 @@ class ProgramStep:
     ----------
     program : Program
         Its `layers` are the operators that it computes.
+    on_chip : tuple of OnChip
+        Their outputs that are not in memory afterwards.
     """
 
     program: Program
+    on_chip: tuple[OnChip, ...] = ()
 
 
 Step = HostStep | ProgramStep
@@ -77,8 +102,10 @@ class LoweredLayer:
     macs : int
         Multiply-accumulates, padding included.
     traffic : Traffic
-        Bytes copied and commands; nothing for an operator on the host and for a RESHAPE, whose
-        output is its input.
+        Bytes copied and commands of an inference; nothing for an operator on the host and for a
+        RESHAPE, whose output is its input.
+    cached_bytes : int
+        Parameters and constants that stay on chip from inference to inference.
     """
 
     index: int
@@ -87,6 +114,12 @@ class LoweredLayer:
     reason: str | None
     macs: int
     traffic: Traffic
+    cached_bytes: int = 0
+
+    @property
+    def streamed_bytes(self) -> int:
+        """Parameters and constants that every inference loads."""
+        return self.traffic.parameter_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,11 +136,13 @@ class Lowered:
     steps : tuple of HostStep and ProgramStep
         What to do, in order.
     tensors : mapping of int to int
-        Address of every tensor that a step reads or writes, by index.
+        Address of every tensor that is in memory at some time, by index.
     memory_bytes : int
         Bytes of the memory that all programs share.
     layers : tuple of LoweredLayer
         One per operator, in order.
+    setup : Program or None
+        Loads the parameters that stay on chip; to be run once, before the first inference.
     """
 
     graph: Graph
@@ -117,17 +152,19 @@ class Lowered:
     tensors: Mapping[int, int]
     memory_bytes: int
     layers: tuple[LoweredLayer, ...]
+    setup: Program | None = None
 
     @property
     def programs(self) -> tuple[Program, ...]:
-        """The programs, in order."""
+        """The programs of an inference, in order."""
         return tuple(step.program for step in self.steps if isinstance(step, ProgramStep))
 
     def initial_memory(self) -> Bytes:
         """A new memory with every program and its parameters in place."""
         memory = np.zeros(self.memory_bytes, np.uint8)
-        for program in self.programs:
-            program.place(memory)
+        for program in (self.setup, *self.programs):
+            if program is not None:
+                program.place(memory)
         return memory
 
 
@@ -158,50 +195,319 @@ def lower(graph: Graph, machine: Machine, rounding: str | None = None) -> Lowere
     profile = resolve_rounding(graph, rounding)
     if len(graph.operators) > TAG_LIMIT:
         raise LoweringError(f"operator {TAG_LIMIT}", f"a program has at most {TAG_LIMIT} operators")
-    reasons = {op.index: why_on_host(graph, op, profile) for op in graph.operators}
-    memory = MemoryMap(graph, machine)
-    for index in graph.inputs:
-        memory.tensor(index)
-    drafts: list[HostStep | _Draft] = []
-    traffic: dict[int, Traffic] = {}
-    for operators, reason in _runs(graph, reasons):
-        if reason is not None:
-            for index in (*operators[0].inputs, *operators[0].outputs):
-                if index >= 0 and graph.tensors[index].data is None:
-                    memory.tensor(index)
-            drafts.append(HostStep(operators[0].index, reason))
-            continue
-        emitter = Emitter(machine)
-        emitter.emit([_lower_operator(graph, op, machine, profile, memory) for op in operators])
-        traffic |= emitter.traffic
+    return _Lowering(graph, machine, profile).lowered()
+
+
+class _Lowering:
+    """One call of `lower`."""
+
+    def __init__(self, graph: Graph, machine: Machine, rounding: str) -> None:
+        self.graph = graph
+        self.machine = machine
+        self.rounding = rounding
+        self.memory = MemoryMap(graph, machine)
+        self.reasons = {op.index: why_on_host(graph, op, rounding) for op in graph.operators}
+        self._broadcast: dict[int, Bytes] = {}
+        self._addresses: dict[int, int] = {}
+        self.roots: dict[int, int] = {}  # of tensors that are other tensors, reshaped
+        for operator in graph.operators:
+            if operator.op == "RESHAPE" and self.reasons[operator.index] is None:
+                self.roots[operator.outputs[0]] = self.root(operator.inputs[0])
+        self._last_use = {
+            self.root(tensor): op.index for op in graph.operators for tensor in op.inputs
+        } | {self.root(tensor): len(graph.operators) for tensor in graph.outputs}
+
+    def root(self, tensor: int) -> int:
+        """The tensor whose bytes a tensor has."""
+        return self.roots.get(tensor, tensor)
+
+    def operand(self, operator: Operator, work: Plan, place: int) -> int:
+        """The tensor that the commands read as an operand, in the shape that they need.
+
+        A constant that is broadcast is written out in full, as one more tensor with a negative
+        number.
+        """
+        tensor = self.graph.tensors[operator.inputs[place]]
+        if tensor.data is None or not isinstance(work, AddPlan):
+            return self.root(tensor.index)
+        if math.prod(work.input_shapes[place]) == math.prod(work.output_shape):
+            return tensor.index
+        number = -1 - len(work.operands) * operator.index - place
+        if number not in self._broadcast:
+            content = tensor_to_memory(tensor, tensor.data).reshape(tensor.shape)
+            self._broadcast[number] = np.broadcast_to(content, work.output_shape)
+        return number
+
+    def address(self, tensor: int) -> int:
+        """Of a tensor in memory, which is given one if it has none."""
+        if tensor >= 0:
+            return self.memory.tensor(tensor)
+        if tensor not in self._addresses:
+            self._addresses[tensor] = self.memory.place(self._broadcast[tensor])
+        return self._addresses[tensor]
+
+    def nbytes(self, tensor: int) -> int:
+        """Size of a tensor."""
+        if tensor >= 0:
+            return self.graph.tensors[tensor].nbytes
+        return self._broadcast[tensor].size
+
+    def is_needed_after(self, tensor: int, operator: int) -> bool:
+        """Whether a tensor is an output, or read by an operator after this one."""
+        return self._last_use.get(tensor, -1) > operator
+
+    def lowered(self) -> Lowered:
+        """The whole network."""
+        graph, memory = self.graph, self.memory
+        for index in graph.inputs:
+            memory.tensor(index)
+        runs = list(_runs(graph, self.reasons))
+        sections = {
+            operators[0].index: _Section.best(self, operators)
+            for operators, reason in runs
+            if reason is None
+        }
+        room = parameter_plan(
+            [
+                parts[0].demand(index)
+                for section in sections.values()
+                for index, parts in section.convolutions.items()
+                if len(parts) == 1
+            ],
+            self.machine,
+        )
+        drafts: list[HostStep | _Draft] = []
+        traffic: dict[int, Traffic] = {}
+        resident: dict[int, list[ParameterSet]] = {}
+        for operators, reason in runs:
+            if reason is not None:
+                for index in (*operators[0].inputs, *operators[0].outputs):
+                    if index >= 0 and graph.tensors[index].data is None:
+                        memory.tensor(self.root(index))
+                drafts.append(HostStep(operators[0].index, reason))
+                continue
+            draft, used = sections[operators[0].index].draft(room, resident)
+            drafts.append(draft)
+            traffic |= used
+        for index in graph.outputs:
+            memory.tensor(self.root(index))
+        setup = self._setup(resident, room)
+        for tensor, root in self.roots.items():
+            if root in memory.tensors:
+                memory.alias(tensor, root)
+        return Lowered(
+            graph=graph,
+            machine=self.machine,
+            rounding=self.rounding,
+            steps=tuple(
+                draft if isinstance(draft, HostStep) else draft.step(self) for draft in drafts
+            ),
+            tensors=memory.tensors,
+            memory_bytes=memory.memory_bytes,
+            layers=tuple(
+                LoweredLayer(
+                    index=op.index,
+                    op=op.op,
+                    name=graph.output_tensor(op).name,
+                    reason=self.reasons[op.index],
+                    macs=graph.macs(op),
+                    traffic=traffic.get(op.index, Traffic()),
+                    cached_bytes=sum(
+                        each.parameter_bytes + each.constant_bytes
+                        for each in resident.get(op.index, ())
+                    ),
+                )
+                for op in graph.operators
+            ),
+            setup=setup.step(self).program if setup else None,
+        )
+
+    def _setup(
+        self, resident: Mapping[int, Sequence[ParameterSet]], room: ParameterPlan
+    ) -> _Draft | None:
+        """The program that loads what stays on chip."""
+        if not resident:
+            return None
+        emitter = Emitter(self.machine, BufferPlan(), room)
+        for layer, sets in resident.items():
+            emitter.load_resident(layer, sets)
         words = emitter.finish()
-        image = memory.take_image()
-        address = memory.reserve(words.nbytes)
-        drafts.append(_Draft(words, address, image, tuple(op.index for op in operators)))
-    for index in graph.outputs:
-        memory.tensor(index)
-    return Lowered(
-        graph=graph,
-        machine=machine,
-        rounding=profile,
-        steps=tuple(
-            draft if isinstance(draft, HostStep) else draft.step(machine, memory)
-            for draft in drafts
-        ),
-        tensors=memory.tensors,
-        memory_bytes=memory.memory_bytes,
-        layers=tuple(
-            LoweredLayer(
-                index=op.index,
-                op=op.op,
-                name=graph.output_tensor(op).name,
-                reason=reasons[op.index],
-                macs=graph.macs(op),
-                traffic=traffic.get(op.index, Traffic()),
+        return _Draft(words, self.memory.reserve(words.nbytes), self.memory.take_image(), ())
+
+
+@dataclass(eq=False)
+class _Section:
+    """A run of accelerated operators, and where its tensors are."""
+
+    lowering: _Lowering
+    operators: list[Operator]
+    buffers: BufferPlan
+    convolutions: dict[int, list[Convolution]] = field(default_factory=dict)
+    tiles: dict[int, list[Tile]] = field(default_factory=dict)
+
+    @classmethod
+    def best(cls, lowering: _Lowering, operators: list[Operator]) -> _Section:
+        """The one that keeps most on chip of those whose layers fit."""
+        lifetimes = _lifetimes(lowering, operators)
+        plans = list(buffer_plans(lifetimes, lowering.machine))
+        for number, buffers in enumerate(plans):
+            try:
+                section = cls(lowering, operators, buffers)
+                for operator in operators:
+                    section._lower(operator)
+            except LoweringError:
+                if number == len(plans) - 1:
+                    raise
+            else:
+                break
+        return section
+
+    def _home(self, tensor: int) -> Home:
+        if tensor in self.buffers.tensors:
+            return Home(self.buffers.tensors[tensor], True)
+        return Home(self.lowering.address(tensor))
+
+    def _lower(self, operator: Operator) -> None:
+        """Lower one operator, of a convolution all but its parameters."""
+        graph, machine, buffers = self.lowering.graph, self.lowering.machine, self.buffers
+        index, layer = operator.index, str(operator)
+        if operator.op == "RESHAPE":
+            return
+        work = plan(graph, operator, self.lowering.rounding)
+        target = self._home(self._result(operator))
+        source, *others = (self._home(each) for each in self._sources(operator))
+        if isinstance(work, ConvPlan):
+            self.convolutions[index] = convolution_parts(
+                work, machine, buffers, layer, source, target
             )
-            for op in graph.operators
-        ),
-    )
+        elif isinstance(work, AddPlan):
+            self.tiles[index] = lower_add(
+                work, machine, buffers, layer, (source, others[0]), target
+            )
+        elif isinstance(work, PoolPlan):
+            self.tiles[index] = lower_pool(work, machine, buffers, layer, source, target)
+        else:
+            assert isinstance(work, RequantPlan)
+            self.tiles[index] = lower_quantize(work, machine, buffers, layer, source, target)
+
+    def draft(
+        self, room: ParameterPlan, resident: dict[int, list[ParameterSet]]
+    ) -> tuple[_Draft, dict[int, Traffic]]:
+        """The program, and its traffic by layer; the parameters that stay join `resident`."""
+        lowering = self.lowering
+        layers = []
+        for operator in self.operators:
+            index = operator.index
+            if index in self.convolutions:
+                self.tiles[index] = [
+                    tile
+                    for part in self.convolutions[index]
+                    for tile in part.tiles(lowering.memory, str(operator), index, room)
+                ]
+            tiles = self.tiles.get(index, [])
+            if index in room.resident:
+                used = {step.parameters: None for tile in tiles for step in tile.steps}
+                resident[index] = [each for each in used if each is not None]
+            layers.append(self._work(operator, tiles))
+        emitter = Emitter(lowering.machine, self.buffers, room)
+        busy = [layer.operator for layer in layers if layer.tiles]
+        if busy:
+            emitter.load_tensors(busy[0], self._copies(self._loads()))
+            emitter.emit(layers)
+            emitter.store_tensors(busy[-1], self._copies(self._stores()))
+        words = emitter.finish()
+        image = lowering.memory.take_image()
+        address = lowering.memory.reserve(words.nbytes)
+        indices = tuple(operator.index for operator in self.operators)
+        return (
+            _Draft(words, address, image, indices, self._on_chip(emitter.complete)),
+            emitter.traffic,
+        )
+
+    def _sources(self, operator: Operator) -> list[int]:
+        """The tensors that an operator's commands read."""
+        return _sources(self.lowering, operator)
+
+    def _result(self, operator: Operator) -> int:
+        return self.lowering.root(operator.outputs[0])
+
+    def _produced(self) -> list[int]:
+        """The tensors that the commands write, in order."""
+        return [self._result(op) for op in self.operators if op.op != "RESHAPE"]
+
+    def _loads(self) -> list[int]:
+        """Tensors that are on chip from the start."""
+        produced = set(self._produced())
+        return [tensor for tensor in self.buffers.tensors if tensor not in produced]
+
+    def _stores(self) -> list[int]:
+        """Tensors that are on chip at the end and needed later."""
+        last = self.operators[-1].index
+        return [
+            tensor
+            for tensor in self._produced()
+            if tensor in self.buffers.tensors and self.lowering.is_needed_after(tensor, last)
+        ]
+
+    def _copies(self, tensors: Iterable[int]) -> list[Copy]:
+        """Of whole tensors between memory and where they are on chip."""
+        return [
+            Copy(
+                self.lowering.address(tensor),
+                self.buffers.tensors[tensor],
+                self.lowering.nbytes(tensor),
+            )
+            for tensor in tensors
+        ]
+
+    def _work(self, operator: Operator, tiles: Sequence[Tile]) -> LayerWork:
+        if not tiles:
+            return LayerWork(operator.index, ())
+        on_chip = self.buffers.tensors
+        sources = tuple(each for each in self._sources(operator) if each not in on_chip)
+        result = self._result(operator)
+        target = None if result in on_chip else result
+        return LayerWork(operator.index, tuple(tiles), sources, target)
+
+    def _on_chip(self, complete: Mapping[int, int]) -> tuple[OnChip, ...]:
+        """Outputs that never are in memory."""
+        commands = {
+            self._result(op): complete[op.index] for op in self.operators if op.index in complete
+        }
+        stored = set(self._stores())
+        outputs = [operator.outputs[0] for operator in self.operators]
+        return tuple(
+            OnChip(tensor, self.buffers.tensors[root], commands[root])
+            for tensor, root in ((each, self.lowering.root(each)) for each in outputs)
+            if root in self.buffers.tensors and root in commands and root not in stored
+        )
+
+
+def _sources(lowering: _Lowering, operator: Operator) -> list[int]:
+    """The tensors that an operator's commands read; none for a RESHAPE."""
+    if operator.op == "RESHAPE":
+        return []
+    work = plan(lowering.graph, operator, lowering.rounding)
+    return [lowering.operand(operator, work, place) for place in work.operands]
+
+
+def _lifetimes(lowering: _Lowering, operators: Sequence[Operator]) -> list[Lifetime]:
+    """When each tensor of a run of operators is needed, counted in operators of the run."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    produced = []
+    for place, operator in enumerate(operators):
+        if operator.op == "RESHAPE":
+            continue
+        result = lowering.root(operator.outputs[0])
+        for tensor in (*_sources(lowering, operator), result):
+            first.setdefault(tensor, place if tensor == result else 0)
+            last[tensor] = place
+        produced.append(result)
+    for tensor in produced:
+        if lowering.is_needed_after(tensor, operators[-1].index):
+            last[tensor] = len(operators)  # it is stored at the end
+    return [Lifetime(each, lowering.nbytes(each), first[each], last[each]) for each in first]
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,18 +518,21 @@ class _Draft:
     address: int
     image: tuple[tuple[int, Bytes], ...]
     layers: tuple[int, ...]
+    on_chip: tuple[OnChip, ...] = ()
 
-    def step(self, machine: Machine, memory: MemoryMap) -> ProgramStep:
+    def step(self, lowering: _Lowering) -> ProgramStep:
+        memory = lowering.memory
         return ProgramStep(
             Program(
-                machine=machine,
+                machine=lowering.machine,
                 words=self.words,
                 program_address=self.address,
                 memory_bytes=memory.memory_bytes,
                 image=self.image,
                 tensors=memory.tensors,
                 layers=self.layers,
-            )
+            ),
+            self.on_chip,
         )
 
 
@@ -243,34 +552,3 @@ def _runs(
         yield [operator], reason
     if run:
         yield run, None
-
-
-def _lower_operator(
-    graph: Graph, operator: Operator, machine: Machine, rounding: str, memory: MemoryMap
-) -> LayerWork:
-    """One accelerated operator; its tensors and parameters are placed in `memory`."""
-    index, layer = operator.index, str(operator)
-    source, result = operator.inputs[0], operator.outputs[0]
-    if operator.op == "RESHAPE":
-        memory.alias(result, source)
-        return LayerWork(index, ())
-    work = plan(graph, operator, rounding)
-    if isinstance(work, AddPlan):
-        first, second = (_operand(graph, work, operator, place, memory) for place in (0, 1))
-        return lower_add(work, machine, index, layer, (first, second), memory.tensor(result))
-    addresses = memory.tensor(source), memory.tensor(result)
-    if isinstance(work, ConvPlan):
-        return lower_convolution(work, machine, memory, index, layer, *addresses)
-    if isinstance(work, PoolPlan):
-        return lower_pool(work, machine, index, layer, *addresses)
-    assert isinstance(work, RequantPlan)
-    return lower_quantize(work, machine, index, layer, *addresses)
-
-
-def _operand(graph: Graph, work: AddPlan, operator: Operator, place: int, memory: MemoryMap) -> int:
-    """Address of an operand of ADD in the output's shape; a constant is written out in full."""
-    tensor = graph.tensors[operator.inputs[place]]
-    if tensor.data is None or math.prod(work.input_shapes[place]) == math.prod(work.output_shape):
-        return memory.tensor(tensor.index)
-    content = tensor_to_memory(tensor, tensor.data).reshape(tensor.shape)
-    return memory.place(np.broadcast_to(content, work.output_shape))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mensa.golden import PoolPlan
 from mensa.rtl.commands import Mode, Rounding
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.tiling import Axis, Image, Rectangle, Region, Tiler, channel_ranges
-from mensa.sched.lower.work import LayerWork, Step, Tile
+from mensa.sched.lower.work import Compute, Home, Step, Tile
 
 IDENTITY = {"BIAS": 0, "MULTIPLIER": 1 << 30, "SHIFT": 1, "ROUNDING": Rounding.SINGLE}
 """A requantisation that leaves its input as it is."""
@@ -17,14 +19,14 @@ IDENTITY = {"BIAS": 0, "MULTIPLIER": 1 << 30, "SHIFT": 1, "ROUNDING": Rounding.S
 def lower_pool(
     plan: PoolPlan,
     machine: Machine,
-    operator: int,
+    buffers: BufferPlan,
     layer: str,
-    input_address: int,
-    output_address: int,
-) -> LayerWork:
+    source: Home,
+    target: Home,
+) -> list[Tile]:
     """The tiles of a pool.
 
-    Parameters: as of `mensa.sched.lower.convolution.lower_convolution`.
+    Parameters: as of `mensa.sched.lower.convolution.convolution_parts`.
     """
     batch, height, width, channels = plan.input_shape
     _, out_height, out_width, _ = plan.output_shape
@@ -33,18 +35,18 @@ def lower_pool(
 
     def tiler(first: int, last: int) -> Tiler:
         some = last - first
-        inputs = Image(input_address + first, batch * height, width, some, channels)
-        outputs = Image(output_address + first, batch * out_height, out_width, some, channels)
-        return Tiler(machine, y, x, inputs, outputs)
+        homes = (replace(home, address=home.address + first) for home in (source, target))
+        inputs = Image(next(homes), batch * height, width, some, channels)
+        outputs = Image(next(homes), batch * out_height, out_width, some, channels)
+        return Tiler(machine, buffers, y, x, inputs, outputs)
 
-    tiles = [
+    return [
         _tile(plan, part, number, rectangle)
         for first, last in channel_ranges(layer, channels, machine.cols, tiler)
         for part in (tiler(first, last),)
         for number in range(batch)
         for rectangle in part.rectangles(layer, overlap=True)
     ]
-    return LayerWork(operator, tuple(tiles))
 
 
 def _tile(plan: PoolPlan, tiler: Tiler, number: int, rectangle: Rectangle) -> Tile:
@@ -65,7 +67,7 @@ def _tile(plan: PoolPlan, tiler: Tiler, number: int, rectangle: Rectangle) -> Ti
             + (part.rows[0] - rectangle.rows[0]) * target.pitch
             + (part.columns[0] - rectangle.columns[0]) * target.pixel_pitch
         )
-        commands.append(
+        registers = (
             _window(plan, tiler, part, window, source)
             | _average(plan, taps)
             | {
@@ -74,6 +76,8 @@ def _tile(plan: PoolPlan, tiler: Tiler, number: int, rectangle: Rectangle) -> Ti
                 "OUT_Y_STEP": target.pitch,
             }
         )
+        reads = () if source.span is None else (source.span,)
+        commands.append(Compute(registers, source.streamed, reads, target.span))
     return Tile(source.copies, (Step(tuple(commands)),), target.copies)
 
 
@@ -136,6 +140,7 @@ def _window(
         "GROUP_ACT_STEP": segment,
         "GROUP_CHANNELS": segment,
         "LAST_GROUP_CHANNELS": last,
+        "EDGE_CHANNELS": 0,
         "ACT_ZERO_POINT": 0,
         "UNIFORM": 1,
         "CLAMP_MIN": plan.clamp_min,

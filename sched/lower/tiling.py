@@ -1,4 +1,7 @@
-"""Cutting a layer's output into tiles whose inputs and outputs fit the banks."""
+"""Cutting a layer's output into tiles: what is streamed of their inputs and outputs fits a place.
+
+Tensors that stay on chip need no room and no copies; they set no bound to a tile.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.error import LoweringError
-from mensa.sched.lower.work import Copy
+from mensa.sched.lower.work import Copy, Home, Span
 
 OVERLAP_TILES = 4
 """Tiles that a layer is cut into even if fewer would fit, so that copying and computing overlap."""
@@ -17,7 +21,8 @@ OVERLAP_ROWS = 4
 """Such a tile keeps at least this many pixels per row of the array, so that few rows idle."""
 
 _ROW_BYTES_LIMIT = 1 << 24  # INPUT_ROW_BYTES has 24 bits
-_PIXELS_LIMIT = (1 << 16) - 1  # OUT_WIDTH has 16 bits
+_WIDTH_LIMIT = (1 << 16) - 1  # OUT_WIDTH has 16 bits
+_PIXELS_LIMIT = (1 << 24) - 1  # PIXELS has 24 bits
 
 
 @dataclass(frozen=True)
@@ -67,18 +72,20 @@ class Axis:
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of an image and where it lies in a bank.
+    """A rectangle of an image and where it lies in the activation buffer.
 
     Attributes
     ----------
     copies : tuple of Copy
-        Move it between memory and bank.
+        Move it between memory and its place; none for an image on chip.
     offset : int
-        Of its first byte in the bank.
+        Of its first byte in the place, or in the buffer for an image on chip.
     pixel_pitch, pitch : int
-        Bytes from pixel to pixel and from row to row in the bank.
+        Bytes from pixel to pixel and from row to row in the buffer.
     height, row_bytes : int
         Its size.
+    on_chip : bool
+        Whether the image stays on chip.
     """
 
     copies: tuple[Copy, ...]
@@ -87,40 +94,59 @@ class Region:
     pitch: int
     height: int
     row_bytes: int
+    on_chip: bool = False
+
+    @property
+    def streamed(self) -> dict[str, int]:
+        """`Compute.streamed` of a command that reads it."""
+        return {} if self.on_chip else {"ACT_ADDRESS": 1}
+
+    @property
+    def span(self) -> Span | None:
+        """The bytes of the buffer from its first to its last; None if it is streamed."""
+        if not self.on_chip:
+            return None
+        return Span(self.offset, self.offset + (self.height - 1) * self.pitch + self.row_bytes)
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image in memory, or some neighbouring channels of it.
+    """An image in memory or on chip, or some neighbouring channels of it.
 
     Attributes
     ----------
-    address : int
-        Of its first byte.
+    home : Home
+        Where its first byte is.
     height, width, channels : int
         Its shape.
     pixel_bytes : int
-        Bytes from pixel to pixel in memory: more than `channels` where it has only some of them.
+        Bytes from pixel to pixel there: more than `channels` where it has only some of them.
     """
 
-    address: int
+    home: Home
     height: int
     width: int
     channels: int
     pixel_bytes: int
 
     def pixel_pitch(self, beat_bytes: int) -> int:
-        """Bytes from pixel to pixel in a bank."""
+        """Bytes from pixel to pixel in the activation buffer."""
+        if self.home.on_chip:
+            return self.pixel_bytes
         return _pitch(self.channels, self.pixel_bytes, beat_bytes)
 
     def row_pitch(self, columns: int, beat_bytes: int) -> int:
-        """Bytes in a bank from row to row of a rectangle of so many columns."""
+        """Bytes in the buffer from row to row of a rectangle of so many columns."""
+        if self.home.on_chip:
+            return self.width * self.pixel_bytes
         return _pitch(
             columns * self.pixel_pitch(beat_bytes), self.width * self.pixel_bytes, beat_bytes
         )
 
-    def bank_bytes(self, rows: int, columns: int, beat_bytes: int) -> int:
-        """Bytes of a bank that a rectangle needs, wherever it lies in memory."""
+    def place_bytes(self, rows: int, columns: int, beat_bytes: int) -> int:
+        """Bytes of a place that a rectangle needs, wherever it lies in memory; 0 on chip."""
+        if self.home.on_chip:
+            return 0
         most_offset = beat_bytes - math.gcd(beat_bytes, self.pixel_bytes)
         last_row = columns * self.pixel_pitch(beat_bytes)
         return most_offset + (rows - 1) * self.row_pitch(columns, beat_bytes) + last_row
@@ -128,10 +154,13 @@ class Image:
     def region(
         self, rows: tuple[int, int], columns: tuple[int, int], beat_bytes: int, at: int = 0
     ) -> Region:
-        """The rectangle of these rows and columns, in the bank from byte `at` on."""
+        """The rectangle of these rows and columns, in its place from byte `at` on."""
         height, width = rows[1] - rows[0], columns[1] - columns[0]
         memory_pitch = self.width * self.pixel_bytes
-        address = self.address + rows[0] * memory_pitch + columns[0] * self.pixel_bytes
+        address = self.home.address + rows[0] * memory_pitch + columns[0] * self.pixel_bytes
+        if self.home.on_chip:
+            row_bytes = (width - 1) * self.pixel_bytes + self.channels
+            return Region((), address, self.pixel_bytes, memory_pitch, height, row_bytes, True)
         offset = at + (address - at) % beat_bytes
         pixel_pitch = self.pixel_pitch(beat_bytes)
         pitch = self.row_pitch(width, beat_bytes)
@@ -158,7 +187,7 @@ class Image:
 
 
 def _pitch(row_bytes: int, memory_pitch: int, beat_bytes: int) -> int:
-    """The smallest pitch in a bank that is equal to that in memory modulo a beat."""
+    """The smallest pitch in a place that is equal to that in memory modulo a beat."""
     return row_bytes + (memory_pitch - row_bytes) % beat_bytes
 
 
@@ -187,7 +216,9 @@ class Tiler:
     Attributes
     ----------
     machine : Machine
-        Whose banks must hold a tile.
+        Which core.
+    buffers : BufferPlan
+        Whose places must hold what is streamed of a tile.
     y, x : Axis
         The window's two directions.
     inputs, outputs : Image
@@ -195,10 +226,16 @@ class Tiler:
     """
 
     machine: Machine
+    buffers: BufferPlan
     y: Axis
     x: Axis
     inputs: Image
     outputs: Image
+
+    @property
+    def streams(self) -> bool:
+        """Whether something of a tile is copied from or to memory."""
+        return not (self.inputs.home.on_chip and self.outputs.home.on_chip)
 
     def check(self, layer: str) -> None:
         """Raise LoweringError, which names `layer`, if not even a single output pixel fits."""
@@ -206,7 +243,7 @@ class Tiler:
             raise LoweringError(layer, self._shortage())
 
     def rectangles(
-        self, layer: str, *, overlap: bool, most_pixels: int | None = None
+        self, layer: str, *, overlap: bool, most_pixels: int | None = None, pixels: int = 1
     ) -> Iterator[Rectangle]:
         """The tiles, row by row.
 
@@ -218,6 +255,8 @@ class Tiler:
             Make several tiles even if one would do.
         most_pixels : int or None
             Largest number of pixels of a tile.
+        pixels : int
+            How many neighbouring ones make one of the array's rows.
 
         Raises
         ------
@@ -225,7 +264,7 @@ class Tiler:
             If not even a single pixel fits.
         """
         self.check(layer)
-        height, width = self._size(overlap, most_pixels)
+        height, width = self._size(overlap, most_pixels, pixels * self.machine.rows)
         for top in range(0, self.y.outputs, height):
             for left in range(0, self.x.outputs, width):
                 yield Rectangle(
@@ -233,12 +272,15 @@ class Tiler:
                     (left, min(left + width, self.x.outputs)),
                 )
 
-    def _size(self, overlap: bool, most_pixels: int | None) -> tuple[int, int]:
-        """Rows and columns of the tiles: the largest that fit, whole rows if possible."""
+    def _size(self, overlap: bool, most_pixels: int | None, rows: int) -> tuple[int, int]:
+        """Rows and columns of the tiles: the largest that fit, whole rows if possible.
+
+        `rows` is how many pixels fill the array.
+        """
         limit = _PIXELS_LIMIT if most_pixels is None else most_pixels
 
         def fits(height: int, width: int) -> bool:
-            return height * width <= limit and self._fits(height, width)
+            return width <= _WIDTH_LIMIT and height * width <= limit and self._fits(height, width)
 
         full = self.x.outputs
         height = _largest(self.y.outputs, lambda rows: fits(rows, full))
@@ -250,8 +292,7 @@ class Tiler:
                 for rows in _powers_of_two(self.y.outputs)
             ]
             height, width = max(sizes, key=lambda size: (size[0] * size[1], size[1]))
-        rows = self.machine.rows
-        if overlap and width == full:
+        if overlap and width == full and self.streams:
             if self.y.outputs > 1:
                 enough = -(-OVERLAP_ROWS * rows // width)
                 height = min(height, max(enough, -(-self.y.outputs // OVERLAP_TILES)))
@@ -264,21 +305,24 @@ class Tiler:
         return height, width
 
     def _fits(self, height: int, width: int) -> bool:
-        inputs, outputs = self._bank_bytes(height, width)
-        bank = self.machine.activation_bank_bytes
+        inputs, outputs = self._place_bytes(height, width)
         row = self.x.reach(width) * self.inputs.pixel_pitch(self.machine.beat_bytes)
-        return max(inputs, outputs) <= bank and row < _ROW_BYTES_LIMIT
+        return (
+            inputs <= self.buffers.inputs.place_bytes
+            and outputs <= self.buffers.outputs.place_bytes
+            and row < _ROW_BYTES_LIMIT
+        )
 
-    def _bank_bytes(self, height: int, width: int) -> tuple[int, int]:
-        """Bytes of a bank that the inputs and the outputs of a tile need at most."""
+    def _place_bytes(self, height: int, width: int) -> tuple[int, int]:
+        """Bytes of a place that the inputs and the outputs of a tile need at most."""
         beat = self.machine.beat_bytes
         return (
-            self.inputs.bank_bytes(self.y.reach(height), self.x.reach(width), beat),
-            self.outputs.bank_bytes(height, width, beat),
+            self.inputs.place_bytes(self.y.reach(height), self.x.reach(width), beat),
+            self.outputs.place_bytes(height, width, beat),
         )
 
     def _shortage(self) -> str:
-        inputs, outputs = self._bank_bytes(1, 1)
+        inputs, outputs = self._place_bytes(1, 1)
         machine = self.machine
         return (
             f"a single output pixel, of as few channels as the layer can be cut into, needs "
@@ -291,7 +335,7 @@ class Tiler:
 def channel_ranges(
     layer: str, channels: int, unit: int, tiler: Callable[[int, int], Tiler]
 ) -> list[tuple[int, int]]:
-    """Ranges of output channels, as few as possible, of which a pixel fits the banks.
+    """Ranges of output channels, as few as possible, of which a pixel fits the places.
 
     Parameters
     ----------

@@ -1,29 +1,62 @@
-"""What a layer asks of the units, before anybody has decided on banks, halves and tokens.
+"""What a layer asks of the units, before anybody has decided on places, halves and tokens.
 
-A layer is tiles of its output; a tile is copies in, steps of computing, copies out. Addresses in
-buffers count from the start of the bank or half that `mensa.sched.lower.emit` gives the tile.
+A layer is tiles of its output; a tile is copies in, steps of computing, copies out. What is
+streamed is addressed from the start of the place that `mensa.sched.lower.emit` gives the tile;
+tensors that stay on chip are addressed as they lie in the activation buffer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Registers = Mapping[str, int]
 
 
 @dataclass(frozen=True)
+class Home:
+    """Where a tensor is while a program runs.
+
+    Attributes
+    ----------
+    address : int
+        Of its first byte, in memory or in the activation buffer.
+    on_chip : bool
+        Whether it is in the activation buffer.
+    """
+
+    address: int
+    on_chip: bool = False
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes `start` to `end` - 1 of the activation buffer."""
+
+    start: int
+    end: int
+
+    def overlaps(self, other: Span) -> bool:
+        """Whether they share a byte."""
+        return self.start < other.end and other.start < self.end
+
+    def covers(self, other: Span) -> bool:
+        """Whether all of `other` is inside."""
+        return self.start <= other.start and other.end <= self.end
+
+
+@dataclass(frozen=True)
 class Copy:
-    """Rows of bytes between memory and one bank of the activation buffer.
+    """Rows of bytes between memory and the activation buffer.
 
     Attributes
     ----------
     memory_address, offset : int
-        Of the first byte, in memory and in the bank; equal modulo a beat.
+        Of the first byte, in memory and in the tile's place; equal modulo a beat.
     row_bytes, rows : int
         What is copied.
     memory_pitch, pitch : int
-        Bytes from row to row in memory and in the bank; of no account for a single row.
+        Bytes from row to row in memory and in the buffer; of no account for a single row.
     """
 
     memory_address: int
@@ -41,18 +74,45 @@ class Copy:
 
 @dataclass(frozen=True, eq=False)
 class ParameterSet:
-    """Parameters and constants that are loaded together, each to the start of its half.
+    """Parameters and constants that are on chip together.
 
     Attributes
     ----------
     parameter_address, parameter_bytes, constant_address, constant_bytes : int
         Where in memory they are and how much; 0 bytes of constants for none.
+    resident : (int, int) or None
+        The parameter buffer's address and the constant buffer's entry where they stay; None if
+        they are loaded for the steps that need them.
     """
 
     parameter_address: int
     parameter_bytes: int
     constant_address: int
     constant_bytes: int
+    resident: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Compute:
+    """One compute command.
+
+    Attributes
+    ----------
+    registers : mapping of str to int
+        PARAMETER_ADDRESS and CONSTANT_ENTRY count from the start of the step's parameters,
+        OUT_ADDRESS from the start of the tile's place for results unless `writes` is given.
+    streamed : mapping of str to int
+        How often a register contains the start of the tile's place for inputs.
+    reads : tuple of Span
+        Which tensors on chip it reads, and where.
+    writes : Span or None
+        What it writes of a tensor on chip; None if its results are streamed.
+    """
+
+    registers: Registers
+    streamed: Mapping[str, int] = field(default_factory=dict)
+    reads: tuple[Span, ...] = ()
+    writes: Span | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,20 +121,19 @@ class Step:
 
     Attributes
     ----------
-    commands : tuple of registers
-        ACT_ADDRESS, OUT_ADDRESS, PARAMETER_ADDRESS and CONSTANT_ENTRY count from the start of
-        what the tile is given.
+    commands : tuple of Compute
+        In order.
     parameters : ParameterSet or None
         What they need; the same object as the step's before if that is still good.
     """
 
-    commands: tuple[Registers, ...]
+    commands: tuple[Compute, ...]
     parameters: ParameterSet | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """A part of a layer's output: its inputs fit one bank, its outputs another."""
+    """A part of a layer's output; what is streamed of its inputs and its outputs fits a place."""
 
     loads: tuple[Copy, ...]
     steps: tuple[Step, ...]
@@ -83,7 +142,21 @@ class Tile:
 
 @dataclass(frozen=True, eq=False)
 class LayerWork:
-    """All tiles of the operator with index `operator`, in order."""
+    """All tiles of the operator with index `operator`, in order.
+
+    Attributes
+    ----------
+    operator : int
+        Its index.
+    tiles : tuple of Tile
+        None for an operator without commands.
+    sources : tuple of int
+        Tensors that the tiles stream from memory.
+    target : int or None
+        The tensor that they stream to memory.
+    """
 
     operator: int
     tiles: tuple[Tile, ...]
+    sources: tuple[int, ...] = ()
+    target: int | None = None

@@ -11,6 +11,7 @@ from mensa.rtl.machine import (
     CHANNEL_RECORD_BYTES,
     KIB,
     MIB,
+    PROGRAM_SETTINGS,
     Machine,
     MachineError,
     edge_tpu,
@@ -85,6 +86,7 @@ def test_buffers_divide_into_whole_rows_and_entries_hold_all_records(machine):
         *(("port_bytes", v) for v in (2, 12, 256)),
         *(("burst_beats", v) for v in (0, 3, 512)),
         *(("outstanding_reads", v) for v in (0, 65)),
+        *((field, v) for field in PROGRAM_SETTINGS for v in (0, 1, "on", None)),
         *(("parameter_buffer_bytes", v) for v in (0, 8 * KIB + 16, 512 * MIB)),
         *(("activation_buffer_bytes", v) for v in (0, 64, 8 * KIB + 64, 512 * MIB)),
     ],
@@ -131,7 +133,10 @@ def test_configuration_hash_tells_apart_what_is_built_differently_and_nothing_el
     assert all(0 <= h < 1 << 32 for h in hashes)
     same = SMALL.replace(name="other", clock_hz=1, port_bytes=SMALL.beat_bytes)
     assert same.config_hash == SMALL.config_hash
-    assert set(CHANGES) == {f.name for f in dataclasses.fields(Machine)} - {"name", "clock_hz"}
+    programs = dict.fromkeys(PROGRAM_SETTINGS, False)
+    assert SMALL.replace(**programs).config_hash == SMALL.config_hash
+    others = {"name", "clock_hz", *programs}
+    assert set(CHANGES) == {f.name for f in dataclasses.fields(Machine)} - others
 
 
 def test_the_baseline_is_the_edge_tpu_of_the_paper():

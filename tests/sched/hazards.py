@@ -1,7 +1,8 @@
-"""Finds commands that share a bank, a half or memory and that no token keeps apart.
+"""Finds commands that share a port of a bank, or bytes, and that no token keeps apart.
 
 What is checked doesn't depend on time: two commands of different units are in order only if a
-chain of tokens and of the units' own order says so.
+chain of tokens and of the units' own order says so. (Commands of the compute unit overlap; that
+none of them reads too early is the functional engine's own check.)
 """
 
 from __future__ import annotations
@@ -11,52 +12,78 @@ from collections import deque
 import pytest
 
 from mensa.rtl.commands import Space, Token, Unit
+from mensa.rtl.machine import CHANNEL_RECORD_BYTES
 from mensa.rtl.program import Program
 from mensa.sim import functional_engine
+from mensa.sim.command_order import CommandOrder
 from mensa.sim.functional_engine import FunctionalEngine
 
 
 class Watcher(FunctionalEngine):
-    """A functional engine that notes what each command touches."""
+    """A functional engine that notes what each command touches.
 
-    def __init__(self, machine):
-        super().__init__(machine)
-        self.touched = []  # of each command of the last program: a set of things
+    What is touched is a set of ("read" or "write", what, first, last): bytes of memory, of a buffer
+    or of a bank of the activation buffer, or such a bank's port.
+    """
+
+    def __init__(self, machine, hook=lambda command, buffers: None):
         self._now = set()
+        self._hook = hook
         self._original = functional_engine._checked
+        super().__init__(machine, on_command=self._note)
+        self._order = _NotingOrder(self)
 
     def run(self, program: Program, memory):
         self.touched = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(functional_engine, "_checked", self._checked)
-            self._on_command = self._note
             super().run(program, memory)
         check(program, self.touched)
 
+    def note(self, kind, what, addresses):
+        if what != Space.ACTIVATION:
+            self._now.add((kind, what, int(addresses.min()), int(addresses.max())))
+            return
+        banks = addresses // self.machine.activation_bank_bytes
+        for bank in range(int(banks.min()), int(banks.max()) + 1):
+            within = addresses[banks == bank]
+            if within.size:
+                self._now.add((kind, what, int(within.min()), int(within.max())))
+                self._now.add((kind, "port of bank", bank, bank))
+
     def _checked(self, command, where, addresses, place):
-        span = int(addresses.min()), int(addresses.max())
-        machine = self.machine
         if where == "memory":
-            kind = "write" if command.unit == Unit.STORE else "read"
-            self._now.add((f"memory {kind}", span))
-        else:
-            for space, part in (
-                (Space.ACTIVATION, machine.activation_bank_bytes),
-                (Space.PARAMETER, machine.parameter_buffer_bytes // 2),
-                (Space.CONSTANT, machine.constant_entries // 2 * machine.constant_entry_bytes),
-            ):
-                if place is self.buffers[space]:
-                    first, last = span[0] // part, span[1] // part
-                    self._now |= {(space.name, number) for number in range(first, last + 1)}
+            self.note("write" if command.unit == Unit.STORE else "read", where, addresses)
+        for space in (Space.PARAMETER, Space.CONSTANT):
+            if place is self.buffers[space]:
+                self.note("write" if command.unit == Unit.LOAD else "read", space, addresses)
         return self._original(command, where, addresses, place)
 
     def _note(self, command, buffers):
         if command.unit == Unit.COMPUTE and not command["UNIFORM"] and command["KEEP"] < 2:
-            half = self.machine.constant_entries // 2
-            for group in range(command["GROUPS"]):
-                self._now.add((Space.CONSTANT.name, (command["CONSTANT_ENTRY"] + group) // half))
+            pitch = self.machine.constant_entry_bytes
+            first = command["CONSTANT_ENTRY"] * pitch
+            last = first + (command["GROUPS"] - 1) * pitch + CHANNEL_RECORD_BYTES - 1
+            self._now.add(("read", Space.CONSTANT, first, last))
         self.touched.append(self._now)
         self._now = set()
+        self._hook(command, buffers)
+
+
+class _NotingOrder(CommandOrder):
+    """Tells a watcher what is read and written in the activation buffer."""
+
+    def __init__(self, watcher):
+        super().__init__(watcher.machine.activation_buffer_bytes)
+        self._watcher = watcher
+
+    def written(self, unit, addresses):
+        self._watcher.note("write", Space.ACTIVATION, addresses)
+        super().written(unit, addresses)
+
+    def read(self, unit, addresses):
+        self._watcher.note("read", Space.ACTIVATION, addresses)
+        return super().read(unit, addresses)
 
 
 def check(program, touched):
@@ -88,12 +115,16 @@ def check(program, touched):
 
 
 def _clash(a, b):
-    for what, where in a:
-        for other, elsewhere in b:
-            if what.startswith("memory") and other.startswith("memory"):
-                written = "memory write" in (what, other)
-                if written and where[0] <= elsewhere[1] and elsewhere[0] <= where[1]:
-                    return what, where, elsewhere
-            elif (what, where) == (other, elsewhere):
-                return what, where
+    for touch in a:
+        for other in b:
+            if _share(touch, other):
+                return touch, other
     return None
+
+
+def _share(a, b):
+    (kind, what, first, last), (other, elsewhere, start, end) = a, b
+    if what != elsewhere or first > end or start > last:
+        return False
+    # A port has one user; bytes have one writer, or only readers.
+    return kind == other if what == "port of bank" else "write" in (kind, other)

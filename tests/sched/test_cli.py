@@ -37,7 +37,8 @@ MODEL = digits.DATA / "digits.tflite"
 
 LAYER_KEYS = {
     "index", "op", "name", "machine", "cycles", "time_ns", "macs", "utilization", "stalls",
-    "dram_read_bytes", "dram_write_bytes", "energy_pj", "bit_exact", "reason",
+    "dram_read_bytes", "dram_write_bytes", "parameter_bytes", "energy_pj",
+    "bit_exact", "reason",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import mensa.golden as golden
 from mensa.rtl.commands import Keep, Mode, Opcode, Space, Token, Unit
-from mensa.rtl.machine import KIB, edge_tpu
+from mensa.rtl.machine import KIB, PROGRAM_SETTINGS, edge_tpu
 from mensa.rtl.program import Program
 from mensa.sched.lower import (
     HostStep,
@@ -76,7 +76,7 @@ def test_sums_longer_than_the_parameter_buffer_equal_golden(name, shape):
 @pytest.mark.parametrize("shape", ["4x12", "8x8 tiled", "3x5 two banks"])
 def test_tokens_keep_all_users_of_memory_and_buffers_apart(name, shape):
     graph, machine = load_network(name), SHAPES[shape]
-    assert_equals_golden(lower(graph, machine), random_inputs(graph, 4), Watcher(machine))
+    assert_equals_golden(lower(graph, machine), random_inputs(graph, 4), Watcher)
 
 
 @pytest.mark.parametrize("name", ["kws_ref_model", "vww_96_int8"])
@@ -91,7 +91,7 @@ def test_layers_too_wide_for_a_bank_are_cut_into_channels(name):
     ]
     channels = max(graph.tensors[op.outputs[0]].shape[-1] for op in graph.operators)
     assert any(rows > 1 and row < channels for row, rows in loads)
-    assert_equals_golden(lowered, random_inputs(graph, 5), Watcher(machine))
+    assert_equals_golden(lowered, random_inputs(graph, 5), Watcher)
 
 
 @st.composite
@@ -105,7 +105,7 @@ def machines(draw):
         entries=draw(st.sampled_from([2, 4, 8])),
         banks=draw(st.sampled_from([2, 4, 8])),
         port=draw(st.sampled_from([4, 8, 16, 32, None])),
-    )
+    ).replace(**{setting: draw(st.booleans()) for setting in PROGRAM_SETTINGS})
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
@@ -120,7 +120,7 @@ def test_random_layers_on_random_machines_equal_golden(layer, machine, rounding)
         op = layer.graph.operators[0].op
         assert op in ("SOFTMAX", "ADD", "FULLY_CONNECTED")
         assert step.reason
-    assert_equals_golden(lowered, layer.inputs()[0], Watcher(machine))
+    assert_equals_golden(lowered, layer.inputs()[0], Watcher)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_grouped_convolutions_equal_golden(groups, outputs, cols):
     )
     graph = builder.build([y])
     machine = machine_of(5, cols, 400, 600)
-    assert_equals_golden(lower(graph, machine), random_inputs(graph, 5), Watcher(machine))
+    assert_equals_golden(lower(graph, machine), random_inputs(graph, 5), Watcher)
 
 
 @pytest.mark.parametrize("multiplier", [1, 3, 4, 5, 11])
@@ -163,7 +163,7 @@ def test_depthwise_multipliers_equal_golden(multiplier):
     )
     graph = builder.build([y])
     machine = machine_of(6, 4, 1500, 600)
-    assert_equals_golden(lower(graph, machine), random_inputs(graph, 6), Watcher(machine))
+    assert_equals_golden(lower(graph, machine), random_inputs(graph, 6), Watcher)
 
 
 def add_graph(first, second, constant=False):
@@ -235,7 +235,7 @@ def test_host_operators_cut_the_network_into_programs():
 
 def test_layers_report_macs_bytes_and_commands():
     graph = load_network("pretrainedResnet_quant")
-    lowered = lower(graph, SHAPES["8x8 tiled"])
+    lowered = lower(graph, SHAPES["8x8 tiled"].replace(residency=False))
     assert [layer.index for layer in lowered.layers] == [op.index for op in graph.operators]
     assert sum(layer.macs for layer in lowered.layers) == graph.total_macs
     commands = [c for program in lowered.programs for c in program.commands()]
@@ -256,7 +256,7 @@ def test_layers_report_macs_bytes_and_commands():
 
 def test_programs_overlap_loading_and_computing():
     graph = load_network("pretrainedResnet_quant")
-    (program, *_) = lower(graph, SHAPES["8x8"]).programs
+    (program, *_) = lower(graph, SHAPES["8x8"].replace(residency=False)).programs
     units = [c.unit for c in program.commands() if c.tag == 1]
     first_compute = units.index(Unit.COMPUTE)
     assert units[:first_compute].count(Unit.LOAD) >= 2  # this tile's and the next one's

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -33,37 +35,34 @@ ACCELERATED = (
 
 
 class AllEngines:
-    """Runs a program on RTL, functional engine and model, and compares all that they have."""
+    """Runs programs on RTL, functional engine and model, and compares all that they have."""
 
-    def __init__(self, machine, memory=lpddr4, every_command=False):
-        self.machine = machine
+    def __init__(self, memory=lpddr4, every_command=False):
         self.memory = memory
         self._every_command = every_command
         self.commands_compared = 0
-        self._buffers = None
+
+    def __call__(self, machine, hook):
+        """Begin with fresh engines; the hook is told of the RTL's commands."""
+        self._hook = hook
+        self._changes = {unit: deque() for unit in Unit}
+        self._functional = FunctionalEngine(
+            machine, on_command=_recorder(self._changes) if self._every_command else None
+        )
+        self._rtl = RtlEngine(machine, self.memory, on_command=self._compare)
+        self._model = ModelEngine(machine, self.memory)
+        return self
 
     def run(self, program, memory):
         functional_memory = memory.copy()
-        changes = {unit: [] for unit in Unit}
-        functional = FunctionalEngine(self.machine)
-        if self._every_command:
-            functional = FunctionalEngine(self.machine, on_command=_recorder(changes))
-        functional.run(program, functional_memory)
-        final = functional.buffers
-
-        rtl = RtlEngine(
-            self.machine,
-            self.memory,
-            on_command=self._comparer(changes) if self._every_command else None,
-        )
-        trace = rtl.run(program, memory)
+        self._functional.run(program, functional_memory)
+        trace = self._rtl.run(program, memory)
         assert np.array_equal(memory, functional_memory)
-        if self._every_command:
-            # Nothing was written beside what the commands wrote.
-            last = self._buffers
-            assert np.array_equal(last.activation, final.activation)
-            assert np.array_equal(last.parameter, final.parameter)
-        assert trace == ModelEngine(self.machine, self.memory).run(program)
+        # Nothing was written beside what the commands wrote.
+        ours, wanted = self._rtl.buffers, self._functional.buffers
+        assert np.array_equal(ours.activation, wanted.activation)
+        assert np.array_equal(ours.parameter, wanted.parameter)
+        assert trace == self._model.run(program)
         assert sum(trace.categories) == trace.cycles
         if trace.events:  # a lone RESHAPE has no command
             assert sum(layer.cycles for layer in layer_timing(trace)) == trace.cycles
@@ -71,16 +70,12 @@ class AllEngines:
             assert sum(layer.stalls.values()) == layer.cycles
             assert min(layer.stalls.values()) >= 0
 
-    def _comparer(self, changes):
-        waiting = {unit: iter(of_unit) for unit, of_unit in changes.items()}
-
-        def compare(event, buffers):
-            for space, places, values in next(waiting[event.unit]):
+    def _compare(self, event, buffers):
+        self._hook(event, buffers)
+        if self._every_command:
+            for space, places, values in self._changes[event.unit].popleft():
                 assert np.array_equal(buffers[space][places], values), (event, space)
             self.commands_compared += 1
-            self._buffers = buffers
-
-        return compare
 
 
 def _recorder(changes):
@@ -113,18 +108,17 @@ def _recorder(changes):
 def test_networks_are_the_same_on_every_engine(name, shape):
     graph = load_network(name)
     lowered = lower(graph, POOL[shape])
-    assert_equals_golden(lowered, random_inputs(graph, 11), AllEngines(POOL[shape]))
+    assert_equals_golden(lowered, random_inputs(graph, 11), AllEngines())
 
 
 @pytest.mark.parametrize("name", ["kws_ref_model", "pretrainedResnet_quant"])
 def test_buffers_are_the_same_after_every_command(name):
     graph, machine = load_network(name), POOL["4x12 tiled"]
     lowered = lower(graph, machine)
-    engines = AllEngines(machine, every_command=True)
+    engines = AllEngines(every_command=True)
     assert_equals_golden(lowered, random_inputs(graph, 12), engines)
-    commands = sum(
-        len(step.program.commands()) for step in lowered.steps if isinstance(step, ProgramStep)
-    )
+    programs = [program for program in (lowered.setup, *lowered.programs) if program]
+    commands = sum(len(program.commands()) for program in programs)
     assert engines.commands_compared == commands
 
 
@@ -168,7 +162,7 @@ def test_random_layers_are_the_same_on_every_engine(operator):
                 raise
             assume(False)
         assume(any(isinstance(step, ProgramStep) for step in lowered.steps))
-        assert_equals_golden(lowered, layer.inputs()[0], AllEngines(machine, memory))
+        assert_equals_golden(lowered, layer.inputs()[0], AllEngines(memory))
         compared += 1
 
     compare()

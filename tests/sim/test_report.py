@@ -11,7 +11,7 @@ from mensa.sim.report import HOST, LayerReport, Report, TimingCheck
 
 LAYER_KEYS = {
     "index", "op", "name", "machine", "cycles", "time_ns", "macs", "utilization", "stalls",
-    "dram_read_bytes", "dram_write_bytes", "energy_pj", "bit_exact", "reason",
+    "dram_read_bytes", "dram_write_bytes", "parameter_bytes", "energy_pj", "bit_exact", "reason",
 }  # fmt: skip
 
 
@@ -41,7 +41,8 @@ def test_json_has_the_promised_keys_and_is_json():
         assert set(entry) == LAYER_KEYS
         assert entry["energy_pj"] is None
     assert set(tree["totals"]) == {
-        "cycles", "time_ns", "time_ns_without_host", "macs", "energy_pj", "bit_exact",
+        "cycles", "setup_cycles", "time_ns", "time_ns_without_host", "macs", "energy_pj",
+        "bit_exact",
     }  # fmt: skip
 
 

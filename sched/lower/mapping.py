@@ -1,0 +1,154 @@
+"""Which use of the array takes a layer the fewest cycles, by the closed forms of `rtl.timing`.
+
+Neighbouring output pixels may stand side by side on the columns (`Mapping.pixels`), where a pixel
+alone leaves columns idle: of a convolution they see one window of the input that covers all of
+theirs, of a depthwise layer each column sees its own channel of its own pixel. A depthwise layer
+is a filter where its taps fit the array (`mensa.sched.lower.filter`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mensa.golden import ConvPlan
+from mensa.rtl.commands import Mode
+from mensa.rtl.machine import Machine
+from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
+from mensa.sched.lower.columns import Mapping, Piece, Run, column_runs, patch_pixels
+from mensa.sched.lower.filter import filter_strips
+from mensa.sched.lower.work import Registers
+
+__all__ = ["choose_mapping", "loops", "taps", "whole"]
+
+
+def taps(plan: ConvPlan, mapping: Mapping, run: Run, dense: bool) -> tuple[int, int, int]:
+    """Taps of a row, bytes of a tap's segment and parameter words of a tap.
+
+    Taps of a row that lie side by side in the buffer are taken as a single one; `dense` is whether
+    the pixels of a row do.
+    """
+    segment = run.groups[0].segment
+    if mapping.mode != Mode.CONV:
+        return plan.kernel_w, segment * mapping.pixels, 1
+    if mapping.pixels > 1:
+        window = patch_pixels(plan, mapping.pixels) * segment
+        return 1, window, window
+    if dense and segment == plan.input_shape[3] and plan.dilation_w == 1:
+        row = plan.kernel_w * segment
+        return 1, row, row
+    return plan.kernel_w, segment, segment
+
+
+def whole(plan: ConvPlan, mapping: Mapping, run: Run, dense: bool) -> Piece:
+    """All of a reduction."""
+    count, segment, words = taps(plan, mapping, run, dense)
+    return Piece(0, plan.kernel_h, 0, count, 0, segment, 0, plan.kernel_h * count * words)
+
+
+def loops(
+    plan: ConvPlan, mapping: Mapping, run: Run, piece: Piece, rows: int, columns: int, pitch: int
+) -> dict[str, int]:
+    """The registers of a command that say how its loops go, for so many output pixels.
+
+    Parameters: `pitch` is the bytes from pixel to pixel of the input in the buffer.
+    """
+    first, last = run.groups[0], run.groups[-1]
+    words = -(-columns // mapping.pixels)
+    spatial = mapping.mode != Mode.CONV
+    last_segment = last.segment * mapping.pixels if spatial else piece.nbytes
+    return {
+        "MODE": mapping.mode,
+        "PIXELS": rows * words,
+        "OUT_WIDTH": words,
+        "PIXEL_X_STEP": mapping.pixels * plan.stride_w * pitch,
+        "PIXEL_Y_STEP": plan.stride_h,
+        "KERNEL_H": piece.tap_rows,
+        "KERNEL_W": piece.taps,
+        "TAP_X_STEP": plan.dilation_w * pitch,
+        "TAP_Y_STEP": plan.dilation_h,
+        "SEGMENT": piece.nbytes,
+        "LAST_SEGMENT": last_segment,
+        "GROUPS": len(run.groups),
+        "GROUP_ACT_STEP": run.input_step,
+        "GROUP_CHANNELS": first.outputs * mapping.pixels,
+        "LAST_GROUP_CHANNELS": last.outputs * mapping.pixels,
+        "EDGE_CHANNELS": columns % mapping.pixels * last.outputs,
+        "DEPTH_MULTIPLIER": plan.depth_multiplier if spatial else 1,
+    }
+
+
+def choose_mapping(
+    plan: ConvPlan, machine: Machine, rows: int, columns: int, *, dense: bool, several: bool
+) -> Mapping:
+    """The mapping with the fewest cycles for all of a layer's outputs, the simplest of equals.
+
+    Parameters
+    ----------
+    plan, machine : ConvPlan, Machine
+        What and where.
+    rows, columns : int
+        Output pixels.
+    dense : bool
+        Whether the pixels of a row lie side by side in the buffer, inputs and outputs alike.
+    several : bool
+        Whether a word may be several pixels, and depthwise layers may be filters.
+    """
+    diagonal = plan.kind == "depthwise" and plan.depth_multiplier <= machine.cols
+    best = Mapping(Mode.DEPTHWISE if diagonal else Mode.CONV)
+    if not several:
+        return best
+    least = _cycles(plan, best, machine, rows, columns, dense)
+    assert least is not None
+    for mapping in _candidates(plan, machine, dense):
+        cycles = _cycles(plan, mapping, machine, rows, columns, dense)
+        if cycles is not None and cycles < least:
+            best, least = mapping, cycles
+    return best
+
+
+def _candidates(plan: ConvPlan, machine: Machine, dense: bool) -> Iterator[Mapping]:
+    most = machine.cols // plan.output_shape[3] if dense else 1
+    if plan.kind == "conv":
+        if plan.groups == 1:
+            yield from (Mapping(Mode.CONV, pixels) for pixels in range(2, most + 1))
+    elif plan.depth_multiplier == 1:
+        yield Mapping(Mode.FILTER)
+        if plan.stride_w == 1:
+            yield from (Mapping(Mode.FILTER, pixels) for pixels in range(2, most + 1))
+
+
+def _cycles(
+    plan: ConvPlan, mapping: Mapping, machine: Machine, rows: int, columns: int, dense: bool
+) -> int | None:
+    """Cycles of the commands for all outputs; None if the mapping can't be."""
+    cycles = SETUP_CYCLES + drain_cycles(machine, mapping.mode)
+    pitch = plan.input_shape[3]
+    for run in column_runs(plan, machine.cols):
+        piece = whole(plan, mapping, run, dense)
+        if mapping.mode != Mode.FILTER:
+            registers = loops(plan, mapping, run, piece, rows, columns, pitch)
+            cycles += feed_cycles(machine, registers)
+            continue
+        strips = strips_of(plan, mapping, run, machine, rows, columns, pitch)
+        if strips is None:
+            return None
+        cycles += strips[1]
+    return cycles
+
+
+def strips_of(
+    plan: ConvPlan,
+    mapping: Mapping,
+    run: Run,
+    machine: Machine,
+    rows: int,
+    columns: int,
+    pitch: int,
+) -> tuple[tuple[int, ...], int] | None:
+    """`filter_strips` of so many output pixels."""
+    piece = whole(plan, mapping, run, True)
+
+    def strip(words: int) -> Registers:
+        return loops(plan, mapping, run, piece, rows, words * mapping.pixels, pitch)
+
+    return filter_strips(machine, -(-columns // mapping.pixels), strip)

@@ -1,0 +1,100 @@
+"""Which layers' parameters stay on chip from inference to inference, and where.
+
+They are loaded once, by a program of their own. What finds no room is streamed through two places
+in turn at the end of the buffers. The smallest layers stay: their computing is shortest, and least
+of it hides the latency of a load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mensa.rtl.machine import Machine
+
+_SHARE = 8
+"""A place for streamed parameters has this share of the buffer, or what a column group needs."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one layer needs of the parameter and the constant buffer.
+
+    Attributes
+    ----------
+    layer : int
+        Its operator.
+    words, entries : int
+        Words of C bytes, and groups of channel records.
+    group_words : int
+        Words of its largest column group.
+    """
+
+    layer: int
+    words: int
+    entries: int
+    group_words: int
+
+
+@dataclass(frozen=True)
+class ParameterPlan:
+    """How the parameter and the constant buffer are used.
+
+    Attributes
+    ----------
+    resident : mapping of int to (int, int)
+        Byte address in the parameter buffer and first entry in the constant buffer by operator.
+    start, place_bytes, places : int
+        Where the places for streamed parameters begin, their size and number.
+    first_entry, place_entries : int
+        The same in the constant buffer, which has as many places.
+    """
+
+    resident: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    start: int = 0
+    place_bytes: int = 0
+    places: int = 2
+    first_entry: int = 0
+    place_entries: int = 0
+
+
+def parameter_plan(demands: Iterable[Demand], machine: Machine) -> ParameterPlan:
+    """Keep all layers' parameters if they fit, else as many as leave room to stream the others."""
+    demands = sorted(demands, key=lambda each: (each.words, each.layer))
+    size, entries = machine.parameter_buffer_bytes, machine.constant_entries
+    if machine.residency:
+        resident = _resident(demands, size, entries, machine)
+        if len(resident) == len(demands):
+            return ParameterPlan(resident)
+    places = 2
+    unit = machine.beat_bytes
+    largest = max((each.group_words for each in demands), default=1) * machine.cols
+    place_bytes = size // places
+    place_entries = entries // places
+    if machine.residency:
+        place_bytes = min(place_bytes, max(size // _SHARE, largest) // unit * unit + unit)
+        place_entries = max(1, entries // _SHARE)
+    start, first_entry = size - places * place_bytes, entries - places * place_entries
+    return ParameterPlan(
+        _resident(demands, start, first_entry, machine) if machine.residency else {},
+        start,
+        place_bytes,
+        places if machine.prefetch else 1,
+        first_entry,
+        place_entries,
+    )
+
+
+def _resident(
+    demands: Iterable[Demand], size: int, entries: int, machine: Machine
+) -> dict[int, tuple[int, int]]:
+    """Places of the layers, in this order, that fit `size` bytes and so many entries."""
+    resident = {}
+    address = entry = 0
+    for each in demands:
+        nbytes = -(-each.words * machine.cols // machine.beat_bytes) * machine.beat_bytes
+        if address + nbytes <= size and entry + each.entries <= entries:
+            resident[each.layer] = address, entry
+            address += nbytes
+            entry += each.entries
+    return resident

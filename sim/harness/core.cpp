@@ -136,6 +136,8 @@ public:
             vcd_->close();
 #endif
         top_->final();
+        // Its destructor takes it out of the thread's context, which may be another core's.
+        Verilated::threadContextp(context_.get());
     }
 
     // Begin a program.

@@ -94,8 +94,8 @@ def assert_equals_golden(lowered, inputs, engine=None):
         engine.run(lowered.setup, memory)
     for step in lowered.steps:
         if isinstance(step, HostStep):
-            output = graph.operators[step.operator].outputs[0]
-            put(output, wanted[output])
+            for output in graph.operators[step.operator].outputs:
+                put(output, wanted[output])
             continue
         reader.begin(step)
         engine.run(step.program, memory)

@@ -1,0 +1,206 @@
+"""What stays on chip, and where: plans never let two things share a byte that both still need."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mensa.golden as golden
+from mensa.rtl.commands import Token, Unit
+from mensa.rtl.machine import KIB, edge_tpu
+from mensa.sched.lower import lower
+from mensa.sched.lower.buffer_plan import Lifetime, buffer_plans, place
+from mensa.sched.lower.residency import Demand, parameter_plan
+from mensa.sched.run import run_network
+from mensa.sim import soc
+from mensa.sim.memory import lpddr4
+from mensa.sim.timing import ModelEngine
+
+from .runner import load_network, machine_of, random_inputs
+
+MACHINE = machine_of(8, 8, 4 * KIB, 4 * KIB, entries=16, banks=4)
+
+
+@st.composite
+def all_lifetimes(draw):
+    layers = draw(st.integers(1, 12))
+    made = []
+    for tensor in range(draw(st.integers(1, 14))):
+        first = draw(st.integers(0, layers - 1))
+        last = draw(st.integers(first, layers))
+        made.append(Lifetime(tensor, draw(st.integers(1, 9 * KIB)), first, last))
+    return made
+
+
+def share_bytes(a, b, addresses):
+    start, other = addresses[a.tensor], addresses[b.tensor]
+    return start < other + b.nbytes and other < start + a.nbytes
+
+
+def alive_together(a, b):
+    return a.first <= b.last and b.first <= a.last
+
+
+@given(all_lifetimes(), st.integers(0, 20 * KIB), st.sampled_from([4, 16, 64]))
+def test_tensors_that_are_alive_together_share_no_byte(lifetimes, size, alignment):
+    addresses = place(lifetimes, size, alignment)
+    placed = [each for each in lifetimes if each.tensor in addresses]
+    for each in placed:
+        assert addresses[each.tensor] % alignment == 0
+        assert 0 <= addresses[each.tensor] <= size - each.nbytes
+    for a, b in itertools.combinations(placed, 2):
+        assert not (alive_together(a, b) and share_bytes(a, b, addresses)), (a, b)
+    for left_out in (each for each in lifetimes if each.tensor not in addresses):
+        others = [each for each in placed if alive_together(each, left_out)]
+        # It is left out only if something larger, or the buffer's size, is in the way.
+        assert others or left_out.nbytes > size
+
+
+@given(all_lifetimes())
+def test_places_for_streaming_have_banks_of_their_own(lifetimes):
+    plans = list(buffer_plans(lifetimes, MACHINE))
+    for plan in plans:
+        everything = len(plan.tensors) == len(lifetimes)
+        assert everything == (plan.outputs.places == 0)
+        used = [
+            set(range(start // bank, -(-end // bank)))
+            for bank in (MACHINE.activation_bank_bytes,)
+            for start, end in (
+                *(
+                    (ring.start, ring.start + ring.places * ring.place_bytes)
+                    for ring in (plan.inputs, plan.outputs)
+                ),
+                (
+                    min(plan.tensors.values(), default=0),
+                    max((plan.tensors[e.tensor] + e.nbytes for e in lifetimes
+                         if e.tensor in plan.tensors), default=0),
+                ),
+            )
+        ]  # fmt: skip
+        assert all(bank in range(MACHINE.activation_banks) for banks in used for bank in banks)
+        for a, b in itertools.combinations(used, 2):
+            assert not a & b
+    if len(plans[-1].tensors) < len(lifetimes):
+        assert not plans[-1].tensors
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 300), st.integers(1, 9)), max_size=9),
+    st.sampled_from([600, 4000, 20000]),
+    st.sampled_from([2, 4, 16, 64]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_parameters_that_stay_and_places_for_others_share_nothing(
+    sizes, nbytes, entries, prefetch, residency
+):
+    machine = machine_of(5, 3, 1000, nbytes, entries=entries, port=4)
+    machine = machine.replace(prefetch=prefetch, residency=residency)
+    demands = [
+        Demand(n, words, count, -(-words // count)) for n, (words, count) in enumerate(sizes)
+    ]
+    plan = parameter_plan(demands, machine)
+    if not residency:
+        assert not plan.resident
+    buffers = (
+        (machine.parameter_buffer_bytes, plan.start, plan.place_bytes),
+        (machine.constant_entries, plan.first_entry, plan.place_entries),
+    )
+    for which, (size, start, of_place) in enumerate(buffers):
+        spans = [(start + n * of_place, start + (n + 1) * of_place) for n in range(plan.places)]
+        for each in demands:
+            if each.layer in plan.resident:
+                first = plan.resident[each.layer][which]
+                spans.append((first, first + (each.words * machine.cols, each.entries)[which]))
+        spans = sorted(span for span in spans if span[0] < span[1])
+        assert all(a >= 0 and b <= size for a, b in spans)
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
+    if len(plan.resident) < len(demands):
+        assert plan.place_bytes >= machine.cols
+        assert plan.place_entries >= 1
+        assert plan.start % machine.beat_bytes == plan.place_bytes % machine.beat_bytes == 0
+
+
+def cycles(lowered):
+    engine = ModelEngine(lowered.machine, lpddr4)
+    return sum(engine.run(program).cycles for program in lowered.programs)
+
+
+def test_prefetch_and_residency_can_be_switched_off_and_are_worth_something():
+    graph = load_network("pretrainedResnet_quant")
+    machine = edge_tpu.replace(rows=16, cols=16)
+    plain, streaming, late = (
+        lower(graph, machine.replace(**settings))
+        for settings in ({}, {"residency": False}, {"residency": False, "prefetch": False})
+    )
+    assert sum(layer.cached_bytes for layer in plain.layers) > 0
+    assert sum(layer.streamed_bytes for layer in plain.layers) == 0
+    assert streaming.setup is None
+    assert sum(layer.streamed_bytes for layer in streaming.layers) > 0
+    assert cycles(plain) < cycles(streaming) < cycles(late)
+
+
+def test_only_a_networks_input_and_output_cross_the_data_port_where_all_fits():
+    graph = load_network("mobilenet_v1_0.25_128_quant")
+    lowered = lower(graph, edge_tpu)
+    (program,) = lowered.programs
+    output = graph.output_tensor(graph.operators[program.layers[-1]])
+    moved = {
+        unit: sum(c["ROWS"] * c["ROW_BYTES"] for c in program.commands() if c.unit == unit)
+        for unit in (Unit.LOAD, Unit.STORE)
+    }
+    assert moved[Unit.LOAD] == sum(graph.tensors[index].nbytes for index in graph.inputs)
+    assert moved[Unit.STORE] == output.nbytes
+
+
+def test_the_report_says_what_is_cached_and_what_is_streamed():
+    graph = load_network("kws_ref_model")
+    inputs = [random_inputs(graph, 1)]
+    for residency in (True, False):
+        system = soc.edge_tpu.with_settings({"residency": residency})
+        tree = run_network(graph, system, inputs).report.to_json()
+        lowered = lower(graph, system.machine)
+        for entry, layer in zip(tree["layers"], lowered.layers, strict=True):
+            if entry["machine"] == "host":
+                assert entry["parameter_bytes"] is None
+                continue
+            operator = graph.operators[layer.index]
+            weights = 0 if operator.op == "RESHAPE" else graph.parameter_bytes(operator)
+            kept, loaded = entry["parameter_bytes"]["cached"], entry["parameter_bytes"]["streamed"]
+            assert (kept > 0) == (residency and weights > 0)
+            assert (loaded > 0) == (not residency and weights > 0)
+        assert bool(tree["totals"]["setup_cycles"]) == residency
+
+
+def test_halves_of_a_layer_let_the_next_one_begin_while_results_drain():
+    builder = golden.GraphBuilder()
+    x = builder.input((1, 16, 16, 32), scale=0.5)
+    weights = np.ones((32, 1, 1, 32), np.int8)
+    for _ in range(3):
+        x = builder.conv2d(x, weights, np.zeros(32), weight_scale=0.01, scale=0.5)
+    lowered = lower(builder.build([x]), edge_tpu.replace(rows=16, cols=16))
+    (program,) = lowered.programs
+    compute = [c for c in program.commands() if c.unit == Unit.COMPUTE]
+    assert len(compute) == 6
+    assert [Token.SETTLED in c.wait for c in compute] == [False, False, True, True, True, True]
+    trace = ModelEngine(lowered.machine, lpddr4).run(program)
+    starts = [event for event in trace.events if event.unit == Unit.COMPUTE]
+    assert all(later.start < earlier.done for earlier, later in itertools.pairwise(starts))
+
+
+@pytest.mark.parametrize("name", ["movenet_single_pose_lightning_ptq"])
+def test_outputs_that_the_host_reads_are_stored(name):
+    graph = load_network(name)
+    lowered = lower(graph, edge_tpu)
+    read = {
+        tensor
+        for step in lowered.steps
+        if not hasattr(step, "program")
+        for tensor in graph.operators[step.operator].inputs
+        if tensor >= 0 and graph.tensors[tensor].data is None
+    }
+    assert read | set(graph.outputs) <= set(lowered.tensors)

@@ -62,6 +62,14 @@ def _rotate_right(value: Value, row_bytes: int, by_bytes: Value) -> Value:
     return (Cat(value, value) >> (by_bytes << 3))[: 8 * row_bytes]
 
 
+def _registered(m: Module, value: Value, cycles: int = 1) -> Value:
+    """The value of so many cycles ago."""
+    for _ in range(cycles):
+        now, value = value, Signal.like(value, name="later")
+        m.d.sync += value.eq(now)
+    return value
+
+
 class Buffer(wiring.Component):
     """A byte-addressed memory of `banks` equal parts with several readers and writers.
 
@@ -178,16 +186,15 @@ class Buffer(wiring.Component):
                         ]
                 conflicts += [a & b for i, a in enumerate(here) for b in here[:i]]
 
-        # A cycle later the halves are there; turn them so that the word's first byte comes first.
+        # A cycle later a block RAM has the halves, and needs most of the cycle for it. In the next
+        # one they are turned so that the word's first byte comes first.
+        read_data = [[_registered(m, data) for data in banks] for banks in read_data]
         for port, needs in zip(readers, read_needs, strict=True):
-            by = Signal(offset_bits)
-            m.d.sync += by.eq(port.address[:offset_bits])
+            by = _registered(m, port.address[:offset_bits], 2)
             both = []
             for parity, (_need, bank, _row) in enumerate(needs):
                 chosen = Signal(8 * half)
-                which = Signal.like(bank)
-                m.d.sync += which.eq(bank)
-                with m.Switch(which):
+                with m.Switch(_registered(m, bank, 2)):
                     for b in range(self.banks):
                         with m.Case(b):
                             m.d.comb += chosen.eq(read_data[parity][b])

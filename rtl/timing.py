@@ -23,8 +23,8 @@ __all__ = [
     "feed_cycles",
 ]
 
-READ_LATENCY = 2
-"""From a buffer read's `valid` to its data."""
+READ_LATENCY = 3
+"""From a buffer read's `valid` to its data: memory, register, rotation."""
 
 OUTSTANDING_WRITES = 4
 """Write bursts that the store unit has in flight at most."""
@@ -35,9 +35,9 @@ COMMANDS_IN_FLIGHT = 4
 SETUP_CYCLES = 1
 """From the start cycle to the one before the feed's first step."""
 
-FEED_LATENCY = 9
+FEED_LATENCY = 10
 """From a step of the feed to its operands at the array or vector unit: three in the address
-generator, three to find the bytes that are real, two to read the buffers, one for zero points."""
+generator, three to find the bytes that are real, three to read the buffers, one for zero points."""
 
 VECTOR_LATENCY = 6
 """Of the vector unit, from a result's last operand to the result."""

@@ -12,7 +12,7 @@ namespace {
 
 #ifdef STORE
 constexpr unsigned REGISTERS = 6;
-constexpr unsigned READ_LATENCY = 2;
+constexpr unsigned READ_LATENCY = 3;  // of mensa.rtl.timing
 #else
 constexpr unsigned REGISTERS = 7;
 #endif

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from mensa.rtl.commands import Space, Unit
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES
 from mensa.sched.lower import LoweringError, ProgramStep, lower
-from mensa.sim.events import layer_timing
-from mensa.sim.functional_engine import FunctionalEngine
 from mensa.sim.memory import lpddr4
-from mensa.sim.rtl_engine import RtlEngine
-from mensa.sim.timing import ModelEngine
 
 from ..golden.strategies import layers
 from ..sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
+from .all_engines import AllEngines
 from .pool import POOL, REGRESS, ROOMY
 
 ACCELERATED = (
@@ -32,69 +24,6 @@ ACCELERATED = (
     "QUANTIZE",
 )
 """Operators that become commands; all others are for the host, or an alias."""
-
-
-class AllEngines:
-    """Runs programs on RTL, functional engine and model, and compares all that they have."""
-
-    def __init__(self, memory=lpddr4, every_command=False):
-        self.memory = memory
-        self._every_command = every_command
-        self.commands_compared = 0
-
-    def __call__(self, machine, hook):
-        """Begin with fresh engines; the hook is told of the RTL's commands."""
-        self._hook = hook
-        self._changes = {unit: deque() for unit in Unit}
-        self._functional = FunctionalEngine(
-            machine, on_command=_recorder(self._changes) if self._every_command else None
-        )
-        self._rtl = RtlEngine(machine, self.memory, on_command=self._compare)
-        self._model = ModelEngine(machine, self.memory)
-        return self
-
-    def run(self, program, memory):
-        functional_memory = memory.copy()
-        self._functional.run(program, functional_memory)
-        trace = self._rtl.run(program, memory)
-        assert np.array_equal(memory, functional_memory)
-        # Nothing was written beside what the commands wrote.
-        ours, wanted = self._rtl.buffers, self._functional.buffers
-        assert np.array_equal(ours.activation, wanted.activation)
-        assert np.array_equal(ours.parameter, wanted.parameter)
-        assert trace == self._model.run(program)
-        assert sum(trace.categories) == trace.cycles
-        if trace.events:  # a lone RESHAPE has no command
-            assert sum(layer.cycles for layer in layer_timing(trace)) == trace.cycles
-        for layer in layer_timing(trace):
-            assert sum(layer.stalls.values()) == layer.cycles
-            assert min(layer.stalls.values()) >= 0
-
-    def _compare(self, event, buffers):
-        self._hook(event, buffers)
-        if self._every_command:
-            for space, places, values in self._changes[event.unit].popleft():
-                assert np.array_equal(buffers[space][places], values), (event, space)
-            self.commands_compared += 1
-
-
-def _recorder(changes):
-    """For every command, unit by unit: which bytes of which buffer it changed, and to what."""
-    before = {}
-
-    def record(command, buffers):
-        changed = []
-        for space in Space:
-            now = buffers[space].copy()
-            places = np.flatnonzero(now != before.get(space, 0))
-            if space is Space.CONSTANT:
-                places = places[places % CHANNEL_RECORD_BYTES < CHANNEL_RECORD_USED_BYTES]
-            if places.size:
-                changed.append((space, places, now[places]))
-            before[space] = now
-        changes[command.unit].append(changed)
-
-    return record
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""Random programs of compute commands: RTL, functional engine and model agree at every command."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from mensa.rtl.commands import Mode, Unit
+from mensa.rtl.timing import COMMANDS_IN_FLIGHT
+from mensa.sim.memory import lpddr4
+
+from ..sched.runner import machine_of
+from .all_engines import AllEngines
+from .pool import POOL, REGRESS
+from .random_programs import random_program
+
+MACHINES = {
+    "4x4": machine_of(4, 4, 2048, 4096),
+    "8x8": POOL["8x8"],
+    "12x5": machine_of(12, 5, 2048, 4096, port=16),  # filters of 3 x 3 taps fit
+}
+if REGRESS:
+    # So wide that COMMANDS_IN_FLIGHT is what holds commands back.
+    MACHINES["2x48"] = machine_of(2, 48, 4096, 8192)
+PROGRAMS = 40 if REGRESS else 4
+COMMANDS = 40
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+def test_programs_are_the_same_on_every_engine(shape):
+    rng = random.Random(shape)
+    machine = MACHINES[shape].replace(clock_hz=250_000_000)
+    modes, most = set(), 0
+    for _ in range(PROGRAMS):
+        memory = lpddr4.replace(
+            latency_ns=rng.choice([0, 20, 100]),
+            bandwidth_bytes_per_s=rng.choice([10**9, 32 * 10**9]),
+            outstanding=rng.choice([1, 4, 16]),
+        )
+        engines = AllEngines(memory, every_command=True)(machine, lambda event, buffers: None)
+        program = random_program(machine, rng, COMMANDS)
+        trace = engines.run(program, program.initial_memory())
+        commands = [c for c in program.commands() if c.unit is Unit.COMPUTE]
+        assert engines.commands_compared == len(trace.events)
+        modes |= {Mode(command["MODE"]) for command in commands}
+        most = max(most, in_flight(trace))
+    assert modes == set(Mode)
+    assert 2 <= most <= COMMANDS_IN_FLIGHT
+
+
+def in_flight(trace):
+    """Compute commands that were in flight at once, at most."""
+    spans = [(e.start, e.done) for e in trace.events if e.unit is Unit.COMPUTE]
+    return max(sum(start <= at <= done for start, done in spans) for at, _ in spans)

@@ -52,6 +52,7 @@ def anywhere(rng: random.Random, r: dict[str, int]) -> dict[str, int]:
         "TAP_X_STEP": rng.randrange(1 << 20),
         "TAP_Y_STEP": rng.randrange(1 << 12),
         "TAP_Y_ADDRESS_STEP": rng.randrange(-(1 << 27), 1 << 27),
+        "STREAM_COLUMNS": r["STREAM_COLUMNS"] + rng.randrange(3),  # more than there are results
         "STREAM_STEP": rng.randrange(1 << 20),
         "STREAM_ROW_STEP": rng.randrange(-(1 << 27), 1 << 27),
         "GROUP_ACT_STEP": rng.randrange(1 << 20),

@@ -24,12 +24,20 @@ class Lifetime:
         Which one, and how large it is.
     first, last : int
         Layers, counted in the program, from the one that writes it to the last that reads it.
+    from_end : bool
+        Whether it is placed from the buffer's end down. Tensors that come from memory or go there
+        are, so that what the compute unit does meanwhile is probably in other banks.
     """
 
     tensor: int
     nbytes: int
     first: int
     last: int
+    from_end: bool = False
+
+    def meets(self, other: Lifetime) -> bool:
+        """Whether both are needed at some time."""
+        return self.first <= other.last and other.first <= self.last
 
 
 @dataclass(frozen=True)
@@ -99,14 +107,28 @@ def _ring(start: int, nbytes: int, places: int, several: bool) -> RingPlan:
 
 def place(lifetimes: Sequence[Lifetime], size: int, alignment: int) -> dict[int, int]:
     """Addresses of the tensors that find room in `size` bytes, multiples of `alignment`."""
-    placed: list[tuple[int, int, Lifetime]] = []
+    placed: list[tuple[int, Lifetime]] = []
     for tensor in sorted(lifetimes, key=lambda each: (-each.nbytes, each.first, each.tensor)):
-        address = 0
-        for start, end, other in sorted(placed, key=lambda each: each[0]):
-            if other.first <= tensor.last and tensor.first <= other.last:
+        taken = sorted(
+            (start, start + other.nbytes) for start, other in placed if other.meets(tensor)
+        )
+        room = (size - tensor.nbytes) // alignment * alignment
+        address = _highest(taken, tensor.nbytes, room, alignment) if tensor.from_end else 0
+        if not tensor.from_end:
+            for start, end in taken:
                 if address + tensor.nbytes <= start:
                     break
                 address = max(address, -(-end // alignment) * alignment)
-        if address + tensor.nbytes <= size:
-            placed.append((address, address + tensor.nbytes, tensor))
-    return {tensor.tensor: address for address, _, tensor in placed}
+        if 0 <= address <= room:
+            placed.append((address, tensor))
+    return {tensor.tensor: address for address, tensor in placed}
+
+
+def _highest(taken: Sequence[tuple[int, int]], nbytes: int, room: int, alignment: int) -> int:
+    """The highest address up to `room` of so many bytes that nobody has taken, or less than 0."""
+    address = room
+    for start, end in reversed(taken):
+        if address >= end:
+            break
+        address = min(address, (start - nbytes) // alignment * alignment)
+    return address

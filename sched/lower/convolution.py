@@ -248,7 +248,7 @@ class Convolution:
                 overlap=sets == 1,
                 # Sums that are kept from piece to piece stay in the array: one pixel a row.
                 most_pixels=self.machine.rows if split else None,
-                pixels=mapping.pixels,
+                pixels=mapping.pixels if mapping.mode.is_tiled else 0,
             )
         )
         if len(rectangles) == 1 and sets == 1 and mapping.mode.is_tiled and not self.tiler.streams:

@@ -141,7 +141,7 @@ def _tile_bytes(
             f"activation_buffer_bytes",
         )
     unit = math.lcm(beat, cols)
-    if operands or not target.on_chip:
+    if any(home.moves for home in (*sources, target)):
         enough = max(-(-size // OVERLAP_TILES), _LEAST_WORDS * cols)
         most = min(most, -(-enough // unit) * unit)
     return most // unit * unit or most

@@ -11,8 +11,10 @@ signal, so a program can't deadlock.
 The order lets units overlap although the fetcher stops at a unit that is still pending: the loads
 of the next step stand before the compute commands of this one, as far as their tokens allow.
 
-Copies never meet the compute unit at a port of a bank: the rings have banks of their own, what
-stays on chip is loaded before the first compute command and stored after the last.
+Copies never meet the compute unit at a port of a bank. The rings have banks of their own. What
+stays on chip is loaded before the first compute command and stored after the last; or part by part
+while the first layer reads it or the last one writes it, if that layer writes, or reads, no bank of
+it.
 """
 
 from __future__ import annotations
@@ -26,7 +28,16 @@ from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Words
 from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.residency import ParameterPlan
-from mensa.sched.lower.work import Compute, Copy, LayerWork, ParameterSet, Span, Step, Tile
+from mensa.sched.lower.work import (
+    Compute,
+    Copy,
+    LayerWork,
+    ParameterSet,
+    Span,
+    Step,
+    Tile,
+    Transfer,
+)
 
 
 @dataclass
@@ -189,14 +200,13 @@ class Emitter:
         self._stored: set[int] = set()  # layers whose last store has been written
         self._tile_queue: deque[tuple[int, _Place]] = deque()
         self._parameter_queue: deque[tuple[int, _Place]] = deque()
+        self._slice_queue: deque[tuple[int, list[Copy]]] = deque()
+        self._arrived: set[int] = set()  # steps that wait for tensors, or parts of them
+        self._first_layer = 0
         self._in_place: dict[int, int] = {}  # by step: place of its tile's inputs
         self._half: dict[int, int] = {}  # by step: place of its parameters
         self.traffic: dict[int, Traffic] = {}
         self.complete: dict[int, int] = {}
-
-    def load_tensors(self, layer: int, copies: Sequence[Copy]) -> None:
-        """Load tensors that stay on chip; offsets are addresses of the activation buffer."""
-        self._copies(Unit.LOAD, layer, [(Space.ACTIVATION, copy, 0) for copy in copies], (), ())
 
     def load_resident(self, layer: int, sets: Iterable[ParameterSet]) -> None:
         """Load parameters that stay on chip."""
@@ -204,23 +214,42 @@ class Emitter:
             assert content.resident is not None
             self._copies(Unit.LOAD, layer, self._parts(content, *content.resident), (), ())
 
-    def emit(self, layers: Sequence[LayerWork]) -> None:
-        """Write all commands of `layers`, one after another."""
+    def emit(
+        self,
+        layers: Sequence[LayerWork],
+        arrivals: Sequence[Transfer] = (),
+        departures: Sequence[Transfer] = (),
+    ) -> None:
+        """Write all commands of a program, layer after layer.
+
+        Parameters
+        ----------
+        layers : sequence of LayerWork
+            In order.
+        arrivals, departures : sequences of Transfer
+            Tensors that stay on chip and are loaded first, or stored last.
+        """
         places = list(_places(layers))
+        if not places:
+            return
         self._takes_stored = _waits_for_stores(layers)
         self._tile_queue.extend(
             (k, p) for k, p in enumerate(places) if p.first_of_tile and p.tile.loads
         )
         self._parameter_queue.extend((k, p) for k, p in enumerate(places) if p.new_parameters)
-        wait_loaded = self._signal_loaded(places)
+        self._first_layer = places[0].layer.operator
+        self._slice_queue.extend(self._arrivals(places, arrivals))
+        leaving = self._departures(places, departures)
         in_place = half = out_place = 0
         for number, place in enumerate(places):
             self._loads_for(number)
             self._loads_ahead(number)
-            wait = wait_loaded if number == 0 else set()
+            wait: set[Token] = set()
             if place.new_parameters:
                 half = self._half.pop(number)
                 wait.add(Token.PARAMETERS_READY)
+            if number in self._arrived:
+                wait.add(Token.ACTIVATIONS_READY)
             if place.first_of_tile and place.tile.loads:
                 in_place = self._in_place.pop(number)
                 wait.add(Token.ACTIVATIONS_READY)
@@ -230,18 +259,100 @@ class Emitter:
             self._compute(place, wait, in_place, half, out_place)
             if place.last_of_tile and place.tile.stores:
                 self._store(place, out_place)
+            self._store_tensors(place, leaving.get(number, ()))
             if place.last_of_layer:
                 self.complete[place.layer.operator] = self._settled.count
 
-    def store_tensors(self, layer: int, copies: Sequence[Copy]) -> None:
-        """Store tensors that stayed on chip, after all that is computed."""
+    def _arrivals(
+        self, places: Sequence[_Place], arrivals: Sequence[Transfer]
+    ) -> list[tuple[int, list[Copy]]]:
+        """What to load before which step: all before the first, or each tile's part before it."""
+        tiles = [number for number, place in _tiles(places) if place.layer is places[0].layer]
+        written = [
+            command.writes
+            for number in tiles
+            for command in _commands(places[number].tile)
+            if command.writes is not None
+        ]
+        whole = [transfer.copy() for transfer in arrivals]
+        slices: list[tuple[int, list[Copy]]] = []
+        for transfer in arrivals:
+            if places[0].tile.loads or self._banks([transfer.span]) & self._banks(written):
+                continue
+            loaded = transfer.span.start
+            parts = []
+            for number in tiles:
+                end = max(
+                    (
+                        min(span.end, transfer.span.end)
+                        for command in _commands(places[number].tile)
+                        for span in command.reads
+                        if span.overlaps(transfer.span)
+                    ),
+                    default=loaded,
+                )
+                end = min(
+                    -(-end // self._machine.beat_bytes) * self._machine.beat_bytes,
+                    transfer.span.end,
+                )
+                if end > loaded:
+                    parts.append((number, [transfer.copy(Span(loaded, end))]))
+                    loaded = end
+            if loaded == transfer.span.end:
+                whole.remove(transfer.copy())
+                slices += parts
+                break  # a second one would need tokens of its own
+        if whole and slices:
+            slices[0] = (slices[0][0], whole + slices[0][1])
+        elif whole:
+            slices = [(0, whole)]
+        return slices
+
+    def _departures(
+        self, places: Sequence[_Place], departures: Sequence[Transfer]
+    ) -> dict[int, list[Copy]]:
+        """What to store after which step: all after the last, or each tile's part after it."""
+        layer = places[-1].layer
+        last = [k for k, place in enumerate(places) if place.layer is layer and place.last_of_tile]
+        read = [
+            span
+            for number in last
+            for command in _commands(places[number].tile)
+            for span in command.reads
+        ]
+        leaving: dict[int, list[Copy]] = {number: [] for number in last}
+        for transfer in departures:
+            parts = [_written(places[number].tile) for number in last]
+            edges = [transfer.span.start]
+            for part in parts:
+                if part is not None and part.start == edges[-1]:
+                    edges.append(part.end)
+            in_order = len(edges) == len(parts) + 1 and edges[-1] == transfer.span.end
+            if in_order and not self._banks([transfer.span]) & self._banks(read):
+                for number, start, end in zip(last, edges, edges[1:], strict=False):
+                    leaving[number].append(transfer.copy(Span(start, end)))
+            else:
+                leaving[last[-1]].append(transfer.copy())
+        return leaving
+
+    def _banks(self, spans: Iterable[Span]) -> set[int]:
+        """The banks of the activation buffer that hold these bytes."""
+        size = self._machine.activation_bank_bytes
+        return {
+            bank for span in spans for bank in range(span.start // size, (span.end - 1) // size + 1)
+        }
+
+    def _store_tensors(self, place: _Place, copies: Sequence[Copy]) -> None:
+        """Store tensors that stay on chip, or parts of them."""
         if not copies:
             return
         wait = set()
         if Token.RESULTS_READY not in self._settled.last.signal:
             self._settled.last.signal.add(Token.RESULTS_READY)
             wait.add(Token.RESULTS_READY)
-        self._copies(Unit.STORE, layer, [(None, copy, 0) for copy in copies], wait, ())
+        self._copies(
+            Unit.STORE, place.layer.operator, [(None, copy, 0) for copy in copies], wait, ()
+        )
 
     def finish(self) -> Words:
         """End the program. Returns: its words."""
@@ -250,24 +361,21 @@ class Emitter:
             assembler.go(draft.unit, draft.registers, draft.wait, draft.signal, draft.layer)
         return assembler.finish()
 
-    def _signal_loaded(self, places: Sequence[_Place]) -> set[Token]:
-        """Let the last load so far signal. Returns: what the first compute command waits for."""
-        if not self._drafts or not places or places[0].tile.loads:
-            return set()  # nothing is loaded, or the tile's loads follow in the same unit
-        self._drafts[-1].signal.add(Token.ACTIVATIONS_READY)
-        return {Token.ACTIVATIONS_READY}
-
     def _loads_for(self, number: int) -> None:
         """What step `number` needs and nobody has loaded yet."""
         while self._parameter_queue and self._parameter_queue[0][0] <= number:
             self._load_parameters()
         while self._tile_queue and self._tile_queue[0][0] <= number:
             self._load_tile()
+        while self._slice_queue and self._slice_queue[0][0] <= number:
+            self._load_slice()
 
     def _loads_ahead(self, number: int) -> None:
         """What later steps need and there is room for: the next step's parameters come first."""
         if self._parameter_queue and self._parameter_queue[0][0] == number + 1:
             self._load_parameters_if_room()
+        if self._slice_queue and self._machine.prefetch:
+            self._load_slice()
         if self._tile_queue and self._activations.has_room:
             producer = self._producer(self._tile_queue[0][1])
             if producer is None or producer in self._stored:
@@ -329,6 +437,17 @@ class Emitter:
         start = self._buffers.inputs.address(self._in_place[number])
         copies = [(Space.ACTIVATION, copy, start) for copy in place.tile.loads]
         self._copies(Unit.LOAD, place.layer.operator, copies, wait, {Token.ACTIVATIONS_READY})
+
+    def _load_slice(self) -> None:
+        number, copies = self._slice_queue.popleft()
+        self._arrived.add(number)
+        self._copies(
+            Unit.LOAD,
+            self._first_layer,
+            [(Space.ACTIVATION, copy, 0) for copy in copies],
+            (),
+            {Token.ACTIVATIONS_READY},
+        )
 
     def _compute(
         self, place: _Place, wait: set[Token], in_place: int, half: int, out_place: int
@@ -473,6 +592,21 @@ def _places(layers: Sequence[LayerWork]) -> Iterable[_Place]:
                 drops_parameters=own is not None
                 and (k + 1 == len(steps) or own is not steps[k + 1][1].parameters),
             )
+
+
+def _tiles(places: Iterable[_Place]) -> Iterable[tuple[int, _Place]]:
+    """The first step of every tile, and its number."""
+    return [(number, place) for number, place in enumerate(places) if place.first_of_tile]
+
+
+def _commands(tile: Tile) -> Iterable[Compute]:
+    return [command for step in tile.steps for command in step.commands]
+
+
+def _written(tile: Tile) -> Span | None:
+    """What a tile writes of a tensor on chip, if all its commands write into the same span."""
+    spans = {command.writes for command in _commands(tile)}
+    return spans.pop() if len(spans) == 1 else None
 
 
 def _streamed(content: ParameterSet | None) -> ParameterSet | None:

@@ -30,7 +30,7 @@ from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
 from mensa.sched.lower.pool import lower_pool
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
 from mensa.sched.lower.supported import why_on_host
-from mensa.sched.lower.work import Copy, Home, LayerWork, ParameterSet, Tile
+from mensa.sched.lower.work import Home, LayerWork, ParameterSet, Span, Tile, Transfer
 
 TAG_LIMIT = 1 << 16
 
@@ -362,9 +362,9 @@ class _Section:
                 break
         return section
 
-    def _home(self, tensor: int) -> Home:
+    def _home(self, tensor: int, moving: Sequence[int]) -> Home:
         if tensor in self.buffers.tensors:
-            return Home(self.buffers.tensors[tensor], True)
+            return Home(self.buffers.tensors[tensor], True, tensor in moving)
         return Home(self.lowering.address(tensor))
 
     def _lower(self, operator: Operator) -> None:
@@ -374,8 +374,10 @@ class _Section:
         if operator.op == "RESHAPE":
             return
         work = plan(graph, operator, self.lowering.rounding)
-        target = self._home(self._result(operator))
-        source, *others = (self._home(each) for each in self._sources(operator))
+        busy = [each.index for each in self.operators if each.op != "RESHAPE"]
+        target = self._home(self._result(operator), self._stores() if index == busy[-1] else ())
+        loaded = self._loads() if index == busy[0] else ()
+        source, *others = (self._home(each, loaded) for each in self._sources(operator))
         if isinstance(work, ConvPlan):
             self.convolutions[index] = convolution_parts(
                 work, machine, buffers, layer, source, target
@@ -410,11 +412,7 @@ class _Section:
                 resident[index] = [each for each in used if each is not None]
             layers.append(self._work(operator, tiles))
         emitter = Emitter(lowering.machine, self.buffers, room)
-        busy = [layer.operator for layer in layers if layer.tiles]
-        if busy:
-            emitter.load_tensors(busy[0], self._copies(self._loads()))
-            emitter.emit(layers)
-            emitter.store_tensors(busy[-1], self._copies(self._stores()))
+        emitter.emit(layers, self._transfers(self._loads()), self._transfers(self._stores()))
         words = emitter.finish()
         image = lowering.memory.take_image()
         address = lowering.memory.reserve(words.nbytes)
@@ -449,16 +447,14 @@ class _Section:
             if tensor in self.buffers.tensors and self.lowering.is_needed_after(tensor, last)
         ]
 
-    def _copies(self, tensors: Iterable[int]) -> list[Copy]:
-        """Of whole tensors between memory and where they are on chip."""
-        return [
-            Copy(
-                self.lowering.address(tensor),
-                self.buffers.tensors[tensor],
-                self.lowering.nbytes(tensor),
-            )
-            for tensor in tensors
-        ]
+    def _transfers(self, tensors: Iterable[int]) -> list[Transfer]:
+        """Of tensors between memory and where they are on chip."""
+        made = []
+        for tensor in tensors:
+            start = self.buffers.tensors[tensor]
+            span = Span(start, start + self.lowering.nbytes(tensor))
+            made.append(Transfer(span, self.lowering.address(tensor)))
+        return made
 
     def _work(self, operator: Operator, tiles: Sequence[Tile]) -> LayerWork:
         if not tiles:
@@ -507,7 +503,12 @@ def _lifetimes(lowering: _Lowering, operators: Sequence[Operator]) -> list[Lifet
     for tensor in produced:
         if lowering.is_needed_after(tensor, operators[-1].index):
             last[tensor] = len(operators)  # it is stored at the end
-    return [Lifetime(each, lowering.nbytes(each), first[each], last[each]) for each in first]
+    loaded = first.keys() - set(produced)
+    stored = {each for each in first if last[each] == len(operators) and first[each] > 0}
+    return [
+        Lifetime(each, lowering.nbytes(each), first[each], last[each], each in loaded | stored)
+        for each in first
+    ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,10 @@ from mensa.sched.lower.work import Copy, Home, Span
 OVERLAP_TILES = 4
 """Tiles that a layer is cut into even if fewer would fit, so that copying and computing overlap."""
 
-OVERLAP_ROWS = 4
+OVERLAP_TILES_IN_FLIGHT = 16
+"""The same where one tile's computing overlaps the next one's, so that more tiles cost nothing."""
+
+OVERLAP_ROWS = 1
 """Such a tile keeps at least this many pixels per row of the array, so that few rows idle."""
 
 _ROW_BYTES_LIMIT = 1 << 24  # INPUT_ROW_BYTES has 24 bits
@@ -235,7 +238,7 @@ class Tiler:
     @property
     def streams(self) -> bool:
         """Whether something of a tile is copied from or to memory."""
-        return not (self.inputs.home.on_chip and self.outputs.home.on_chip)
+        return self.inputs.home.moves or self.outputs.home.moves
 
     def check(self, layer: str) -> None:
         """Raise LoweringError, which names `layer`, if not even a single output pixel fits."""
@@ -243,7 +246,7 @@ class Tiler:
             raise LoweringError(layer, self._shortage())
 
     def rectangles(
-        self, layer: str, *, overlap: bool, most_pixels: int | None = None, pixels: int = 1
+        self, layer: str, *, overlap: bool, most_pixels: int | None = None, pixels: int = 0
     ) -> Iterator[Rectangle]:
         """The tiles, row by row.
 
@@ -256,7 +259,7 @@ class Tiler:
         most_pixels : int or None
             Largest number of pixels of a tile.
         pixels : int
-            How many neighbouring ones make one of the array's rows.
+            How many neighbouring ones make one of the array's rows; 0 where rows are of no account.
 
         Raises
         ------
@@ -264,7 +267,7 @@ class Tiler:
             If not even a single pixel fits.
         """
         self.check(layer)
-        height, width = self._size(overlap, most_pixels, pixels * self.machine.rows)
+        height, width = self._size(overlap, most_pixels, pixels)
         for top in range(0, self.y.outputs, height):
             for left in range(0, self.x.outputs, width):
                 yield Rectangle(
@@ -272,11 +275,8 @@ class Tiler:
                     (left, min(left + width, self.x.outputs)),
                 )
 
-    def _size(self, overlap: bool, most_pixels: int | None, rows: int) -> tuple[int, int]:
-        """Rows and columns of the tiles: the largest that fit, whole rows if possible.
-
-        `rows` is how many pixels fill the array.
-        """
+    def _size(self, overlap: bool, most_pixels: int | None, pixels: int) -> tuple[int, int]:
+        """Rows and columns of the tiles: the largest that fit, whole rows if possible."""
         limit = _PIXELS_LIMIT if most_pixels is None else most_pixels
 
         def fits(height: int, width: int) -> bool:
@@ -292,17 +292,23 @@ class Tiler:
                 for rows in _powers_of_two(self.y.outputs)
             ]
             height, width = max(sizes, key=lambda size: (size[0] * size[1], size[1]))
-        if overlap and width == full and self.streams:
-            if self.y.outputs > 1:
-                enough = -(-OVERLAP_ROWS * rows // width)
-                height = min(height, max(enough, -(-self.y.outputs // OVERLAP_TILES)))
-            else:
-                width = min(width, max(OVERLAP_ROWS * rows, -(-width // OVERLAP_TILES)))
-        height = _even(self.y.outputs, height)
-        largest, width = width, _even(full, width)
-        if self.y.outputs == 1:  # pixels of one row: fill the array's rows
-            width = min(largest, -(-width // rows) * rows)
-        return height, width
+        array = max(1, pixels) * self.machine.rows  # pixels that fill it
+        tiles = OVERLAP_TILES_IN_FLIGHT if pixels else OVERLAP_TILES
+        cut = overlap and width == full and self.streams
+        if self.y.outputs == 1:
+            wanted = max(OVERLAP_ROWS * array, -(-full // tiles)) if cut else _even(full, width)
+            return 1, min(width, -(-wanted // array) * array)
+        wanted = height
+        if cut:
+            enough = -(-OVERLAP_ROWS * array // width)
+            wanted = min(height, max(enough, -(-self.y.outputs // tiles)))
+        if pixels and width == full:
+            # So many rows fill the array each time.
+            step = self.machine.rows // math.gcd(self.machine.rows, -(-width // pixels))
+            whole = min(-(-wanted // step), height // step) * step
+            if 0 < whole < self.y.outputs:
+                return whole, width
+        return _even(self.y.outputs, wanted), _even(full, width)
 
     def _fits(self, height: int, width: int) -> bool:
         inputs, outputs = self._place_bytes(height, width)

@@ -23,10 +23,14 @@ class Home:
         Of its first byte, in memory or in the activation buffer.
     on_chip : bool
         Whether it is in the activation buffer.
+    moves : bool
+        Whether its bytes are on their way from or to memory while the layer runs: always, if it is
+        not on chip.
     """
 
     address: int
     on_chip: bool = False
+    moves: bool = True
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,28 @@ class Span:
     def covers(self, other: Span) -> bool:
         """Whether all of `other` is inside."""
         return self.start <= other.start and other.end <= self.end
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A whole tensor that is on chip and in memory.
+
+    Attributes
+    ----------
+    span : Span
+        Its bytes in the activation buffer.
+    memory_address : int
+        Of its first byte in memory, equal to the span's start modulo a beat.
+    """
+
+    span: Span
+    memory_address: int
+
+    def copy(self, part: Span | None = None) -> Copy:
+        """Of some of its bytes, or all; `offset` is an address of the activation buffer."""
+        part = part or self.span
+        address = self.memory_address + part.start - self.span.start
+        return Copy(address, part.start, part.end - part.start)
 
 
 @dataclass(frozen=True)

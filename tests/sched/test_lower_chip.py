@@ -20,7 +20,8 @@ from mensa.sim import soc
 from mensa.sim.memory import lpddr4
 from mensa.sim.timing import ModelEngine
 
-from .runner import load_network, machine_of, random_inputs
+from .hazards import Watcher
+from .runner import assert_equals_golden, load_network, machine_of, random_inputs
 
 MACHINE = machine_of(8, 8, 4 * KIB, 4 * KIB, entries=16, banks=4)
 
@@ -185,11 +186,25 @@ def test_halves_of_a_layer_let_the_next_one_begin_while_results_drain():
     lowered = lower(builder.build([x]), edge_tpu.replace(rows=16, cols=16))
     (program,) = lowered.programs
     compute = [c for c in program.commands() if c.unit == Unit.COMPUTE]
-    assert len(compute) == 6
-    assert [Token.SETTLED in c.wait for c in compute] == [False, False, True, True, True, True]
+    middle = [c for c in compute if c.tag == 1]
+    assert len(middle) == 2
+    assert all(Token.SETTLED in command.wait for command in middle)
     trace = ModelEngine(lowered.machine, lpddr4).run(program)
-    starts = [event for event in trace.events if event.unit == Unit.COMPUTE]
-    assert all(later.start < earlier.done for earlier, later in itertools.pairwise(starts))
+    events = [event for event in trace.events if event.unit == Unit.COMPUTE]
+    assert all(later.start < earlier.done for earlier, later in itertools.pairwise(events))
+
+
+def test_a_layer_begins_before_all_its_input_is_there_and_stores_before_all_is_computed():
+    builder = golden.GraphBuilder()
+    x = builder.input((1, 16, 16, 32), scale=0.5)
+    weights = np.ones((32, 1, 1, 32), np.int8)
+    y = builder.conv2d(x, weights, np.zeros(32), weight_scale=0.01, scale=0.5)
+    lowered = lower(builder.build([y]), edge_tpu.replace(rows=16, cols=16))
+    trace = ModelEngine(lowered.machine, lpddr4).run(*lowered.programs)
+    times = {unit: [e for e in trace.events if e.unit == unit] for unit in Unit}
+    assert times[Unit.COMPUTE][0].start < times[Unit.LOAD][-1].done
+    assert times[Unit.STORE][0].start < times[Unit.COMPUTE][-1].start
+    assert_equals_golden(lowered, random_inputs(lowered.graph, 1), Watcher)
 
 
 @pytest.mark.parametrize("name", ["movenet_single_pose_lightning_ptq"])

@@ -6,7 +6,8 @@ import pytest
 from compute_reference import random_commands, steps
 
 from mensa.rtl import operand_feed, post_processor, timing, vector_unit
-from mensa.rtl.commands import REGISTERS, Keep, Mode, Unit
+from mensa.rtl.commands import REGISTERS, Mode, Unit
+from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import KIB, Machine
 
 MACHINES = [
@@ -65,20 +66,63 @@ def test_a_tile_takes_at_least_the_cycles_in_which_the_one_before_leaves(machine
 
 @each_machine
 def test_drains_add_up_the_latencies_that_the_pipeline_states(machine):
-    array = machine.array.latency
-    feed, post = operand_feed.LATENCY, post_processor.LATENCY
-    for mode in (Mode.CONV, Mode.DEPTHWISE):
-        for keep in (0, Keep.CONTINUE):
-            assert timing.drain_cycles(machine, mode, keep) == feed + array + post
-    for mode in (Mode.MAX, Mode.SUM, Mode.SCALED_SUM):
-        drain = timing.drain_cycles(machine, mode, 0)
-        assert drain == feed + vector_unit.LATENCY + post
-    assert feed > timing.READ_LATENCY
+    within = operand_feed.LATENCY + post_processor.LATENCY
+    for mode in Mode:
+        if mode.is_vector:
+            latency = vector_unit.LATENCY
+        elif mode == Mode.FILTER:
+            latency = machine.array.filter_latency
+        else:
+            latency = machine.array.latency
+        assert timing.drain_cycles(machine, mode) == within + latency
+    assert operand_feed.LATENCY > timing.READ_LATENCY
 
 
 @each_machine
-def test_kept_sums_wait_until_the_last_element_has_its_product(machine):
+def test_kept_sums_have_settled_when_their_command_ends(machine):
     # Feed, the array's register, then R - 1 rows and C - 1 columns to the farthest element.
     needed = operand_feed.LATENCY + 1 + (machine.rows - 1) + (machine.cols - 1)
-    for keep in (Keep.UNDRAINED, Keep.UNDRAINED | Keep.CONTINUE):
-        assert timing.drain_cycles(machine, Mode.CONV, keep) >= needed
+    assert timing.drain_cycles(machine, Mode.CONV) >= needed
+
+
+@each_machine
+def test_results_of_overlapping_commands_come_after_all_of_the_command_before(machine):
+    # A command starts as soon as the feed is empty; its first row leaves R - 1 cycles before its
+    # first tile's last one.
+    fed = 0
+    start = fed + timing.FEED_LATENCY + 1
+    least = timing.feed_cycles(machine, conv(machine, 1, 1))
+    first_tile = start + timing.SETUP_CYCLES + least
+    drain = timing.drain_cycles(machine, Mode.CONV)
+    assert first_tile + drain - (machine.rows - 1) > fed + drain
+
+
+@pytest.mark.parametrize("width", [2, 5])
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize(
+    ("pixel_step", "tap_step", "words"),
+    [
+        (4, 4, lambda width: width + 2),  # a word is a pixel: each passes once
+        (12, 5, lambda width: 3 * width),  # a word is several: all taps of each output pass
+    ],
+)
+def test_a_filter_takes_a_cycle_for_every_word_and_tap_and_one_more(
+    width, groups, pixel_step, tap_step, words
+):
+    rows, height = 64, 4
+    command = {
+        "MODE": Mode.FILTER,
+        "GROUPS": groups,
+        "PIXELS": height * width,
+        "OUT_WIDTH": width,
+        "PIXEL_X_STEP": pixel_step,
+        "PIXEL_Y_STEP": 1,
+        "KERNEL_H": 3,
+        "KERNEL_W": 3,
+        "TAP_X_STEP": tap_step,
+        "TAP_Y_STEP": 1,
+    }
+    stream = filter_stream(rows, command, row_step=100)
+    machine = MACHINES[0].replace(rows=rows)
+    expected = groups * (1 + 3 * 3 + (height + 2) * words(width))
+    assert timing.feed_cycles(machine, command | stream) == expected

@@ -1,4 +1,4 @@
-"""Hardware as files: Verilog, register map, C header, file list, and a waiver for linting."""
+"""Hardware as files: Verilog, register map, C header, and what it takes to use them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mensa.rtl.core import core_verilog
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import c_header, register_map_markdown
 from mensa.sched.files import fresh_directory
+from mensa.sched.hardware_example import CONSTRAINTS, axi_ram, example_top, fusesoc_core
 
 __all__ = ["generate", "hardware_files"]
 
@@ -28,6 +29,8 @@ lint_off -rule CASEINCOMPLETE
 // a generator compares with a bound that this configuration's widths never reach
 lint_off -rule CMPCONST
 lint_off -rule UNSIGNED
+// a module may have a signal of the name that its instance has
+lint_off -rule VARHIDDEN
 // operands keep their own widths; results are cut to the width of what they are assigned to
 lint_off -rule WIDTHEXPAND
 lint_off -rule WIDTHTRUNC
@@ -41,6 +44,10 @@ def hardware_files(machine: Machine) -> dict[str, Callable[[], str]]:
     The same machine gives the same bytes.
     """
     top = f"mensa_{machine.name}"
+
+    def clock(text: str) -> str:
+        return text.format(mhz=machine.clock_hz / 1e6, ns=1e9 / machine.clock_hz)
+
     return {
         f"{top}.v": lambda: core_verilog(machine),
         f"{top}.f": lambda: f"{top}.vlt\n{top}.v\n",
@@ -48,7 +55,10 @@ def hardware_files(machine: Machine) -> dict[str, Callable[[], str]]:
         "registers.md": lambda: register_map_markdown(machine),
         "registers.h": lambda: c_header(machine),
         "machine.json": lambda: json.dumps(dataclasses.asdict(machine), indent=2) + "\n",
-    }
+        f"{top}.core": lambda: fusesoc_core(machine),
+        f"{top}_example.v": lambda: example_top(machine),
+        "mensa_axi_ram.v": axi_ram,
+    } | {f"{top}.{suffix}": lambda text=text: clock(text) for suffix, text in CONSTRAINTS.items()}
 
 
 def generate(machine: Machine, directory: str | Path) -> list[Path]:

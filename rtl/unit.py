@@ -80,7 +80,7 @@ class UnitFrontend(wiring.Component):
     command : In(CommandSignature())
         From the fetch unit.
     reset : In(1)
-        Forget what is pending or running; for the start of a program.
+        Forget what is pending or running, and set all registers to 0; for the start of a program.
     available, take, give : In(8), Out(8), Out(8)
         Tokens that are above zero, taken and given in this cycle.
     ready : In(1)
@@ -167,7 +167,7 @@ class UnitFrontend(wiring.Component):
                 commands.word_select(place, entry.size).eq(Cat(signal, tag)),
             ]
         with m.If(self.reset):
-            m.d.sync += [running.eq(0), pending.eq(0)]
+            m.d.sync += [running.eq(0), pending.eq(0), shadow.eq(0)]
         return m
 
 

@@ -138,6 +138,20 @@ def test_buffers_live_on_from_program_to_program_until_a_reset(latency_ns):
         assert not target[0x2000:0x2028].any()
 
 
+def test_registers_are_0_when_a_program_starts():
+    first = {**area(0, 0), "SPACE": Space.PARAMETER}
+    second = area(64, 0)  # SPACE, never set, is 0: the activation buffer
+    engines = RtlEngine(MACHINE, memory()), FunctionalEngine(MACHINE)
+    for engine in engines:
+        for registers in (first, second):
+            job = program(lambda a, registers=registers: a.go(Unit.LOAD, registers))
+            engine.run(job, job.initial_memory())
+    ours, wanted = (engine.buffers for engine in engines)
+    assert np.array_equal(ours.parameter, wanted.parameter)
+    assert np.array_equal(ours.activation, wanted.activation)
+    assert wanted.activation.any()
+
+
 def test_a_failed_run_leaves_a_fresh_core():
     engine = RtlEngine(MACHINE, memory())
     load = {**area(0, 0), "SPACE": Space.ACTIVATION}

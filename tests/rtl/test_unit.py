@@ -130,6 +130,7 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
         if reset:
             pending = False
             running.clear()
+            shadow = dict.fromkeys(shadow, 0)
     assert starts > CYCLES / 50
     assert most == IN_FLIGHT[unit]
 

@@ -19,7 +19,7 @@ from mensa.rtl.commands import (
     Token,
     Unit,
 )
-from mensa.rtl.machine import Machine
+from mensa.rtl.machine import Machine, edge_tpu
 
 __all__ = [
     "ADDRESS_BITS",
@@ -222,6 +222,12 @@ OFFSET = {register.name: register.offset for register in CONTROL_REGISTERS}
 """A register's byte address by name."""
 
 
+INTRODUCTION = """\
+The control registers and the registers of the commands, made from the tables in `rtl/registers.py`
+and `rtl/commands.py`. `mensa rtl` writes this page for a machine, and the same tables as a C
+header; how a driver uses them stands in `network.h` of `mensa compile`."""
+
+
 def reset_value(register: ControlRegister, machine: Machine) -> int:
     """Return what `register` reads before the first start."""
     fixed = {
@@ -232,10 +238,13 @@ def reset_value(register: ControlRegister, machine: Machine) -> int:
     return fixed.get(register.name, 0)
 
 
-def register_map_markdown(machine: Machine) -> str:
-    """Return the control registers, error codes and command registers as a Markdown document."""
+def register_map_markdown(machine: Machine | None = None) -> str:
+    """Return the control registers, error codes and command registers as a Markdown document.
+
+    Parameters: whose registers they are; None for those of every machine.
+    """
     lines = [
-        f"# Registers of `{machine.name}`",
+        f"# Registers of `{machine.name}`" if machine else f"# Registers\n\n{INTRODUCTION}",
         "",
         "## Control port (AXI4-Lite)",
         "",
@@ -245,7 +254,9 @@ def register_map_markdown(machine: Machine) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for register in CONTROL_REGISTERS:
-        value = reset_value(register, machine)
+        value = "its hash"
+        if machine is not None or register.name != "CONFIG_HASH":
+            value = f"0x{reset_value(register, machine or edge_tpu):X}"
         for field in register.fields:
             high = field.low + field.bits - 1
             bits = str(high) if field.bits == 1 else f"{high}:{field.low}"
@@ -253,7 +264,7 @@ def register_map_markdown(machine: Machine) -> str:
             name, meaning = ("", register.meaning) if one else (field.name, field.meaning)
             lines.append(
                 f"| 0x{register.offset:03X} | {register.name} | {bits} | {name} | "
-                f"{field.access.value} | 0x{value:X} | {meaning} |"
+                f"{field.access.value} | {value} | {meaning} |"
             )
     lines += ["", "## Error codes", "", "| code | name |", "|---|---|"]
     lines += [f"| {code.value} | {code.name} |" for code in ErrorCode]
@@ -330,3 +341,7 @@ def c_header(machine: Machine) -> str:
             define(f"{unit.name}_{entry.name}", f"{number}u", entry.meaning)
     lines += ["", "#include <stdint.h>", "", "#endif"]
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":  # python -m mensa.rtl.registers > docs/registers.md
+    print(register_map_markdown(), end="")

@@ -34,7 +34,8 @@ def page() -> str:
     parts = [INTRODUCTION]
     for name, command in group.commands.items():
         text, _, example = inspect.cleandoc(command.callback.__doc__).partition("Example: ")
-        parts.append(f"## mensa {name}\n\n{text.strip()}\n\n```sh\n{example.strip()}\n```\n")
+        example = " ".join(example.split())
+        parts.append(f"## mensa {name}\n\n{text.strip()}\n\n```sh\n{example}\n```\n")
         parts.append("\n".join(_rows(command)))
     return "\n".join(parts)
 

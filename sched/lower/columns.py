@@ -16,14 +16,17 @@ from mensa.sched.lower.requantisation import Requantisation
 
 @dataclass(frozen=True)
 class ColumnGroup:
-    """Up to C outputs, one a column, and the input channels that they see.
+    """Up to C neighbouring output bytes, one a column, and the input bytes that they see.
+
+    Output bytes are counted from a pixel's first channel on, those of the pixels behind it that
+    share its word (`Mapping.pixels`) following.
 
     Attributes
     ----------
     first_input, segment : int
-        First input channel and how many.
+        First byte of a tap, from the first pixel's on, and how many.
     first_output, outputs : int
-        First output channel and how many.
+        First output byte and how many.
     """
 
     first_input: int
@@ -61,16 +64,22 @@ class Mapping:
     mode : Mode
         CONV, DEPTHWISE or FILTER.
     pixels : int
-        Neighbouring output pixels that stand side by side on the columns, all their channels.
+        Neighbouring output pixels that make one word of outputs, all their channels side by side.
+        The columns take it C bytes at a time.
     """
 
     mode: Mode
     pixels: int = 1
 
 
-def column_runs(plan: ConvPlan, cols: int) -> list[Run]:
-    """All output channels of a layer, in order, on an array with `cols` columns."""
+def column_runs(plan: ConvPlan, mapping: Mapping, cols: int) -> list[Run]:
+    """All outputs of a layer, in order, on an array with `cols` columns."""
     channels = plan.input_shape[3]
+    if mapping.pixels > 1:
+        nbytes = mapping.pixels * plan.output_shape[3]
+        if mapping.mode != Mode.CONV:
+            return [Run((ColumnGroup(0, nbytes, 0, nbytes),), 0)]
+        return [Run((_patch(plan, o, min(cols, nbytes - o)),), 0) for o in range(0, nbytes, cols)]
     if plan.kind == "depthwise":
         multiplier = plan.depth_multiplier
         if multiplier <= cols:
@@ -102,9 +111,12 @@ def _dense(first_input: int, inputs: int, first_output: int, outputs: int, cols:
     return Run(groups, 0)
 
 
-def patch_pixels(plan: ConvPlan, pixels: int) -> int:
-    """Input pixels of a row that so many neighbouring output pixels see."""
-    return (pixels - 1) * plan.stride_w + (plan.kernel_w - 1) * plan.dilation_w + 1
+def _patch(plan: ConvPlan, first: int, outputs: int) -> ColumnGroup:
+    """Some output bytes of several pixels, and the window of the input that they see."""
+    pixel, last = (byte // plan.output_shape[3] for byte in (first, first + outputs - 1))
+    window = (last - pixel) * plan.stride_w + (plan.kernel_w - 1) * plan.dilation_w + 1
+    channels = plan.input_shape[3]
+    return ColumnGroup(pixel * plan.stride_w * channels, window * channels, first, outputs)
 
 
 def parameter_words(
@@ -115,41 +127,52 @@ def parameter_words(
     Of a depthwise layer with several pixels each tap is there once a pixel. Of a convolution the
     weights of a pixel are shifted by its place, and where it sees nothing they are the zero point.
     """
-    channels = slice(group.first_output, group.first_output + group.outputs)
+    channels = _channels(plan, group)
     if plan.kind == "depthwise":
-        taps = plan.weights[:, :, channels].reshape(-1, group.outputs)
-        content = np.tile(taps, (1, mapping.pixels))
-    elif mapping.pixels == 1:
-        content = plan.weights[channels].transpose(1, 2, 3, 0).reshape(-1, group.outputs)
+        content = plan.weights[:, :, channels].reshape(-1, group.outputs)
     else:
         weights = plan.weights[channels].transpose(1, 2, 3, 0)
-        kernel_h, kernel_w, inputs, outputs = weights.shape
-        window = patch_pixels(plan, mapping.pixels)
-        shape = (kernel_h, window, inputs, mapping.pixels, outputs)
-        patch = np.full(shape, plan.weight_zero_point, np.int8)
-        for pixel in range(mapping.pixels):
-            for tap in range(kernel_w):
-                at = pixel * plan.stride_w + tap * plan.dilation_w
-                patch[:, at, :, pixel] = weights[:, tap]
-        content = patch.reshape(kernel_h * window * inputs, -1)
+        if mapping.pixels > 1:
+            weights = _shifted(plan, group, weights)
+        content = weights.reshape(-1, group.outputs)
     words = np.zeros((content.shape[0], cols), np.int8)
-    words[:, : content.shape[1]] = content
+    words[:, : group.outputs] = content
     return words
 
 
+def _channels(plan: ConvPlan, group: ColumnGroup) -> npt.NDArray[np.int64]:
+    """The output channel of each column."""
+    outputs = np.arange(group.first_output, group.first_output + group.outputs, dtype=np.int64)
+    channels: npt.NDArray[np.int64] = outputs % plan.output_shape[3]
+    return channels
+
+
+def _shifted(
+    plan: ConvPlan, group: ColumnGroup, weights: npt.NDArray[np.int8]
+) -> npt.NDArray[np.int8]:
+    """Weights [rows, taps, inputs, columns] of several pixels in the window of all of them."""
+    rows, taps, inputs, columns = weights.shape
+    window = np.full((rows, group.segment // inputs, inputs, columns), plan.weight_zero_point)
+    pixels = np.arange(group.first_output, group.first_output + columns) // plan.output_shape[3]
+    for pixel in np.unique(pixels):
+        here = pixels == pixel
+        start = (pixel - pixels[0]) * plan.stride_w
+        for tap in range(taps):
+            window[:, start + tap * plan.dilation_w, :, here] = weights[:, tap, :, here]
+    return window.astype(np.int8)
+
+
 def constant_entry(
-    plan: ConvPlan, mapping: Mapping, factors: Requantisation, group: ColumnGroup, machine: Machine
+    plan: ConvPlan, factors: Requantisation, group: ColumnGroup, machine: Machine
 ) -> npt.NDArray[np.uint8]:
     """A column group's channel records, one entry of the constant buffer."""
-    channels = slice(group.first_output, group.first_output + group.outputs)
-    columns = group.outputs * mapping.pixels
+    channels = _channels(plan, group)
     entry = np.zeros(machine.constant_entry_bytes, np.uint8)
-    records = entry[: columns * CHANNEL_RECORD_BYTES].reshape(-1, CHANNEL_RECORD_BYTES)
+    records = entry[: group.outputs * CHANNEL_RECORD_BYTES].reshape(-1, CHANNEL_RECORD_BYTES)
     for start, values in ((0, plan.bias), (4, factors.multiplier)):
-        column = np.tile(values[channels], mapping.pixels).astype("<i4")
+        column = values[channels].astype("<i4")
         records[:, start : start + 4] = column.view(np.uint8).reshape(-1, 4)
-    shifts = np.tile(factors.shift[channels], mapping.pixels)
-    records[:, 8] = shifts.astype(np.int8).view(np.uint8)
+    records[:, 8] = factors.shift[channels].astype(np.int8).view(np.uint8)
     return entry
 
 

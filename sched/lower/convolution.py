@@ -72,7 +72,10 @@ def convolution_parts(
             max(unit, plan.depth_multiplier),
             lambda first, last: part(first, last).tiler,
         )
-    return [part(first, last) for first, last in ranges]
+    parts = [part(first, last) for first, last in ranges]
+    for each in parts:
+        each.tiler.check(layer)
+    return parts
 
 
 def _channels(plan: ConvPlan, first: int, last: int) -> ConvPlan:
@@ -147,7 +150,9 @@ class Convolution:
         y = Axis(height, out_height, plan.kernel_h, plan.stride_h, plan.dilation_h, plan.pad_top)
         x = Axis(width, out_width, plan.kernel_w, plan.stride_w, plan.dilation_w, plan.pad_left)
         if plan.input_shape[:3] == plan.output_shape[:3] and plan.kernel_h == plan.kernel_w == 1:
-            # Pixels don't see their neighbours: all of them form one row.
+            # Pixels don't see their neighbours: all of them form one row. (A stride may be there,
+            # where a side has one pixel.)
+            plan = replace(plan, stride_h=1, stride_w=1)
             pixels = batch * height * width
             batch, y, x = 1, Axis(1, 1), Axis(pixels, pixels)
         inputs = Image(source, batch * y.inputs, x.inputs, channels, input_bytes)
@@ -162,10 +167,9 @@ class Convolution:
         assert factors is not None, "such a layer is not given to the accelerator"
         return factors
 
-    @cached_property
-    def runs(self) -> list[Run]:
-        """The output channels on the columns."""
-        return column_runs(self.plan, self.machine.cols)
+    def _runs(self, mapping: Mapping) -> list[Run]:
+        """The outputs on the columns."""
+        return column_runs(self.plan, mapping, self.machine.cols)
 
     @property
     def dense(self) -> bool:
@@ -190,15 +194,13 @@ class Convolution:
             several=several,
         )
 
-    def demand(self, operator: int) -> Demand:
-        """What its parameters need if they are to stay on chip."""
-        words = {run: self._words(self.best_mapping, run) for run in self.runs}
-        return Demand(
-            operator,
-            sum(len(run.groups) * words[run] for run in self.runs),
-            sum(len(run.groups) for run in self.runs),
-            max(words.values()),
-        )
+    def demand(self, operator: int, *, can_stay: bool) -> Demand:
+        """What its parameters need; `can_stay` is whether it is a whole layer."""
+        mapping = self.best_mapping
+        words = [
+            self._words(mapping, run) for run in self._runs(mapping) for _ in range(len(run.groups))
+        ]
+        return Demand(operator, sum(words), len(words), max(words), can_stay)
 
     def tiles(
         self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
@@ -214,7 +216,6 @@ class Convolution:
         room : ParameterPlan
             Where parameters go on chip.
         """
-        self.tiler.check(layer)
         mapping = self.best_mapping
         resident = room.resident.get(operator)
         capacity = room.place_bytes // self.machine.cols
@@ -223,7 +224,7 @@ class Convolution:
             mapping = self._mapping(several=False)
             split = self._most_words(mapping) > capacity
         if resident is not None:
-            sets = [self._set(mapping, self.runs, memory, resident)]
+            sets = [self._set(mapping, self._runs(mapping), memory, resident)]
         elif split:
             sets = list(self._split_sets(mapping, capacity, memory))
         else:
@@ -286,13 +287,11 @@ class Convolution:
     def _feed(self, mapping: Mapping, rectangle: Rectangle) -> int:
         """Cycles of the feed for a rectangle."""
         rows = rectangle.rows[1] - rectangle.rows[0]
-        return sum(
-            feed_cycles(
-                self.machine,
-                loops(self.plan, mapping, run, self._whole(mapping, run), rows, rectangle.width, 1),
-            )
-            for run in self.runs
+        commands = (
+            loops(self.plan, mapping, run, self._whole(mapping, run), rows, rectangle.width, 1)
+            for run in self._runs(mapping)
         )
+        return sum(feed_cycles(self.machine, each) for each in commands if each["PIXELS"])
 
     def _whole(self, mapping: Mapping, run: Run) -> Piece:
         return whole(self.plan, mapping, run, self._dense_inputs)
@@ -306,16 +305,16 @@ class Convolution:
         return self._whole(mapping, run).words
 
     def _most_words(self, mapping: Mapping) -> int:
-        return max(self._words(mapping, run) for run in self.runs)
+        return max(self._words(mapping, run) for run in self._runs(mapping))
 
     def _sets(self, mapping: Mapping, most: int, memory: MemoryMap) -> Iterator[_Set]:
         """Sets of at most so many column groups."""
-        count = sum(len(run.groups) for run in self.runs)
+        count = sum(len(run.groups) for run in self._runs(mapping))
         most = min(count, most)
         most = -(-count // -(-count // most))  # sets of about the same size
         parts: list[Run] = []
         room = most
-        for run in self.runs:
+        for run in self._runs(mapping):
             first = 0
             while first < len(run.groups):
                 part = run.part(first, min(first + room, len(run.groups)))
@@ -336,19 +335,19 @@ class Convolution:
         resident: tuple[int, int] | None = None,
     ) -> _Set:
         jobs = []
-        entry = 0
+        word = entry = 0
         for run in parts:
-            words = self._words(mapping, run)
-            jobs.append(_Job(run, self._whole(mapping, run), Keep(0), entry * words, entry))
+            jobs.append(_Job(run, self._whole(mapping, run), Keep(0), word, entry))
+            word += len(run.groups) * self._words(mapping, run)
             entry += len(run.groups)
         groups = [group for run in parts for group in run.groups]
         cols = self.machine.cols
         parameters = np.concatenate([parameter_words(self.plan, mapping, g, cols) for g in groups])
-        return _Set(self._place(mapping, memory, parameters, groups, resident), tuple(jobs))
+        return _Set(self._place(memory, parameters, groups, resident), tuple(jobs))
 
     def _split_sets(self, mapping: Mapping, capacity: int, memory: MemoryMap) -> Iterator[_Set]:
         """One set for every piece of every column group's reduction."""
-        for run in self.runs:
+        for run in self._runs(mapping):
             for number, group in enumerate(run.groups):
                 part = run.part(number, number + 1)
                 count, segment, words = taps(self.plan, mapping, part, self._dense_inputs)
@@ -362,21 +361,17 @@ class Convolution:
                     if not final:
                         keep |= Keep.UNDRAINED
                     own = content[piece.first_word : piece.first_word + piece.words]
-                    placed = self._place(mapping, memory, own, [group] if final else [])
+                    placed = self._place(memory, own, [group] if final else [])
                     yield _Set(placed, (_Job(part, piece, keep, 0, 0),))
 
     def _place(
         self,
-        mapping: Mapping,
         memory: MemoryMap,
         words: npt.NDArray[np.int8],
         groups: list[ColumnGroup],
         resident: tuple[int, int] | None = None,
     ) -> ParameterSet:
-        entries = [
-            constant_entry(self.plan, mapping, self.factors, group, self.machine)
-            for group in groups
-        ]
+        entries = [constant_entry(self.plan, self.factors, group, self.machine) for group in groups]
         constants = np.concatenate(entries) if entries else np.zeros(0, np.uint8)
         return ParameterSet(
             memory.place(words),
@@ -416,12 +411,18 @@ class Convolution:
                     )
                     for job in one.jobs
                     for strip in self._strips(mapping, job, rectangle, source)
+                    if self._has_outputs(mapping, job, rectangle)
                 ),
                 one.content,
             )
             for one in sets
         )
-        return Tile(source.copies, steps, target.copies)
+        return Tile(source.copies, tuple(step for step in steps if step.commands), target.copies)
+
+    def _has_outputs(self, mapping: Mapping, job: _Job, rectangle: Rectangle) -> bool:
+        """Whether the job's columns are in use: of a narrow tile's words some are not."""
+        rectangle_bytes = rectangle.width * self.plan.output_shape[3]
+        return mapping.pixels == 1 or job.run.groups[0].first_output < rectangle_bytes
 
     def _strips(
         self, mapping: Mapping, job: _Job, rectangle: Rectangle, source: Region

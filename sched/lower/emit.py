@@ -365,10 +365,10 @@ class Emitter:
         """What step `number` needs and nobody has loaded yet."""
         while self._parameter_queue and self._parameter_queue[0][0] <= number:
             self._load_parameters()
-        while self._tile_queue and self._tile_queue[0][0] <= number:
-            self._load_tile()
         while self._slice_queue and self._slice_queue[0][0] <= number:
             self._load_slice()
+        while self._tile_queue and self._tile_queue[0][0] <= number:
+            self._load_tile()
 
     def _loads_ahead(self, number: int) -> None:
         """What later steps need and there is room for: the next step's parameters come first."""
@@ -440,14 +440,16 @@ class Emitter:
 
     def _load_slice(self) -> None:
         number, copies = self._slice_queue.popleft()
-        self._arrived.add(number)
-        self._copies(
-            Unit.LOAD,
-            self._first_layer,
-            [(Space.ACTIVATION, copy, 0) for copy in copies],
-            (),
-            {Token.ACTIVATIONS_READY},
-        )
+        signal = set()
+        if not self._tile_follows(number):
+            self._arrived.add(number)
+            signal.add(Token.ACTIVATIONS_READY)
+        copies_on_chip = [(Space.ACTIVATION, copy, 0) for copy in copies]
+        self._copies(Unit.LOAD, self._first_layer, copies_on_chip, (), signal)
+
+    def _tile_follows(self, number: int) -> bool:
+        """Whether the step waits for a tile's loads, which come later and imply this one."""
+        return bool(self._tile_queue) and self._tile_queue[0][0] == number
 
     def _compute(
         self, place: _Place, wait: set[Token], in_place: int, half: int, out_place: int

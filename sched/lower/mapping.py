@@ -1,22 +1,29 @@
 """Which use of the array takes a layer the fewest cycles, by the closed forms of `rtl.timing`.
 
 Neighbouring output pixels may stand side by side on the columns (`Mapping.pixels`), where a pixel
-alone leaves columns idle: of a convolution they see one window of the input that covers all of
-theirs, of a depthwise layer each column sees its own channel of its own pixel. A depthwise layer
-is a filter where its taps fit the array (`mensa.sched.lower.filter`).
+alone leaves columns idle: of a convolution the columns of a group see one window of the input that
+covers those of all their pixels, of a depthwise layer each column sees its own channel of its own
+pixel. A depthwise layer is a filter where its taps fit the array (`mensa.sched.lower.filter`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from mensa.golden import ConvPlan
 from mensa.rtl.commands import Mode
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
-from mensa.sched.lower.columns import Mapping, Piece, Run, column_runs, patch_pixels
+from mensa.sched.lower.columns import Mapping, Piece, Run, column_runs
 from mensa.sched.lower.filter import filter_strips
 from mensa.sched.lower.work import Registers
+
+MOST_PIXELS = 16
+"""A word has at most so many pixels if it is longer than the array is wide."""
+
+NEARLY = 0.02
+"""So much longer than with the fewest cycles a layer may take, if its mapping is simpler."""
 
 __all__ = ["choose_mapping", "loops", "taps", "whole"]
 
@@ -29,10 +36,9 @@ def taps(plan: ConvPlan, mapping: Mapping, run: Run, dense: bool) -> tuple[int, 
     """
     segment = run.groups[0].segment
     if mapping.mode != Mode.CONV:
-        return plan.kernel_w, segment * mapping.pixels, 1
+        return plan.kernel_w, segment, 1
     if mapping.pixels > 1:
-        window = patch_pixels(plan, mapping.pixels) * segment
-        return 1, window, window
+        return 1, segment, segment
     if dense and segment == plan.input_shape[3] and plan.dilation_w == 1:
         row = plan.kernel_w * segment
         return 1, row, row
@@ -50,12 +56,17 @@ def loops(
 ) -> dict[str, int]:
     """The registers of a command that say how its loops go, for so many output pixels.
 
+    A command of 0 PIXELS is none: its columns have no outputs there.
+
     Parameters: `pitch` is the bytes from pixel to pixel of the input in the buffer.
     """
     first, last = run.groups[0], run.groups[-1]
-    words = -(-columns // mapping.pixels)
+    words, rest = divmod(columns, mapping.pixels)
+    # Outputs of the last word, which is not whole: the columns have some, all or none of them.
+    edge = min(rest * plan.output_shape[3] - first.first_output, first.outputs)
+    if edge > 0:
+        words += 1
     spatial = mapping.mode != Mode.CONV
-    last_segment = last.segment * mapping.pixels if spatial else piece.nbytes
     return {
         "MODE": mapping.mode,
         "PIXELS": rows * words,
@@ -67,12 +78,12 @@ def loops(
         "TAP_X_STEP": plan.dilation_w * pitch,
         "TAP_Y_STEP": plan.dilation_h,
         "SEGMENT": piece.nbytes,
-        "LAST_SEGMENT": last_segment,
+        "LAST_SEGMENT": last.segment if spatial else piece.nbytes,
         "GROUPS": len(run.groups),
         "GROUP_ACT_STEP": run.input_step,
-        "GROUP_CHANNELS": first.outputs * mapping.pixels,
-        "LAST_GROUP_CHANNELS": last.outputs * mapping.pixels,
-        "EDGE_CHANNELS": columns % mapping.pixels * last.outputs,
+        "GROUP_CHANNELS": first.outputs,
+        "LAST_GROUP_CHANNELS": last.outputs,
+        "EDGE_CHANNELS": edge if 0 < edge < first.outputs else 0,
         "DEPTH_MULTIPLIER": plan.depth_multiplier if spatial else 1,
     }
 
@@ -80,7 +91,9 @@ def loops(
 def choose_mapping(
     plan: ConvPlan, machine: Machine, rows: int, columns: int, *, dense: bool, several: bool
 ) -> Mapping:
-    """The mapping with the fewest cycles for all of a layer's outputs, the simplest of equals.
+    """The simplest mapping that takes all of a layer's outputs nearly the fewest cycles.
+
+    Simple is one pixel a word, then few: their parameters take the least room.
 
     Parameters
     ----------
@@ -94,22 +107,26 @@ def choose_mapping(
         Whether a word may be several pixels, and depthwise layers may be filters.
     """
     diagonal = plan.kind == "depthwise" and plan.depth_multiplier <= machine.cols
-    best = Mapping(Mode.DEPTHWISE if diagonal else Mode.CONV)
+    plain = Mapping(Mode.DEPTHWISE if diagonal else Mode.CONV)
     if not several:
-        return best
-    least = _cycles(plan, best, machine, rows, columns, dense)
-    assert least is not None
-    for mapping in _candidates(plan, machine, dense):
-        cycles = _cycles(plan, mapping, machine, rows, columns, dense)
-        if cycles is not None and cycles < least:
-            best, least = mapping, cycles
-    return best
+        return plain
+    cycles = {
+        mapping: _cycles(plan, mapping, machine, rows, columns, dense)
+        for mapping in (plain, *_candidates(plan, machine, dense))
+    }
+    known = {mapping: count for mapping, count in cycles.items() if count is not None}
+    enough = min(known.values()) * (1 + NEARLY)
+    return next(mapping for mapping, count in known.items() if count <= enough)
 
 
 def _candidates(plan: ConvPlan, machine: Machine, dense: bool) -> Iterator[Mapping]:
-    most = machine.cols // plan.output_shape[3] if dense else 1
+    channels = plan.output_shape[3]
+    most = machine.cols // channels if dense else 1
     if plan.kind == "conv":
-        if plan.groups == 1:
+        if plan.groups == 1 and dense:
+            # Beyond a word of whole arrays the same would come again.
+            again = math.lcm(channels, machine.cols) // channels
+            most = max(most, min(again, MOST_PIXELS))
             yield from (Mapping(Mode.CONV, pixels) for pixels in range(2, most + 1))
     elif plan.depth_multiplier == 1:
         yield Mapping(Mode.FILTER)
@@ -123,11 +140,12 @@ def _cycles(
     """Cycles of the commands for all outputs; None if the mapping can't be."""
     cycles = SETUP_CYCLES + drain_cycles(machine, mapping.mode)
     pitch = plan.input_shape[3]
-    for run in column_runs(plan, machine.cols):
+    for run in column_runs(plan, mapping, machine.cols):
         piece = whole(plan, mapping, run, dense)
         if mapping.mode != Mode.FILTER:
             registers = loops(plan, mapping, run, piece, rows, columns, pitch)
-            cycles += feed_cycles(machine, registers)
+            if registers["PIXELS"]:
+                cycles += feed_cycles(machine, registers)
             continue
         strips = strips_of(plan, mapping, run, machine, rows, columns, pitch)
         if strips is None:

@@ -269,10 +269,10 @@ class _Lowering:
         }
         room = parameter_plan(
             [
-                parts[0].demand(index)
+                part.demand(index, can_stay=len(parts) == 1)
                 for section in sections.values()
                 for index, parts in section.convolutions.items()
-                if len(parts) == 1
+                for part in parts
             ],
             self.machine,
         )

@@ -28,12 +28,15 @@ class Demand:
         Words of C bytes, and groups of channel records.
     group_words : int
         Words of its largest column group.
+    can_stay : bool
+        Whether all of it could be on chip at once.
     """
 
     layer: int
     words: int
     entries: int
     group_words: int
+    can_stay: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ def _resident(
     resident = {}
     address = entry = 0
     for each in demands:
+        if not each.can_stay:
+            continue
         nbytes = -(-each.words * machine.cols // machine.beat_bytes) * machine.beat_bytes
         if address + nbytes <= size and entry + each.entries <= entries:
             resident[each.layer] = address, entry

@@ -150,7 +150,8 @@ class Image:
         """Bytes of a place that a rectangle needs, wherever it lies in memory; 0 on chip."""
         if self.home.on_chip:
             return 0
-        most_offset = beat_bytes - math.gcd(beat_bytes, self.pixel_bytes)
+        unit = math.gcd(beat_bytes, self.pixel_bytes)
+        most_offset = beat_bytes - unit + self.home.address % unit
         last_row = columns * self.pixel_pitch(beat_bytes)
         return most_offset + (rows - 1) * self.row_pitch(columns, beat_bytes) + last_row
 

@@ -166,6 +166,42 @@ def test_depthwise_multipliers_equal_golden(multiplier):
     assert_equals_golden(lower(graph, machine), random_inputs(graph, 6), Watcher)
 
 
+def depthwise_graph(shape, kernel, multiplier=1, **fields):
+    rng = np.random.default_rng(9)
+    builder = golden.GraphBuilder()
+    x = builder.input(shape, scale=0.5, zero_point=3)
+    channels = shape[3] * multiplier
+    weights = rng.integers(-127, 128, (1, *kernel, channels)).astype(np.int8)
+    bias = rng.integers(-999, 999, channels)
+    y = builder.depthwise_conv2d(x, weights, bias, weight_scale=0.02, scale=0.7, **fields)
+    return builder.build([y])
+
+
+@pytest.mark.parametrize(
+    ("graph", "machine"),
+    [
+        # A stride where a side has one pixel, though all pixels form one row.
+        (depthwise_graph((1, 2, 1, 2), (1, 1), stride=(1, 2)), machine_of(2, 2, 64, 64, 2, 2, 4)),
+        # A range of channels that begins inside a beat needs a longer place.
+        (
+            depthwise_graph((1, 4, 4, 12), (2, 3), dilation=(3, 1)),
+            machine_of(2, 3, 64, 64, 2, 4, 4).replace(residency=False),
+        ),
+        # The only layer is cut into ranges of channels, so that its parameters can't stay.
+        (depthwise_graph((1, 3, 5, 9), (1, 1), 3), machine_of(2, 2, 64, 64, 2, 8, 8)),
+    ],
+)
+def test_odd_layers_on_the_smallest_machines_equal_golden(graph, machine):
+    assert_equals_golden(lower(graph, machine), random_inputs(graph, 7), Watcher)
+
+
+@pytest.mark.parametrize("bank_bytes", [64, 80, 96, 128])
+def test_an_operand_may_be_on_chip_and_the_other_one_streamed(bank_bytes):
+    graph = add_graph((2, 2, 5, 10), (2, 2, 5, 10))
+    machine = machine_of(2, 2, bank_bytes, 64, 2, 8, 4)
+    assert_equals_golden(lower(graph, machine), random_inputs(graph, 8), Watcher)
+
+
 def add_graph(first, second, constant=False):
     builder = golden.GraphBuilder()
     x = builder.input(first, scale=0.5, zero_point=-7)

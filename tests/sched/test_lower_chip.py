@@ -90,7 +90,7 @@ def test_places_for_streaming_have_banks_of_their_own(lifetimes):
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 300), st.integers(1, 9)), max_size=9),
+    st.lists(st.tuples(st.integers(1, 300), st.integers(1, 9), st.booleans()), max_size=9),
     st.sampled_from([600, 4000, 20000]),
     st.sampled_from([2, 4, 16, 64]),
     st.booleans(),
@@ -102,11 +102,11 @@ def test_parameters_that_stay_and_places_for_others_share_nothing(
     machine = machine_of(5, 3, 1000, nbytes, entries=entries, port=4)
     machine = machine.replace(prefetch=prefetch, residency=residency)
     demands = [
-        Demand(n, words, count, -(-words // count)) for n, (words, count) in enumerate(sizes)
+        Demand(number, words, count, -(-words // count), can_stay)
+        for number, (words, count, can_stay) in enumerate(sizes)
     ]
     plan = parameter_plan(demands, machine)
-    if not residency:
-        assert not plan.resident
+    assert plan.resident.keys() <= {each.layer for each in demands if each.can_stay and residency}
     buffers = (
         (machine.parameter_buffer_bytes, plan.start, plan.place_bytes),
         (machine.constant_entries, plan.first_entry, plan.place_entries),

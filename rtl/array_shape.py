@@ -49,15 +49,15 @@ class ArrayShape:
 def output_stationary(rows: int, cols: int) -> ArrayShape:
     """The systolic array of `mensa.rtl.systolic_array`, R x C.
 
-    Latency: one cycle into the array's registers, R - 1 down column 0, one into the drain
-    register, R - 1 while the other rows shift down, C - 1 across the columns. Of a filter: one into
-    the registers, R - 1 down, two through the last PE's registers, C - 1 across.
+    Latency: one cycle into the array's registers, R - 1 down column 0, three to the product, the
+    sum and the drain register, R - 1 while the other rows shift down, C - 1 across the columns; of
+    a filter, the same without the shifts.
     """
     return ArrayShape(
         tile=rows,
         chunk=rows,
         group=cols,
         spacing=rows,
-        latency=2 * rows + cols - 1,
-        filter_latency=rows + cols + 1,
+        latency=2 * rows + cols + 1,
+        filter_latency=rows + cols + 2,
     )

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from mensa.rtl.verilog import shared
 
 __all__ = ["ProcessingElement", "SystolicArray"]
 
 OPERAND_BITS = 9
 ACCUMULATOR_BITS = 32
+ACCUMULATE_CYCLES = 2
+"""From operands at a processing element to the sum that has taken their product."""
 
 
 class ProcessingElement(wiring.Component):
     """Multiplies and accumulates; keeps a finished sum while the next one grows.
 
-    For tiles (`filter` low), in every cycle the accumulator takes ``a * b`` more, starting from
-    zero where `first` is high. Where `last` is high the new sum is also put into the drain register
-    `d_out`, else `d_out` takes `d_in` where `shift` is high.
+    A product is there a cycle after its operands, and in the cycle after that the accumulator has
+    taken it. For tiles (`filter` low) the accumulator takes every ``a * b``, starting from zero
+    where `first` is high, and the drain register `d_out` takes the accumulator where `last` is
+    high, else `d_in` where `shift` is high.
 
     As a filter, the register behind `a_out` holds a tap: it becomes zero where `first` is high,
-    else `b` where `shift` is high. In every cycle the accumulator becomes the sum of `d_in`, or of
-    zero where `first` is high, and the tap times ``b``, and `d_out` what the accumulator was: a sum
+    else `b` where `shift` is high. The accumulator becomes the tap times `b` plus, a cycle later,
+    `d_in`, or zero where `first` was high, and `d_out` becomes what the accumulator was: a sum
     passes in two cycles, `b` in one.
 
-    `b`, marks and `shift`, and for tiles `a`, leave one cycle after they came.
+    `b`, marks and `shift`, and for tiles `a`, leave one cycle after they came. Nothing here is
+    reset.
 
     Members
     -------
@@ -35,8 +41,10 @@ class ProcessingElement(wiring.Component):
     a_in, b_in : In(signed(9))
         Activation from the left, parameter from above, zero points subtracted. As a filter: tap or
         activation from above, nothing from the left.
-    first_in, last_in : In(1)
-        Marks of the reduction, with the parameter.
+    first_in : In(1)
+        Mark of the first parameter of a reduction.
+    last_in : In(1)
+        Mark of the last one, two cycles after it: the sum is in the accumulator.
     shift_in : In(1)
         Drain one place down; as a filter: hold this tap.
     d_in : In(signed(32))
@@ -70,34 +78,27 @@ class ProcessingElement(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        accumulator = Signal(signed(ACCUMULATOR_BITS))
-        before = Signal(signed(ACCUMULATOR_BITS))
-        factor = Signal(signed(OPERAND_BITS))
-        total = Signal(signed(ACCUMULATOR_BITS))
-        m.d.comb += [
-            factor.eq(Mux(self.filter, self.a_out, self.a_in)),
-            before.eq(Mux(self.filter, self.d_in, accumulator)),
-            total.eq(Mux(self.first_in, 0, before) + factor * self.b_in),
-        ]
+        for name in ("b", "first", "last", "shift"):
+            came, leaves = getattr(self, f"{name}_in"), getattr(self, f"{name}_out")
+            register = Signal.like(came, name=name, reset_less=True)
+            m.d.sync += register.eq(came)
+            m.d.comb += leaves.eq(register)
+        # Written with Mux, each register becomes one assignment, which Verilator likes best.
+        a = Signal(signed(OPERAND_BITS), reset_less=True)
+        tap = Mux(self.first_in, 0, Mux(self.shift_in, self.b_in, a))
+        product = Signal(signed(2 * OPERAND_BITS), reset_less=True)
+        accumulator = Signal(signed(ACCUMULATOR_BITS), reset_less=True)
+        before = Mux(self.filter, self.d_in, accumulator)
+        drain = Signal(signed(ACCUMULATOR_BITS), reset_less=True)
         m.d.sync += [
-            accumulator.eq(total),
-            self.b_out.eq(self.b_in),
-            self.first_out.eq(self.first_in),
-            self.last_out.eq(self.last_in),
-            self.shift_out.eq(self.shift_in),
+            a.eq(Mux(self.filter, tap, self.a_in)),
+            product.eq(Mux(self.filter, a, self.a_in) * self.b_in),
+            accumulator.eq(Mux(self.first_out, 0, before) + product),
+            drain.eq(
+                Mux(self.filter | self.last_in, accumulator, Mux(self.shift_in, self.d_in, drain))
+            ),
         ]
-        with m.If(self.filter):
-            m.d.sync += self.d_out.eq(accumulator)
-            with m.If(self.first_in):
-                m.d.sync += self.a_out.eq(0)
-            with m.Elif(self.shift_in):
-                m.d.sync += self.a_out.eq(self.b_in)
-        with m.Else():
-            m.d.sync += self.a_out.eq(self.a_in)
-            with m.If(self.last_in):
-                m.d.sync += self.d_out.eq(total)
-            with m.Elif(self.shift_in):
-                m.d.sync += self.d_out.eq(self.d_in)
+        m.d.comb += [self.a_out.eq(a), self.d_out.eq(drain)]
         return m
 
 
@@ -190,114 +191,100 @@ class SystolicArray(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         rows, cols = self._rows, self._cols
+        filtering = Signal()
+        m.d.sync += filtering.eq(self.filter)
 
-        pes = [[ProcessingElement() for _ in range(cols)] for _ in range(rows)]
-        for row in range(rows):
-            for col in range(cols):
-                m.submodules[f"pe_{row}_{col}"] = pes[row][col]
+        def later(value: Value, cycles: int, name: str) -> Value:
+            """The value some cycles later; never reset, as only marks tell what counts."""
+            for stage in range(cycles):
+                register = Signal.like(value, name=f"{name}_{stage}", reset_less=True)
+                m.d.sync += register.eq(value)
+                value = register
+            return value
 
         # Left edge: one shift register a row.
         word = self.activations.payload
+        a = []
         for row in range(rows):
-            lane = Signal(OPERAND_BITS * rows, name=f"lane_{row}")
-            m.d.sync += lane.eq(lane >> OPERAND_BITS)
-            with m.If(self.activations.valid & (word.lane == row)):
-                m.d.sync += lane.eq(word.values)
-            m.d.comb += pes[row][0].a_in.eq(lane[:OPERAND_BITS].as_signed())
+            lane = Signal(OPERAND_BITS * rows, name=f"lane_{row}", reset_less=True)
+            mine = self.activations.valid & (word.lane == row)
+            m.d.sync += lane.eq(Mux(mine, word.values.as_value(), lane >> OPERAND_BITS))
+            a.append(lane[:OPERAND_BITS])
 
         # Top edge: column c sees its parameter and the marks c cycles after column 0.
-        beat = self.parameters.payload
-        clear = self.filter & beat.clear
-        marks = Cat(
-            Mux(self.filter, beat.clear, beat.first) & self.parameters.valid,
-            beat.last & self.parameters.valid,
-        )
-        marks_now = Signal(2)
-        m.d.sync += marks_now.eq(marks)
+        beat, valid = self.parameters.payload, self.parameters.valid
+        first = valid & Mux(self.filter, beat.clear, beat.first)
+        last = valid & beat.last
+        counts = valid & ~(self.filter & beat.clear)
+        first_now, last_now = first, later(last, ACCUMULATE_CYCLES, "last")
+        above = []
         for col in range(cols):
-            value = Signal(OPERAND_BITS, name=f"parameter_{col}")
-            m.d.sync += value.eq(Mux(self.parameters.valid & ~clear, beat.values[col], 0))
-            for stage in range(col):
-                delayed = Signal(OPERAND_BITS, name=f"parameter_{col}_{stage}")
-                m.d.sync += delayed.eq(value)
-                value = delayed
-            if col:
-                delayed_marks = Signal(2, name=f"marks_{col}")
-                m.d.sync += delayed_marks.eq(marks_now)
-                marks_now = delayed_marks
-            m.d.comb += [
-                pes[0][col].b_in.eq(value.as_signed()),
-                pes[0][col].first_in.eq(marks_now[0]),
-                pes[0][col].last_in.eq(marks_now[1]),
-            ]
+            value = Mux(counts, beat.values[col], 0)
+            first_now = later(first_now, 1, f"first_above_{col}")
+            last_now = later(last_now, 1, f"last_above_{col}")
+            above.append(
+                {
+                    "b": later(value, 1 + col, f"parameter_{col}"),
+                    "first": first_now,
+                    "last": last_now,
+                    "d": Const(0, ACCUMULATOR_BITS),
+                }
+            )
 
-        # A filter is one in all PEs at once. Row r's tap passes row r, r cycles after row 0.
-        filtering = Signal()
-        m.d.sync += filtering.eq(self.filter)
+        # A filter's tap for row r passes row r, r cycles after row 0.
+        tap, tap_row = valid & self.filter & beat.tap, beat.row
         hold = Signal(rows)
-        tap, tap_row = self.parameters.valid & self.filter & beat.tap, beat.row
         for row in range(rows):
-            tap_later, tap_row_later = Signal(name=f"tap_{row}"), Signal.like(tap_row)
-            m.d.sync += [tap_later.eq(tap), tap_row_later.eq(tap_row)]
-            tap, tap_row = tap_later, tap_row_later
+            tap, tap_row = later(tap, 1, f"tap_{row}"), later(tap_row, 1, f"tap_row_{row}")
             m.d.comb += hold[row].eq(tap & (tap_row == row))
 
-        # Drain. When the bottom PE of column 0 has its sum, rows 1.. shift down; one cycle later
-        # rows 2.., and so on, so that an upper row is free for its next sum as soon as it can be.
-        # A filter's result is complete: it goes on from the accumulator to the drain register.
-        complete, finished, filtered = Signal(), Signal(), Signal()
-        m.d.sync += [
-            complete.eq(pes[rows - 1][0].last_in),
-            filtered.eq(complete & filtering),
-        ]
-        m.d.comb += finished.eq(complete & ~filtering)
+        # Drain. When the bottom PE of column 0 has put its sum into its drain register, rows 1..
+        # shift down; one cycle later rows 2.., and so on, so that an upper row is free for its next
+        # sum as soon as it can be. Of a filter only the bottom row gives results.
+        coming = Signal(1 + rows + ACCUMULATE_CYCLES)  # the `last` marks of column 0, all the way
+        m.d.sync += coming.eq(Cat(last, coming))
+        finished = coming[-1]
         shift = Signal(rows)
         down = Signal(rows)  # bit r: row r takes from above in this cycle
-        m.d.comb += down.eq(Mux(finished, ~Const(1, rows), shift))
+        m.d.comb += down.eq(Mux(finished & ~filtering, ~Const(1, rows), shift))
         m.d.sync += shift.eq(down << 1)
-        for row in range(rows):
-            m.d.comb += pes[row][0].shift_in.eq(down[row] | hold[row])
 
         for row in range(rows):
+            left = {"a": a[row], "shift": down[row] | hold[row]}
             for col in range(cols):
-                m.d.comb += pes[row][col].filter.eq(filtering)
-                if col + 1 < cols:
-                    m.d.comb += [
-                        pes[row][col + 1].a_in.eq(pes[row][col].a_out),
-                        pes[row][col + 1].shift_in.eq(pes[row][col].shift_out),
-                    ]
-                if row + 1 < rows:
-                    m.d.comb += [
-                        pes[row + 1][col].b_in.eq(pes[row][col].b_out),
-                        pes[row + 1][col].first_in.eq(pes[row][col].first_out),
-                        pes[row + 1][col].last_in.eq(pes[row][col].last_out),
-                        pes[row + 1][col].d_in.eq(pes[row][col].d_out),
-                    ]
+                name = f"{row}_{col}"
+                comes = left | above[col]
+                leaves = {way: Signal.like(comes[way], name=f"{way}_{name}") for way in comes}
+                m.submodules[f"pe_{name}"] = shared(
+                    ProcessingElement,
+                    "processing_element",
+                    i={"filter": filtering} | {f"{way}_in": comes[way] for way in comes},
+                    o={f"{way}_out": leaves[way] for way in comes},
+                )
+                left = {way: leaves[way] for way in left}
+                above[col] = {way: leaves[way] for way in above[col]}
 
         # Bottom edge: column c waits for the last column, and rows count down.
         for col in range(cols):
-            value = pes[rows - 1][col].d_out
-            for stage in range(cols - 1 - col):
-                later = Signal(signed(ACCUMULATOR_BITS), name=f"result_{col}_{stage}")
-                m.d.sync += later.eq(value)
-                value = later
+            value = later(above[col]["d"], cols - 1 - col, f"result_{col}")
             m.d.comb += self.results.payload.values[col].eq(value)
-        valid, row_now = Signal(), Signal(range(rows))
-        draining = Signal()
-        row_left = Signal(range(rows))
+        draining, row_left, row_now = Signal(), Signal(range(rows)), Signal(range(rows))
+        leaves_now = Signal(cols)  # bit c: a row of results leaves in c cycles
         m.d.comb += [
-            valid.eq(finished | draining | filtered),
-            row_now.eq(Mux(finished, rows - 1, Mux(draining, row_left, 0))),
+            row_now.eq(Mux(finished & ~filtering, rows - 1, Mux(draining, row_left, 0))),
+            leaves_now[-1].eq(finished | draining),
         ]
-        m.d.sync += [row_left.eq(row_now - 1), draining.eq(valid & row_now.any())]
-        for stage in range(cols - 1):
-            valid_later = Signal(name=f"valid_{stage}")
-            row_later = Signal(range(rows), name=f"row_{stage}")
-            m.d.sync += [valid_later.eq(valid), row_later.eq(row_now)]
-            valid, row_now = valid_later, row_later
+        waiting = Signal(cols)
+        m.d.sync += [
+            row_left.eq(row_now - 1),
+            draining.eq(row_now.any()),
+            waiting.eq(leaves_now),
+        ]
+        m.d.comb += leaves_now[:-1].eq(waiting[1:])
+        row_last = later(row_now, cols - 1, "row")
         m.d.comb += [
-            self.results.valid.eq(valid),
-            self.results.payload.row.eq(row_now),
-            self.results.payload.last.eq(~row_now.any()),
+            self.results.valid.eq(leaves_now[0]),
+            self.results.payload.row.eq(row_last),
+            self.results.payload.last.eq(~row_last.any()),
         ]
         return m

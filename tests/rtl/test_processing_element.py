@@ -31,7 +31,7 @@ async def sums_grow_drain_and_pass_on_as_the_recurrence_says(dut, idle):
     first, last, shift = (
         [int(random.random() < p) for _ in range(cycles)] for p in (0.1, 0.1, 0.4)
     )
-    first[0] = 1
+    first[0] = last[2] = 1
     d = [random.getrandbits(32) for _ in range(cycles)]
     given = dict(zip(INPUTS, (a, b, first, last, shift, d, [0] * cycles), strict=True))
     await bench.start(dut, **dict.fromkeys(INPUTS, 0))
@@ -39,11 +39,13 @@ async def sums_grow_drain_and_pass_on_as_the_recurrence_says(dut, idle):
     outputs = [f"{name}_out" for name in (*PASSED_ON, "d")]
     seen = await play(dut, cycles, driven, outputs)
 
-    accumulator = drain = 0
-    for t in range(cycles - 1):
-        accumulator = signed((0 if first[t] else accumulator) + a[t] * b[t], 32)
+    sums = [0]  # of each cycle: with its product, two cycles later
+    for t in range(cycles):
+        sums.append(signed((0 if first[t] else sums[-1]) + a[t] * b[t], 32))
+    drain = 0
+    for t in range(2, cycles - 1):
         if last[t]:
-            drain = accumulator
+            drain = sums[t - 1]
         elif shift[t]:
             drain = signed(d[t], 32)
         assert signed(seen["d_out"][t + 1], 32) == drain, t
@@ -76,9 +78,9 @@ async def as_a_filter_it_adds_its_tap_times_what_comes_from_above(dut):
     for t in range(cycles):
         taps.append(held)
         held = 0 if clear[t] else b[t] if hold[t] else held
-    for t in range(cycles - 2):
-        total = (0 if clear[t] else d[t]) + taps[t] * b[t]
-        assert signed(seen["d_out"][t + 2], 32) == signed(total, 32), t
+    for t in range(cycles - 3):
+        total = (0 if clear[t] else d[t + 1]) + taps[t] * b[t]
+        assert signed(seen["d_out"][t + 3], 32) == signed(total, 32), t
         for name in ("b", "first", "last", "shift"):
             assert seen[f"{name}_out"][t + 1] == given[f"{name}_in"][t], (name, t)
 
@@ -91,7 +93,9 @@ async def a_sum_beyond_32_bits_wraps(dut):
     await RisingEdge(dut.clk)
     dut.first_in.value = 0
     products = (1 << 31) // 256**2 + 1  # one more than the first sum that doesn't fit
-    await ClockCycles(dut.clk, products - 2)
+    await ClockCycles(dut.clk, products - 1)
+    dut.a_in.value = 0
+    await RisingEdge(dut.clk)
     dut.last_in.value = 1
     await RisingEdge(dut.clk)
     dut.last_in.value = 0

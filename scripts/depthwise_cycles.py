@@ -1,0 +1,130 @@
+"""Cycles of depthwise layers in the ways that the systolic array allows: docs/depthwise.md's table.
+
+Closed forms only. Run from the repository's root::
+
+    PYTHONSAFEPATH=1 python scripts/depthwise_cycles.py
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mensa.rtl.commands import Mode
+from mensa.rtl.machine import Machine, edge_tpu
+from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
+from mensa.sched.lower.filter import filter_strips
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A depthwise layer with a square kernel and multiplier 1; width and height of its output."""
+
+    width: int
+    height: int
+    channels: int
+    kernel: int
+    stride: int
+
+    @property
+    def macs(self) -> int:
+        """Products of the layer, padding counted."""
+        return self.width * self.height * self.channels * self.kernel**2
+
+
+LAYERS = (
+    Layer(112, 112, 32, 3, 1),
+    Layer(28, 28, 144, 3, 2),
+    Layer(14, 14, 384, 3, 1),
+    Layer(7, 7, 960, 3, 1),
+    Layer(28, 28, 192, 5, 1),
+    Layer(14, 14, 240, 5, 2),
+)
+
+
+def diagonal(machine: Machine, layer: Layer) -> int:
+    """MODE DEPTHWISE: every tap of a group passes all its channels' bytes."""
+    groups = math.ceil(layer.channels / machine.cols)
+    registers = {
+        "MODE": Mode.DEPTHWISE,
+        "PIXELS": layer.width * layer.height,
+        "KERNEL_H": layer.kernel,
+        "KERNEL_W": layer.kernel,
+        "SEGMENT": min(layer.channels, machine.cols),
+        "LAST_SEGMENT": layer.channels - (groups - 1) * machine.cols,
+        "GROUPS": groups,
+    }
+    feed = feed_cycles(machine, registers)
+    return SETUP_CYCLES + feed + drain_cycles(machine, Mode.DEPTHWISE)
+
+
+def patches(machine: Machine, layer: Layer) -> int:
+    """MODE CONV on patches of p x q outputs with all or some of their channels on the columns."""
+    least = None
+    for p in range(1, machine.cols + 1):
+        for q in range(1, machine.cols // p + 1):
+            channels = min(layer.channels, machine.cols // (p * q))
+            groups = math.ceil(layer.channels / channels)
+            height = (p - 1) * layer.stride + layer.kernel
+            width = (q - 1) * layer.stride + layer.kernel
+            lanes = math.ceil(layer.height / p) * math.ceil(layer.width / q)
+            tiles, rest = divmod(lanes, machine.rows)
+            # Bytes of neighbouring pixels lie together only if a pixel has no other channels.
+            taps, segment = height * width, channels
+            if groups == 1:
+                taps, segment = height, width * channels
+            cycles = tiles * machine.array.tile_cycles(machine.rows, taps, segment)
+            cycles += machine.array.tile_cycles(rest, taps, segment) if rest else 0
+            total = SETUP_CYCLES + groups * cycles + drain_cycles(machine, Mode.CONV)
+            least = total if least is None else min(least, total)
+    assert least is not None
+    return least
+
+
+def filtered(machine: Machine, layer: Layer) -> tuple[tuple[int, ...], int] | None:
+    """MODE FILTER: widths of the strips, and cycles of their commands one after another."""
+    return filter_strips(
+        machine,
+        layer.width,
+        lambda width: {
+            "MODE": Mode.FILTER,
+            "PIXELS": width * layer.height,
+            "OUT_WIDTH": width,
+            "PIXEL_X_STEP": layer.stride * layer.channels,
+            "PIXEL_Y_STEP": layer.stride,
+            "KERNEL_H": layer.kernel,
+            "KERNEL_W": layer.kernel,
+            "TAP_X_STEP": layer.channels,
+            "TAP_Y_STEP": 1,
+            "GROUPS": math.ceil(layer.channels / machine.cols),
+        },
+    )
+
+
+def share(machine: Machine, layer: Layer, cycles: int) -> str:
+    """Cycles, and which part of the array's multipliers they keep busy."""
+    return f"{cycles:,} ({layer.macs / cycles / (machine.rows * machine.cols):.1%})"
+
+
+def main() -> None:
+    """Prints the table."""
+    machine = edge_tpu
+    half = machine.replace(rows=machine.rows // 2)
+    print("| output, kernel | diagonal | patches | filter | its strips | feed twice as wide |")
+    print("|---|---|---|---|---|---|")
+    for layer in LAYERS:
+        one, two = filtered(machine, layer), filtered(half, layer)
+        shape = f"{layer.width}x{layer.height}x{layer.channels}"
+        cells = [
+            f"{shape}, {layer.kernel}x{layer.kernel} s{layer.stride}",
+            share(machine, layer, diagonal(machine, layer)),
+            share(machine, layer, patches(machine, layer)),
+            share(machine, layer, one[1]) if one else "-",
+            " + ".join(map(str, one[0])) if one else "-",
+            share(machine, layer, -(-two[1] // 2)) if two else "-",
+        ]
+        print("| " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

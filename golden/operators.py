@@ -17,4 +17,5 @@ from . import (  # noqa: F401
     svdf,
     tables,
     transpose_conv,
+    wide,
 )

@@ -16,7 +16,8 @@ from .options import Options
 from .plan import ZERO_POINT_SHIFT, Int8Array, Shape
 
 EIGHT_BIT = (np.dtype(np.int8), np.dtype(np.uint8))
-QUANTIZED = (*EIGHT_BIT, np.dtype(np.int16))
+INT16 = (np.dtype(np.int16),)
+QUANTIZED = (*EIGHT_BIT, *INT16)
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 

@@ -25,17 +25,26 @@ _AnyShapes = TypeVar("_AnyShapes", bound=Shapes)
 _AnyKernel = TypeVar("_AnyKernel", bound=Callable[..., Any])
 
 _PLANNERS: dict[str, Planner] = {}
+_TYPED_PLANNERS: dict[tuple[str, str], Planner] = {}
 _SHAPES: dict[str, Shapes] = {}
 _KERNELS: dict[type[Plan], Callable[..., Any]] = {}
 
 
-def planner(*ops: str) -> Callable[[_AnyPlanner], _AnyPlanner]:
-    """Registers the function that makes plans of the operators `ops`."""
+def planner(*ops: str, types: tuple[str, ...] = ()) -> Callable[[_AnyPlanner], _AnyPlanner]:
+    """Registers the function that makes plans of the operators `ops`.
+
+    Parameters: with `types`, names of NumPy's types, it makes only those of operators whose
+    activations have one of them; without, all others.
+    """
 
     def register(function: _AnyPlanner) -> _AnyPlanner:
         for op in ops:
-            assert op not in _PLANNERS, op
-            _PLANNERS[op] = function
+            if not types:
+                assert op not in _PLANNERS, op
+                _PLANNERS[op] = function
+            for name in types:
+                assert (op, name) not in _TYPED_PLANNERS, (op, name)
+                _TYPED_PLANNERS[op, name] = function
         return function
 
     return register
@@ -88,6 +97,13 @@ def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
     place = Place(graph, operator)
     if operator.op not in _PLANNERS:
         raise place.error("this operator is not supported")
+    inputs = (graph.tensors[index] for index in operator.inputs if index >= 0)
+    activations = [tensor for tensor in inputs if tensor.data is None]
+    activations += [graph.tensors[index] for index in operator.outputs if index >= 0]
+    for tensor in activations:
+        found = _TYPED_PLANNERS.get((operator.op, tensor.dtype.name))
+        if found is not None:
+            return found(place, rounding)
     return _PLANNERS[operator.op](place, rounding)
 
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from mensa.golden.options import BatchMatMulOptions, TransposeConvOptions
 
-from .strategies import maker
+from .strategies import WITH_INT16, maker
 
 
-@maker("TRANSPOSE_CONV")
+@maker("TRANSPOSE_CONV", **WITH_INT16)
 def _transpose_conv(d):
     n, h, w, c = d.image()
     kernel = d.number(1, 5), d.number(1, 5)
@@ -29,17 +29,29 @@ def _transpose_conv(d):
     taps = max(1, math.prod(kernel) * c // math.prod(stride))
     bias, kinds = d.weights(shape, oc, taps, scale)
     filters = d.builder.tensor(
-        data=d.values(shape),
+        data=d.values(shape, d.weight_dtype),
+        dtype=d.weight_dtype,
         scale=kinds["weight_scale"],
         zero_point=kinds["weight_zero_point"],
     )
     x = d.builder.input((n, h, w, c), scale=scale, zero_point=d.zero_point())
     inputs = [output_shape, filters, x]
+    bias_type = np.dtype(np.int32)
+    if d.wide:
+        # TFLM takes a bias of 16 bits, too; LiteRT wants one of 32 announced.
+        other = np.int16 if d.oracle == "tflm" else np.int32
+        bias_type = np.dtype(d.choice(np.int64, other))
     if bias is not None:
         scales = np.atleast_1d(np.asarray(kinds["weight_scale"], np.float32)) * np.float32(scale)
-        inputs.append(d.builder.tensor(data=bias, dtype=np.int32, scale=scales))
+        bias = bias.astype(bias_type)
+        inputs.append(d.builder.tensor(data=bias, dtype=bias_type, scale=scales))
+    announced = d.wide and d.oracle != "tflm"
     options = TransposeConvOptions(
-        padding=padding, stride_h=stride[0], stride_w=stride[1], activation=kinds["activation"]
+        padding=padding,
+        stride_h=stride[0],
+        stride_w=stride[1],
+        activation=kinds["activation"],
+        quantized_bias_type=bias_type.name.upper() if announced else "FLOAT32",
     )
     return d.builder.apply(
         "TRANSPOSE_CONV",

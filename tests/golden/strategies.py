@@ -103,8 +103,17 @@ class Draw:
     def unsigned(self):
         return self.builder.dtype == np.uint8
 
+    @property
+    def wide(self):
+        """Whether activations are int16; weights are int8 then."""
+        return self.builder.dtype == np.int16
+
+    @property
+    def weight_dtype(self):
+        return np.int8 if self.wide else self.builder.dtype
+
     def zero_point(self):
-        if self.builder.dtype == np.int16:
+        if self.wide:
             return 0
         low = 0 if self.unsigned else -128
         return self.draw(st.one_of(st.just(low), st.integers(low, low + 255)))
@@ -127,6 +136,15 @@ class Draw:
             self.number(1, self.max_channels),
         )
 
+    @property
+    def deviation(self):
+        """Standard deviation of random activations."""
+        return 74.0 * (256 if self.wide else 1)
+
+    def bias_dtype(self):
+        """Keywords of layers with int16 activations: what their sums are added up in."""
+        return {"bias_dtype": self.choice(None, np.int64, np.int32)} if self.wide else {}
+
     def activation(self):
         return self.choice("NONE", *ACTIVATIONS)
 
@@ -148,8 +166,10 @@ class Draw:
             weight_scale = base * 2.0 ** self.generator.uniform(-4, 4, channels)
         # A sum of `reduced` random products has about this deviation, in units of its scale;
         # mapped to some tens of steps, now and then to far fewer or far more.
-        deviation = 74.0 * 74.0 * math.sqrt(reduced)
+        deviation = 74.0 * self.deviation * math.sqrt(reduced)
         steps = 2.0 ** self.draw(st.sampled_from((5, 5, 5, 6, 2, 0, 8, 12)))
+        if self.wide:
+            steps *= 256
         bias = None
         if self.choice(True, True, True, False) or self.no_bias_refused:
             bias = self.generator.normal(0, deviation, channels).astype(np.int32)
@@ -177,12 +197,13 @@ def _conv_2d(d):
     bias, kinds = d.weights(shape, oc, math.prod(shape[1:]), scale)
     return d.builder.conv2d(
         x,
-        d.values(shape),
+        d.values(shape, d.weight_dtype),
         bias,
         stride=stride,
         dilation=dilation,
         padding=padding,
         **kinds,
+        **d.bias_dtype(),
     )
 
 
@@ -196,7 +217,7 @@ def _depthwise_conv_2d(d):
     bias, kinds = d.weights(shape, oc, math.prod(kernel), scale)
     return d.builder.depthwise_conv2d(
         x,
-        d.values(shape),
+        d.values(shape, d.weight_dtype),
         bias,
         stride=stride,
         dilation=dilation,
@@ -212,8 +233,9 @@ def _fully_connected(d):
     x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
     bias, kinds = d.weights((outputs, depth), outputs, depth, scale)
     keep = d.choice(True, False)
+    weights = d.values((outputs, depth), d.weight_dtype)
     return d.builder.fully_connected(
-        x, d.values((outputs, depth)), bias, keep_num_dims=keep, **kinds
+        x, weights, bias, keep_num_dims=keep, **kinds, **d.bias_dtype()
     )
 
 
@@ -308,14 +330,17 @@ def maker(op, *, tflm=("int8",), litert=("int8", "uint8")):
     return register
 
 
+#: Types of operators that take int16 activations too.
+WITH_INT16 = {"tflm": ("int8", "int16"), "litert": ("int8", "uint8", "int16")}
+
 maker("ADD")(_add)
 maker("AVERAGE_POOL_2D")(lambda d: _pool(d, "average"))
-maker("CONV_2D")(_conv_2d)
-maker("DEPTHWISE_CONV_2D")(_depthwise_conv_2d)
-maker("FULLY_CONNECTED")(_fully_connected)
+maker("CONV_2D", **WITH_INT16)(_conv_2d)
+maker("DEPTHWISE_CONV_2D", **WITH_INT16)(_depthwise_conv_2d)
+maker("FULLY_CONNECTED", **WITH_INT16)(_fully_connected)
 maker("MAX_POOL_2D")(lambda d: _pool(d, "max"))
 maker("QUANTIZE")(_quantize)
-maker("RESHAPE")(_reshape)
+maker("RESHAPE", **WITH_INT16)(_reshape)
 maker("SOFTMAX")(_softmax)
 
 
@@ -331,7 +356,7 @@ def layers(
 ):
     """A strategy for `Layer`: graphs of one operator out of `operators`.
 
-    `dtypes` are the types of the activations, "int8", "uint8" or both; `max_pixels` bounds the
+    `dtypes` are the types of the activations, "int8", "uint8" and others; `max_pixels` bounds the
     height and width and `max_channels` the channels of an image; with `floats`, QUANTIZE may
     read float32. With `oracle`, "tflm" or "litert", only layers are drawn that this one can run.
     """

@@ -397,7 +397,9 @@ class GraphBuilder:
         """Adds ADD; the inputs' shapes may broadcast. Returns: the output's index."""
         shape = np.broadcast_shapes(self._shape(first), self._shape(second))
         y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
-        return self.operator("ADD", (first, second), (y,), AddOptions(activation=activation))
+        # Scales that are powers of two mean nothing special.
+        options = AddOptions(activation=activation, pot_scale_int16=self.dtype != np.int16)
+        return self.operator("ADD", (first, second), (y,), options)
 
     def pool2d(
         self,

@@ -5,9 +5,8 @@ from hypothesis import strategies as st
 
 from mensa.golden.options import LeakyReluOptions, MulOptions, SubOptions
 
-from .strategies import maker
+from .strategies import WITH_INT16, maker
 
-INT_TYPES = {"tflm": ("int8", "int16"), "litert": ("int8", "uint8", "int16")}
 EIGHT_BIT = {"tflm": ("int8",), "litert": ("int8", "uint8")}
 
 
@@ -24,23 +23,14 @@ def _pair(d, scales):
     ]
 
 
-def _plain_pair(d, kind):
-    """Two tensors that are not quantised."""
-    shape = d.image()
-    other = d.choice(shape, (1, 1, 1, shape[3]), shape[3:])
-    return [d.builder.input(size, dtype=kind) for size in (shape, other)]
-
-
-def _plain_types(d):
-    return d.choice(np.float32, np.int32, *([np.int64] if d.oracle == "litert" else []))
-
-
-@maker("SUB", **INT_TYPES)
+@maker("SUB", **WITH_INT16)
 def _sub(d):
     activation = d.activation()
     options = SubOptions(activation=activation, pot_scale_int16=d.builder.dtype != np.int16)
     if d.floats and d.choice(True, False, False):
-        return d.builder.apply("SUB", *_plain_pair(d, _plain_types(d)), options=options)
+        return d.builder.apply("SUB", *d.plain_pair(), options=options)
+    if d.wide and d.choice(True, False):
+        return d.powers("SUB", SubOptions)
     scales = d.scale(-6, 0), d.scale(-6, 0)
     return d.builder.apply(
         "SUB",
@@ -51,11 +41,11 @@ def _sub(d):
     )
 
 
-@maker("MUL", **INT_TYPES)
+@maker("MUL", **WITH_INT16)
 def _mul(d):
     options = MulOptions(activation=d.activation())
     if d.floats and d.choice(True, False, False):
-        return d.builder.apply("MUL", *_plain_pair(d, _plain_types(d)), options=options)
+        return d.builder.apply("MUL", *d.plain_pair(), options=options)
     scales = d.scale(-6, 0), d.scale(-6, 0)
     bits = 8 if d.builder.dtype == np.int16 else 0
     return d.builder.apply(
@@ -71,14 +61,14 @@ def _extremum(op):
     def make(d):
         scale, zero_point = d.scale(-6, 0), d.zero_point()
         if d.floats and d.choice(True, False, False):
-            return d.builder.apply(op, *_plain_pair(d, d.choice(np.float32, np.int32)))
+            return d.builder.apply(op, *d.plain_pair(np.float32, np.int32))
         return d.builder.apply(op, *_pair(d, (scale, scale)), scale=scale, zero_point=zero_point)
 
     return make
 
 
-maker("MAXIMUM", **INT_TYPES)(_extremum("MAXIMUM"))
-maker("MINIMUM", **INT_TYPES)(_extremum("MINIMUM"))
+maker("MAXIMUM", **WITH_INT16)(_extremum("MAXIMUM"))
+maker("MINIMUM", **WITH_INT16)(_extremum("MINIMUM"))
 
 
 @maker("PRELU", **EIGHT_BIT)
@@ -122,7 +112,7 @@ def _hard_swish(d):
     return d.builder.apply("HARD_SWISH", x, scale=out, zero_point=d.zero_point())
 
 
-@maker("LEAKY_RELU", **INT_TYPES)
+@maker("LEAKY_RELU", **WITH_INT16)
 def _leaky_relu(d):
     scale, x = _unary(d, -9, 0)
     alpha = float(np.float32(d.choice(0.01, 0.1, 0.3, 0.0, 1.5, -0.25)))
@@ -141,6 +131,6 @@ def _relu(op):
     return make
 
 
-maker("RELU", **INT_TYPES)(_relu("RELU"))
-maker("RELU6", **INT_TYPES)(_relu("RELU6"))
+maker("RELU", **WITH_INT16)(_relu("RELU"))
+maker("RELU6", **WITH_INT16)(_relu("RELU6"))
 maker("RELU_N1_TO_1", tflm="it has no such kernel")(_relu("RELU_N1_TO_1"))

@@ -14,6 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import mensa.golden as golden
+from mensa.golden.options import AddOptions
 
 # Those that the accelerators run, and SOFTMAX; `MAKERS` has all.
 OPERATORS = (
@@ -148,6 +149,31 @@ class Draw:
     def activation(self):
         return self.choice("NONE", *ACTIVATIONS)
 
+    def plain_pair(self, *kinds):
+        """Two inputs of one of `kinds` of numbers that are not quantised."""
+        if not kinds:
+            kinds = (np.float32, np.int32, *([np.int64] if self.oracle == "litert" else []))
+        kind, shape = self.choice(*kinds), self.image()
+        other = self.choice(shape, (1, 1, 1, shape[3]), shape[3:])
+        return [self.builder.input(size, dtype=kind) for size in (shape, other)]
+
+    def powers(self, op, options):
+        """ADD or SUB of int16 tensors whose scales are powers of two, which have a way of their
+        own in LiteRT: one input has the output's scale and the other a finer one."""
+        shape, exponent = self.image(), self.number(-12, -2)
+        scales = [2.0**exponent, 2.0 ** (exponent - self.number(0, 15))]
+        if self.choice(True, False):
+            scales.reverse()
+        # Of ADD, its kernel does not broadcast.
+        other = self.choice(shape, shape[3:]) if op == "SUB" else shape
+        pair = [
+            self.builder.input(size, scale=scale)
+            for size, scale in zip((shape, other), scales, strict=True)
+        ]
+        activation = self.activation()
+        chosen = options(activation=activation, pot_scale_int16=self.choice(True, True, False))
+        return self.builder.apply(op, *pair, options=chosen, scale=2.0**exponent)
+
     def windows(self, size, taps, dilated=True):
         """Kernel, stride, dilation and padding; VALID only where the kernel fits."""
         kernel = self.number(1, taps), self.number(1, taps)
@@ -240,6 +266,11 @@ def _fully_connected(d):
 
 
 def _add(d):
+    if d.floats and d.choice(True, False, False, False):
+        options = AddOptions(activation=d.activation())
+        return d.builder.apply("ADD", *d.plain_pair(), options=options)
+    if d.wide and d.choice(True, False):
+        return d.powers("ADD", AddOptions)
     n, h, w, c = shape = d.image()
     other = d.choice(shape, shape, (1, 1, 1, c), (n, h, w, 1), (1, h, 1, 1), (c,), (1,))
     shapes = (shape, other) if d.choice(True, False) else (other, shape)
@@ -333,7 +364,7 @@ def maker(op, *, tflm=("int8",), litert=("int8", "uint8")):
 #: Types of operators that take int16 activations too.
 WITH_INT16 = {"tflm": ("int8", "int16"), "litert": ("int8", "uint8", "int16")}
 
-maker("ADD")(_add)
+maker("ADD", **WITH_INT16)(_add)
 maker("AVERAGE_POOL_2D")(lambda d: _pool(d, "average"))
 maker("CONV_2D", **WITH_INT16)(_conv_2d)
 maker("DEPTHWISE_CONV_2D", **WITH_INT16)(_depthwise_conv_2d)

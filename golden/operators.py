@@ -18,4 +18,5 @@ from . import (  # noqa: F401
     tables,
     transpose_conv,
     wide,
+    wide_pool,
 )

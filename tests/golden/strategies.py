@@ -365,11 +365,11 @@ def maker(op, *, tflm=("int8",), litert=("int8", "uint8")):
 WITH_INT16 = {"tflm": ("int8", "int16"), "litert": ("int8", "uint8", "int16")}
 
 maker("ADD", **WITH_INT16)(_add)
-maker("AVERAGE_POOL_2D")(lambda d: _pool(d, "average"))
+maker("AVERAGE_POOL_2D", **WITH_INT16)(lambda d: _pool(d, "average"))
 maker("CONV_2D", **WITH_INT16)(_conv_2d)
 maker("DEPTHWISE_CONV_2D", **WITH_INT16)(_depthwise_conv_2d)
 maker("FULLY_CONNECTED", **WITH_INT16)(_fully_connected)
-maker("MAX_POOL_2D")(lambda d: _pool(d, "max"))
+maker("MAX_POOL_2D", **WITH_INT16)(lambda d: _pool(d, "max"))
 maker("QUANTIZE")(_quantize)
 maker("RESHAPE", **WITH_INT16)(_reshape)
 maker("SOFTMAX")(_softmax)

@@ -22,7 +22,7 @@ from .fixed_point import (
 )
 from .graph import Tensor
 from .options import AddOptions, MulOptions, SubOptions
-from .place import EIGHT_BIT, INT16, Place, limits
+from .place import EIGHT_BIT, INT16, Place, limits, scale_power
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
 
@@ -293,16 +293,9 @@ def _add(place: Place, rounding: Rounding) -> Plan:
     return WideAddPlan(**_scaled(place, tensors, 15, options.activation))
 
 
-def _power(tensor: Tensor) -> int | None:
-    """Logarithm to base two of the tensor's scale, None where it is none (``CheckedLog2``)."""
-    logarithm = np.log(tensor.scale[0]) * (np.float32(1) / np.log(np.float32(2)))
-    nearest = np.rint(logarithm)
-    return int(nearest) if abs(logarithm - nearest) < np.float32(1e-3) else None
-
-
 def _powers(place: Place, tensors: tuple[Tensor, Tensor, Tensor], sign: int) -> PowerPlan | None:
     """Plan of a sum of int16 tensors; None where a scale is no power of two."""
-    first, second, output = (_power(tensor) for tensor in tensors)
+    first, second, output = (scale_power(tensor) for tensor in tensors)
     if first is None or second is None or output is None:
         return None
     shifts = output - first, output - second

@@ -161,6 +161,16 @@ def requantize_wide(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Arr
     return wrap32(product >> right)
 
 
+def round_half_away(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Floats to whole numbers, halves away from zero, in their own precision (``TfLiteRound``)."""
+    whole = np.trunc(x)
+    # x - whole is exact, so ties are seen where floor(|x| + 0.5) could round up to one.
+    result: npt.NDArray[Any] = whole + np.where(
+        np.abs(x - whole) >= 0.5, np.sign(x), x.dtype.type(0)
+    )
+    return result
+
+
 def requantize_float64(x: IntLike, scale: npt.ArrayLike) -> Int64Array:
     """``round(double(x) * scale)``, half away from zero, as an x86-64 cast to int32 sees it.
 
@@ -169,10 +179,7 @@ def requantize_float64(x: IntLike, scale: npt.ArrayLike) -> Int64Array:
 
     Parameters: int32 `x` and float64 `scale` that broadcast. Returns: int64 array of int32 values.
     """
-    real = np.asarray(x, dtype=np.float64) * np.asarray(scale, dtype=np.float64)
-    whole = np.trunc(real)
-    # real - whole is exact, so ties are seen where floor(|real| + 0.5) could round up to one.
-    rounded = whole + np.where(np.abs(real - whole) >= 0.5, np.sign(real), 0.0)
+    rounded = round_half_away(np.asarray(x, dtype=np.float64) * np.asarray(scale, dtype=np.float64))
     fits = (rounded >= INT32_MIN) & (rounded <= INT32_MAX)
     result: Int64Array = np.where(fits, rounded, INT32_MIN).astype(np.int64)
     return result

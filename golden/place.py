@@ -35,6 +35,13 @@ def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
     return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
 
 
+def scale_power(tensor: Tensor) -> int | None:
+    """Which power of two the tensor's scale is, None where it is none (``CheckedLog2``)."""
+    logarithm = np.log(tensor.scale[0]) * (np.float32(1) / np.log(np.float32(2)))
+    nearest = np.rint(logarithm)
+    return int(nearest) if abs(logarithm - nearest) < np.float32(1e-3) else None
+
+
 @dataclass(frozen=True)
 class Place:
     """An operator in its graph, with the checks that every operator needs."""

@@ -17,13 +17,15 @@ from .fixed_point import (
     INT32_MAX,
     quantize_multiplier,
     requantize_double,
+    round_half_away,
     rounding_divide_by_pot,
     scale_ratio,
 )
 from .fixed_point_functions import logistic, tanh
+from .gates import interpolate_sigmoid, interpolate_tanh
 from .graph import Tensor
 from .options import LeakyReluOptions
-from .place import EIGHT_BIT, Place, limits
+from .place import EIGHT_BIT, INT16, Place, limits, scale_power
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
 
@@ -89,20 +91,13 @@ def _plan(data: Tensor, values: Int64Array) -> TablePlan:
     return TablePlan(shape=data.shape, table=np.clip(values, *limits(data.dtype)).astype(kind))
 
 
-def _round32(x: Float32Array) -> Float32Array:
-    """`x` rounded half away from zero."""
-    whole = np.trunc(x)
-    result: Float32Array = whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), np.float32(0))
-    return result
-
-
 def _in_single_precision(
     place: Place, data: Tensor, output: Tensor, function: Callable[[Float32Array], Float32Array]
 ) -> TablePlan:
     """LiteRT's table (``LUTPopulate``): dequantise, compute and quantise as float32."""
     real = data.scale[0] * _values(place, data).astype(np.float32)
     inverse = np.float32(1) / output.scale[0]
-    quantized = _round32(function(real) * inverse) + np.float32(place.zero_point(output))
+    quantized = round_half_away(function(real) * inverse) + np.float32(place.zero_point(output))
     return _plan(data, np.clip(quantized, -(2.0**30), 2.0**30).astype(np.int64))
 
 
@@ -135,6 +130,45 @@ def _tanh32(x: Float32Array) -> Float32Array:
     return np.tanh(x.astype(np.float64)).astype(np.float32)
 
 
+# Both oracles look the sigmoid of int16 values up in a table of steps of 1/24 and interpolate 512
+# values in between: arguments come in units of 1 / 12288.
+_UNITS = 12288.0
+
+
+def _interpolated(
+    place: Place, powers: tuple[int, ...], function: Callable[[Int64Array], Int64Array]
+) -> TablePlan:
+    """LOGISTIC or TANH of int16 values by a table of sigmoid.
+
+    Parameters: an input scale of ``2**power``, for one of `powers`, takes another way than others.
+    """
+    data, output = place.input(0), place.output()
+    for tensor in (data, output):
+        place.quantized(tensor, INT16)
+    place.shape(output, data.shape)
+    place.require(float(output.scale[0]) == 1 / 32768, "its scale must be 1/32768", output)
+    x = np.arange(-(1 << 15), 1 << 15, dtype=np.int64)
+    power = scale_power(data)
+    if power is not None and power in powers:
+        return _plan(data, function(x * (3 << (power + 12))))
+    multiplier, shift = float(data.scale[0]) * _UNITS, 0
+    while multiplier <= 32767.0 / 2.0 and shift <= 30:
+        multiplier, shift = 2.0 * multiplier, shift + 1
+    place.require(multiplier < 1 << 16, "its scale is too large", data)
+    scaled = x * int(multiplier) + ((1 << shift) >> 1)
+    return _plan(data, function(scaled >> shift))
+
+
+@planner("LOGISTIC", types=("int16",))
+def _wide_logistic(place: Place, rounding: Rounding) -> Plan:
+    return _interpolated(place, (-12,), interpolate_sigmoid)
+
+
+@planner("TANH", types=("int16",))
+def _wide_tanh(place: Place, rounding: Rounding) -> Plan:
+    return _interpolated(place, (-12, -11), interpolate_tanh)
+
+
 @planner("LOGISTIC")
 def _logistic(place: Place, rounding: Rounding) -> Plan:
     data, output = _tensors(place, rounding, EIGHT_BIT)
@@ -165,7 +199,7 @@ def _scaled(place: Place, x: Int64Array, real: float) -> Int64Array:
 @planner("LEAKY_RELU")
 def _leaky_relu(place: Place, rounding: Rounding) -> Plan:
     options = place.options(LeakyReluOptions)
-    data, output = _tensors(place, rounding, (*EIGHT_BIT, np.dtype(np.int16)))
+    data, output = _tensors(place, rounding, (*EIGHT_BIT, *INT16))
     x = _values(place, data)
     scale, alpha = data.scale[0], np.float32(options.alpha)
     above = _scaled(place, x, scale_ratio(rounding, [scale], output.scale[0]))
@@ -183,7 +217,7 @@ def _quantized(place: Place, real: float, tensor: Tensor) -> int:
 @planner("RELU", "RELU6", "RELU_N1_TO_1")
 def _relu(place: Place, rounding: Rounding) -> Plan:
     op = place.operator.op
-    data, output = _tensors(place, rounding, (*EIGHT_BIT, np.dtype(np.int16)))
+    data, output = _tensors(place, rounding, (*EIGHT_BIT, *INT16))
     lowest, highest = limits(data.dtype)
     x = _values(place, data)
     if rounding == "tflm":

@@ -87,21 +87,25 @@ def _unary(d, low, high):
     return scale, d.builder.input(d.image(), scale=scale, zero_point=d.zero_point())
 
 
-def _fixed_output(d, zero_point):
-    """Zero point of an output whose lowest (or middle) value stands for zero."""
-    return zero_point + (128 if d.unsigned else 0)
+def _sigmoid(d, op, scale, zero_point):
+    """A layer whose output has a fixed scale and, of int8, a fixed zero point."""
+    if d.wide:
+        # Scales that are powers of two take a way of their own.
+        low = d.draw(st.one_of(st.floats(-20, 0, width=32), st.integers(-15, -8)))
+        x = d.builder.input(d.image(), scale=float(np.float32(2.0**low)))
+        return d.builder.apply(op, x, scale=1 / 32768)
+    _, x = _unary(d, -10, 1)
+    return d.builder.apply(op, x, scale=scale, zero_point=zero_point + (128 if d.unsigned else 0))
 
 
-@maker("LOGISTIC", **EIGHT_BIT)
+@maker("LOGISTIC", **WITH_INT16)
 def _logistic(d):
-    _, x = _unary(d, -10, 1)
-    return d.builder.apply("LOGISTIC", x, scale=1 / 256, zero_point=_fixed_output(d, -128))
+    return _sigmoid(d, "LOGISTIC", 1 / 256, -128)
 
 
-@maker("TANH", **EIGHT_BIT)
+@maker("TANH", **WITH_INT16)
 def _tanh(d):
-    _, x = _unary(d, -10, 1)
-    return d.builder.apply("TANH", x, scale=1 / 128, zero_point=_fixed_output(d, 0))
+    return _sigmoid(d, "TANH", 1 / 128, 0)
 
 
 @maker("HARD_SWISH", **EIGHT_BIT)

@@ -12,18 +12,19 @@ import pytest
 
 import mensa.golden as golden
 
-from .conftest import NETWORKS, _models
+from ..models import NETWORKS
+from .comparison import REGRESS
 
 ROOT = Path(__file__).parents[2]
-COUNT = 20_000 if os.environ.get("MENSA_REGRESS") else 1_200
+COUNT = 20_000 if REGRESS else 1_200
 
 
 def test_damaged_files_run_or_are_refused():
-    files = [path for name in NETWORKS if (path := _models() / f"{name}.tflite").is_file()]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
     # A warning of NumPy's is something that escapes, too.
+    command = [sys.executable, "-W", "error", "-m", "tests.golden.mutants", str(COUNT), "0"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
     found = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.golden.mutants", str(COUNT), "0", *files],
+        [*command, *NETWORKS.values()],
         cwd=ROOT,
         env=environment,
         capture_output=True,

@@ -1,19 +1,18 @@
 """Real networks: every tensor equals the oracle's."""
 
-import os
-
 import numpy as np
 import pytest
 
 import mensa.golden as golden
 
+from .comparison import REGRESS, equal
 from .oracles import OracleError
 from .strategies import random_inputs
 
 INPUTS = 20
 # Networks of more work than this see all of them in `make regress` only.
 LARGE_MACS = 30_000_000
-INPUTS_LARGE = INPUTS if os.environ.get("MENSA_REGRESS") else 2
+INPUTS_LARGE = INPUTS if REGRESS else 2
 
 
 def activations(graph):
@@ -33,7 +32,7 @@ def differences(graph, found, wanted):
                 f"{graph.tensors[index]}: {ours.shape} {ours.dtype}, "
                 f"oracle {theirs.shape} {theirs.dtype}"
             )
-        elif not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):
+        elif not equal(ours, theirs):
             wrong = np.count_nonzero(ours != theirs)
             makers = [str(op) for op in graph.operators if index in op.outputs]
             lines.append(

@@ -31,7 +31,7 @@ def to_int8(values: npt.NDArray[np.int8] | npt.NDArray[np.uint8]) -> Int8Array:
 
 def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
     """Lowest and highest value of a quantised type, uint8 in the int8 domain."""
-    bits = 16 if dtype == np.int16 else 8
+    bits = 8 * dtype.itemsize
     return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
 
 
@@ -127,7 +127,7 @@ class Place:
         """The (first) zero point in the int8 domain; of int16 tensors it must be 0."""
         value = int(tensor.zero_point[0])
         shifted = value + (ZERO_POINT_SHIFT if tensor.dtype == np.uint8 else 0)
-        low, high = (0, 0) if tensor.dtype == np.int16 else (-128, 127)
+        low, high = {2: (0, 0), 4: (INT32_MIN, INT32_MAX)}.get(tensor.dtype.itemsize, (-128, 127))
         self.require(
             low <= shifted <= high, f"zero point {value} does not fit {tensor.dtype}", tensor
         )

@@ -313,18 +313,31 @@ def _reshape(d):
 
 def _quantize(d):
     shape, scale = d.image(), d.scale(-8, 0)
-    target = d.choice(np.int8, np.uint8)
-    if d.choice(True, False, False) and d.floats:
+    source = d.builder.dtype
+    targets = [np.int8] if d.wide else [np.int8, np.uint8]
+    if d.floats and d.choice(True, False, False):
+        source = np.dtype(np.float32)
         # TFLM has no kernel from float to uint8.
-        target = d.builder.dtype.type
-        x = d.builder.input(shape, dtype=np.float32)
+        targets = [d.builder.dtype]
+    elif d.wide and d.choice(True, False, False):
+        source, targets = np.dtype(np.int32), [np.int8, np.int16]
+    elif d.wide:
+        targets = [np.int8, np.int16, np.int32]
+    elif d.floats:
+        targets += [np.int16] + ([np.int32] if d.oracle == "tflm" and not d.unsigned else [])
+    target = np.dtype(d.choice(*targets))
+    if source == np.float32:
+        x = d.builder.input(shape, dtype=source)
     else:
-        x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
-    same = d.choice(True, False)
+        zero_point = d.zero_point() if source.itemsize == 1 else 0
+        x = d.builder.input(shape, dtype=source, scale=scale, zero_point=zero_point)
+    bits = 8 * (source.itemsize - target.itemsize) if source.kind != "f" else 0
+    steps = bits + d.draw(st.floats(-6, 6, width=32))
+    limits = np.iinfo(target)
     return d.builder.quantize(
         x,
-        scale=scale if same else scale * 2.0 ** d.draw(st.floats(-6, 6, width=32)),
-        zero_point=d.number(*((-128, 127) if target == np.int8 else (0, 255))),
+        scale=scale if d.choice(True, False) else scale * 2.0**steps,
+        zero_point=d.number(limits.min, limits.max) if target.itemsize == 1 else 0,
         dtype=target,
     )
 
@@ -370,7 +383,7 @@ maker("CONV_2D", **WITH_INT16)(_conv_2d)
 maker("DEPTHWISE_CONV_2D", **WITH_INT16)(_depthwise_conv_2d)
 maker("FULLY_CONNECTED", **WITH_INT16)(_fully_connected)
 maker("MAX_POOL_2D", **WITH_INT16)(lambda d: _pool(d, "max"))
-maker("QUANTIZE")(_quantize)
+maker("QUANTIZE", **WITH_INT16)(_quantize)
 maker("RESHAPE", **WITH_INT16)(_reshape)
 maker("SOFTMAX")(_softmax)
 

@@ -19,4 +19,5 @@ from . import (  # noqa: F401
     transpose_conv,
     wide,
     wide_pool,
+    wide_softmax,
 )

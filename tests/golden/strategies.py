@@ -301,7 +301,8 @@ def _pool(d, kind):
 
 def _softmax(d):
     shape = d.choice((d.number(1, 3), d.number(1, 60)), (1, 2, d.number(1, 4), d.number(1, 20)))
-    x = d.builder.input(shape, scale=d.scale(-10, 1), zero_point=d.zero_point())
+    scale = d.scale(-20, -5) if d.wide else d.scale(-10, 1)
+    x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
     return d.builder.softmax(x, beta=d.choice(1.0, 1.0, 0.5, 3.25))
 
 
@@ -385,7 +386,7 @@ maker("FULLY_CONNECTED", **WITH_INT16)(_fully_connected)
 maker("MAX_POOL_2D", **WITH_INT16)(lambda d: _pool(d, "max"))
 maker("QUANTIZE", **WITH_INT16)(_quantize)
 maker("RESHAPE", **WITH_INT16)(_reshape)
-maker("SOFTMAX")(_softmax)
+maker("SOFTMAX", **WITH_INT16)(_softmax)
 
 
 @st.composite

@@ -22,6 +22,8 @@ IntLike = npt.ArrayLike
 
 INT32_MIN = -(1 << 31)
 INT32_MAX = (1 << 31) - 1
+#: Largest left shift of `requantize_wide`.
+MAX_WIDE_SHIFT = 14
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:

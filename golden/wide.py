@@ -21,7 +21,13 @@ from .filters import (
     weight_zero_point,
     window_outputs,
 )
-from .fixed_point import requantize_double, requantize_float64, requantize_wide, wrap32
+from .fixed_point import (
+    MAX_WIDE_SHIFT,
+    requantize_double,
+    requantize_float64,
+    requantize_wide,
+    wrap32,
+)
 from .graph import Tensor
 from .options import (
     Conv2DOptions,
@@ -40,8 +46,6 @@ WideRequant = Literal["wide", "double", "float64"]
 
 # Elements of the sums that a convolution works on at a time.
 _BLOCK = 1 << 18
-# Largest left shift of `requantize_wide`.
-_MAX_WIDE_SHIFT = 14
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,7 +170,7 @@ def _factors(
 ) -> tuple[Int32Array, Int32Array, Float64Array]:
     multiplier, shift, scale = channel_multipliers(place, data, weights, output, channels, fused)
     place.require(
-        requant != "wide" or int(shift.max()) <= _MAX_WIDE_SHIFT,
+        requant != "wide" or int(shift.max()) <= MAX_WIDE_SHIFT,
         "the scales of input, weights and output are too far apart",
         output,
     )

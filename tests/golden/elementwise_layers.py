@@ -71,13 +71,18 @@ maker("MAXIMUM", **WITH_INT16)(_extremum("MAXIMUM"))
 maker("MINIMUM", **WITH_INT16)(_extremum("MINIMUM"))
 
 
-@maker("PRELU", **EIGHT_BIT)
+@maker("PRELU", **WITH_INT16)
 def _prelu(d):
     _, h, w, c = shape = d.image()
     other = d.choice((1, 1, c), (1, 1, c), shape, (h, w, c), (1, 1, 1))
     scales = d.scale(-6, 0), d.scale(-8, -4)
     x = d.builder.input(shape, scale=scales[0], zero_point=d.zero_point())
-    slopes = d.builder.tensor(data=d.values(other), scale=scales[1], zero_point=d.zero_point())
+    slopes = d.builder.tensor(
+        data=d.values(other, d.weight_dtype),
+        dtype=d.weight_dtype,
+        scale=scales[1],
+        zero_point=d.zero_point(),
+    )
     scale = scales[0] * 2.0 ** d.draw(st.floats(-2, 2, width=32))
     return d.builder.apply("PRELU", x, slopes, scale=scale, zero_point=d.zero_point())
 

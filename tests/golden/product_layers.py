@@ -63,7 +63,7 @@ def _transpose_conv(d):
     )
 
 
-@maker("BATCH_MATMUL", litert=("int8",))
+@maker("BATCH_MATMUL", tflm=("int8", "int16"), litert=("int8", "int16"))
 def _batch_matmul(d):
     rows, depth, columns = d.number(1, 6), d.number(1, 20), d.number(1, 6)
     batch = d.choice((), (d.number(1, 3),), (d.number(1, 3), d.number(2, 3)))
@@ -76,13 +76,16 @@ def _batch_matmul(d):
     )
     scales = d.scale(-8, -2), d.scale(-8, -2)
     first = d.builder.input(shapes[0], scale=scales[0], zero_point=d.zero_point())
-    kinds = {"scale": scales[1], "zero_point": d.zero_point()}
+    # LiteRT also multiplies int16 by int8.
+    dtype = d.weight_dtype if d.oracle == "litert" and d.choice(True, False) else d.builder.dtype
+    kinds = {"dtype": dtype, "scale": scales[1], "zero_point": d.zero_point()}
     if d.choice(True, False):
         second = d.builder.input(shapes[1], **kinds)
     else:
-        second = d.builder.tensor(data=d.values(shapes[1]), **kinds)
-    steps = 2.0 ** d.choice(5, 5, 6, 2, 8)
-    deviation = 74.0 * 74.0 * math.sqrt(depth)
+        second = d.builder.tensor(data=d.values(shapes[1], dtype), **kinds)
+    steps = 2.0 ** d.choice(5, 5, 6, 2, 8) * (256 if d.wide else 1)
+    deviation = d.deviation * (d.deviation if dtype == d.builder.dtype else 74.0)
+    deviation *= math.sqrt(depth)
     return d.builder.apply(
         "BATCH_MATMUL",
         first,

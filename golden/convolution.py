@@ -12,6 +12,7 @@ a network that has run once takes at most four times its small layers' weights m
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,8 @@ _BLOCK = 1 << 15
 _ROWS = 64
 # Weights of one plan that are kept as floats.
 _KEPT = 1 << 15
+# Weights that are made floats together.
+_CONVERTED = 1 << 17
 # Elements that einsum should find in a row.
 _LANE = 768
 # Elements in a row of the input from which on a window is copied pixel by pixel.
@@ -52,7 +55,9 @@ def requantize(plan: ConvPlan, total: Int64Array, channels: Channels = slice(Non
         scaled = requantize_double(wrapped, plan.multiplier[channels], plan.shift[channels])
     # TFLite adds the zero point in int32, where a very large result wraps.
     shifted = wrap32(scaled + plan.output_zero_point)
-    return np.clip(shifted, plan.clamp_min, plan.clamp_max).astype(np.int8)
+    np.maximum(shifted, plan.clamp_min, out=shifted)
+    np.minimum(shifted, plan.clamp_max, out=shifted)
+    return shifted.astype(np.int8)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,7 +74,8 @@ class Form:
     rounder : Rounder or None
         Makes outputs of sums, None where it can't.
     weights : array or None
-        `_float_weights`, None where they are made each time.
+        `_float_weights` of `_matrix`, None where they are made each time; of a depthwise layer
+        ``[kernel height, kernel width, lane * output channels]``, `_lane` times the same.
     """
 
     kind: Kind
@@ -81,15 +87,22 @@ class Form:
 @once_per_plan
 def form(plan: ConvPlan) -> Form:
     """What the kernel of `plan` works out once."""
-    taps = _matrix(plan).astype(np.int64) - plan.weight_zero_point
-    largest = 128 * int(np.abs(taps).sum(axis=-1).max())
-    offset = plan.bias.astype(np.int64) - plan.input_zero_point * taps.sum(axis=-1).ravel()
+    matrix, offset, largest = _matrix(plan), plan.bias.astype(np.int64), 0
+    for outputs in _cuts(*matrix.shape):
+        taps = matrix[outputs].astype(np.int16) - np.int16(plan.weight_zero_point)
+        offset[outputs] -= plan.input_zero_point * taps.sum(axis=1, dtype=np.int64)
+        largest = max(largest, 128 * int(np.abs(taps).sum(axis=1, dtype=np.int64).max()))
     kind = np.float32 if largest < EXACT else np.float64
+    weights: FloatArray | None = None
+    if _is_depthwise(plan):
+        weights = np.tile(_float_weights(plan, plan.weights, kind), _lane(plan))
+    elif plan.weights.size <= _KEPT:
+        weights = _float_weights(plan, matrix, kind)
     return Form(
         kind=kind,
         offset=offset,
         rounder=_rounder(plan, offset, kind, largest),
-        weights=_float_weights(plan, kind) if plan.weights.size <= _KEPT else None,
+        weights=weights,
     )
 
 
@@ -232,40 +245,53 @@ def _matrix(plan: ConvPlan) -> Int8Array:
     return plan.weights.reshape(plan.weights.shape[0], -1)
 
 
-def _float_weights(plan: ConvPlan, kind: Kind) -> FloatArray:
-    """Weights less their zero point: of a depthwise layer `_lanes`, else `_matrix`."""
-    weights = plan.weights if _is_depthwise(plan) else _matrix(plan)
+def _cuts(outputs: int, taps: int) -> list[slice]:
+    """Output channels whose weights are made floats together."""
+    step = max(1, _CONVERTED // taps)
+    return [slice(start, min(start + step, outputs)) for start in range(0, outputs, step)]
+
+
+def _float_weights(plan: ConvPlan, weights: Int8Array, kind: Kind) -> FloatArray:
+    """Weights less their zero point."""
     values: FloatArray = weights.astype(kind, order="C")
     if plan.weight_zero_point:
         values -= kind(plan.weight_zero_point)
-    return np.tile(values, _lane(plan)) if _is_depthwise(plan) else values
+    return values
 
 
-def _weights(plan: ConvPlan) -> FloatArray:
-    kept = form(plan)
-    return _float_weights(plan, kept.kind) if kept.weights is None else kept.weights
+def _factors(plan: ConvPlan, blocks: int) -> Iterable[tuple[slice, slice, FloatArray]]:
+    """Input channels, output channels, and the weights ``[outputs, taps]`` between them.
 
+    Parameters: with one of `blocks` the weights are made as they are asked for.
+    """
+    kept, matrix = form(plan), _matrix(plan)
+    inputs, outputs = plan.input_shape[3] // plan.groups, len(matrix) // plan.groups
 
-def _groups(plan: ConvPlan) -> list[tuple[slice, slice]]:
-    """Input and output channels of each group."""
-    inputs, outputs = plan.input_shape[3] // plan.groups, plan.output_shape[3] // plan.groups
-    return [
-        (slice(g * inputs, (g + 1) * inputs), slice(g * outputs, (g + 1) * outputs))
-        for g in range(plan.groups)
-    ]
+    def made() -> Iterator[tuple[slice, slice, FloatArray]]:
+        for group in range(plan.groups):
+            seen = slice(group * inputs, (group + 1) * inputs)
+            for cut in _cuts(outputs, matrix.shape[1]):
+                place = slice(group * outputs + cut.start, group * outputs + cut.stop)
+                if kept.weights is None:
+                    yield seen, place, _float_weights(plan, matrix[place], kept.kind)
+                else:
+                    yield seen, place, kept.weights[place]
+
+    return made() if blocks == 1 else list(made())
 
 
 def _pointwise(plan: ConvPlan, images: Int8Array, out: Int8Array) -> None:
     pixels = images.reshape(-1, images.shape[3])
     rows = min(len(pixels), max(_ROWS, _BLOCK // max(pixels.shape[1], out.shape[3])))
-    writer, weights, groups = Writer(plan, out, rows, 1, 1), _weights(plan), _groups(plan)
-    scratch = np.empty((rows, pixels.shape[1]), weights.dtype)
+    writer = Writer(plan, out, rows, 1, 1)
+    factors = _factors(plan, -(-len(pixels) // rows))
+    scratch = np.empty((rows, pixels.shape[1]), writer.sums.dtype)
     for top in range(0, len(pixels), rows):
         count = min(rows, len(pixels) - top)
         part = scratch[:count]
         part[:] = pixels[top : top + count]
-        for inputs, outputs in groups:
-            np.matmul(part[:, inputs], weights[outputs].T, out=writer.sums[:count, outputs])
+        for inputs, outputs, weights in factors:
+            np.matmul(part[:, inputs], weights.T, out=writer.sums[:count, outputs])
         writer.write(top, count)
     writer.finish()
 
@@ -278,12 +304,13 @@ def _windows(plan: ConvPlan, images: Int8Array, out: Int8Array) -> None:
     taps = kh * kw * share
     rows = min(_BLOCK // oc, 4 * _BLOCK // taps) // ow
     rows = min(oh, max(1, rows))
-    writer, weights, groups = Writer(plan, out, rows * ow, ow, ow), _weights(plan), _groups(plan)
+    writer = Writer(plan, out, rows * ow, ow, ow)
+    factors = _factors(plan, len(images) * -(-oh // rows))
     # A window is copied along what is longest in a row: itself, or one tap of all windows.
     run = share if plan.dilation_w > 1 or plan.groups > 1 else kw * share
     by_pixel = run >= _RUN
     order = (0, 1, 3, 4, 2) if by_pixel else (3, 4, 2, 0, 1)
-    scratch = np.empty(rows * ow * taps, weights.dtype)
+    scratch = np.empty(rows * ow * taps, writer.sums.dtype)
     width = (ow - 1) * plan.stride_w + reach_w
     for number, image in enumerate(images):
         for top in range(0, oh, rows):
@@ -296,12 +323,15 @@ def _windows(plan: ConvPlan, images: Int8Array, out: Int8Array) -> None:
                 :: plan.stride_h, :: plan.stride_w, :, :: plan.dilation_h, :: plan.dilation_w
             ]  # [count, ow, channels, kh, kw]
             sums = writer.sums[: count * ow]
-            for inputs, outputs in groups:
-                seen = windows[:, :, inputs].transpose(order)
-                part = scratch[: seen.size].reshape(seen.shape)
-                part[:] = seen
-                columns = part.reshape(-1, taps) if by_pixel else part.reshape(taps, -1).T
-                np.matmul(columns, weights[outputs].T, out=sums[:, outputs])
+            unfolded = None
+            for inputs, outputs, weights in factors:
+                if inputs != unfolded:
+                    seen = windows[:, :, inputs].transpose(order)
+                    part = scratch[: seen.size].reshape(seen.shape)
+                    part[:] = seen
+                    columns = part.reshape(-1, taps) if by_pixel else part.reshape(taps, -1).T
+                    unfolded = inputs
+                np.matmul(columns, weights.T, out=sums[:, outputs])
             writer.write(number * oh + top, len(sums))
     writer.finish()
 
@@ -318,7 +348,8 @@ def _lane(plan: ConvPlan) -> int:
 
 def _depthwise(plan: ConvPlan, images: Int8Array, out: Int8Array) -> None:
     oh, ow, oc = out.shape[1:]
-    lane, weights = _lane(plan), _weights(plan)  # [kh, kw, lane * oc]
+    lane, weights = _lane(plan), form(plan).weights  # [kh, kw, lane * oc]
+    assert weights is not None
     lanes = -(-ow // lane)
     wide = lanes * lane
     rows = min(oh, max(1, _BLOCK // (wide * oc)))

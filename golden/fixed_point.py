@@ -99,9 +99,9 @@ def rounding_divide_by_pot(x: IntLike, exponent: IntLike) -> Int64Array:
     """
     value = np.asarray(x, dtype=np.int64)
     exponents = np.asarray(exponent, dtype=np.int64)
-    mask = (np.int64(1) << exponents) - 1
-    threshold = (mask >> 1) + (value < 0)
-    result: Int64Array = (value >> exponents) + ((value & mask) > threshold)
+    half = (np.int64(1) << exponents) >> 1
+    # Below zero a half goes down, where the shift alone would take it up.
+    result: Int64Array = (value + (half - ((value < 0) & (half > 0)))) >> exponents
     return result
 
 
@@ -116,12 +116,10 @@ def requantize_double(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64A
     """
     shifts = np.asarray(shift, dtype=np.int64)
     value = np.asarray(x, dtype=np.int64)
-    if np.any(shifts > 0):
+    if shifts.size and shifts.max() > 0:
         value = wrap32(value << np.maximum(shifts, 0))
     high = saturating_rounding_doubling_high_mul(value, multiplier)
-    if np.any(shifts < 0):
-        return rounding_divide_by_pot(high, np.maximum(-shifts, 0))
-    return high
+    return rounding_divide_by_pot(high, np.maximum(-shifts, 0))
 
 
 def requantize_single(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Array:

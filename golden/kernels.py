@@ -2,34 +2,111 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from . import convolution  # noqa: F401  registers its kernel
+from .derived import once_per_plan
 from .fixed_point import requantize_double
 from .plan import AddPlan, Int8Array, PoolPlan, RequantPlan, ReshapePlan
 from .registry import Array, kernel
+from .rounder import Rounder, rounding_error
 
 Float32Array = npt.NDArray[np.float32]
+
+
+# Elements of which a few arrays fit a processor's cache.
+_BLOCK = 1 << 15
 
 
 def _finish(accumulator: npt.NDArray[np.int64], zero_point: int, low: int, high: int) -> Int8Array:
     return np.clip(accumulator + zero_point, low, high).astype(np.int8)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _AddForm:
+    """What ADD works out once.
+
+    Parameters
+    ----------
+    tables : int64 array ``[2, 256]``
+        Either input's share of the sum, of every int8 value from the lowest on.
+    ratio : float32
+        Second input's scale over the first's.
+    rounder : Rounder or None
+        Makes outputs of ``first + ratio * second``, None where it can't.
+    """
+
+    tables: npt.NDArray[np.int64]
+    ratio: np.float32
+    rounder: Rounder | None
+
+
+@once_per_plan
+def _add_form(plan: AddPlan) -> _AddForm:
+    values = np.arange(-128, 128, dtype=np.int64)
+    tables = [
+        requantize_double((values - zero_point) << plan.left_shift, multiplier, shift)
+        for zero_point, multiplier, shift in zip(
+            plan.zero_points, plan.multipliers, plan.shifts, strict=True
+        )
+    ]
+    unit = math.ldexp(plan.output_multiplier, plan.output_shift - 31)
+    scales = [
+        math.ldexp(multiplier, shift - 31 + plan.left_shift) * unit
+        for multiplier, shift in zip(plan.multipliers, plan.shifts, strict=True)
+    ]
+    shares = [scale * zero for scale, zero in zip(scales, plan.zero_points, strict=True)]
+    addend = np.array([plan.output_zero_point - sum(shares)])
+    # Shares are rounded twice, each time by at most a unit, and so is their sum. In float32 either
+    # product and their sum are rounded as well as what `rounding_error` counts.
+    error = 4 * unit + math.ldexp(0.5, plan.output_shift)
+    error += rounding_error(addend) + math.ldexp(sum(scales), 7 - 22)
+    rounder = None
+    if min(scales) > 0.0 and Rounder.useful(error):
+        low, high = plan.clamp_min, plan.clamp_max
+        rounder = Rounder(np.array([scales[0]]), addend, low, high, error)
+    ratio = np.float32(scales[1] / scales[0] if rounder else 0.0)
+    return _AddForm(tables=np.stack(tables), ratio=ratio, rounder=rounder)
+
+
+def _add_exactly(
+    plan: AddPlan, tables: npt.NDArray[np.int64], first: Int8Array, second: Int8Array
+) -> Int8Array:
+    scaled = tables[0][first.astype(np.intp) + 128] + tables[1][second.astype(np.intp) + 128]
+    total = requantize_double(scaled, plan.output_multiplier, plan.output_shift)
+    return _finish(total, plan.output_zero_point, plan.clamp_min, plan.clamp_max)
+
+
 @kernel(AddPlan)
 def add(plan: AddPlan, first: Int8Array, second: Int8Array) -> Int8Array:
     """Sum of two tensors. Parameters: int8 ``plan.input_shapes``. Returns: the output's shape."""
-    scaled = []
-    for x, zero_point, multiplier, shift in zip(
-        (first, second), plan.zero_points, plan.multipliers, plan.shifts, strict=True
-    ):
-        # All 256 values once, then a look-up.
-        values = (np.arange(-128, 128, dtype=np.int64) - zero_point) << plan.left_shift
-        table = requantize_double(values, multiplier, shift)
-        scaled.append(table[x.astype(np.intp) + 128])
-    total = requantize_double(scaled[0] + scaled[1], plan.output_multiplier, plan.output_shift)
-    return _finish(total, plan.output_zero_point, plan.clamp_min, plan.clamp_max)
+    form = _add_form(plan)
+    operands = [
+        np.broadcast_to(x.reshape(shape), plan.output_shape).reshape(-1)
+        for x, shape in zip((first, second), plan.input_shapes, strict=True)
+    ]
+    out = np.empty(operands[0].shape, np.int8)
+    rows = min(_BLOCK, len(out))
+    sums = np.empty((rows if form.rounder is None else form.rounder.rows(rows), 1), np.float32)
+    round_sums = None if form.rounder is None else form.rounder.rounding(sums)
+    for top in range(0, len(out), rows):
+        x, y = (operand[top : top + rows] for operand in operands)
+        result = out[top : top + rows]
+        if round_sums is None:
+            result[:] = _add_exactly(plan, form.tables, x, y)
+            continue
+        part = sums[: len(x), 0]
+        np.multiply(y, form.ratio, out=part)
+        part += x
+        rounded, doubtful = round_sums(len(x))
+        result[:] = rounded[:, 0]
+        if doubtful.size:
+            result[doubtful] = _add_exactly(plan, form.tables, x[doubtful], y[doubtful])
+    return out.reshape(plan.output_shape)
 
 
 def _inside(size: int, outputs: int, stride: int, window: int, pad: int) -> npt.NDArray[np.int64]:
@@ -46,33 +123,31 @@ def pool(plan: PoolPlan, x: Int8Array) -> Int8Array:
     """
     _, h, w, c = plan.input_shape
     _, oh, ow, _ = plan.output_shape
-    rows = max((oh - 1) * plan.stride_h + plan.filter_h, h + plan.pad_top)
-    cols = max((ow - 1) * plan.stride_w + plan.filter_w, w + plan.pad_left)
     average = plan.kind == "average"
-    counts = (
-        _inside(h, oh, plan.stride_h, plan.filter_h, plan.pad_top)[:, None]
-        * _inside(w, ow, plan.stride_w, plan.filter_w, plan.pad_left)
-    )[..., None]
+    # Both reductions are separable: first down the columns, then along the rows.
+    combine = np.add if average else np.maximum
+    row_counts = _inside(h, oh, plan.stride_h, plan.filter_h, plan.pad_top)
+    column_counts = _inside(w, ow, plan.stride_w, plan.filter_w, plan.pad_left)
     out = np.empty(plan.output_shape, np.int8)
+    reach = (ow - 1) * plan.stride_w + 1
+    width = max(reach - 1 + plan.filter_w, w + plan.pad_left)
+    columns = np.full((width, c), 0 if average else -128, np.int32 if average else np.int8)
+    inside = columns[plan.pad_left : plan.pad_left + w]
     for image, result in zip(x.reshape(plan.input_shape), out, strict=True):
-        padded = np.full((rows, cols, c), 0 if average else -128, np.int32)
-        padded[plan.pad_top : plan.pad_top + h, plan.pad_left : plan.pad_left + w] = image
-        # Both reductions are separable: first down the columns, then along the rows.
-        combine = np.add if average else np.maximum
-        columns = padded[: (oh - 1) * plan.stride_h + 1 : plan.stride_h].copy()
-        for row_tap in range(1, plan.filter_h):
-            tap = padded[row_tap : row_tap + (oh - 1) * plan.stride_h + 1 : plan.stride_h]
-            combine(columns, tap, out=columns)
-        total = columns[:, : (ow - 1) * plan.stride_w + 1 : plan.stride_w].copy()
-        for column_tap in range(1, plan.filter_w):
-            tap = columns[:, column_tap : column_tap + (ow - 1) * plan.stride_w + 1 : plan.stride_w]
-            combine(total, tap, out=total)
-        value: npt.NDArray[np.int64] = total.astype(np.int64)
-        if average and plan.round_half_up:
-            value = (value + 128 * counts + counts // 2) // counts - 128
-        elif average:
-            value = np.sign(value) * ((np.abs(value) + counts // 2) // counts)
-        result[:] = _finish(value, 0, plan.clamp_min, plan.clamp_max)
+        for y in range(oh):
+            top = y * plan.stride_h - plan.pad_top
+            seen = image[max(top, 0) : top + plan.filter_h]
+            combine.reduce(seen, axis=0, dtype=columns.dtype, out=inside)
+            total = columns[: reach : plan.stride_w].copy()
+            for tap in range(1, plan.filter_w):
+                combine(total, columns[tap : tap + reach : plan.stride_w], out=total)
+            value: npt.NDArray[np.int64] = total.astype(np.int64)
+            counts = (row_counts[y] * column_counts)[:, None]
+            if average and plan.round_half_up:
+                value = (value + 128 * counts + counts // 2) // counts - 128
+            elif average:
+                value = np.sign(value) * ((np.abs(value) + counts // 2) // counts)
+            result[y] = _finish(value, 0, plan.clamp_min, plan.clamp_max)
     return out
 
 
@@ -89,7 +164,9 @@ def quantize(plan: RequantPlan, x: Int8Array | Float32Array) -> Int8Array:
     values = np.arange(-128, 128, dtype=np.int64) - plan.input_zero_point
     scaled = requantize_double(values, plan.multiplier, plan.shift)
     table = _finish(scaled, plan.output_zero_point, plan.clamp_min, plan.clamp_max)
-    return table[x.astype(np.intp) + 128]
+    # In the order of the values' bytes, which translate() looks up without an array of indices.
+    by_byte = np.roll(table, 128).tobytes()
+    return np.frombuffer(bytearray(x.tobytes().translate(by_byte)), np.int8).reshape(x.shape)
 
 
 @kernel(ReshapePlan)

@@ -10,7 +10,7 @@ to 31.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,28 @@ def rounding_divide_by_pot(x: IntLike, exponent: IntLike) -> Int64Array:
     return result
 
 
+def double_requantizer(multiplier: IntLike, shift: IntLike) -> Callable[[IntLike], Int64Array]:
+    """`requantize_double` by one multiplier and shift again and again."""
+    multipliers = np.asarray(multiplier, dtype=np.int64)
+    shifts = np.asarray(shift, dtype=np.int64)
+    left = np.maximum(shifts, 0) if shifts.size and shifts.max() > 0 else None
+    right = np.maximum(-shifts, 0)
+    half = (np.int64(1) << right) >> 1
+    # Below zero a half goes down, where the shift alone would take it up.
+    down = np.where(half > 0, half - 1, 0)
+
+    def requantized(x: IntLike) -> Int64Array:
+        value = np.asarray(x, dtype=np.int64)
+        if left is not None:
+            value = wrap32(value << left)
+        # No product saturates: multipliers are not negative.
+        high = (value * multipliers + (1 << 30)) >> 31
+        result: Int64Array = (high + np.where(high < 0, down, half)) >> right
+        return result
+
+    return requantized
+
+
 def requantize_double(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Array:
     """``x * multiplier * 2**(shift - 31)``, rounded twice as TFLite's integer kernels do.
 
@@ -114,12 +136,7 @@ def requantize_double(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64A
     Parameters: int32 values that broadcast; `shift` from -31 to 30, positive to the left.
     Returns: int64 array of int32 values.
     """
-    shifts = np.asarray(shift, dtype=np.int64)
-    value = np.asarray(x, dtype=np.int64)
-    if shifts.size and shifts.max() > 0:
-        value = wrap32(value << np.maximum(shifts, 0))
-    high = saturating_rounding_doubling_high_mul(value, multiplier)
-    return rounding_divide_by_pot(high, np.maximum(-shifts, 0))
+    return double_requantizer(multiplier, shift)(x)
 
 
 def requantize_single(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Array:

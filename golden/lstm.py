@@ -8,14 +8,17 @@ projection and a coupled input gate.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from .derived import once_per_plan
 from .fixed_point import (
     INT32_MAX,
     Int64Array,
+    double_requantizer,
     quantize_multiplier,
     requantize_double,
     rounding_divide_by_pot,
@@ -36,6 +39,7 @@ from .options import UnidirectionalSequenceLSTMOptions
 from .place import Place
 from .plan import Int8Array, Int32Array, Plan, Rounding, Shape
 from .registry import kernel, planner, shapes
+from .rounder import EXACT
 
 # Positions of the operator's inputs. Those of one gate are a fixed distance apart.
 _INPUT_WEIGHTS = 1
@@ -527,19 +531,87 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
 
 
 def _int16(x: Int64Array) -> Int64Array:
-    return np.clip(x, _INT16_MIN, _INT16_MAX)
+    result: Int64Array = np.minimum(np.maximum(x, _INT16_MIN), _INT16_MAX)
+    return result
 
 
-def _matmul(x: Int64Array, weights: Int8Array) -> Int64Array:
-    """``x @ weights.T`` exactly, in wrapping int32: sums of products of 9 bits fit a double."""
-    return wrap32((x.astype(np.float64) @ weights.T.astype(np.float64)).astype(np.int64))
+def _int8(x: Int64Array) -> Int64Array:
+    result: Int64Array = np.minimum(np.maximum(x, -128), 127)
+    return result
 
 
-def _scaled(product: Int64Array, multiplier: int, shift: int) -> Int64Array:
-    """A product of two int16 numbers times a factor, to int16."""
-    if multiplier == 0:
-        return rounding_divide_by_pot(product, -shift).astype(np.int16).astype(np.int64)
-    return _int16(requantize_double(product, multiplier, shift))
+class _Matrix:
+    """``x @ weights.T`` exactly, in wrapping int32, for x of at most 9 bits."""
+
+    def __init__(self, weights: Int8Array) -> None:
+        magnitudes = np.abs(weights.astype(np.int64)).sum(axis=1)
+        exact = 255 * int(magnitudes.max()) < EXACT
+        self._weights = weights.T.astype(np.float32 if exact else np.float64)
+
+    def __call__(self, x: Int64Array) -> Int64Array:
+        return wrap32((x.astype(self._weights.dtype) @ self._weights).astype(np.int64))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Form:
+    """What a layer's kernel works out once.
+
+    Parameters
+    ----------
+    input_product, recurrent_product : _Matrix
+        With the weights of all gates, in the order of ``LstmPlan.gates``.
+    bias : int64 array ``[gates * cells]``
+        Of all gates.
+    input_scaled, recurrent_scaled, hidden_scaled : functions
+        Requantise the products of all gates, and that of tanh(cell) and output gate.
+    cell_scaled : function
+        Of the two products ``[2, batch, cells]`` that add up to the new cell state, to int16.
+    projection : _Matrix or None
+        From cells to outputs.
+    """
+
+    input_product: _Matrix
+    recurrent_product: _Matrix
+    bias: Int64Array
+    input_scaled: Callable[[Int64Array], Int64Array]
+    recurrent_scaled: Callable[[Int64Array], Int64Array]
+    hidden_scaled: Callable[[Int64Array], Int64Array]
+    cell_scaled: Callable[[Int64Array], Int64Array]
+    projection: _Matrix | None
+
+
+@once_per_plan
+def _form(plan: LstmPlan) -> _Form:
+    gates = plan.gates.values()
+
+    def scaled(factors: list[tuple[int, int]]) -> Callable[[Int64Array], Int64Array]:
+        columns = np.repeat(np.array(factors, np.int64), plan.cells, axis=0)
+        return double_requantizer(columns[:, 0], columns[:, 1])
+
+    return _Form(
+        input_product=_Matrix(np.concatenate([gate.input_weights for gate in gates])),
+        recurrent_product=_Matrix(np.concatenate([gate.recurrent_weights for gate in gates])),
+        bias=np.concatenate([gate.bias for gate in gates]).astype(np.int64),
+        input_scaled=scaled([(gate.input_multiplier, gate.input_shift) for gate in gates]),
+        recurrent_scaled=scaled(
+            [(gate.recurrent_multiplier, gate.recurrent_shift) for gate in gates]
+        ),
+        hidden_scaled=double_requantizer(plan.hidden_multiplier, plan.hidden_shift),
+        cell_scaled=_cell_scaled(plan),
+        projection=None if plan.projection is None else _Matrix(plan.projection.weights),
+    )
+
+
+def _cell_scaled(plan: LstmPlan) -> Callable[[Int64Array], Int64Array]:
+    """Products ``[2, batch, cells]`` of two int16 numbers each times their factors, to int16."""
+    multipliers = np.array([plan.forget_multiplier, plan.input_multiplier]).reshape(2, 1, 1)
+    shifts = np.array([plan.forget_shift, plan.input_shift]).reshape(2, 1, 1)
+    if multipliers.any():
+        requantized = double_requantizer(multipliers, shifts)
+        return lambda products: _int16(requantized(products))
+    return lambda products: (
+        rounding_divide_by_pot(products, -shifts).astype(np.int16).astype(np.int64)
+    )
 
 
 def _inverse_square_root(x: int) -> tuple[int, int]:
@@ -621,6 +693,7 @@ def lstm(
     Parameters: int8 ``plan.input_shape``, the states int8 ``[batch, outputs]`` and int16
     ``[batch, cells]`` before the first step. Returns: int8 ``plan.output_shape`` and both states.
     """
+    form = _form(plan)
     data = x.reshape(plan.input_shape).astype(np.int64) - plan.input_zero_point
     if not plan.time_major:
         data = data.transpose(1, 0, 2)
@@ -628,41 +701,39 @@ def lstm(
     memory = cell.reshape(plan.batch, plan.cells).astype(np.int64)
     # The input's products do not depend on the state: all steps at once.
     flat = data.reshape(-1, data.shape[2])
-    shares = {}
-    for name, gate in plan.gates.items():
-        total = wrap32(_matmul(flat, gate.input_weights) + gate.bias)
-        total = _int16(requantize_double(total, gate.input_multiplier, gate.input_shift))
-        shares[name] = total.reshape(plan.steps, plan.batch, plan.cells)
+    shares = _int16(form.input_scaled(wrap32(form.input_product(flat) + form.bias)))
+    shares = shares.reshape(plan.steps, plan.batch, -1)
     out = np.empty((plan.steps, plan.batch, plan.output_shape[-1]), np.int8)
+    columns = {
+        name: slice(number * plan.cells, (number + 1) * plan.cells)
+        for number, name in enumerate(plan.gates)
+    }
 
-    def gate_sum(name: str, step: int) -> Int64Array:
+    def gate_sum(name: str) -> Int64Array:
         gate = plan.gates[name]
-        product = _matmul(state - plan.hidden_zero_point, gate.recurrent_weights)
-        share = requantize_double(product, gate.recurrent_multiplier, gate.recurrent_shift)
-        if plan.rounding == "tflm":
-            share = _int16(share)
-        total = _int16(wrap32(shares[name][step] + share))
+        total = totals[:, columns[name]]
         if gate.peephole_weights is not None:
             total = _peephole(plan, gate, total, memory)
         return total if gate.layer_norm is None else _normalized(gate.layer_norm, total)
 
     for step in range(plan.steps):
-        forget = look_up(plan.sigmoid, gate_sum("forget", step))
+        share = form.recurrent_scaled(form.recurrent_product(state - plan.hidden_zero_point))
+        if plan.rounding == "tflm":
+            share = _int16(share)
+        totals = _int16(wrap32(shares[step] + share))
+        forget = look_up(plan.sigmoid, gate_sum("forget"))
         if "input" in plan.gates:
-            taken = look_up(plan.sigmoid, gate_sum("input", step))
+            taken = look_up(plan.sigmoid, gate_sum("input"))
         else:
             taken = _INT16_MAX - forget
-        update = look_up(plan.tanh, gate_sum("cell", step))
-        memory = _int16(
-            _scaled(forget * memory, plan.forget_multiplier, plan.forget_shift)
-            + _scaled(taken * update, plan.input_multiplier, plan.input_shift)
-        )
+        update = look_up(plan.tanh, gate_sum("cell"))
+        kept, added = form.cell_scaled(np.stack((forget * memory, taken * update)))
+        memory = _int16(kept + added)
         if plan.cell_clip > 0:
             memory = np.clip(memory, -plan.cell_clip, plan.cell_clip)
-        opened = look_up(plan.sigmoid, gate_sum("output", step))
-        product = opened * look_up(plan.cell_tanh, memory)
-        value = requantize_double(product, plan.hidden_multiplier, plan.hidden_shift)
-        value = np.clip(wrap32(value + plan.output_zero_point), -128, 127)
+        opened = look_up(plan.sigmoid, gate_sum("output"))
+        value = form.hidden_scaled(opened * look_up(plan.cell_tanh, memory))
+        value = _int8(wrap32(value + plan.output_zero_point))
         if plan.projection is not None:
             value = _project(plan, plan.projection, value)
         state = value
@@ -673,9 +744,11 @@ def lstm(
 
 def _project(plan: LstmPlan, projection: Projection, value: Int64Array) -> Int64Array:
     """Outputs ``[batch, outputs]`` of the cells' values ``[batch, cells]``."""
-    total = wrap32(_matmul(value, projection.weights) + projection.bias)
+    product = _form(plan).projection
+    assert product is not None
+    total = wrap32(product(value) + projection.bias)
     scaled = requantize_double(total, projection.multiplier, projection.shift)
-    result = np.clip(wrap32(scaled + plan.hidden_zero_point), -128, 127)
+    result = _int8(wrap32(scaled + plan.hidden_zero_point))
     if projection.clip > 0:
         result = np.clip(result, -projection.clip, projection.clip)
     return result

@@ -12,6 +12,7 @@ from . import (  # noqa: F401
     prepare,
     reduce,
     resize,
+    roots,
     shape_ops,
     softmax,
     svdf,

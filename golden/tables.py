@@ -57,9 +57,14 @@ class TablePlan(Plan):
 @kernel(TablePlan)
 def look_up(plan: TablePlan, x: Array) -> Array:
     """The table's entry of each element. Parameters: int8 or int16. Returns: the same."""
+    return table_of(plan.table, x)
+
+
+def table_of(table: Array, x: Array) -> Array:
+    """Entries of a `TablePlan`'s table. Parameters: int8 or int16. Returns: the same."""
     unsigned = np.dtype(f"u{x.itemsize}")
     middle = unsigned.type(1 << (8 * x.itemsize - 1))
-    result: Array = plan.table[x.view(unsigned) ^ middle]
+    result: Array = table[x.view(unsigned) ^ middle]
     return result
 
 
@@ -86,19 +91,20 @@ def _values(place: Place, data: Tensor) -> Int64Array:
     return np.arange(low, high + 1, dtype=np.int64) - place.zero_point(data)
 
 
-def _plan(data: Tensor, values: Int64Array) -> TablePlan:
+def tabled(data: Tensor, values: Int64Array) -> TablePlan:
+    """Plan of a function whose `values` of all inputs are clamped to the output's type."""
     kind = np.int16 if data.dtype == np.int16 else np.int8
     return TablePlan(shape=data.shape, table=np.clip(values, *limits(data.dtype)).astype(kind))
 
 
-def _in_single_precision(
+def in_single_precision(
     place: Place, data: Tensor, output: Tensor, function: Callable[[Float32Array], Float32Array]
 ) -> TablePlan:
     """LiteRT's table (``LUTPopulate``): dequantise, compute and quantise as float32."""
     real = data.scale[0] * _values(place, data).astype(np.float32)
     inverse = np.float32(1) / output.scale[0]
     quantized = round_half_away(function(real) * inverse) + np.float32(place.zero_point(output))
-    return _plan(data, np.clip(quantized, -(2.0**30), 2.0**30).astype(np.int64))
+    return tabled(data, np.clip(quantized, -(2.0**30), 2.0**30).astype(np.int64))
 
 
 def _in_fixed_point(
@@ -150,13 +156,13 @@ def _interpolated(
     x = np.arange(-(1 << 15), 1 << 15, dtype=np.int64)
     power = scale_power(data)
     if power is not None and power in powers:
-        return _plan(data, function(x * (3 << (power + 12))))
+        return tabled(data, function(x * (3 << (power + 12))))
     multiplier, shift = float(data.scale[0]) * _UNITS, 0
     while multiplier <= 32767.0 / 2.0 and shift <= 30:
         multiplier, shift = 2.0 * multiplier, shift + 1
     place.require(multiplier < 1 << 16, "its scale is too large", data)
     scaled = x * int(multiplier) + ((1 << shift) >> 1)
-    return _plan(data, function(scaled >> shift))
+    return tabled(data, function(scaled >> shift))
 
 
 @planner("LOGISTIC", types=("int16",))
@@ -174,18 +180,18 @@ def _logistic(place: Place, rounding: Rounding) -> Plan:
     data, output = _tensors(place, rounding, EIGHT_BIT)
     if rounding == "litert":
         place.require(float(output.scale[0]) == 1 / 256, "its scale must be 1/256", output)
-        return _in_single_precision(place, data, output, _logistic32)
+        return in_single_precision(place, data, output, _logistic32)
     place.require(place.zero_point(output) == -128, "its zero point must be -128", output)
-    return _plan(data, _in_fixed_point(place, data, logistic, 8) - 128)
+    return tabled(data, _in_fixed_point(place, data, logistic, 8) - 128)
 
 
 @planner("TANH")
 def _tanh(place: Place, rounding: Rounding) -> Plan:
     data, output = _tensors(place, rounding, EIGHT_BIT)
     if rounding == "litert":
-        return _in_single_precision(place, data, output, _tanh32)
+        return in_single_precision(place, data, output, _tanh32)
     # TFLM takes the output's scale as 1/128 and its zero point as 0, whatever the file says.
-    return _plan(data, _in_fixed_point(place, data, tanh, 7))
+    return tabled(data, _in_fixed_point(place, data, tanh, 7))
 
 
 def _scaled(place: Place, x: Int64Array, real: float) -> Int64Array:
@@ -204,7 +210,7 @@ def _leaky_relu(place: Place, rounding: Rounding) -> Plan:
     scale, alpha = data.scale[0], np.float32(options.alpha)
     above = _scaled(place, x, scale_ratio(rounding, [scale], output.scale[0]))
     below = _scaled(place, x, scale_ratio(rounding, [scale, alpha], output.scale[0]))
-    return _plan(data, np.where(x >= 0, above, below) + place.zero_point(output))
+    return tabled(data, np.where(x >= 0, above, below) + place.zero_point(output))
 
 
 def _quantized(place: Place, real: float, tensor: Tensor) -> int:
@@ -225,13 +231,13 @@ def _relu(place: Place, rounding: Rounding) -> Plan:
         if op == "RELU6":
             # TFLM clamps the input's own values and takes no notice of the output's scale.
             zero, six = place.zero_point(data), _quantized(place, 6.0, data)
-            return _plan(data, np.clip(x + zero, zero, min(six, highest)))
+            return tabled(data, np.clip(x + zero, zero, min(six, highest)))
     low, high = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}[op]
     clamp_min = max(lowest, _quantized(place, low, output))
     clamp_max = highest if high is None else min(highest, _quantized(place, high, output))
     scaled = _scaled(place, x, scale_ratio(rounding, [data.scale[0]], output.scale[0]))
     scaled += place.zero_point(output)
-    return _plan(data, np.minimum(np.maximum(scaled, clamp_min), clamp_max))
+    return tabled(data, np.minimum(np.maximum(scaled, clamp_min), clamp_max))
 
 
 def _narrow(multiplier: int) -> int:
@@ -273,4 +279,4 @@ def _hard_swish(place: Place, rounding: Rounding) -> Plan:
     value = (value + (1 << 15)) >> 1
     product = value * scaled
     product = np.sign(product) * (np.abs(product) >> 15)
-    return _plan(data, rounding_divide_by_pot(product, -scale_exponent) + place.zero_point(output))
+    return tabled(data, rounding_divide_by_pot(product, -scale_exponent) + place.zero_point(output))

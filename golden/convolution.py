@@ -348,8 +348,9 @@ def _lane(plan: ConvPlan) -> int:
 
 def _depthwise(plan: ConvPlan, images: Int8Array, out: Int8Array) -> None:
     oh, ow, oc = out.shape[1:]
-    lane, weights = _lane(plan), form(plan).weights  # [kh, kw, lane * oc]
+    weights = form(plan).weights  # [kh, kw, lane * oc]
     assert weights is not None
+    lane = weights.shape[2] // oc
     lanes = -(-ow // lane)
     wide = lanes * lane
     rows = min(oh, max(1, _BLOCK // (wide * oc)))

@@ -212,6 +212,8 @@ def _compute(
         found_all = compute(work, *operands)
     except ValueError as error:
         raise GraphError(str(error), operator=str(operator)) from error
+    # Operands that were brought into the int8 domain are not held beside results of their size.
+    operands.clear()
     places = (*operator.outputs, *(operator.inputs[position] for position in work.states))
     results = {}
     for index, result in zip(places, found_all, strict=True):

@@ -166,7 +166,11 @@ def quantize(plan: RequantPlan, x: Int8Array | Float32Array) -> Int8Array:
     table = _finish(scaled, plan.output_zero_point, plan.clamp_min, plan.clamp_max)
     # In the order of the values' bytes, which translate() looks up without an array of indices.
     by_byte = np.roll(table, 128).tobytes()
-    return np.frombuffer(bytearray(x.tobytes().translate(by_byte)), np.int8).reshape(x.shape)
+    flat, out = x.reshape(-1), np.empty(x.size, np.int8)
+    for top in range(0, len(out), _BLOCK):
+        found = flat[top : top + _BLOCK].tobytes().translate(by_byte)
+        out[top : top + _BLOCK] = np.frombuffer(found, np.int8)
+    return out.reshape(x.shape)
 
 
 @kernel(ReshapePlan)

@@ -1,8 +1,8 @@
-"""UNIDIRECTIONAL_SEQUENCE_LSTM with int8 activations and an int16 cell state.
+"""UNIDIRECTIONAL_SEQUENCE_LSTM with int8 or int16 activations and an int16 cell state.
 
 Both oracles compute the same layer with other roundings. TensorFlow Lite Micro knows the plain
-layer only and rounds every product twice; LiteRT also knows peepholes, layer normalisation,
-projection and a coupled input gate.
+layer only and rounds every product twice, and it alone knows int16 activations; LiteRT also knows
+peepholes, layer normalisation, projection and a coupled input gate.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import numpy.typing as npt
 from .derived import once_per_plan
 from .fixed_point import (
     INT32_MAX,
+    MAX_WIDE_SHIFT,
     Int64Array,
     double_requantizer,
     quantize_multiplier,
     requantize_double,
+    requantize_wide,
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
     wrap32,
@@ -36,9 +38,9 @@ from .gates import (
 )
 from .graph import Tensor
 from .options import UnidirectionalSequenceLSTMOptions
-from .place import Place
+from .place import INT16, Place
 from .plan import Int8Array, Int32Array, Plan, Rounding, Shape
-from .registry import kernel, planner, shapes
+from .registry import Array, kernel, planner, shapes
 from .rounder import EXACT
 
 # Positions of the operator's inputs. Those of one gate are a fixed distance apart.
@@ -98,10 +100,10 @@ class Gate:
         Of the layer's input.
     recurrent_weights : int8 array ``[cells, outputs]``
         Of the hidden state.
-    bias : int32 array ``[cells]``
-        Zeros with `layer_norm`, which has the bias then.
+    bias : int64 array ``[cells]``
+        Zeros with `layer_norm`, which has the bias then; int32 values in an int8 layer.
     input_multiplier, input_shift, recurrent_multiplier, recurrent_shift : int
-        Factors of `requantize_double` for either product.
+        Factors of `requantize_double` for either product, of `requantize_wide` in an int16 layer.
     peephole_weights : int16 array ``[cells]`` or None
         Factors of the cell state, which is then added to the sum.
     peephole_multiplier, peephole_shift : int
@@ -112,7 +114,7 @@ class Gate:
 
     input_weights: Int8Array
     recurrent_weights: Int8Array
-    bias: Int32Array
+    bias: Int64Array
     input_multiplier: int
     input_shift: int
     recurrent_multiplier: int
@@ -158,6 +160,8 @@ class LstmPlan(Plan):
     ----------
     rounding : "tflm" or "litert"
         Whose arithmetic.
+    wide : bool
+        Whether input, hidden state and output are int16, and sums int64.
     time_major : bool
         Whether shapes are ``[time, batch, features]``, else ``[batch, time, features]``.
     input_shape, output_shape : tuples of int
@@ -185,6 +189,7 @@ class LstmPlan(Plan):
     """
 
     rounding: Rounding
+    wide: bool
     time_major: bool
     input_shape: Shape
     output_shape: Shape
@@ -322,7 +327,8 @@ class _Maker:
         x_weights = place.input(_INPUT_WEIGHTS + number)
         h_weights = place.input(_RECURRENT_WEIGHTS + number)
         bias_tensor = place.input(_BIAS + number)
-        bias = _constant(place, bias_tensor, np.int32, (self.cells,))
+        wide = self.data.dtype == np.int16
+        bias = _constant(place, bias_tensor, np.int64 if wide else np.int32, (self.cells,))
         norm, out_scale = None, np.float32(2.0**-GATE_BITS)
         if place.optional(_LAYER_NORM + GATES.index("forget")) is not None:
             norm = self.layer_norm(number, bias)
@@ -337,6 +343,10 @@ class _Maker:
                 factors.append(_factor(place, real))
             else:
                 factors.append(_factor(place, scales[0] * scales[1] / out_scale))
+        place.require(
+            not wide or max(shift for _, shift in factors) <= MAX_WIDE_SHIFT,
+            "the scales of its tensors are too far apart",
+        )
         peephole = place.optional(_PEEPHOLE_WEIGHTS + (0, 1, -1, 2)[number])
         if name == "cell" or peephole is None:
             peephole_weights, peephole_factor = None, (0, 0)
@@ -349,7 +359,7 @@ class _Maker:
         return Gate(
             input_weights=_constant(place, x_weights, np.int8, x_shape).astype(np.int8),
             recurrent_weights=_constant(place, h_weights, np.int8, h_shape).astype(np.int8),
-            bias=bias.astype(np.int32),
+            bias=bias,
             input_multiplier=factors[0][0],
             input_shift=factors[0][1],
             recurrent_multiplier=factors[1][0],
@@ -428,9 +438,9 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
     for limit in (options.cell_clip, options.proj_clip):
         place.require(math.isfinite(limit) and limit >= 0.0, f"can't clip to {limit!r}")
     data, output = place.input(0), place.output()
-    place.require(data.dtype == np.int8, f"must be int8, not {data.type_name or data.dtype}", data)
-    place.eight_bit(data)
-    place.eight_bit(output)
+    types = (np.dtype(np.int8), *(INT16 if rounding == "tflm" else ()))
+    place.quantized(data, types)
+    place.quantized(output, types)
     place.same_type(data, output)
     place.require(
         len(data.shape) == 3,
@@ -447,9 +457,9 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
     outputs = out_shape[-1]
     place.shape(output, out_shape)
     place.require(min(cells, features, outputs, batch) > 0, "a tensor is empty")
-    hidden = _state(place, _HIDDEN_STATE, np.int8, batch * outputs)
+    hidden = _state(place, _HIDDEN_STATE, data.dtype, batch * outputs)
     cell = _state(place, _CELL_STATE, np.int16, batch * cells)
-    place.eight_bit(hidden)
+    place.quantized(hidden, types)
     cell_scale = _symmetric(place, cell)
     power_real = np.float32(math.log(float(cell_scale))) * np.float32(1 / math.log(2.0))
     cell_power = round(float(power_real))
@@ -504,6 +514,7 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
         clip = float(np.float32(options.cell_clip) / cell_scale)
     return LstmPlan(
         rounding=rounding,
+        wide=data.dtype == np.int16,
         time_major=options.time_major,
         input_shape=data.shape,
         output_shape=out_shape,
@@ -541,15 +552,16 @@ def _int8(x: Int64Array) -> Int64Array:
 
 
 class _Matrix:
-    """``x @ weights.T`` exactly, in wrapping int32, for x of at most 9 bits."""
+    """``x @ weights.T`` exactly, for x of at most 9 bits, or 16 of a wide layer."""
 
-    def __init__(self, weights: Int8Array) -> None:
+    def __init__(self, weights: Int8Array, wide: bool = False) -> None:
         magnitudes = np.abs(weights.astype(np.int64)).sum(axis=1)
-        exact = 255 * int(magnitudes.max()) < EXACT
+        exact = (1 << 15 if wide else 255) * int(magnitudes.max()) < EXACT
         self._weights = weights.T.astype(np.float32 if exact else np.float64)
 
     def __call__(self, x: Int64Array) -> Int64Array:
-        return wrap32((x.astype(self._weights.dtype) @ self._weights).astype(np.int64))
+        total: Int64Array = (x.astype(self._weights.dtype) @ self._weights).astype(np.int64)
+        return total
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -563,7 +575,8 @@ class _Form:
     bias : int64 array ``[gates * cells]``
         Of all gates.
     input_scaled, recurrent_scaled, hidden_scaled : functions
-        Requantise the products of all gates, and that of tanh(cell) and output gate.
+        Requantise the sums of all gates, which wrap to 32 bits first in an int8 layer, and the
+        product of tanh(cell) and output gate.
     cell_scaled : function
         Of the two products ``[2, batch, cells]`` that add up to the new cell state, to int16.
     projection : _Matrix or None
@@ -586,12 +599,18 @@ def _form(plan: LstmPlan) -> _Form:
 
     def scaled(factors: list[tuple[int, int]]) -> Callable[[Int64Array], Int64Array]:
         columns = np.repeat(np.array(factors, np.int64), plan.cells, axis=0)
-        return double_requantizer(columns[:, 0], columns[:, 1])
+        multiplier, shift = columns[:, 0], columns[:, 1]
+        if plan.wide:
+            return lambda total: requantize_wide(total, multiplier, shift)
+        requantized = double_requantizer(multiplier, shift)
+        return lambda total: requantized(wrap32(total))
 
+    input_weights = np.concatenate([gate.input_weights for gate in gates])
+    recurrent_weights = np.concatenate([gate.recurrent_weights for gate in gates])
     return _Form(
-        input_product=_Matrix(np.concatenate([gate.input_weights for gate in gates])),
-        recurrent_product=_Matrix(np.concatenate([gate.recurrent_weights for gate in gates])),
-        bias=np.concatenate([gate.bias for gate in gates]).astype(np.int64),
+        input_product=_Matrix(input_weights, plan.wide),
+        recurrent_product=_Matrix(recurrent_weights, plan.wide),
+        bias=np.concatenate([gate.bias for gate in gates]),
         input_scaled=scaled([(gate.input_multiplier, gate.input_shift) for gate in gates]),
         recurrent_scaled=scaled(
             [(gate.recurrent_multiplier, gate.recurrent_shift) for gate in gates]
@@ -686,13 +705,15 @@ def _peephole(plan: LstmPlan, gate: Gate, total: Int64Array, cell: Int64Array) -
 
 @kernel(LstmPlan)
 def lstm(
-    plan: LstmPlan, x: Int8Array, hidden: Int8Array, cell: Int16Array
-) -> tuple[Int8Array, Int8Array, Int16Array]:
+    plan: LstmPlan, x: Array, hidden: Array, cell: Int16Array
+) -> tuple[Array, Array, Int16Array]:
     """Outputs of all steps and the states after the last.
 
-    Parameters: int8 ``plan.input_shape``, the states int8 ``[batch, outputs]`` and int16
-    ``[batch, cells]`` before the first step. Returns: int8 ``plan.output_shape`` and both states.
+    Parameters: int8, or int16 of a wide layer, ``plan.input_shape``, the states of the same type
+    ``[batch, outputs]`` and int16 ``[batch, cells]`` before the first step. Returns:
+    ``plan.output_shape`` and both states.
     """
+    clipped = _int16 if plan.wide else _int8
     form = _form(plan)
     data = x.reshape(plan.input_shape).astype(np.int64) - plan.input_zero_point
     if not plan.time_major:
@@ -701,9 +722,9 @@ def lstm(
     memory = cell.reshape(plan.batch, plan.cells).astype(np.int64)
     # The input's products do not depend on the state: all steps at once.
     flat = data.reshape(-1, data.shape[2])
-    shares = _int16(form.input_scaled(wrap32(form.input_product(flat) + form.bias)))
+    shares = _int16(form.input_scaled(form.input_product(flat) + form.bias))
     shares = shares.reshape(plan.steps, plan.batch, -1)
-    out = np.empty((plan.steps, plan.batch, plan.output_shape[-1]), np.int8)
+    out = np.empty((plan.steps, plan.batch, plan.output_shape[-1]), x.dtype)
     columns = {
         name: slice(number * plan.cells, (number + 1) * plan.cells)
         for number, name in enumerate(plan.gates)
@@ -733,13 +754,13 @@ def lstm(
             memory = np.clip(memory, -plan.cell_clip, plan.cell_clip)
         opened = look_up(plan.sigmoid, gate_sum("output"))
         value = form.hidden_scaled(opened * look_up(plan.cell_tanh, memory))
-        value = _int8(wrap32(value + plan.output_zero_point))
+        value = clipped(wrap32(value + plan.output_zero_point))
         if plan.projection is not None:
             value = _project(plan, plan.projection, value)
         state = value
         out[step] = state
     ordered = out if plan.time_major else out.transpose(1, 0, 2)
-    return np.ascontiguousarray(ordered), state.astype(np.int8), memory.astype(np.int16)
+    return np.ascontiguousarray(ordered), state.astype(x.dtype), memory.astype(np.int16)
 
 
 def _project(plan: LstmPlan, projection: Projection, value: Int64Array) -> Int64Array:

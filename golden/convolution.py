@@ -317,11 +317,18 @@ def _windows(plan: ConvPlan, images: Int8Array, out: Int8Array) -> None:
             count = min(rows, oh - top)
             height = (count - 1) * plan.stride_h + reach_h
             padded = _padded(plan, image, top * plan.stride_h, height, width)
-            windows = np.lib.stride_tricks.sliding_window_view(
-                padded, (reach_h, reach_w), axis=(0, 1)
-            )[
-                :: plan.stride_h, :: plan.stride_w, :, :: plan.dilation_h, :: plan.dilation_w
-            ]  # [count, ow, channels, kh, kw]
+            row, pixel, item = padded.strides
+            windows = np.lib.stride_tricks.as_strided(
+                padded,
+                (count, ow, padded.shape[2], kh, kw),
+                (
+                    plan.stride_h * row,
+                    plan.stride_w * pixel,
+                    item,
+                    plan.dilation_h * row,
+                    plan.dilation_w * pixel,
+                ),
+            )
             sums = writer.sums[: count * ow]
             unfolded = None
             for inputs, outputs, weights in factors:

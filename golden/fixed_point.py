@@ -113,7 +113,7 @@ def double_requantizer(multiplier: IntLike, shift: IntLike) -> Callable[[IntLike
     right = np.maximum(-shifts, 0)
     half = (np.int64(1) << right) >> 1
     # Below zero a half goes down, where the shift alone would take it up.
-    down = np.where(half > 0, half - 1, 0)
+    down = half - (half > 0)
 
     def requantized(x: IntLike) -> Int64Array:
         value = np.asarray(x, dtype=np.int64)

@@ -1,8 +1,9 @@
 """Which functions know an operator: each family of operators registers its own here.
 
-A family is a module that `mensa.golden.operators` imports. Of every operator it registers, by
-name, a `planner` that makes its plan and, for `GraphBuilder.apply`, the `shapes` of its outputs;
-of every class of plans a `kernel` that computes it.
+A family is a module that `mensa.golden.operators` imports, which happens when the first operator
+is looked up, so that importing golden stays quick. Of every operator it registers, by name, a
+`planner` that makes its plan and, for `GraphBuilder.apply`, the `shapes` of its outputs; of every
+class of plans a `kernel` that computes it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ Shapes = Callable[[Place], tuple[Shape, ...]]
 _AnyPlanner = TypeVar("_AnyPlanner", bound=Planner)
 _AnyShapes = TypeVar("_AnyShapes", bound=Shapes)
 _AnyKernel = TypeVar("_AnyKernel", bound=Callable[..., Any])
+
+_Key = TypeVar("_Key")
+_Function = TypeVar("_Function")
 
 _PLANNERS: dict[str, Planner] = {}
 _TYPED_PLANNERS: dict[tuple[str, str], Planner] = {}
@@ -82,20 +86,28 @@ def kernel(kind: type[Plan]) -> Callable[[_AnyKernel], _AnyKernel]:
     return register
 
 
+def _loaded(table: dict[_Key, _Function]) -> dict[_Key, _Function]:
+    """One of this module's tables, with every family in it."""
+    from . import operators  # noqa: F401  registers them all
+
+    return table
+
+
 def is_supported(op: str) -> bool:
     """Whether golden has a kernel for operators of this name."""
-    return op in _PLANNERS
+    return op in _loaded(_PLANNERS)
 
 
 def supported() -> tuple[str, ...]:
     """Names of all operators that golden has a kernel for, sorted."""
-    return tuple(sorted(_PLANNERS))
+    return tuple(sorted(_loaded(_PLANNERS)))
 
 
 def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
     """The plan of `operator`. Raises: GraphError when golden can't compute it."""
     place = Place(graph, operator)
-    if operator.op not in _PLANNERS:
+    planners = _loaded(_PLANNERS)
+    if operator.op not in planners:
         raise place.error("this operator is not supported")
     inputs = (graph.tensors[index] for index in operator.inputs if index >= 0)
     activations = [tensor for tensor in inputs if tensor.data is None]
@@ -104,18 +116,19 @@ def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
         found = _TYPED_PLANNERS.get((operator.op, tensor.dtype.name))
         if found is not None:
             return found(place, rounding)
-    return _PLANNERS[operator.op](place, rounding)
+    return planners[operator.op](place, rounding)
 
 
 def output_shapes(graph: Graph, operator: Operator) -> tuple[Shape, ...]:
     """Shapes of the outputs of `operator`, which need not have outputs yet."""
     place = Place(graph, operator)
-    if operator.op not in _SHAPES:
+    known = _loaded(_SHAPES)
+    if operator.op not in known:
         raise place.error("the shapes of its outputs are not known here: give its tensors")
-    return _SHAPES[operator.op](place)
+    return known[operator.op](place)
 
 
 def compute(work: Plan, *operands: Array) -> tuple[Array, ...]:
     """Evaluates a plan. Returns: its outputs, then its new states. Raises: ValueError."""
-    result = _KERNELS[type(work)](work, *operands)
+    result = _loaded(_KERNELS)[type(work)](work, *operands)
     return result if isinstance(result, tuple) else (result,)

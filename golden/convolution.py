@@ -5,21 +5,24 @@ matrix products and `einsum`; then a `Rounder` makes outputs of them. Zero point
 from the inputs: their share of a sum is known beforehand, and padding is the zero point.
 
 Large layers are computed in blocks of rows: beside its input and output a layer takes little more
-than its largest row times its taps. Of the weights only few are kept as floats (`_KEPT`), so that
-a network that has run once takes at most four times its small layers' weights more.
+than its largest row times its taps. Of the weights only those of small layers (`_KEPT`) are kept as
+floats, four bytes each, and of a depthwise layer its taps of a few pixels (`_LANE`); those of large
+layers are made floats anew each time, a part at a time where one part is enough. So a network of
+large activations, such as DeepLab at 513 x 513, takes less than its weights and four times its
+largest activation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from .derived import once_per_plan
-from .fixed_point import Int64Array, requantize_double, requantize_float64, wrap32
+from .fixed_point import Int64Array, double_requantizer, requantize_float64, wrap32
 from .plan import ConvPlan, Int8Array
 from .registry import kernel
 from .rounder import EXACT, FloatArray, Kind, Rounder, rounding_error
@@ -52,7 +55,7 @@ def requantize(plan: ConvPlan, total: Int64Array, channels: Channels = slice(Non
     if plan.requant == "float64":
         scaled = requantize_float64(wrapped, plan.scale[channels])
     else:
-        scaled = requantize_double(wrapped, plan.multiplier[channels], plan.shift[channels])
+        scaled = form(plan).scaled(wrapped, channels)
     # TFLite adds the zero point in int32, where a very large result wraps.
     shifted = wrap32(scaled + plan.output_zero_point)
     np.maximum(shifted, plan.clamp_min, out=shifted)
@@ -71,6 +74,8 @@ class Form:
     offset : int64 array ``[output channels]``
         What is added to ``sum of input * (weight - weight_zero_point)``: the bias, and what the
         input's zero point takes away.
+    scaled : function
+        `requantize_double` of sums and the index of their channels.
     rounder : Rounder or None
         Makes outputs of sums, None where it can't.
     weights : array or None
@@ -80,6 +85,7 @@ class Form:
 
     kind: Kind
     offset: Int64Array
+    scaled: Callable[..., Int64Array]
     rounder: Rounder | None
     weights: FloatArray | None
 
@@ -101,6 +107,7 @@ def form(plan: ConvPlan) -> Form:
     return Form(
         kind=kind,
         offset=offset,
+        scaled=double_requantizer(plan.multiplier, plan.shift),
         rounder=_rounder(plan, offset, kind, largest),
         weights=weights,
     )

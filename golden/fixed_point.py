@@ -105,23 +105,28 @@ def rounding_divide_by_pot(x: IntLike, exponent: IntLike) -> Int64Array:
     return result
 
 
-def double_requantizer(multiplier: IntLike, shift: IntLike) -> Callable[[IntLike], Int64Array]:
-    """`requantize_double` by one multiplier and shift again and again."""
+def double_requantizer(multiplier: IntLike, shift: IntLike) -> Callable[..., Int64Array]:
+    """`requantize_double` by one multiplier and shift again and again.
+
+    Returns: a function of x and, where multiplier and shift are arrays, of an index: which of
+    their elements to take for those of x.
+    """
     multipliers = np.asarray(multiplier, dtype=np.int64)
     shifts = np.asarray(shift, dtype=np.int64)
     left = np.maximum(shifts, 0) if shifts.size and shifts.max() > 0 else None
-    right = np.maximum(-shifts, 0)
-    half = (np.int64(1) << right) >> 1
+    right = np.asarray(np.maximum(-shifts, 0))
+    half = np.asarray((np.int64(1) << right) >> 1)
     # Below zero a half goes down, where the shift alone would take it up.
-    down = half - (half > 0)
+    down = np.asarray(half - (half > 0))
 
-    def requantized(x: IntLike) -> Int64Array:
+    def requantized(x: IntLike, index: Any = ...) -> Int64Array:
         value = np.asarray(x, dtype=np.int64)
         if left is not None:
-            value = wrap32(value << left)
+            value = wrap32(value << left[index])
         # No product saturates: multipliers are not negative.
-        high = (value * multipliers + (1 << 30)) >> 31
-        result: Int64Array = (high + np.where(high < 0, down, half)) >> right
+        high = (value * multipliers[index] + (1 << 30)) >> 31
+        nudge = np.where(high < 0, down[index], half[index])
+        result: Int64Array = (high + nudge) >> right[index]
         return result
 
     return requantized

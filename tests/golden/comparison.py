@@ -29,6 +29,7 @@ _SCALES = (
     "TFLM multiplies the scales in double precision, LiteRT in float32: a multiplier may differ "
     "in its last bits, and a sum in the middle between two outputs then goes either way"
 )
+_TABLES = "TFLM computes int8 values in fixed point, LiteRT in float32"
 
 #: By operator, why TFLM and LiteRT give different outputs for one and the same file.
 DIFFERENCES = {
@@ -37,13 +38,14 @@ DIFFERENCES = {
     "LiteRT multiplies it in double precision and rounds once",
     "BATCH_MATMUL": _SCALES,
     "LEAKY_RELU": _SCALES,
+    "LOGISTIC": _TABLES,
     "MUL": _SCALES,
     "RELU": _SCALES,
     "RELU6": "TFLM clamps the input's own values and takes no notice of the output's scale and "
     "zero point; LiteRT requantises",
     "SUB": _POWERS,
     "SUM": "LiteRT takes the bytes of int8 values for unsigned numbers",
-    "TANH": "TFLM computes in fixed point, LiteRT a table in float32",
+    "TANH": _TABLES,
     "SVDF": _SCALES,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "TFLM interpolates sigmoid and tanh between entries of a "
     "table and rounds every product twice; LiteRT computes both in 16-bit fixed point",

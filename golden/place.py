@@ -103,7 +103,8 @@ class Place:
         """Requires a tensor of one of `types`, of one scale and a zero point in its range."""
         if tensor.dtype.kind == "f":
             raise self.error(
-                f"{tensor.dtype} is not supported here: golden computes int8 and uint8 networks",
+                f"{tensor.dtype} is not supported here: golden computes int8, uint8 and int16 "
+                "networks",
                 tensor,
             )
         names = " or ".join(str(kind) for kind in types)

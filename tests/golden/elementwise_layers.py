@@ -7,6 +7,7 @@ from mensa.golden.options import LeakyReluOptions, MulOptions, SubOptions
 
 from .strategies import WITH_INT16, maker
 
+AND_FLOATS = {oracle: (*types, "float32") for oracle, types in WITH_INT16.items()}
 EIGHT_BIT = {"tflm": ("int8",), "litert": ("int8", "uint8")}
 
 
@@ -87,6 +88,13 @@ def _prelu(d):
     return d.builder.apply("PRELU", x, slopes, scale=scale, zero_point=d.zero_point())
 
 
+def _floats(d, op, options=None):
+    """A layer of numbers that are not quantised, some of them large."""
+    x = d.builder.input(d.image())
+    factor = d.builder.tensor(data=[d.choice(1.0, 8.0)])
+    return d.builder.apply(op, d.builder.apply("MUL", x, factor), options=options)
+
+
 def _unary(d, low, high):
     scale = d.scale(low, high)
     return scale, d.builder.input(d.image(), scale=scale, zero_point=d.zero_point())
@@ -94,6 +102,8 @@ def _unary(d, low, high):
 
 def _sigmoid(d, op, scale, zero_point):
     """A layer whose output has a fixed scale and, of int8, a fixed zero point."""
+    if d.builder.dtype.kind == "f":
+        return _floats(d, op)
     if d.wide:
         # Scales that are powers of two take a way of their own.
         low = d.draw(st.one_of(st.floats(-20, 0, width=32), st.integers(-15, -8)))
@@ -103,7 +113,7 @@ def _sigmoid(d, op, scale, zero_point):
     return d.builder.apply(op, x, scale=scale, zero_point=zero_point + (128 if d.unsigned else 0))
 
 
-@maker("LOGISTIC", **WITH_INT16)
+@maker("LOGISTIC", **AND_FLOATS)
 def _logistic(d):
     return _sigmoid(d, "LOGISTIC", 1 / 256, -128)
 
@@ -113,25 +123,31 @@ def _tanh(d):
     return _sigmoid(d, "TANH", 1 / 128, 0)
 
 
-@maker("HARD_SWISH", **EIGHT_BIT)
+@maker("HARD_SWISH", tflm=("int8", "float32"), litert=("int8", "uint8", "float32"))
 def _hard_swish(d):
+    if d.builder.dtype.kind == "f":
+        return _floats(d, "HARD_SWISH")
     scale, x = _unary(d, -9, 0)
     # The output may be up to 128 times finer.
     out = scale * 2.0 ** d.draw(st.floats(-6.5, 2, width=32))
     return d.builder.apply("HARD_SWISH", x, scale=out, zero_point=d.zero_point())
 
 
-@maker("LEAKY_RELU", **WITH_INT16)
+@maker("LEAKY_RELU", **AND_FLOATS)
 def _leaky_relu(d):
-    scale, x = _unary(d, -9, 0)
     alpha = float(np.float32(d.choice(0.01, 0.1, 0.3, 0.0, 1.5, -0.25)))
-    out = scale * 2.0 ** d.draw(st.floats(-3, 3, width=32))
     options = LeakyReluOptions(alpha=alpha)
+    if d.builder.dtype.kind == "f":
+        return _floats(d, "LEAKY_RELU", options)
+    scale, x = _unary(d, -9, 0)
+    out = scale * 2.0 ** d.draw(st.floats(-3, 3, width=32))
     return d.builder.apply("LEAKY_RELU", x, options=options, scale=out, zero_point=d.zero_point())
 
 
 def _relu(op):
     def make(d):
+        if d.builder.dtype.kind == "f":
+            return _floats(d, op)
         low = -14 if d.builder.dtype == np.int16 else -8
         scale, x = _unary(d, low, 1)
         out = scale * 2.0 ** d.draw(st.floats(-2, 2, width=32))
@@ -140,6 +156,8 @@ def _relu(op):
     return make
 
 
-maker("RELU", **WITH_INT16)(_relu("RELU"))
-maker("RELU6", **WITH_INT16)(_relu("RELU6"))
-maker("RELU_N1_TO_1", tflm="it has no such kernel")(_relu("RELU_N1_TO_1"))
+maker("RELU", **AND_FLOATS)(_relu("RELU"))
+maker("RELU6", **AND_FLOATS)(_relu("RELU6"))
+maker("RELU_N1_TO_1", tflm="it has no such kernel", litert=("int8", "uint8", "float32"))(
+    _relu("RELU_N1_TO_1")
+)

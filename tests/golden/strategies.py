@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import mensa.golden as golden
-from mensa.golden.options import AddOptions
+from mensa.golden.options import AddOptions, SoftmaxOptions
 
 # Those that the accelerators run, and SOFTMAX; `MAKERS` has all.
 OPERATORS = (
@@ -301,9 +301,13 @@ def _pool(d, kind):
 
 def _softmax(d):
     shape = d.choice((d.number(1, 3), d.number(1, 60)), (1, 2, d.number(1, 4), d.number(1, 20)))
+    beta = d.choice(1.0, 1.0, 0.5, 3.25)
+    if d.builder.dtype.kind == "f":
+        options = SoftmaxOptions(beta=beta)
+        return d.builder.apply("SOFTMAX", d.builder.input(shape), options=options)
     scale = d.scale(-20, -5) if d.wide else d.scale(-10, 1)
     x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
-    return d.builder.softmax(x, beta=d.choice(1.0, 1.0, 0.5, 3.25))
+    return d.builder.softmax(x, beta=beta)
 
 
 def _reshape(d):
@@ -386,7 +390,7 @@ maker("FULLY_CONNECTED", **WITH_INT16)(_fully_connected)
 maker("MAX_POOL_2D", **WITH_INT16)(lambda d: _pool(d, "max"))
 maker("QUANTIZE", **WITH_INT16)(_quantize)
 maker("RESHAPE", **WITH_INT16)(_reshape)
-maker("SOFTMAX", **WITH_INT16)(_softmax)
+maker("SOFTMAX", **{oracle: (*types, "float32") for oracle, types in WITH_INT16.items()})(_softmax)
 
 
 @st.composite

@@ -41,6 +41,9 @@ DIFFERENCES = {
     "LOGISTIC": _TABLES,
     "MUL": _SCALES,
     "RELU": _SCALES,
+    "RSQRT": "of int16 values TFLM computes in fixed point, LiteRT interpolates a table",
+    "SOFTMAX": "the tables for int16 values are made in single precision by TFLM, in double by "
+    "LiteRT",
     "RELU6": "TFLM clamps the input's own values and takes no notice of the output's scale and "
     "zero point; LiteRT requantises",
     "SUB": _POWERS,

@@ -241,11 +241,13 @@ class GraphBuilder:
 
     def _weights(
         self,
-        weights: npt.NDArray[Any],
+        weights: npt.NDArray[Any] | int,
         scale: npt.ArrayLike,
         zero_point: int,
         quantized_dimension: int = 0,
     ) -> int:
+        if isinstance(weights, int):
+            return weights
         return self.tensor(
             data=weights,
             dtype=np.int8 if self.dtype == np.int16 else None,
@@ -276,7 +278,7 @@ class GraphBuilder:
     def conv2d(
         self,
         x: int,
-        weights: npt.NDArray[Any],
+        weights: npt.NDArray[Any] | int,
         bias: npt.ArrayLike | None,
         *,
         weight_scale: npt.ArrayLike,
@@ -296,11 +298,12 @@ class GraphBuilder:
         groups]``, `bias` int32 ``[output channels]``, `weight_scale` one or one per output
         channel, `scale` and `zero_point` of the output, `stride` and `dilation` (vertical,
         horizontal). With int16 activations, `bias_dtype` int32 or int64 is the bias's type and
-        what sums are added up in.
+        what sums are added up in. Instead of `weights`, the index of a tensor that computes them.
         """
         filters = self._weights(weights, weight_scale, weight_zero_point)
-        rows = self._windows(x, (weights.shape[1], weights.shape[2]), stride, padding, dilation)
-        shape = (self._shape(x)[0], *rows, weights.shape[0])
+        outputs, kernel_h, kernel_w, _ = self._shape(filters)
+        rows = self._windows(x, (kernel_h, kernel_w), stride, padding, dilation)
+        shape = (self._shape(x)[0], *rows, outputs)
         inputs = (x, filters, *self._bias(x, bias, weight_scale, bias_dtype))
         y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
         options = Conv2DOptions(
@@ -317,7 +320,7 @@ class GraphBuilder:
     def depthwise_conv2d(
         self,
         x: int,
-        weights: npt.NDArray[Any],
+        weights: npt.NDArray[Any] | int,
         bias: npt.ArrayLike | None,
         *,
         weight_scale: npt.ArrayLike,
@@ -333,9 +336,10 @@ class GraphBuilder:
         """Adds DEPTHWISE_CONV_2D; as `conv2d`, `weights` ``[1, height, width, channels]``."""
         dimension = 3 if np.size(weight_scale) > 1 else 0
         filters = self._weights(weights, weight_scale, weight_zero_point, dimension)
-        rows = self._windows(x, (weights.shape[1], weights.shape[2]), stride, padding, dilation)
+        _, kernel_h, kernel_w, outputs = self._shape(filters)
+        rows = self._windows(x, (kernel_h, kernel_w), stride, padding, dilation)
         n, _, _, channels = self._shape(x)
-        shape = (n, *rows, weights.shape[3])
+        shape = (n, *rows, outputs)
         inputs = (x, filters, *self._bias(x, bias, weight_scale))
         y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
         options = DepthwiseConv2DOptions(
@@ -344,7 +348,7 @@ class GraphBuilder:
             stride_w=stride[1],
             dilation_h=dilation[0],
             dilation_w=dilation[1],
-            depth_multiplier=weights.shape[3] // channels,
+            depth_multiplier=outputs // channels,
             activation=activation,
         )
         return self.operator("DEPTHWISE_CONV_2D", inputs, (y,), options)
@@ -352,7 +356,7 @@ class GraphBuilder:
     def fully_connected(
         self,
         x: int,
-        weights: npt.NDArray[Any],
+        weights: npt.NDArray[Any] | int,
         bias: npt.ArrayLike | None,
         *,
         weight_scale: npt.ArrayLike,
@@ -370,10 +374,10 @@ class GraphBuilder:
         shape but for the last dimension.
         """
         filters = self._weights(weights, weight_scale, weight_zero_point)
-        outputs, depth = weights.shape
+        outputs, depth = self._shape(filters)
         size = int(np.prod(self._shape(x), dtype=np.int64))
         bias_input = self._bias(x, bias, weight_scale, bias_dtype) or (-1,)
-        shape = (size // depth, outputs)
+        shape: tuple[int, ...] = (size // depth, outputs)
         if keep_num_dims:
             shape = (*self._shape(x)[:-1], outputs)
         y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)

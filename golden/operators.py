@@ -1,6 +1,7 @@
 """Every family of operators; importing this module registers them all."""
 
 from . import (  # noqa: F401
+    computed_weights,
     conversion,
     detection,
     elementwise,

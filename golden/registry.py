@@ -30,20 +30,27 @@ _Function = TypeVar("_Function")
 
 _PLANNERS: dict[str, Planner] = {}
 _TYPED_PLANNERS: dict[tuple[str, str], Planner] = {}
+_COMPUTED_PLANNERS: dict[str, tuple[int, Planner]] = {}
 _SHAPES: dict[str, Shapes] = {}
 _KERNELS: dict[type[Plan], Callable[..., Any]] = {}
 
 
-def planner(*ops: str, types: tuple[str, ...] = ()) -> Callable[[_AnyPlanner], _AnyPlanner]:
+def planner(
+    *ops: str, types: tuple[str, ...] = (), computed: int | None = None
+) -> Callable[[_AnyPlanner], _AnyPlanner]:
     """Registers the function that makes plans of the operators `ops`.
 
-    Parameters: with `types`, names of NumPy's types, it makes only those of operators whose
-    activations have one of them; without, all others.
+    Parameters: with `computed`, it makes only those of operators whose input of that number is
+    no constant; with `types`, names of NumPy's types, of the rest those with an activation of one
+    of them; with neither, all others.
     """
 
     def register(function: _AnyPlanner) -> _AnyPlanner:
         for op in ops:
-            if not types:
+            if computed is not None:
+                assert op not in _COMPUTED_PLANNERS, op
+                _COMPUTED_PLANNERS[op] = computed, function
+            elif not types:
                 assert op not in _PLANNERS, op
                 _PLANNERS[op] = function
             for name in types:
@@ -109,13 +116,18 @@ def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
     planners = _loaded(_PLANNERS)
     if operator.op not in planners:
         raise place.error("this operator is not supported")
+    if operator.op in _COMPUTED_PLANNERS:
+        position, found = _COMPUTED_PLANNERS[operator.op]
+        tensor = place.optional(position)
+        if tensor is not None and tensor.data is None:
+            return found(place, rounding)
     inputs = (graph.tensors[index] for index in operator.inputs if index >= 0)
     activations = [tensor for tensor in inputs if tensor.data is None]
     activations += [graph.tensors[index] for index in operator.outputs if index >= 0]
     for tensor in activations:
-        found = _TYPED_PLANNERS.get((operator.op, tensor.dtype.name))
-        if found is not None:
-            return found(place, rounding)
+        typed = _TYPED_PLANNERS.get((operator.op, tensor.dtype.name))
+        if typed is not None:
+            return typed(place, rounding)
     return planners[operator.op](place, rounding)
 
 

@@ -207,6 +207,14 @@ class Draw:
             "activation": self.activation(),
         }
 
+    def filters(self, shape, kinds):
+        """Weights, a constant or now and then an input of the graph."""
+        one_scale = np.size(kinds["weight_scale"]) == 1
+        if self.floats and not self.wide and one_scale and self.choice(True, False, False, False):
+            scale, zero_point = kinds["weight_scale"], kinds["weight_zero_point"]
+            return self.builder.input(shape, scale=scale, zero_point=zero_point)
+        return self.values(shape, self.weight_dtype)
+
     #: LiteRT refuses CONV_2D without a bias, so that case would be compared with TFLM alone.
     no_bias_refused: bool = False
 
@@ -223,7 +231,7 @@ def _conv_2d(d):
     bias, kinds = d.weights(shape, oc, math.prod(shape[1:]), scale)
     return d.builder.conv2d(
         x,
-        d.values(shape, d.weight_dtype),
+        d.filters(shape, kinds),
         bias,
         stride=stride,
         dilation=dilation,
@@ -243,7 +251,7 @@ def _depthwise_conv_2d(d):
     bias, kinds = d.weights(shape, oc, math.prod(kernel), scale)
     return d.builder.depthwise_conv2d(
         x,
-        d.values(shape, d.weight_dtype),
+        d.filters(shape, kinds),
         bias,
         stride=stride,
         dilation=dilation,
@@ -259,7 +267,7 @@ def _fully_connected(d):
     x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
     bias, kinds = d.weights((outputs, depth), outputs, depth, scale)
     keep = d.choice(True, False)
-    weights = d.values((outputs, depth), d.weight_dtype)
+    weights = d.filters((outputs, depth), kinds)
     return d.builder.fully_connected(
         x, weights, bias, keep_num_dims=keep, **kinds, **d.bias_dtype()
     )
@@ -406,8 +414,9 @@ def layers(
     """A strategy for `Layer`: graphs of one operator out of `operators`.
 
     `dtypes` are the types of the activations, "int8", "uint8" and others; `max_pixels` bounds the
-    height and width and `max_channels` the channels of an image; with `floats`, QUANTIZE may
-    read float32. With `oracle`, "tflm" or "litert", only layers are drawn that this one can run.
+    height and width and `max_channels` the channels of an image; with `floats`, layers that the
+    accelerators can't run are drawn too, such as of computed weights or of numbers that are not
+    quantised. With `oracle`, "tflm" or "litert", only layers are drawn that this one can run.
     """
     op = draw(st.sampled_from(tuple(operators)))
     dtype = draw(st.sampled_from(tuple(dtypes)))

@@ -67,8 +67,12 @@ def _transpose_conv(d):
 def _batch_matmul(d):
     rows, depth, columns = d.number(1, 6), d.number(1, 20), d.number(1, 6)
     batch = d.choice((), (d.number(1, 3),), (d.number(1, 3), d.number(2, 3)))
-    # The second operand's dimensions may be fewer, or 1.
-    other = d.choice(batch, batch[1:], (1,) * len(batch))
+    # One operand's dimensions may be fewer, or 1, or each has some that are 1.
+    other = d.choice(batch, batch[1:], (1,) * len(batch), (1, *batch[1:])[: len(batch)])
+    if len(batch) == 2 and other == (1, batch[1]):
+        batch = batch[0], 1
+    elif d.choice(True, False):
+        batch, other = other, batch
     adj_x, adj_y = d.choice(True, False), d.choice(True, False)
     shapes = (
         (*batch, *((depth, rows) if adj_x else (rows, depth))),

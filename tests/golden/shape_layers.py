@@ -224,6 +224,9 @@ def _strided_slice(d):
         masks["begin_mask"] |= (1 << rank) - 1
         strides = [abs(stride) for stride in strides]
         shrink = 0
+    elif d.oracle != "tflm" and d.choice(True, False, False):
+        masks["ellipsis_mask"] = 1 << d.number(0, rank - 1)
+        shrink &= ~masks["ellipsis_mask"]
     options = StridedSliceOptions(shrink_axis_mask=shrink, **masks)
     inputs = (_integers(d, values) for values in (begins, ends, strides))
     return d.builder.apply("STRIDED_SLICE", _input(d, shape), *inputs, options=options)

@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import mensa.golden as golden
-from mensa.golden.options import AddOptions, SoftmaxOptions
+from mensa.golden.options import AddOptions, ReshapeOptions, SoftmaxOptions
 
 # Those that the accelerators run, and SOFTMAX; `MAKERS` has all.
 OPERATORS = (
@@ -321,7 +321,13 @@ def _softmax(d):
 def _reshape(d):
     n, h, w, c = d.image()
     x = d.builder.input((n, h, w, c), scale=d.scale(), zero_point=d.zero_point())
-    return d.builder.reshape(x, d.choice((n * h, w * c), (n, h * w * c), (c, w, h, n)))
+    shape = d.choice((n * h, w * c), (n, h * w * c), (c, w, h, n))
+    if d.floats and d.choice(True, False, False, False):
+        wanted = d.builder.tensor(data=np.array(shape), dtype=np.int64)
+        source = d.builder.build([]).tensors[x]
+        y = d.builder.tensor(shape, scale=source.scale, zero_point=source.zero_point)
+        return d.builder.operator("RESHAPE", (x, wanted), (y,), ReshapeOptions(new_shape=shape))
+    return d.builder.reshape(x, shape)
 
 
 def _quantize(d):

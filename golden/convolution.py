@@ -370,11 +370,13 @@ def _depthwise(plan: ConvPlan, images: Int8Array, out: Int8Array) -> None:
     rows = min(oh, max(1, _BLOCK // (wide * oc)))
     writer = Writer(plan, out, rows * wide, wide, ow)
     height = (rows - 1) * plan.stride_h + (plan.kernel_h - 1) * plan.dilation_h + 1
+    # A single column of outputs knows no stride, and its file may say anything.
+    stride = plan.stride_w if ow > 1 else 1
     # Columns of the input are sorted by their remainder modulo the stride: what one tap sees of a
     # row then lies in a row, too, and taps that are `cycle` apart see the same remainder.
-    cycle = plan.stride_w // math.gcd(plan.stride_w, plan.dilation_w)
-    span = wide + (plan.kernel_w - 1) * plan.dilation_w // plan.stride_w
-    padded = np.full((height, plan.stride_w, span, oc), plan.input_zero_point, weights.dtype)
+    cycle = stride // math.gcd(stride, plan.dilation_w)
+    span = wide + (plan.kernel_w - 1) * plan.dilation_w // stride
+    padded = np.full((height, stride, span, oc), plan.input_zero_point, weights.dtype)
     row, _, pixel, item = padded.strides
     for number, image in enumerate(images):
         for top in range(0, oh, rows):
@@ -382,14 +384,14 @@ def _depthwise(plan: ConvPlan, images: Int8Array, out: Int8Array) -> None:
             _spread(plan, image, top * plan.stride_h - plan.pad_top, padded)
             sums = writer.sums[: count * wide].reshape(count, lanes, lane * oc)
             for tap in range(min(plan.kernel_w, cycle)):
-                first, phase = divmod(tap * plan.dilation_w, plan.stride_w)
+                first, phase = divmod(tap * plan.dilation_w, stride)
                 taps = weights[:, tap::cycle]
                 seen = np.lib.stride_tricks.as_strided(
                     padded[:, phase, first:],
                     (*taps.shape[:2], *sums.shape),
                     (
                         plan.dilation_h * row,
-                        cycle * plan.dilation_w // plan.stride_w * pixel,
+                        cycle * plan.dilation_w // stride * pixel,
                         plan.stride_h * row,
                         lane * pixel,
                         item,

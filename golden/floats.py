@@ -215,7 +215,8 @@ def float_function(plan: FloatPlan, x: Float32Array) -> Float32Array:
     if plan.function == "SOFTMAX":
         return _softmax(x.reshape(plan.shape), parameter)
     if plan.function == "LEAKY_RELU":
-        return np.where(x > 0, x, x * parameter)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.where(x > 0, x, x * parameter)
     return _FUNCTIONS[plan.function](x)
 
 

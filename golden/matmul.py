@@ -102,9 +102,9 @@ def _matmul(place: Place, rounding: Rounding) -> Plan:
             rounding == "litert" and wide, f"can't be {second.dtype} with {first.dtype}", second
         )
         place.require(place.zero_point(second) == 0, "its zero point must be 0", second)
+    place.shape(output, _shape(place)[0])
     depth = first.shape[-2 if options.adj_x else -1]
     place.require(depth <= _MAX_DEPTH, f"{depth} products to a sum are too many", first)
-    place.shape(output, _shape(place)[0])
     # TFLM multiplies the scales in double precision, LiteRT in float32.
     fused = rounding == "litert"
     multiplier, shift, _ = channel_multipliers(place, first, second, output, 1, fused)

@@ -6,16 +6,10 @@ from hypothesis import HealthCheck, given, settings
 
 import mensa.golden as golden
 
-from . import (  # noqa: F401  register their layers
-    elementwise_layers,
-    product_layers,
-    recurrent_layers,
-    shape_layers,
-    tail_layers,
-)
 from .comparison import EXAMPLES, INPUTS, Comparison, differ, equal, runs_with
+from .makers import MAKERS
 from .oracles import OracleError
-from .strategies import MAKERS, layers
+from .strategies import layers
 
 
 def compare(layer, oracle):

@@ -230,7 +230,8 @@ def quotient(plan: QuotientPlan, first: Array, second: Array) -> Array:
             down = np.floor(first.astype(np.float64) / second.astype(np.float64))
             if first.dtype.kind == "f":
                 return down.astype(first.dtype)
-            # The one quotient that does not fit, of the lowest number by -1, wraps.
+            # The one quotient that does not fit, of the lowest number by -1, wraps; in C++ it
+            # is undefined.
             return down.astype(np.int64).astype(first.dtype)
         if first.dtype.kind == "f":
             result = first / second

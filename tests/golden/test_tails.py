@@ -53,16 +53,6 @@ def test_every_bit_of_a_root_equals_the_oracle(op, oracle):
     compare(graph, [x], oracle)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int16", "int32"])
-def test_the_lowest_number_by_minus_one_wraps(dtype, litert):
-    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-    x = np.array([low, low, low, high, -7, 7], dtype)
-    builder = golden.GraphBuilder("quotient", dtype)
-    divisor = builder.tensor(data=np.array([-1, 1, 2, -1, 2, -2], dtype))
-    y = builder.apply("FLOOR_DIV", builder.input(x.shape), divisor)
-    compare(builder.build([y]), [x], litert)
-
-
 def test_the_largest_of_infinities_and_missing_numbers(litert):
     inf, nan = np.inf, np.nan
     x = np.array(

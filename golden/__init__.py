@@ -4,7 +4,6 @@
 ``golden.save`` writes it; ``golden.plan`` says what one operator has to compute.
 """
 
-from . import operators  # noqa: F401  registers them all
 from .builder import GraphBuilder
 from .error import GraphError
 from .graph import Graph, Operator, Tensor

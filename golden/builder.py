@@ -55,7 +55,8 @@ class GraphBuilder:
     name : str
         The graph's name.
     dtype : numpy dtype
-        Type of activations and weights, int8 or uint8.
+        Type of activations and weights, int8 or uint8; with int16 activations, weights are int8
+        and biases int64.
     """
 
     def __init__(self, name: str = "", dtype: npt.DTypeLike = np.int8) -> None:
@@ -238,18 +239,46 @@ class GraphBuilder:
             sizes.append(-(-(size if padding == "SAME" else size - reach + 1) // step))
         return sizes[0], sizes[1]
 
+    def _weights(
+        self,
+        weights: npt.NDArray[Any] | int,
+        scale: npt.ArrayLike,
+        zero_point: int,
+        quantized_dimension: int = 0,
+    ) -> int:
+        if isinstance(weights, int):
+            return weights
+        return self.tensor(
+            data=weights,
+            dtype=np.int8 if self.dtype == np.int16 else None,
+            scale=scale,
+            zero_point=zero_point,
+            quantized_dimension=quantized_dimension,
+            name="weights",
+        )
+
     def _bias(
-        self, x: int, bias: npt.ArrayLike | None, weight_scale: npt.ArrayLike
+        self,
+        x: int,
+        bias: npt.ArrayLike | None,
+        weight_scale: npt.ArrayLike,
+        dtype: npt.DTypeLike | None = None,
     ) -> tuple[int, ...]:
         if bias is None:
             return ()
+        if dtype is None:
+            dtype = np.int64 if self.dtype == np.int16 else np.int32
         scales = np.atleast_1d(np.asarray(weight_scale, np.float32)) * self._tensors[x].scale[0]
-        return (self.tensor(data=bias, dtype=np.int32, scale=scales, name="bias"),)
+        return (self.tensor(data=bias, dtype=dtype, scale=scales, name="bias"),)
+
+    def _bias_type(self, dtype: npt.DTypeLike | None) -> str:
+        """What the options of a layer say of its sums; nothing by default."""
+        return "FLOAT32" if dtype is None else _TYPE_NAMES[np.dtype(dtype)]
 
     def conv2d(
         self,
         x: int,
-        weights: npt.NDArray[Any],
+        weights: npt.NDArray[Any] | int,
         bias: npt.ArrayLike | None,
         *,
         weight_scale: npt.ArrayLike,
@@ -260,6 +289,7 @@ class GraphBuilder:
         dilation: tuple[int, int] = (1, 1),
         padding: str = "SAME",
         activation: str = "NONE",
+        bias_dtype: npt.DTypeLike | None = None,
         name: str = "",
     ) -> int:
         """Adds CONV_2D. Returns: the output's index.
@@ -267,16 +297,17 @@ class GraphBuilder:
         Parameters: `weights` ``[output channels, kernel height, kernel width, input channels /
         groups]``, `bias` int32 ``[output channels]``, `weight_scale` one or one per output
         channel, `scale` and `zero_point` of the output, `stride` and `dilation` (vertical,
-        horizontal).
+        horizontal). With int16 activations, `bias_dtype` int32 or int64 is the bias's type and
+        what sums are added up in. Instead of `weights`, the index of a tensor that computes them.
         """
-        filters = self.tensor(
-            data=weights, scale=weight_scale, zero_point=weight_zero_point, name="weights"
-        )
-        rows = self._windows(x, (weights.shape[1], weights.shape[2]), stride, padding, dilation)
-        shape = (self._shape(x)[0], *rows, weights.shape[0])
-        inputs = (x, filters, *self._bias(x, bias, weight_scale))
+        filters = self._weights(weights, weight_scale, weight_zero_point)
+        outputs, kernel_h, kernel_w, _ = self._shape(filters)
+        rows = self._windows(x, (kernel_h, kernel_w), stride, padding, dilation)
+        shape = (self._shape(x)[0], *rows, outputs)
+        inputs = (x, filters, *self._bias(x, bias, weight_scale, bias_dtype))
         y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
         options = Conv2DOptions(
+            quantized_bias_type=self._bias_type(bias_dtype),
             padding=padding,
             stride_h=stride[0],
             stride_w=stride[1],
@@ -289,7 +320,7 @@ class GraphBuilder:
     def depthwise_conv2d(
         self,
         x: int,
-        weights: npt.NDArray[Any],
+        weights: npt.NDArray[Any] | int,
         bias: npt.ArrayLike | None,
         *,
         weight_scale: npt.ArrayLike,
@@ -303,16 +334,12 @@ class GraphBuilder:
         name: str = "",
     ) -> int:
         """Adds DEPTHWISE_CONV_2D; as `conv2d`, `weights` ``[1, height, width, channels]``."""
-        filters = self.tensor(
-            data=weights,
-            scale=weight_scale,
-            zero_point=weight_zero_point,
-            quantized_dimension=3 if np.size(weight_scale) > 1 else 0,
-            name="weights",
-        )
-        rows = self._windows(x, (weights.shape[1], weights.shape[2]), stride, padding, dilation)
+        dimension = 3 if np.size(weight_scale) > 1 else 0
+        filters = self._weights(weights, weight_scale, weight_zero_point, dimension)
+        _, kernel_h, kernel_w, outputs = self._shape(filters)
+        rows = self._windows(x, (kernel_h, kernel_w), stride, padding, dilation)
         n, _, _, channels = self._shape(x)
-        shape = (n, *rows, weights.shape[3])
+        shape = (n, *rows, outputs)
         inputs = (x, filters, *self._bias(x, bias, weight_scale))
         y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
         options = DepthwiseConv2DOptions(
@@ -321,7 +348,7 @@ class GraphBuilder:
             stride_w=stride[1],
             dilation_h=dilation[0],
             dilation_w=dilation[1],
-            depth_multiplier=weights.shape[3] // channels,
+            depth_multiplier=outputs // channels,
             activation=activation,
         )
         return self.operator("DEPTHWISE_CONV_2D", inputs, (y,), options)
@@ -329,7 +356,7 @@ class GraphBuilder:
     def fully_connected(
         self,
         x: int,
-        weights: npt.NDArray[Any],
+        weights: npt.NDArray[Any] | int,
         bias: npt.ArrayLike | None,
         *,
         weight_scale: npt.ArrayLike,
@@ -338,6 +365,7 @@ class GraphBuilder:
         zero_point: int = 0,
         activation: str = "NONE",
         keep_num_dims: bool = False,
+        bias_dtype: npt.DTypeLike | None = None,
         name: str = "",
     ) -> int:
         """Adds FULLY_CONNECTED; as `conv2d`, `weights` ``[outputs, inputs]``.
@@ -345,17 +373,19 @@ class GraphBuilder:
         Parameters: the output is ``[rows, outputs]``, or with `keep_num_dims` of the input's
         shape but for the last dimension.
         """
-        filters = self.tensor(
-            data=weights, scale=weight_scale, zero_point=weight_zero_point, name="weights"
-        )
-        outputs, depth = weights.shape
+        filters = self._weights(weights, weight_scale, weight_zero_point)
+        outputs, depth = self._shape(filters)
         size = int(np.prod(self._shape(x), dtype=np.int64))
-        bias_input = self._bias(x, bias, weight_scale) or (-1,)
-        shape = (size // depth, outputs)
+        bias_input = self._bias(x, bias, weight_scale, bias_dtype) or (-1,)
+        shape: tuple[int, ...] = (size // depth, outputs)
         if keep_num_dims:
             shape = (*self._shape(x)[:-1], outputs)
         y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
-        options = FullyConnectedOptions(activation=activation, keep_num_dims=keep_num_dims)
+        options = FullyConnectedOptions(
+            activation=activation,
+            keep_num_dims=keep_num_dims,
+            quantized_bias_type=self._bias_type(bias_dtype),
+        )
         return self.operator("FULLY_CONNECTED", (x, filters, *bias_input), (y,), options)
 
     def add(
@@ -371,7 +401,9 @@ class GraphBuilder:
         """Adds ADD; the inputs' shapes may broadcast. Returns: the output's index."""
         shape = np.broadcast_shapes(self._shape(first), self._shape(second))
         y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
-        return self.operator("ADD", (first, second), (y,), AddOptions(activation=activation))
+        # Scales that are powers of two mean nothing special.
+        options = AddOptions(activation=activation, pot_scale_int16=self.dtype != np.int16)
+        return self.operator("ADD", (first, second), (y,), options)
 
     def pool2d(
         self,
@@ -415,8 +447,10 @@ class GraphBuilder:
 
     def softmax(self, x: int, *, beta: float = 1.0, name: str = "") -> int:
         """Adds SOFTMAX over the last dimension. Returns: the output's index."""
-        zero_point = 0 if self.dtype == np.uint8 else -128
-        y = self.tensor(self._shape(x), scale=1 / 256, zero_point=zero_point, name=name)
+        scale, zero_point = 1 / 256, 0 if self.dtype == np.uint8 else -128
+        if self.dtype == np.int16:
+            scale, zero_point = 1 / 32768, 0
+        y = self.tensor(self._shape(x), scale=scale, zero_point=zero_point, name=name)
         return self.operator("SOFTMAX", (x,), (y,), SoftmaxOptions(beta=beta))
 
     def quantize(

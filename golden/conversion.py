@@ -1,4 +1,4 @@
-"""DEQUANTIZE and CAST: from one type of elements to another."""
+"""DEQUANTIZE, CAST, and QUANTIZE of wide integers: from one type of elements to another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .place import Place
+from .fixed_point import quantize_multiplier, requantize_double, round_half_away, wrap32
+from .place import QUANTIZED, Place, limits
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
 
@@ -65,6 +66,35 @@ class CastPlan(Plan):
     nan_is_largest: bool
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RescalePlan(Plan):
+    """QUANTIZE from or to int16 or int32.
+
+    ``output = clamp(requantize_double(input - input_zero_point, multiplier, shift) +
+    output_zero_point)``, all in wrapping int32; from float32,
+    ``clamp(round(input / output_scale) + output_zero_point)``, half away from zero.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of input and output.
+    dtype : numpy.dtype
+        Of the output; int8 where the file has uint8.
+    input_zero_point, output_zero_point, multiplier, shift : int
+        As in `RequantPlan`.
+    output_scale : float
+        Of the output tensor.
+    """
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    input_zero_point: int
+    output_zero_point: int
+    multiplier: int
+    shift: int
+    output_scale: float
+
+
 @shapes("DEQUANTIZE", "CAST")
 def _same_shape(place: Place) -> tuple[Shape, ...]:
     return (place.input(0).shape,)
@@ -92,6 +122,59 @@ def _dequantize(place: Place, rounding: Rounding) -> Plan:
         scale=data.scale.reshape(along),
         zero_point=data.zero_point.reshape(along),
     )
+
+
+# Pairs of types, input and output, of which the oracles have kernels, beside those of 8 bits.
+_RESCALED = {
+    ("float32", "int16"), ("int8", "int16"), ("int16", "int8"), ("int16", "int16"),
+    ("int16", "int32"), ("int32", "int8"), ("int32", "int16"),
+}  # fmt: skip
+_RESCALED_BY = {
+    "tflm": _RESCALED | {("int8", "int32")},
+    "litert": _RESCALED | {("uint8", "int16")},
+}
+
+
+@planner("QUANTIZE", types=("int16", "int32"))
+def _rescale(place: Place, rounding: Rounding) -> Plan:
+    data, output = place.input(0), place.output()
+    place.require(
+        (data.dtype.name, output.dtype.name) in _RESCALED_BY[rounding],
+        f"can't quantise {data.type_name} to {output.type_name}",
+        output,
+    )
+    place.shape(output, data.shape)
+    types = (*QUANTIZED, np.dtype(np.int32))
+    place.quantized(output, types)
+    input_zero_point = multiplier = shift = 0
+    if data.dtype != np.float32:
+        place.quantized(data, types)
+        input_zero_point = place.zero_point(data)
+        multiplier, shift = quantize_multiplier(float(data.scale[0]) / float(output.scale[0]))
+        place.require(shift <= 30, "the scales of input and output are too far apart", output)
+    return RescalePlan(
+        shape=data.shape,
+        dtype=output.dtype,
+        input_zero_point=input_zero_point,
+        output_zero_point=place.zero_point(output),
+        multiplier=multiplier,
+        shift=shift,
+        output_scale=float(output.scale[0]),
+    )
+
+
+@kernel(RescalePlan)
+def rescale(plan: RescalePlan, x: Array) -> Array:
+    """`x` at the output's scale. Parameters: of ``plan.shape``. Returns: ``plan.dtype``."""
+    if x.dtype == np.float32:
+        rounded = round_half_away(x / np.float32(plan.output_scale))
+        # Beyond int32 the C cast is undefined; saturate far outside the output's range instead.
+        value = np.clip(np.nan_to_num(rounded), -(1 << 30), 1 << 30).astype(np.int64)
+    else:
+        difference = wrap32(x.astype(np.int64) - plan.input_zero_point)
+        value = requantize_double(difference, plan.multiplier, plan.shift)
+    value = wrap32(value + plan.output_zero_point)
+    return np.clip(value, *limits(plan.dtype)).astype(plan.dtype)
 
 
 @planner("CAST")

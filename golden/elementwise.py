@@ -1,7 +1,7 @@
 """Operators on two tensors, element by element: SUB, MUL, MAXIMUM, MINIMUM, PRELU.
 
-ADD of quantised tensors, which the accelerators run, is in `kernels`; ADD, SUB and MUL of
-tensors that are not quantised are here.
+ADD of 8-bit tensors, which the accelerators run, is in `kernels`; ADD of int16 tensors is here,
+and ADD, SUB and MUL of tensors that are not quantised.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .fixed_point import quantize_multiplier, requantize_double, scale_ratio
+from .fixed_point import (
+    quantize_multiplier,
+    requantize_double,
+    rounding_divide_by_pot,
+    scale_ratio,
+)
 from .graph import Tensor
 from .options import AddOptions, MulOptions, SubOptions
-from .place import EIGHT_BIT, Place, limits
+from .place import EIGHT_BIT, INT16, Place, limits, scale_power
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
 
@@ -39,11 +44,11 @@ class _Pairwise(Plan):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SubPlan(_Pairwise):
-    """SUB of two quantised tensors, int8 or int16.
+class _ScaledPlan(_Pairwise):
+    """Sum or difference of two quantised tensors whose scales differ.
 
     ``scaled_i = requantise((input_i - zero_point_i) << left_shift, multiplier_i, shift_i)``;
-    ``output = clamp(requantise(scaled_1 - scaled_2, output_multiplier, output_shift) +
+    ``output = clamp(requantise(scaled_1 +- scaled_2, output_multiplier, output_shift) +
     output_zero_point)``, all by `requantize_double`, shifts not positive.
 
     Parameters
@@ -62,6 +67,42 @@ class SubPlan(_Pairwise):
     output_zero_point: int
     output_multiplier: int
     output_shift: int
+    clamp_min: int
+    clamp_max: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SubPlan(_ScaledPlan):
+    """SUB of two quantised tensors, int8 or int16."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WideAddPlan(_ScaledPlan):
+    """ADD of two int16 tensors."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PowerPlan(_Pairwise):
+    """ADD or SUB of int16 tensors whose scales are powers of two, as LiteRT computes it.
+
+    ``output = clamp(round(input_1 / 2**shift_1) + sign * round(input_2 / 2**shift_2))``, halves
+    away from zero.
+
+    Parameters
+    ----------
+    output_shape : tuple of int
+        What the inputs broadcast to.
+    sign : 1 or -1
+        For ADD or SUB.
+    shifts : two int
+        Of the inputs, to the right; one of them is 0.
+    clamp_min, clamp_max : int
+        The fused activation's range.
+    """
+
+    output_shape: Shape
+    sign: int
+    shifts: tuple[int, int]
     clamp_min: int
     clamp_max: int
 
@@ -188,7 +229,7 @@ def _quantized(place: Place, tensors: tuple[Tensor, Tensor, Tensor], rounding: R
         )
 
 
-def arithmetic(place: Place) -> ArithmeticPlan:
+def arithmetic(place: Place, rounding: Rounding) -> ArithmeticPlan:
     """Plan of ADD, SUB or MUL of tensors that are not quantised."""
     first, _, output = _tensors(place)
     place.require(first.dtype in PLAIN, f"{first.dtype} is not supported", first)
@@ -203,6 +244,9 @@ def arithmetic(place: Place) -> ArithmeticPlan:
         "RELU_N1_TO_1": (-1, 1),
     }
     activation = options.activation
+    if place.operator.op == "ADD" and rounding == "tflm" and first.dtype == np.int32:
+        # TFLM takes no notice of it.
+        activation = "NONE"
     place.require(activation in ranges, f"fused activation {activation} is not supported")
     low, high = ranges[activation]
     names: dict[str, Literal["add", "subtract", "multiply"]] = {
@@ -218,34 +262,84 @@ def arithmetic(place: Place) -> ArithmeticPlan:
 @planner("SUB")
 def _sub(place: Place, rounding: Rounding) -> Plan:
     options = place.options(SubOptions)
-    first, second, output = tensors = _tensors(place)
+    first, _, output = tensors = _tensors(place)
     if not first.scale.size and first.dtype in PLAIN:
-        return arithmetic(place)
+        return arithmetic(place, rounding)
     _quantized(place, tensors, rounding)
-    left_shift = 15 if output.dtype == np.int16 else 20
+    left_shift = 20
+    if output.dtype == np.int16:
+        left_shift = 15
+        if rounding == "litert" and options.pot_scale_int16:
+            powers = _powers(place, tensors, -1)
+            if powers is not None:
+                return powers
+    return SubPlan(**_scaled(place, tensors, left_shift, options.activation))
+
+
+@planner("ADD", types=("int16", *(kind.name for kind in PLAIN)))
+def _add(place: Place, rounding: Rounding) -> Plan:
+    options = place.options(AddOptions)
+    first, second, _ = tensors = _tensors(place)
+    if not first.scale.size and first.dtype in PLAIN:
+        return arithmetic(place, rounding)
+    for tensor in tensors:
+        place.quantized(tensor, INT16)
+    if rounding == "litert" and options.pot_scale_int16:
+        powers = _powers(place, tensors, 1)
+        if powers is not None:
+            # Its kernel reads beyond the smaller input.
+            place.require(first.shape == second.shape, "LiteRT does not broadcast here", second)
+            return powers
+    return WideAddPlan(**_scaled(place, tensors, 15, options.activation))
+
+
+def _powers(place: Place, tensors: tuple[Tensor, Tensor, Tensor], sign: int) -> PowerPlan | None:
+    """Plan of a sum of int16 tensors; None where a scale is no power of two."""
+    first, second, output = (scale_power(tensor) for tensor in tensors)
+    if first is None or second is None or output is None:
+        return None
+    shifts = output - first, output - second
     place.require(
-        output.dtype != np.int16 or not options.pot_scale_int16,
-        "int16 tensors with the option pot_scale_int16 are not supported",
+        min(shifts) == 0 and max(shifts) < 16,
+        "one input must have its scale, and the other a finer one",
+        tensors[2],
     )
+    options = place.operator.options
+    assert isinstance(options, AddOptions | SubOptions)
+    clamp_min, clamp_max = place.clamp(options.activation, tensors[2])
+    return PowerPlan(
+        output_shape=tensors[2].shape,
+        sign=sign,
+        shifts=shifts,
+        clamp_min=clamp_min,
+        clamp_max=clamp_max,
+    )
+
+
+def _scaled(
+    place: Place, tensors: tuple[Tensor, Tensor, Tensor], left_shift: int, activation: str
+) -> dict[str, Any]:
+    """Fields of a `_ScaledPlan`."""
+    first, second, output = tensors
     scales = float(first.scale[0]), float(second.scale[0])
     twice = 2.0 * max(scales)
     factors = [quantize_multiplier(scale / twice) for scale in scales]
     last, last_shift = quantize_multiplier(twice / ((1 << left_shift) * float(output.scale[0])))
     place.require(last_shift <= 0, "its scale is too small for that of the inputs", output)
-    clamp_min, clamp_max = place.clamp(options.activation, output)
-    return SubPlan(
-        input_shapes=(first.shape, second.shape),
-        output_shape=output.shape,
-        zero_points=(place.zero_point(first), place.zero_point(second)),
-        multipliers=(factors[0][0], factors[1][0]),
-        shifts=(factors[0][1], factors[1][1]),
-        left_shift=left_shift,
-        output_zero_point=place.zero_point(output),
-        output_multiplier=last,
-        output_shift=last_shift,
-        clamp_min=clamp_min,
-        clamp_max=clamp_max,
-    )
+    clamp_min, clamp_max = place.clamp(activation, output)
+    return {
+        "input_shapes": (first.shape, second.shape),
+        "output_shape": output.shape,
+        "zero_points": (place.zero_point(first), place.zero_point(second)),
+        "multipliers": (factors[0][0], factors[1][0]),
+        "shifts": (factors[0][1], factors[1][1]),
+        "left_shift": left_shift,
+        "output_zero_point": place.zero_point(output),
+        "output_multiplier": last,
+        "output_shift": last_shift,
+        "clamp_min": clamp_min,
+        "clamp_max": clamp_max,
+    }
 
 
 def _factor(place: Place, rounding: Rounding, output: Tensor, *inputs: Tensor) -> tuple[int, int]:
@@ -262,7 +356,7 @@ def _mul(place: Place, rounding: Rounding) -> Plan:
     options = place.options(MulOptions)
     first, second, output = tensors = _tensors(place)
     if not first.scale.size and first.dtype in PLAIN:
-        return arithmetic(place)
+        return arithmetic(place, rounding)
     _quantized(place, tensors, rounding)
     multiplier, shift = _factor(place, rounding, output, first, second)
     clamp_min, clamp_max = place.clamp(options.activation, output)
@@ -329,10 +423,7 @@ def _finish(total: Int64Array, zero_point: int, low: int, high: int, like: Array
     return np.clip(total + zero_point, low, high).astype(like.dtype)
 
 
-@kernel(SubPlan)
-def subtract(plan: SubPlan, first: Array, second: Array) -> Array:
-    """Difference of two tensors. Parameters: ``plan.input_shapes``. Returns: the output's shape."""
-
+def _scaled_pairs(plan: _ScaledPlan, sign: int, first: Array, second: Array) -> Array:
     def function(a: Array, b: Array) -> Array:
         scaled = [
             requantize_double(
@@ -342,10 +433,31 @@ def subtract(plan: SubPlan, first: Array, second: Array) -> Array:
                 (a, b), plan.zero_points, plan.multipliers, plan.shifts, strict=True
             )
         ]
-        total = requantize_double(scaled[0] - scaled[1], plan.output_multiplier, plan.output_shift)
+        total = scaled[0] + sign * scaled[1]
+        total = requantize_double(total, plan.output_multiplier, plan.output_shift)
         return _finish(total, plan.output_zero_point, plan.clamp_min, plan.clamp_max, a)
 
     return _pairs(function, first, second)
+
+
+@kernel(WideAddPlan)
+def add(plan: WideAddPlan, first: Array, second: Array) -> Array:
+    """Sum of two tensors. Parameters: ``plan.input_shapes``. Returns: the output's shape."""
+    return _scaled_pairs(plan, 1, first, second)
+
+
+@kernel(SubPlan)
+def subtract(plan: SubPlan, first: Array, second: Array) -> Array:
+    """Difference of two tensors. Parameters: ``plan.input_shapes``. Returns: the output's shape."""
+    return _scaled_pairs(plan, -1, first, second)
+
+
+@kernel(PowerPlan)
+def add_powers(plan: PowerPlan, first: Array, second: Array) -> Array:
+    """Sum or difference of two int16 tensors that broadcast. Returns: the output's shape."""
+    a = rounding_divide_by_pot(first, plan.shifts[0])
+    b = rounding_divide_by_pot(second, plan.shifts[1])
+    return _finish(a + plan.sign * b, 0, plan.clamp_min, plan.clamp_max, first)
 
 
 @kernel(MulPlan)

@@ -47,7 +47,10 @@ def check_padded(
 
 
 def constant_weights(place: Place, data: Tensor, dimension: int) -> tuple[Int8Array, Tensor]:
-    """Constant 8-bit weights in the int8 domain, scaled per tensor or along `dimension`."""
+    """Constant 8-bit weights in the int8 domain, scaled per tensor or along `dimension`.
+
+    They have the data's type, or are int8 where the data is int16.
+    """
     weights = place.input(1)
     place.require(
         weights.dtype in EIGHT_BIT,
@@ -56,7 +59,10 @@ def constant_weights(place: Place, data: Tensor, dimension: int) -> tuple[Int8Ar
     )
     if weights.data is None:
         raise place.error("weights must be a constant", weights)
-    place.same_type(data, weights)
+    if data.dtype == np.int16:
+        place.require(weights.dtype == np.int8, "weights of int16 data must be int8", weights)
+    else:
+        place.same_type(data, weights)
     place.require(all(size > 0 for size in weights.shape), "is empty", weights)
     channels = weights.shape[dimension] if len(weights.shape) > dimension else 0
     place.require(

@@ -10,7 +10,7 @@ to 31.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ IntLike = npt.ArrayLike
 
 INT32_MIN = -(1 << 31)
 INT32_MAX = (1 << 31) - 1
+#: Largest left shift of `requantize_wide`.
+MAX_WIDE_SHIFT = 14
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
@@ -97,10 +99,37 @@ def rounding_divide_by_pot(x: IntLike, exponent: IntLike) -> Int64Array:
     """
     value = np.asarray(x, dtype=np.int64)
     exponents = np.asarray(exponent, dtype=np.int64)
-    mask = (np.int64(1) << exponents) - 1
-    threshold = (mask >> 1) + (value < 0)
-    result: Int64Array = (value >> exponents) + ((value & mask) > threshold)
+    half = (np.int64(1) << exponents) >> 1
+    # Below zero a half goes down, where the shift alone would take it up.
+    result: Int64Array = (value + (half - ((value < 0) & (half > 0)))) >> exponents
     return result
+
+
+def double_requantizer(multiplier: IntLike, shift: IntLike) -> Callable[..., Int64Array]:
+    """`requantize_double` by one multiplier and shift again and again.
+
+    Returns: a function of x and, where multiplier and shift are arrays, of an index: which of
+    their elements to take for those of x.
+    """
+    multipliers = np.asarray(multiplier, dtype=np.int64)
+    shifts = np.asarray(shift, dtype=np.int64)
+    left = np.maximum(shifts, 0) if shifts.size and shifts.max() > 0 else None
+    right = np.asarray(np.maximum(-shifts, 0))
+    half = np.asarray((np.int64(1) << right) >> 1)
+    # Below zero a half goes down, where the shift alone would take it up.
+    down = np.asarray(half - (half > 0))
+
+    def requantized(x: IntLike, index: Any = ...) -> Int64Array:
+        value = np.asarray(x, dtype=np.int64)
+        if left is not None:
+            value = wrap32(value << left[index])
+        # No product saturates: multipliers are not negative.
+        high = (value * multipliers[index] + (1 << 30)) >> 31
+        nudge = np.where(high < 0, down[index], half[index])
+        result: Int64Array = (high + nudge) >> right[index]
+        return result
+
+    return requantized
 
 
 def requantize_double(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Array:
@@ -112,14 +141,7 @@ def requantize_double(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64A
     Parameters: int32 values that broadcast; `shift` from -31 to 30, positive to the left.
     Returns: int64 array of int32 values.
     """
-    shifts = np.asarray(shift, dtype=np.int64)
-    value = np.asarray(x, dtype=np.int64)
-    if np.any(shifts > 0):
-        value = wrap32(value << np.maximum(shifts, 0))
-    high = saturating_rounding_doubling_high_mul(value, multiplier)
-    if np.any(shifts < 0):
-        return rounding_divide_by_pot(high, np.maximum(-shifts, 0))
-    return high
+    return double_requantizer(multiplier, shift)(x)
 
 
 def requantize_single(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Array:
@@ -161,6 +183,16 @@ def requantize_wide(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Arr
     return wrap32(product >> right)
 
 
+def round_half_away(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Floats to whole numbers, halves away from zero, in their own precision (``TfLiteRound``)."""
+    whole = np.trunc(x)
+    # x - whole is exact, so ties are seen where floor(|x| + 0.5) could round up to one.
+    result: npt.NDArray[Any] = whole + np.where(
+        np.abs(x - whole) >= 0.5, np.sign(x), x.dtype.type(0)
+    )
+    return result
+
+
 def requantize_float64(x: IntLike, scale: npt.ArrayLike) -> Int64Array:
     """``round(double(x) * scale)``, half away from zero, as an x86-64 cast to int32 sees it.
 
@@ -169,10 +201,7 @@ def requantize_float64(x: IntLike, scale: npt.ArrayLike) -> Int64Array:
 
     Parameters: int32 `x` and float64 `scale` that broadcast. Returns: int64 array of int32 values.
     """
-    real = np.asarray(x, dtype=np.float64) * np.asarray(scale, dtype=np.float64)
-    whole = np.trunc(real)
-    # real - whole is exact, so ties are seen where floor(|real| + 0.5) could round up to one.
-    rounded = whole + np.where(np.abs(real - whole) >= 0.5, np.sign(real), 0.0)
+    rounded = round_half_away(np.asarray(x, dtype=np.float64) * np.asarray(scale, dtype=np.float64))
     fits = (rounded >= INT32_MIN) & (rounded <= INT32_MAX)
     result: Int64Array = np.where(fits, rounded, INT32_MIN).astype(np.int64)
     return result

@@ -1,4 +1,6 @@
-"""Operators on float32, as the tails of networks have them: SQRT, RSQRT, EXP, DIV, FLOOR_DIV.
+"""Operators on float32, as the tails of networks have them.
+
+SQRT, RSQRT, EXP, LOGISTIC, SOFTMAX, HARD_SWISH, LEAKY_RELU, RELU and its kin, DIV, FLOOR_DIV.
 
 DIV and FLOOR_DIV also take integers that are not quantised, and FLOOR_DIV the stored values of
 quantised ones.
@@ -6,13 +8,13 @@ quantised ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from .options import DivOptions
+from .options import DivOptions, LeakyReluOptions, SoftmaxOptions
 from .place import Place
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
@@ -33,16 +35,19 @@ class FloatPlan(Plan):
 
     Parameters
     ----------
-    function : "SQRT", "RSQRT" or "EXP"
-        Which; RSQRT is 1 divided by the rounded root.
+    function : str
+        The operator's name; RSQRT is 1 divided by the rounded root.
+    parameter : float
+        Slope below zero of LEAKY_RELU, factor before the exponent of SOFTMAX; else 0.
     shape : tuple of int
         Of input and output.
     """
 
     raw = True
 
-    function: Literal["SQRT", "RSQRT", "EXP"]
+    function: str
     shape: Shape
+    parameter: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,7 +78,7 @@ class QuotientPlan(Plan):
         return (0, 1)
 
 
-@shapes("SQRT", "RSQRT", "EXP")
+@shapes("SQRT", "RSQRT", "EXP", "SOFTMAX")
 def _same_shape(place: Place) -> tuple[Shape, ...]:
     return (place.input(0).shape,)
 
@@ -89,27 +94,23 @@ def _broadcast(place: Place) -> tuple[Shape, ...]:
         ) from None
 
 
-def _float_function(place: Place, function: Literal["SQRT", "RSQRT", "EXP"]) -> Plan:
+@planner("SQRT", "RSQRT", "EXP")
+@planner("HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", types=("float32",))
+@planner("RELU_N1_TO_1", "SOFTMAX", types=("float32",))
+def _float_function(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
     place.require(data.dtype == np.float32, f"must be float32, not {data.type_name}", data)
     place.same_type(data, output)
     place.shape(output, data.shape)
-    return FloatPlan(function=function, shape=data.shape)
-
-
-@planner("SQRT")
-def _sqrt(place: Place, rounding: Rounding) -> Plan:
-    return _float_function(place, "SQRT")
-
-
-@planner("RSQRT")
-def _rsqrt(place: Place, rounding: Rounding) -> Plan:
-    return _float_function(place, "RSQRT")
-
-
-@planner("EXP")
-def _exp(place: Place, rounding: Rounding) -> Plan:
-    return _float_function(place, "EXP")
+    op, options = place.operator.op, place.operator.options
+    place.require(op != "RELU_N1_TO_1" or rounding == "litert", "TFLM has no such kernel")
+    parameter = 0.0
+    if isinstance(options, LeakyReluOptions):
+        parameter = options.alpha
+    elif isinstance(options, SoftmaxOptions):
+        place.require(data.size > 0, "is empty", data)
+        parameter = options.beta
+    return FloatPlan(function=op, shape=data.shape, parameter=parameter)
 
 
 @planner("DIV", "FLOOR_DIV")
@@ -155,16 +156,68 @@ def expf(x: Float32Array) -> Float32Array:
     return result
 
 
+def _root(x: Float32Array) -> Float32Array:
+    with np.errstate(invalid="ignore"):
+        result: Float32Array = np.sqrt(x)
+    return result
+
+
+def _inverse_root(x: Float32Array) -> Float32Array:
+    with np.errstate(divide="ignore"):
+        result: Float32Array = np.float32(1) / _root(x)
+    return result
+
+
+def _logistic(x: Float32Array) -> Float32Array:
+    """As the kernels have it, which is exp(x) far below zero and 1 far above."""
+    far_below, far_above = np.float32(-9), np.float32(16.619047164916992)
+    with np.errstate(over="ignore"):
+        between = np.float32(1) / (np.float32(1) + expf(-x))
+    result: Float32Array = np.where(x < far_below, expf(x), between)
+    result[x > far_above] = 1
+    return result
+
+
+def _softmax(x: Float32Array, beta: np.float32) -> Float32Array:
+    with np.errstate(invalid="ignore", over="ignore"):
+        power = expf((x - x.max(axis=-1, keepdims=True)) * beta)
+        # One after the other, as the kernel adds.
+        sums: Float32Array = np.cumsum(power, axis=-1, dtype=np.float32)
+    return power / sums[..., -1:]
+
+
+def _clamped(low: float, high: float) -> Callable[[Float32Array], Float32Array]:
+    return lambda x: np.minimum(np.maximum(x, np.float32(low)), np.float32(high))
+
+
+def _hard_swish(x: Float32Array) -> Float32Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        result: Float32Array = x * _clamped(0, 6)(x + np.float32(3)) / np.float32(6)
+    return result
+
+
+_FUNCTIONS: dict[str, Callable[[Float32Array], Float32Array]] = {
+    "EXP": expf,
+    "SQRT": _root,
+    "RSQRT": _inverse_root,
+    "LOGISTIC": _logistic,
+    "HARD_SWISH": _hard_swish,
+    "RELU": _clamped(0, np.inf),
+    "RELU6": _clamped(0, 6),
+    "RELU_N1_TO_1": _clamped(-1, 1),
+}
+
+
 @kernel(FloatPlan)
 def float_function(plan: FloatPlan, x: Float32Array) -> Float32Array:
-    """The function of each element of `x`, float32 ``plan.shape``."""
-    if plan.function == "EXP":
-        return expf(x)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        root: Float32Array = np.sqrt(x)
-        if plan.function == "RSQRT":
-            root = np.float32(1) / root
-    return root
+    """The function of each element of `x`, float32 ``plan.shape``; SOFTMAX of each row."""
+    parameter = np.float32(plan.parameter)
+    if plan.function == "SOFTMAX":
+        return _softmax(x.reshape(plan.shape), parameter)
+    if plan.function == "LEAKY_RELU":
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.where(x > 0, x, x * parameter)
+    return _FUNCTIONS[plan.function](x)
 
 
 @kernel(QuotientPlan)
@@ -177,8 +230,9 @@ def quotient(plan: QuotientPlan, first: Array, second: Array) -> Array:
             down = np.floor(first.astype(np.float64) / second.astype(np.float64))
             if first.dtype.kind == "f":
                 return down.astype(first.dtype)
-            limits = np.iinfo(first.dtype)
-            return np.clip(down, limits.min, limits.max).astype(first.dtype)
+            # The one quotient that does not fit, of the lowest number by -1, wraps; in C++ it
+            # is undefined.
+            return down.astype(np.int64).astype(first.dtype)
         if first.dtype.kind == "f":
             result = first / second
             # As the kernels' min and max treat it: a NaN stays where there is no clamp.

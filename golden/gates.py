@@ -68,14 +68,27 @@ def _interpolate(x: Int64Array, fraction_bits: int, saturated: int) -> Int64Arra
     return np.where(place >= 255, saturated, (low << fraction_bits) + part * (high - low))
 
 
+def interpolate_sigmoid(scaled: Int64Array) -> Int64Array:
+    """Sigmoid in Q0.15 of int32 values in units of 1 / 12288."""
+    # sigmoid(x / 12288) is entry x / 512.
+    result = _interpolate(np.abs(scaled), 9, _MAX << 10)
+    mirrored = (1 << 25) - result + (1 << 9) - 1
+    return np.where(scaled >= 0, result + (1 << 9), mirrored) >> 10
+
+
+def interpolate_tanh(scaled: Int64Array) -> Int64Array:
+    """Hyperbolic tangent in Q0.15 of int32 values in units of 1 / 12288."""
+    # tanh(x) = 2 sigmoid(2 x) - 1: the same table, in steps half as wide.
+    result = _interpolate(np.abs(scaled), 8, 0xFFFF << 8)
+    half, nudge = 1 << 23, 1 << 7
+    signed = np.where(scaled >= 0, result - half + nudge, half - result + nudge - 1)
+    return signed >> 8
+
+
 @lru_cache(maxsize=1)
 def interpolated_sigmoid() -> Int16Array:
     """TFLM's sigmoid of Q3.12 in Q0.15, of every int16 value from the lowest on."""
-    # Three quarters of the input, in steps of the table: sigmoid(x / 4096) is entry 3 x / 512.
-    scaled = _every_value() * 3
-    result = _interpolate(np.abs(scaled), 9, _MAX << 10)
-    mirrored = (1 << 25) - result + (1 << 9) - 1
-    return _frozen(np.where(scaled >= 0, result + (1 << 9), mirrored) >> 10)
+    return _frozen(interpolate_sigmoid(_every_value() * 3))
 
 
 @lru_cache(maxsize=64)
@@ -89,12 +102,7 @@ def interpolated_tanh(scale_power: int) -> Int16Array:
     scaled = _every_value() * 3
     if left < 0:
         scaled = (scaled + (1 << (-left - 1))) >> -left
-    scaled = scaled << max(left, 0)
-    # tanh(x) = 2 sigmoid(2 x) - 1: the same table, in steps half as wide.
-    result = _interpolate(np.abs(scaled), 8, 0xFFFF << 8)
-    half, nudge = 1 << 23, 1 << 7
-    signed = np.where(scaled >= 0, result - half + nudge, half - result + nudge - 1)
-    return _frozen(signed >> 8)
+    return _frozen(interpolate_tanh(scaled << max(left, 0)))
 
 
 # --- 16-bit fixed point, as gemmlowp does it ---

@@ -15,6 +15,8 @@ from .plan import Plan, Rounding, plan, resolve_rounding
 from .registry import compute
 
 Array = npt.NDArray[Any]
+# An operator, its plan, and the tensors that nothing reads after it.
+_Step = tuple[Operator, Plan, tuple[int, ...]]
 
 
 class Tensors(dict[int, Array]):
@@ -103,25 +105,16 @@ def run(
     if keep not in ("outputs", "all"):
         raise GraphError(f"keep must be 'outputs' or 'all', not {keep!r}")
     profile = resolve_rounding(graph, rounding)
-    check = ("supported", profile)
-    if check not in graph._plans:
-        check_supported(graph, profile)
-        graph._plans[check] = True
+    steps = _steps(graph, profile)
     values = _take_inputs(graph, inputs)
     variables = [tensor for tensor in graph.tensors if tensor.is_variable and tensor.data is None]
     for tensor in variables:
         values[tensor.index] = _take_state(tensor, state or {})
-    kept = (*graph.outputs, *(tensor.index for tensor in variables))
-    last_use = {index: len(graph.operators) for index in kept}
-    for operator in graph.operators:
-        for index in operator.inputs:
-            last_use[index] = max(last_use.get(index, 0), operator.index)
-    for operator in graph.operators:
-        values |= _compute(graph, operator, plan(graph, operator, profile), values)
+    for operator, work, last_used in steps:
+        values |= _compute(graph, operator, work, values)
         if keep == "outputs":
-            for index in {*operator.inputs, *operator.outputs}:
-                if last_use.get(index, -1) <= operator.index:
-                    values.pop(index, None)
+            for index in last_used:
+                values.pop(index, None)
     results = Tensors({tensor.index: values[tensor.index] for tensor in variables}, profile)
     wanted = graph.outputs if keep == "outputs" else sorted(values)
     for index in wanted:
@@ -131,6 +124,27 @@ def run(
         elif tensor.data is not None:
             results[index] = tensor.data
     return results
+
+
+def _steps(graph: Graph, rounding: Rounding) -> list[_Step]:
+    """The operators of a graph that golden can run, in order."""
+    key = ("steps", rounding)
+    if key not in graph._plans:
+        check_supported(graph, rounding)
+        last_use = {index: operator for operator in graph.operators for index in operator.outputs}
+        last_use |= {index: operator for operator in graph.operators for index in operator.inputs}
+        for index in graph.outputs:
+            last_use.pop(index, None)
+        last_used: dict[int, list[int]] = {operator.index: [] for operator in graph.operators}
+        for index, operator in last_use.items():
+            if index >= 0 and not graph.tensors[index].is_variable:
+                last_used[operator.index].append(index)
+        graph._plans[key] = [
+            (operator, plan(graph, operator, rounding), tuple(last_used[operator.index]))
+            for operator in graph.operators
+        ]
+    steps: list[_Step] = graph._plans[key]
+    return steps
 
 
 def _take_inputs(
@@ -198,6 +212,8 @@ def _compute(
         found_all = compute(work, *operands)
     except ValueError as error:
         raise GraphError(str(error), operator=str(operator)) from error
+    # Operands that were brought into the int8 domain are not held beside results of their size.
+    operands.clear()
     places = (*operator.outputs, *(operator.inputs[position] for position in work.states))
     results = {}
     for index, result in zip(places, found_all, strict=True):

@@ -1,23 +1,28 @@
-"""UNIDIRECTIONAL_SEQUENCE_LSTM with int8 activations and an int16 cell state.
+"""UNIDIRECTIONAL_SEQUENCE_LSTM with int8 or int16 activations and an int16 cell state.
 
 Both oracles compute the same layer with other roundings. TensorFlow Lite Micro knows the plain
-layer only and rounds every product twice; LiteRT also knows peepholes, layer normalisation,
-projection and a coupled input gate.
+layer only and rounds every product twice, and it alone knows int16 activations; LiteRT also knows
+peepholes, layer normalisation, projection and a coupled input gate.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from .derived import once_per_plan
 from .fixed_point import (
     INT32_MAX,
+    MAX_WIDE_SHIFT,
     Int64Array,
+    double_requantizer,
     quantize_multiplier,
     requantize_double,
+    requantize_wide,
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
     wrap32,
@@ -33,9 +38,10 @@ from .gates import (
 )
 from .graph import Tensor
 from .options import UnidirectionalSequenceLSTMOptions
-from .place import Place
+from .place import INT16, Place
 from .plan import Int8Array, Int32Array, Plan, Rounding, Shape
-from .registry import kernel, planner, shapes
+from .registry import Array, kernel, planner, shapes
+from .rounder import EXACT
 
 # Positions of the operator's inputs. Those of one gate are a fixed distance apart.
 _INPUT_WEIGHTS = 1
@@ -94,10 +100,10 @@ class Gate:
         Of the layer's input.
     recurrent_weights : int8 array ``[cells, outputs]``
         Of the hidden state.
-    bias : int32 array ``[cells]``
-        Zeros with `layer_norm`, which has the bias then.
+    bias : int64 array ``[cells]``
+        Zeros with `layer_norm`, which has the bias then; int32 values in an int8 layer.
     input_multiplier, input_shift, recurrent_multiplier, recurrent_shift : int
-        Factors of `requantize_double` for either product.
+        Factors of `requantize_double` for either product, of `requantize_wide` in an int16 layer.
     peephole_weights : int16 array ``[cells]`` or None
         Factors of the cell state, which is then added to the sum.
     peephole_multiplier, peephole_shift : int
@@ -108,7 +114,7 @@ class Gate:
 
     input_weights: Int8Array
     recurrent_weights: Int8Array
-    bias: Int32Array
+    bias: Int64Array
     input_multiplier: int
     input_shift: int
     recurrent_multiplier: int
@@ -154,6 +160,8 @@ class LstmPlan(Plan):
     ----------
     rounding : "tflm" or "litert"
         Whose arithmetic.
+    wide : bool
+        Whether input, hidden state and output are int16, and sums int64.
     time_major : bool
         Whether shapes are ``[time, batch, features]``, else ``[batch, time, features]``.
     input_shape, output_shape : tuples of int
@@ -181,6 +189,7 @@ class LstmPlan(Plan):
     """
 
     rounding: Rounding
+    wide: bool
     time_major: bool
     input_shape: Shape
     output_shape: Shape
@@ -318,7 +327,8 @@ class _Maker:
         x_weights = place.input(_INPUT_WEIGHTS + number)
         h_weights = place.input(_RECURRENT_WEIGHTS + number)
         bias_tensor = place.input(_BIAS + number)
-        bias = _constant(place, bias_tensor, np.int32, (self.cells,))
+        wide = self.data.dtype == np.int16
+        bias = _constant(place, bias_tensor, np.int64 if wide else np.int32, (self.cells,))
         norm, out_scale = None, np.float32(2.0**-GATE_BITS)
         if place.optional(_LAYER_NORM + GATES.index("forget")) is not None:
             norm = self.layer_norm(number, bias)
@@ -333,6 +343,10 @@ class _Maker:
                 factors.append(_factor(place, real))
             else:
                 factors.append(_factor(place, scales[0] * scales[1] / out_scale))
+        place.require(
+            not wide or max(shift for _, shift in factors) <= MAX_WIDE_SHIFT,
+            "the scales of its tensors are too far apart",
+        )
         peephole = place.optional(_PEEPHOLE_WEIGHTS + (0, 1, -1, 2)[number])
         if name == "cell" or peephole is None:
             peephole_weights, peephole_factor = None, (0, 0)
@@ -345,7 +359,7 @@ class _Maker:
         return Gate(
             input_weights=_constant(place, x_weights, np.int8, x_shape).astype(np.int8),
             recurrent_weights=_constant(place, h_weights, np.int8, h_shape).astype(np.int8),
-            bias=bias.astype(np.int32),
+            bias=bias,
             input_multiplier=factors[0][0],
             input_shift=factors[0][1],
             recurrent_multiplier=factors[1][0],
@@ -424,9 +438,9 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
     for limit in (options.cell_clip, options.proj_clip):
         place.require(math.isfinite(limit) and limit >= 0.0, f"can't clip to {limit!r}")
     data, output = place.input(0), place.output()
-    place.require(data.dtype == np.int8, f"must be int8, not {data.type_name or data.dtype}", data)
-    place.eight_bit(data)
-    place.eight_bit(output)
+    types = (np.dtype(np.int8), *(INT16 if rounding == "tflm" else ()))
+    place.quantized(data, types)
+    place.quantized(output, types)
     place.same_type(data, output)
     place.require(
         len(data.shape) == 3,
@@ -443,9 +457,9 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
     outputs = out_shape[-1]
     place.shape(output, out_shape)
     place.require(min(cells, features, outputs, batch) > 0, "a tensor is empty")
-    hidden = _state(place, _HIDDEN_STATE, np.int8, batch * outputs)
+    hidden = _state(place, _HIDDEN_STATE, data.dtype, batch * outputs)
     cell = _state(place, _CELL_STATE, np.int16, batch * cells)
-    place.eight_bit(hidden)
+    place.quantized(hidden, types)
     cell_scale = _symmetric(place, cell)
     power_real = np.float32(math.log(float(cell_scale))) * np.float32(1 / math.log(2.0))
     cell_power = round(float(power_real))
@@ -500,6 +514,7 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
         clip = float(np.float32(options.cell_clip) / cell_scale)
     return LstmPlan(
         rounding=rounding,
+        wide=data.dtype == np.int16,
         time_major=options.time_major,
         input_shape=data.shape,
         output_shape=out_shape,
@@ -527,19 +542,95 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
 
 
 def _int16(x: Int64Array) -> Int64Array:
-    return np.clip(x, _INT16_MIN, _INT16_MAX)
+    result: Int64Array = np.minimum(np.maximum(x, _INT16_MIN), _INT16_MAX)
+    return result
 
 
-def _matmul(x: Int64Array, weights: Int8Array) -> Int64Array:
-    """``x @ weights.T`` exactly, in wrapping int32: sums of products of 9 bits fit a double."""
-    return wrap32((x.astype(np.float64) @ weights.T.astype(np.float64)).astype(np.int64))
+def _int8(x: Int64Array) -> Int64Array:
+    result: Int64Array = np.minimum(np.maximum(x, -128), 127)
+    return result
 
 
-def _scaled(product: Int64Array, multiplier: int, shift: int) -> Int64Array:
-    """A product of two int16 numbers times a factor, to int16."""
-    if multiplier == 0:
-        return rounding_divide_by_pot(product, -shift).astype(np.int16).astype(np.int64)
-    return _int16(requantize_double(product, multiplier, shift))
+class _Matrix:
+    """``x @ weights.T`` exactly, for x of at most 9 bits, or 16 of a wide layer."""
+
+    def __init__(self, weights: Int8Array, wide: bool = False) -> None:
+        magnitudes = np.abs(weights.astype(np.int64)).sum(axis=1)
+        exact = (1 << 15 if wide else 255) * int(magnitudes.max()) < EXACT
+        self._weights = weights.T.astype(np.float32 if exact else np.float64)
+
+    def __call__(self, x: Int64Array) -> Int64Array:
+        total: Int64Array = (x.astype(self._weights.dtype) @ self._weights).astype(np.int64)
+        return total
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Form:
+    """What a layer's kernel works out once.
+
+    Parameters
+    ----------
+    input_product, recurrent_product : _Matrix
+        With the weights of all gates, in the order of ``LstmPlan.gates``.
+    bias : int64 array ``[gates * cells]``
+        Of all gates.
+    input_scaled, recurrent_scaled, hidden_scaled : functions
+        Requantise the sums of all gates, which wrap to 32 bits first in an int8 layer, and the
+        product of tanh(cell) and output gate.
+    cell_scaled : function
+        Of the two products ``[2, batch, cells]`` that add up to the new cell state, to int16.
+    projection : _Matrix or None
+        From cells to outputs.
+    """
+
+    input_product: _Matrix
+    recurrent_product: _Matrix
+    bias: Int64Array
+    input_scaled: Callable[[Int64Array], Int64Array]
+    recurrent_scaled: Callable[[Int64Array], Int64Array]
+    hidden_scaled: Callable[[Int64Array], Int64Array]
+    cell_scaled: Callable[[Int64Array], Int64Array]
+    projection: _Matrix | None
+
+
+@once_per_plan
+def _form(plan: LstmPlan) -> _Form:
+    gates = plan.gates.values()
+
+    def scaled(factors: list[tuple[int, int]]) -> Callable[[Int64Array], Int64Array]:
+        columns = np.repeat(np.array(factors, np.int64), plan.cells, axis=0)
+        multiplier, shift = columns[:, 0], columns[:, 1]
+        if plan.wide:
+            return lambda total: requantize_wide(total, multiplier, shift)
+        requantized = double_requantizer(multiplier, shift)
+        return lambda total: requantized(wrap32(total))
+
+    input_weights = np.concatenate([gate.input_weights for gate in gates])
+    recurrent_weights = np.concatenate([gate.recurrent_weights for gate in gates])
+    return _Form(
+        input_product=_Matrix(input_weights, plan.wide),
+        recurrent_product=_Matrix(recurrent_weights, plan.wide),
+        bias=np.concatenate([gate.bias for gate in gates]),
+        input_scaled=scaled([(gate.input_multiplier, gate.input_shift) for gate in gates]),
+        recurrent_scaled=scaled(
+            [(gate.recurrent_multiplier, gate.recurrent_shift) for gate in gates]
+        ),
+        hidden_scaled=double_requantizer(plan.hidden_multiplier, plan.hidden_shift),
+        cell_scaled=_cell_scaled(plan),
+        projection=None if plan.projection is None else _Matrix(plan.projection.weights),
+    )
+
+
+def _cell_scaled(plan: LstmPlan) -> Callable[[Int64Array], Int64Array]:
+    """Products ``[2, batch, cells]`` of two int16 numbers each times their factors, to int16."""
+    multipliers = np.array([plan.forget_multiplier, plan.input_multiplier]).reshape(2, 1, 1)
+    shifts = np.array([plan.forget_shift, plan.input_shift]).reshape(2, 1, 1)
+    if multipliers.any():
+        requantized = double_requantizer(multipliers, shifts)
+        return lambda products: _int16(requantized(products))
+    return lambda products: (
+        rounding_divide_by_pot(products, -shifts).astype(np.int16).astype(np.int64)
+    )
 
 
 def _inverse_square_root(x: int) -> tuple[int, int]:
@@ -614,13 +705,16 @@ def _peephole(plan: LstmPlan, gate: Gate, total: Int64Array, cell: Int64Array) -
 
 @kernel(LstmPlan)
 def lstm(
-    plan: LstmPlan, x: Int8Array, hidden: Int8Array, cell: Int16Array
-) -> tuple[Int8Array, Int8Array, Int16Array]:
+    plan: LstmPlan, x: Array, hidden: Array, cell: Int16Array
+) -> tuple[Array, Array, Int16Array]:
     """Outputs of all steps and the states after the last.
 
-    Parameters: int8 ``plan.input_shape``, the states int8 ``[batch, outputs]`` and int16
-    ``[batch, cells]`` before the first step. Returns: int8 ``plan.output_shape`` and both states.
+    Parameters: int8, or int16 of a wide layer, ``plan.input_shape``, the states of the same type
+    ``[batch, outputs]`` and int16 ``[batch, cells]`` before the first step. Returns:
+    ``plan.output_shape`` and both states.
     """
+    clipped = _int16 if plan.wide else _int8
+    form = _form(plan)
     data = x.reshape(plan.input_shape).astype(np.int64) - plan.input_zero_point
     if not plan.time_major:
         data = data.transpose(1, 0, 2)
@@ -628,54 +722,54 @@ def lstm(
     memory = cell.reshape(plan.batch, plan.cells).astype(np.int64)
     # The input's products do not depend on the state: all steps at once.
     flat = data.reshape(-1, data.shape[2])
-    shares = {}
-    for name, gate in plan.gates.items():
-        total = wrap32(_matmul(flat, gate.input_weights) + gate.bias)
-        total = _int16(requantize_double(total, gate.input_multiplier, gate.input_shift))
-        shares[name] = total.reshape(plan.steps, plan.batch, plan.cells)
-    out = np.empty((plan.steps, plan.batch, plan.output_shape[-1]), np.int8)
+    shares = _int16(form.input_scaled(form.input_product(flat) + form.bias))
+    shares = shares.reshape(plan.steps, plan.batch, -1)
+    out = np.empty((plan.steps, plan.batch, plan.output_shape[-1]), x.dtype)
+    columns = {
+        name: slice(number * plan.cells, (number + 1) * plan.cells)
+        for number, name in enumerate(plan.gates)
+    }
 
-    def gate_sum(name: str, step: int) -> Int64Array:
+    def gate_sum(name: str) -> Int64Array:
         gate = plan.gates[name]
-        product = _matmul(state - plan.hidden_zero_point, gate.recurrent_weights)
-        share = requantize_double(product, gate.recurrent_multiplier, gate.recurrent_shift)
-        if plan.rounding == "tflm":
-            share = _int16(share)
-        total = _int16(wrap32(shares[name][step] + share))
+        total = totals[:, columns[name]]
         if gate.peephole_weights is not None:
             total = _peephole(plan, gate, total, memory)
         return total if gate.layer_norm is None else _normalized(gate.layer_norm, total)
 
     for step in range(plan.steps):
-        forget = look_up(plan.sigmoid, gate_sum("forget", step))
+        share = form.recurrent_scaled(form.recurrent_product(state - plan.hidden_zero_point))
+        if plan.rounding == "tflm":
+            share = _int16(share)
+        totals = _int16(wrap32(shares[step] + share))
+        forget = look_up(plan.sigmoid, gate_sum("forget"))
         if "input" in plan.gates:
-            taken = look_up(plan.sigmoid, gate_sum("input", step))
+            taken = look_up(plan.sigmoid, gate_sum("input"))
         else:
             taken = _INT16_MAX - forget
-        update = look_up(plan.tanh, gate_sum("cell", step))
-        memory = _int16(
-            _scaled(forget * memory, plan.forget_multiplier, plan.forget_shift)
-            + _scaled(taken * update, plan.input_multiplier, plan.input_shift)
-        )
+        update = look_up(plan.tanh, gate_sum("cell"))
+        kept, added = form.cell_scaled(np.stack((forget * memory, taken * update)))
+        memory = _int16(kept + added)
         if plan.cell_clip > 0:
             memory = np.clip(memory, -plan.cell_clip, plan.cell_clip)
-        opened = look_up(plan.sigmoid, gate_sum("output", step))
-        product = opened * look_up(plan.cell_tanh, memory)
-        value = requantize_double(product, plan.hidden_multiplier, plan.hidden_shift)
-        value = np.clip(wrap32(value + plan.output_zero_point), -128, 127)
+        opened = look_up(plan.sigmoid, gate_sum("output"))
+        value = form.hidden_scaled(opened * look_up(plan.cell_tanh, memory))
+        value = clipped(wrap32(value + plan.output_zero_point))
         if plan.projection is not None:
             value = _project(plan, plan.projection, value)
         state = value
         out[step] = state
     ordered = out if plan.time_major else out.transpose(1, 0, 2)
-    return np.ascontiguousarray(ordered), state.astype(np.int8), memory.astype(np.int16)
+    return np.ascontiguousarray(ordered), state.astype(x.dtype), memory.astype(np.int16)
 
 
 def _project(plan: LstmPlan, projection: Projection, value: Int64Array) -> Int64Array:
     """Outputs ``[batch, outputs]`` of the cells' values ``[batch, cells]``."""
-    total = wrap32(_matmul(value, projection.weights) + projection.bias)
+    product = _form(plan).projection
+    assert product is not None
+    total = wrap32(product(value) + projection.bias)
     scaled = requantize_double(total, projection.multiplier, projection.shift)
-    result = np.clip(wrap32(scaled + plan.hidden_zero_point), -128, 127)
+    result = _int8(wrap32(scaled + plan.hidden_zero_point))
     if projection.clip > 0:
         result = np.clip(result, -projection.clip, projection.clip)
     return result

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from .filters import channel_multipliers
-from .fixed_point import requantize_double, wrap32
+from .fixed_point import MAX_WIDE_SHIFT, requantize_double, requantize_wide, wrap32
 from .graph import Tensor
 from .options import BatchMatMulOptions
-from .place import Place, limits
+from .place import INT16, Place, limits
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
 
 # Ranks that the kernels take.
 _RANKS = (2, 3, 4, 5)
+_MAX_DEPTH = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,7 +24,8 @@ class MatMulPlan(Plan):
     """BATCH_MATMUL of quantised tensors; dimensions but the last two broadcast.
 
     ``output = clamp(requantise(sum over k of (first[..., m, k] - zero_point_1) *
-    (second[..., k, n] - zero_point_2)) + output_zero_point)``, sums in wrapping int32.
+    (second[..., k, n] - zero_point_2)) + output_zero_point)``, sums in wrapping int32 or, of
+    int16 operands, in int64.
 
     Parameters
     ----------
@@ -33,6 +35,8 @@ class MatMulPlan(Plan):
         Whether the last two dimensions of an operand are swapped first.
     zero_points, output_zero_point, multiplier, shift : int
         Of the operands and the output, for `requantize_double`.
+    wide : bool
+        Whether the first operand and the output are int16; `requantize_wide` it is then.
     """
 
     input_shapes: tuple[Shape, Shape]
@@ -42,6 +46,7 @@ class MatMulPlan(Plan):
     output_zero_point: int
     multiplier: int
     shift: int
+    wide: bool = False
 
     @property
     def operands(self) -> tuple[int, ...]:
@@ -87,12 +92,25 @@ def _shape(place: Place) -> tuple[Shape, ...]:
 def _matmul(place: Place, rounding: Rounding) -> Plan:
     options = place.options(BatchMatMulOptions)
     first, second, output = place.input(0), place.input(1), place.output()
+    eight = (np.dtype(np.int8),)
     for tensor in (first, second, output):
-        place.quantized(tensor, (np.dtype(np.int8),))
+        place.quantized(tensor, (*eight, *INT16))
+    place.same_type(first, output)
+    wide = first.dtype == np.int16
+    if second.dtype != first.dtype:
+        place.require(
+            rounding == "litert" and wide, f"can't be {second.dtype} with {first.dtype}", second
+        )
+        place.require(place.zero_point(second) == 0, "its zero point must be 0", second)
     place.shape(output, _shape(place)[0])
+    depth = first.shape[-2 if options.adj_x else -1]
+    place.require(depth <= _MAX_DEPTH, f"{depth} products to a sum are too many", first)
     # TFLM multiplies the scales in double precision, LiteRT in float32.
     fused = rounding == "litert"
     multiplier, shift, _ = channel_multipliers(place, first, second, output, 1, fused)
+    place.require(
+        not wide or int(shift[0]) <= MAX_WIDE_SHIFT, "the scales are too far apart", output
+    )
     return MatMulPlan(
         input_shapes=(first.shape, second.shape),
         output_shape=output.shape,
@@ -101,13 +119,14 @@ def _matmul(place: Place, rounding: Rounding) -> Plan:
         output_zero_point=place.zero_point(output),
         multiplier=int(multiplier[0]),
         shift=int(shift[0]),
+        wide=wide,
     )
 
 
 @kernel(MatMulPlan)
 def matmul(plan: MatMulPlan, first: Array, second: Array) -> Array:
     """Products of the operands' matrices. Returns: ``plan.output_shape``."""
-    # A product is at most 255 * 255: float64 holds any sum.
+    # A product has at most 31 bits, and `_MAX_DEPTH` of them 53, which float64 holds.
     matrices = [
         x.astype(np.float64) - zero_point
         for x, zero_point in zip((first, second), plan.zero_points, strict=True)
@@ -117,7 +136,10 @@ def matmul(plan: MatMulPlan, first: Array, second: Array) -> Array:
         for x, adjoint in zip(matrices, plan.adjoints, strict=True)
     )
     total = (left @ right).astype(np.int64)
-    scaled = requantize_double(wrap32(total), plan.multiplier, plan.shift)
+    if plan.wide:
+        scaled = requantize_wide(total, plan.multiplier, plan.shift)
+    else:
+        scaled = requantize_double(wrap32(total), plan.multiplier, plan.shift)
     value = wrap32(scaled + plan.output_zero_point)
     result: Array = np.clip(value, *limits(first.dtype)).astype(first.dtype)
     return result

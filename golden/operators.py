@@ -1,6 +1,7 @@
 """Every family of operators; importing this module registers them all."""
 
 from . import (  # noqa: F401
+    computed_weights,
     conversion,
     detection,
     elementwise,
@@ -12,9 +13,13 @@ from . import (  # noqa: F401
     prepare,
     reduce,
     resize,
+    roots,
     shape_ops,
     softmax,
     svdf,
     tables,
     transpose_conv,
+    wide,
+    wide_pool,
+    wide_softmax,
 )

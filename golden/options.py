@@ -54,7 +54,11 @@ class NoOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Conv2DOptions(Options):
-    """CONV_2D: strides and dilations count pixels of the input."""
+    """CONV_2D: strides and dilations count pixels of the input.
+
+    `quantized_bias_type` says what sums of int16 activations are added up in, INT32 or INT64;
+    FLOAT32 leaves it open.
+    """
 
     union_type: ClassVar[int] = 1
     padding: str = _enum(0, PADDINGS)
@@ -63,6 +67,7 @@ class Conv2DOptions(Options):
     activation: str = _enum(3, ACTIVATIONS)
     dilation_w: int = _int(4, 1)
     dilation_h: int = _int(5, 1)
+    quantized_bias_type: str = _enum(6, TYPE_NAMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +99,14 @@ class Pool2DOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class FullyConnectedOptions(Options):
-    """FULLY_CONNECTED."""
+    """FULLY_CONNECTED; `quantized_bias_type` as in CONV_2D."""
 
     union_type: ClassVar[int] = 8
     activation: str = _enum(0, ACTIVATIONS)
     weights_format: str = _enum(1, WEIGHTS_FORMATS)
     keep_num_dims: bool = _bool(2)
     asymmetric_quantize_inputs: bool = _bool(3)
+    quantized_bias_type: str = _enum(4, TYPE_NAMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,13 +279,14 @@ class SliceOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class TransposeConvOptions(Options):
-    """TRANSPOSE_CONV: strides count pixels of the output."""
+    """TRANSPOSE_CONV: strides count pixels of the output; `quantized_bias_type` as in CONV_2D."""
 
     union_type: ClassVar[int] = 49
     padding: str = _enum(0, PADDINGS)
     stride_w: int = _int(1)
     stride_h: int = _int(2)
     activation: str = _enum(3, ACTIVATIONS)
+    quantized_bias_type: str = _enum(4, TYPE_NAMES)
 
 
 @dataclass(frozen=True, kw_only=True)

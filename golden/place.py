@@ -16,7 +16,8 @@ from .options import Options
 from .plan import ZERO_POINT_SHIFT, Int8Array, Shape
 
 EIGHT_BIT = (np.dtype(np.int8), np.dtype(np.uint8))
-QUANTIZED = (*EIGHT_BIT, np.dtype(np.int16))
+INT16 = (np.dtype(np.int16),)
+QUANTIZED = (*EIGHT_BIT, *INT16)
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
@@ -30,8 +31,15 @@ def to_int8(values: npt.NDArray[np.int8] | npt.NDArray[np.uint8]) -> Int8Array:
 
 def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
     """Lowest and highest value of a quantised type, uint8 in the int8 domain."""
-    bits = 16 if dtype == np.int16 else 8
+    bits = 8 * dtype.itemsize
     return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+
+
+def scale_power(tensor: Tensor) -> int | None:
+    """Which power of two the tensor's scale is, None where it is none (``CheckedLog2``)."""
+    logarithm = np.log(tensor.scale[0]) * (np.float32(1) / np.log(np.float32(2)))
+    nearest = np.rint(logarithm)
+    return int(nearest) if abs(logarithm - nearest) < np.float32(1e-3) else None
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,8 @@ class Place:
         """Requires a tensor of one of `types`, of one scale and a zero point in its range."""
         if tensor.dtype.kind == "f":
             raise self.error(
-                f"{tensor.dtype} is not supported here: golden computes int8 and uint8 networks",
+                f"{tensor.dtype} is not supported here: golden computes int8, uint8 and int16 "
+                "networks",
                 tensor,
             )
         names = " or ".join(str(kind) for kind in types)
@@ -119,7 +128,7 @@ class Place:
         """The (first) zero point in the int8 domain; of int16 tensors it must be 0."""
         value = int(tensor.zero_point[0])
         shifted = value + (ZERO_POINT_SHIFT if tensor.dtype == np.uint8 else 0)
-        low, high = (0, 0) if tensor.dtype == np.int16 else (-128, 127)
+        low, high = {2: (0, 0), 4: (INT32_MIN, INT32_MAX)}.get(tensor.dtype.itemsize, (-128, 127))
         self.require(
             low <= shifted <= high, f"zero point {value} does not fit {tensor.dtype}", tensor
         )

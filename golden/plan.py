@@ -324,7 +324,9 @@ def plan(graph: Graph, operator: Operator, rounding: str | None = None) -> Plan:
         # Imported here because the plans' makers import this module's classes.
         from .registry import prepare
 
-        found = prepare(graph, operator, profile)
+        # A damaged file's scales may overflow; the makers look at what comes of it.
+        with np.errstate(all="ignore"):
+            found = prepare(graph, operator, profile)
         graph._plans[key] = found
     result: Plan = found
     return result

@@ -345,7 +345,9 @@ def _reshape(place: Place, rounding: Rounding) -> Plan:
     if wanted is not None:
         if wanted.data is None:
             raise place.error("the new shape must be a constant", wanted)
-        place.require(wanted.dtype == np.int32, "the new shape must be int32", wanted)
+        place.require(
+            wanted.dtype.name in ("int32", "int64"), "the new shape must be int32 or int64", wanted
+        )
         shape = tuple(int(size) for size in wanted.data.ravel())
     elif isinstance(place.operator.options, ReshapeOptions):
         shape = place.operator.options.new_shape

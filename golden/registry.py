@@ -1,8 +1,9 @@
 """Which functions know an operator: each family of operators registers its own here.
 
-A family is a module that `mensa.golden.operators` imports. Of every operator it registers, by
-name, a `planner` that makes its plan and, for `GraphBuilder.apply`, the `shapes` of its outputs;
-of every class of plans a `kernel` that computes it.
+A family is a module that `mensa.golden.operators` imports, which happens when the first operator
+is looked up, so that importing golden stays quick. Of every operator it registers, by name, a
+`planner` that makes its plan and, for `GraphBuilder.apply`, the `shapes` of its outputs; of every
+class of plans a `kernel` that computes it.
 """
 
 from __future__ import annotations
@@ -24,18 +25,37 @@ _AnyPlanner = TypeVar("_AnyPlanner", bound=Planner)
 _AnyShapes = TypeVar("_AnyShapes", bound=Shapes)
 _AnyKernel = TypeVar("_AnyKernel", bound=Callable[..., Any])
 
+_Key = TypeVar("_Key")
+_Function = TypeVar("_Function")
+
 _PLANNERS: dict[str, Planner] = {}
+_TYPED_PLANNERS: dict[tuple[str, str], Planner] = {}
+_COMPUTED_PLANNERS: dict[str, tuple[int, Planner]] = {}
 _SHAPES: dict[str, Shapes] = {}
 _KERNELS: dict[type[Plan], Callable[..., Any]] = {}
 
 
-def planner(*ops: str) -> Callable[[_AnyPlanner], _AnyPlanner]:
-    """Registers the function that makes plans of the operators `ops`."""
+def planner(
+    *ops: str, types: tuple[str, ...] = (), computed: int | None = None
+) -> Callable[[_AnyPlanner], _AnyPlanner]:
+    """Registers the function that makes plans of the operators `ops`.
+
+    Parameters: with `computed`, it makes only those of operators whose input of that number is
+    no constant; with `types`, names of NumPy's types, of the rest those with an activation of one
+    of them; with neither, all others.
+    """
 
     def register(function: _AnyPlanner) -> _AnyPlanner:
         for op in ops:
-            assert op not in _PLANNERS, op
-            _PLANNERS[op] = function
+            if computed is not None:
+                assert op not in _COMPUTED_PLANNERS, op
+                _COMPUTED_PLANNERS[op] = computed, function
+            elif not types:
+                assert op not in _PLANNERS, op
+                _PLANNERS[op] = function
+            for name in types:
+                assert (op, name) not in _TYPED_PLANNERS, (op, name)
+                _TYPED_PLANNERS[op, name] = function
         return function
 
     return register
@@ -73,33 +93,54 @@ def kernel(kind: type[Plan]) -> Callable[[_AnyKernel], _AnyKernel]:
     return register
 
 
+def _loaded(table: dict[_Key, _Function]) -> dict[_Key, _Function]:
+    """One of this module's tables, with every family in it."""
+    from . import operators  # noqa: F401  registers them all
+
+    return table
+
+
 def is_supported(op: str) -> bool:
     """Whether golden has a kernel for operators of this name."""
-    return op in _PLANNERS
+    return op in _loaded(_PLANNERS)
 
 
 def supported() -> tuple[str, ...]:
     """Names of all operators that golden has a kernel for, sorted."""
-    return tuple(sorted(_PLANNERS))
+    return tuple(sorted(_loaded(_PLANNERS)))
 
 
 def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
     """The plan of `operator`. Raises: GraphError when golden can't compute it."""
     place = Place(graph, operator)
-    if operator.op not in _PLANNERS:
+    planners = _loaded(_PLANNERS)
+    if operator.op not in planners:
         raise place.error("this operator is not supported")
-    return _PLANNERS[operator.op](place, rounding)
+    if operator.op in _COMPUTED_PLANNERS:
+        position, found = _COMPUTED_PLANNERS[operator.op]
+        tensor = place.optional(position)
+        if tensor is not None and tensor.data is None:
+            return found(place, rounding)
+    inputs = (graph.tensors[index] for index in operator.inputs if index >= 0)
+    activations = [tensor for tensor in inputs if tensor.data is None]
+    activations += [graph.tensors[index] for index in operator.outputs if index >= 0]
+    for tensor in activations:
+        typed = _TYPED_PLANNERS.get((operator.op, tensor.dtype.name))
+        if typed is not None:
+            return typed(place, rounding)
+    return planners[operator.op](place, rounding)
 
 
 def output_shapes(graph: Graph, operator: Operator) -> tuple[Shape, ...]:
     """Shapes of the outputs of `operator`, which need not have outputs yet."""
     place = Place(graph, operator)
-    if operator.op not in _SHAPES:
+    known = _loaded(_SHAPES)
+    if operator.op not in known:
         raise place.error("the shapes of its outputs are not known here: give its tensors")
-    return _SHAPES[operator.op](place)
+    return known[operator.op](place)
 
 
 def compute(work: Plan, *operands: Array) -> tuple[Array, ...]:
     """Evaluates a plan. Returns: its outputs, then its new states. Raises: ValueError."""
-    result = _KERNELS[type(work)](work, *operands)
+    result = _loaded(_KERNELS)[type(work)](work, *operands)
     return result if isinstance(result, tuple) else (result,)

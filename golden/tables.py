@@ -17,13 +17,15 @@ from .fixed_point import (
     INT32_MAX,
     quantize_multiplier,
     requantize_double,
+    round_half_away,
     rounding_divide_by_pot,
     scale_ratio,
 )
 from .fixed_point_functions import logistic, tanh
+from .gates import interpolate_sigmoid, interpolate_tanh
 from .graph import Tensor
 from .options import LeakyReluOptions
-from .place import EIGHT_BIT, Place, limits
+from .place import EIGHT_BIT, INT16, Place, limits, scale_power
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
 
@@ -55,9 +57,14 @@ class TablePlan(Plan):
 @kernel(TablePlan)
 def look_up(plan: TablePlan, x: Array) -> Array:
     """The table's entry of each element. Parameters: int8 or int16. Returns: the same."""
+    return table_of(plan.table, x)
+
+
+def table_of(table: Array, x: Array) -> Array:
+    """Entries of a `TablePlan`'s table. Parameters: int8 or int16. Returns: the same."""
     unsigned = np.dtype(f"u{x.itemsize}")
     middle = unsigned.type(1 << (8 * x.itemsize - 1))
-    result: Array = plan.table[x.view(unsigned) ^ middle]
+    result: Array = table[x.view(unsigned) ^ middle]
     return result
 
 
@@ -84,26 +91,20 @@ def _values(place: Place, data: Tensor) -> Int64Array:
     return np.arange(low, high + 1, dtype=np.int64) - place.zero_point(data)
 
 
-def _plan(data: Tensor, values: Int64Array) -> TablePlan:
+def tabled(data: Tensor, values: Int64Array) -> TablePlan:
+    """Plan of a function whose `values` of all inputs are clamped to the output's type."""
     kind = np.int16 if data.dtype == np.int16 else np.int8
     return TablePlan(shape=data.shape, table=np.clip(values, *limits(data.dtype)).astype(kind))
 
 
-def _round32(x: Float32Array) -> Float32Array:
-    """`x` rounded half away from zero."""
-    whole = np.trunc(x)
-    result: Float32Array = whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), np.float32(0))
-    return result
-
-
-def _in_single_precision(
+def in_single_precision(
     place: Place, data: Tensor, output: Tensor, function: Callable[[Float32Array], Float32Array]
 ) -> TablePlan:
     """LiteRT's table (``LUTPopulate``): dequantise, compute and quantise as float32."""
     real = data.scale[0] * _values(place, data).astype(np.float32)
     inverse = np.float32(1) / output.scale[0]
-    quantized = _round32(function(real) * inverse) + np.float32(place.zero_point(output))
-    return _plan(data, np.clip(quantized, -(2.0**30), 2.0**30).astype(np.int64))
+    quantized = round_half_away(function(real) * inverse) + np.float32(place.zero_point(output))
+    return tabled(data, np.clip(quantized, -(2.0**30), 2.0**30).astype(np.int64))
 
 
 def _in_fixed_point(
@@ -135,23 +136,62 @@ def _tanh32(x: Float32Array) -> Float32Array:
     return np.tanh(x.astype(np.float64)).astype(np.float32)
 
 
+# Both oracles look the sigmoid of int16 values up in a table of steps of 1/24 and interpolate 512
+# values in between: arguments come in units of 1 / 12288.
+_UNITS = 12288.0
+
+
+def _interpolated(
+    place: Place, powers: tuple[int, ...], function: Callable[[Int64Array], Int64Array]
+) -> TablePlan:
+    """LOGISTIC or TANH of int16 values by a table of sigmoid.
+
+    Parameters: an input scale of ``2**power``, for one of `powers`, takes another way than others.
+    """
+    data, output = place.input(0), place.output()
+    for tensor in (data, output):
+        place.quantized(tensor, INT16)
+    place.shape(output, data.shape)
+    place.require(float(output.scale[0]) == 1 / 32768, "its scale must be 1/32768", output)
+    x = np.arange(-(1 << 15), 1 << 15, dtype=np.int64)
+    power = scale_power(data)
+    if power is not None and power in powers:
+        return tabled(data, function(x * (3 << (power + 12))))
+    multiplier, shift = float(data.scale[0]) * _UNITS, 0
+    while multiplier <= 32767.0 / 2.0 and shift <= 30:
+        multiplier, shift = 2.0 * multiplier, shift + 1
+    place.require(multiplier < 1 << 16, "its scale is too large", data)
+    scaled = x * int(multiplier) + ((1 << shift) >> 1)
+    return tabled(data, function(scaled >> shift))
+
+
+@planner("LOGISTIC", types=("int16",))
+def _wide_logistic(place: Place, rounding: Rounding) -> Plan:
+    return _interpolated(place, (-12,), interpolate_sigmoid)
+
+
+@planner("TANH", types=("int16",))
+def _wide_tanh(place: Place, rounding: Rounding) -> Plan:
+    return _interpolated(place, (-12, -11), interpolate_tanh)
+
+
 @planner("LOGISTIC")
 def _logistic(place: Place, rounding: Rounding) -> Plan:
     data, output = _tensors(place, rounding, EIGHT_BIT)
     if rounding == "litert":
         place.require(float(output.scale[0]) == 1 / 256, "its scale must be 1/256", output)
-        return _in_single_precision(place, data, output, _logistic32)
+        return in_single_precision(place, data, output, _logistic32)
     place.require(place.zero_point(output) == -128, "its zero point must be -128", output)
-    return _plan(data, _in_fixed_point(place, data, logistic, 8) - 128)
+    return tabled(data, _in_fixed_point(place, data, logistic, 8) - 128)
 
 
 @planner("TANH")
 def _tanh(place: Place, rounding: Rounding) -> Plan:
     data, output = _tensors(place, rounding, EIGHT_BIT)
     if rounding == "litert":
-        return _in_single_precision(place, data, output, _tanh32)
+        return in_single_precision(place, data, output, _tanh32)
     # TFLM takes the output's scale as 1/128 and its zero point as 0, whatever the file says.
-    return _plan(data, _in_fixed_point(place, data, tanh, 7))
+    return tabled(data, _in_fixed_point(place, data, tanh, 7))
 
 
 def _scaled(place: Place, x: Int64Array, real: float) -> Int64Array:
@@ -165,12 +205,12 @@ def _scaled(place: Place, x: Int64Array, real: float) -> Int64Array:
 @planner("LEAKY_RELU")
 def _leaky_relu(place: Place, rounding: Rounding) -> Plan:
     options = place.options(LeakyReluOptions)
-    data, output = _tensors(place, rounding, (*EIGHT_BIT, np.dtype(np.int16)))
+    data, output = _tensors(place, rounding, (*EIGHT_BIT, *INT16))
     x = _values(place, data)
     scale, alpha = data.scale[0], np.float32(options.alpha)
     above = _scaled(place, x, scale_ratio(rounding, [scale], output.scale[0]))
     below = _scaled(place, x, scale_ratio(rounding, [scale, alpha], output.scale[0]))
-    return _plan(data, np.where(x >= 0, above, below) + place.zero_point(output))
+    return tabled(data, np.where(x >= 0, above, below) + place.zero_point(output))
 
 
 def _quantized(place: Place, real: float, tensor: Tensor) -> int:
@@ -183,7 +223,7 @@ def _quantized(place: Place, real: float, tensor: Tensor) -> int:
 @planner("RELU", "RELU6", "RELU_N1_TO_1")
 def _relu(place: Place, rounding: Rounding) -> Plan:
     op = place.operator.op
-    data, output = _tensors(place, rounding, (*EIGHT_BIT, np.dtype(np.int16)))
+    data, output = _tensors(place, rounding, (*EIGHT_BIT, *INT16))
     lowest, highest = limits(data.dtype)
     x = _values(place, data)
     if rounding == "tflm":
@@ -191,13 +231,13 @@ def _relu(place: Place, rounding: Rounding) -> Plan:
         if op == "RELU6":
             # TFLM clamps the input's own values and takes no notice of the output's scale.
             zero, six = place.zero_point(data), _quantized(place, 6.0, data)
-            return _plan(data, np.clip(x + zero, zero, min(six, highest)))
+            return tabled(data, np.clip(x + zero, zero, min(six, highest)))
     low, high = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}[op]
     clamp_min = max(lowest, _quantized(place, low, output))
     clamp_max = highest if high is None else min(highest, _quantized(place, high, output))
     scaled = _scaled(place, x, scale_ratio(rounding, [data.scale[0]], output.scale[0]))
     scaled += place.zero_point(output)
-    return _plan(data, np.minimum(np.maximum(scaled, clamp_min), clamp_max))
+    return tabled(data, np.minimum(np.maximum(scaled, clamp_min), clamp_max))
 
 
 def _narrow(multiplier: int) -> int:
@@ -239,4 +279,4 @@ def _hard_swish(place: Place, rounding: Rounding) -> Plan:
     value = (value + (1 << 15)) >> 1
     product = value * scaled
     product = np.sign(product) * (np.abs(product) >> 15)
-    return _plan(data, rounding_divide_by_pot(product, -scale_exponent) + place.zero_point(output))
+    return tabled(data, rounding_divide_by_pot(product, -scale_exponent) + place.zero_point(output))

@@ -28,14 +28,29 @@ _TYPE_NUMBERS = {
 def save(graph: Graph, path: str | os.PathLike[str]) -> None:
     """Writes `graph` as a .tflite file; the same graph always gives the same bytes.
 
+    The file is written whole or not at all: one that is there is replaced at the end.
+
     Raises: GraphError for an operator or an element type that golden can't write, or a file
     that can't be written.
     """
     data = write(graph)
     try:
-        Path(path).write_bytes(data)
+        _write_whole(Path(path), data)
     except OSError as error:
         raise GraphError(f"can't write {path}: {error.strerror or error}") from error
+
+
+def _write_whole(place: Path, data: bytes) -> None:
+    if place.exists() and not place.is_file():
+        place.write_bytes(data)  # a device or a pipe; a directory says what it is
+        return
+    target = Path(os.path.realpath(place))
+    temporary = target.with_name(f".{target.name[:200]}.{os.urandom(8).hex()}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write(graph: Graph) -> bytes:

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from mensa.golden import Graph
+    from mensa.golden import Graph, Tensor
     from mensa.sched.digits import Samples
     from mensa.sched.run import Result
     from mensa.sim.soc import Soc
@@ -171,7 +171,7 @@ def run(
     from mensa.sched.run import EngineError
     from mensa.sched.settings import choose_soc
 
-    _check_outputs({"--json": json_file, "--trace": trace, "--vcd": vcd})
+    _check_outputs({"--json": json_file, "--trace": trace, "--vcd": vcd}, model, source)
     if trace is not None and engine == "functional":
         raise EngineError(
             "--trace needs --engine model or rtl; the engine 'functional' knows no time"
@@ -287,34 +287,59 @@ def golden(
     import numpy as np
 
     from mensa import golden as model_of
+    from mensa.sched import profile, table
     from mensa.sched.files import new_file, write_text
     from mensa.sched.inputs import make_inputs
+    from mensa.sched.progress import ProgressBar
 
-    _check_outputs({"--json": json_file, "--save-tensors": save_tensors})
+    _check_outputs({"--json": json_file, "--save-tensors": save_tensors}, model, source)
     graph = _load(model, rounding)
     inputs = make_inputs(graph, source or "random", seed)
-    keep = "outputs" if save_tensors is None else "all"
-    tensors = model_of.run(graph, inputs, keep=keep, rounding=rounding)
+    with ProgressBar() as progress:
+        progress(0, 2, "computing")
+        tensors = model_of.run(graph, inputs, keep="all", rounding=rounding)
+        progress(1, 2, "timing every operator")
+        times = profile.operator_times(graph, tensors, rounding)
     if save_tensors is not None:
         with new_file(save_tensors) as temporary, temporary.open("wb") as file:
             named: dict[str, Any] = {str(index): array for index, array in tensors.items()}
-            np.savez_compressed(file, **named)
-    outputs = []
-    for index in graph.outputs:
-        tensor, array = graph.tensors[index], tensors[index]
-        print(f"{tensor}: {array.dtype} {list(array.shape)}")
-        best = np.argsort(-array.ravel().astype(np.float64), kind="stable")[:TOP_OUTPUTS]
-        for place in best.tolist():
-            value = array.ravel()[place].item()
-            real = ""
-            if tensor.scale.size == 1:
-                zero_point = int(tensor.zero_point[0])
-                real = f"  {(value - zero_point) * float(tensor.scale[0]):.6g}"
-            print(f"  [{place}] {value}{real}")
-        outputs.append({"index": index, "name": tensor.name, "values": array.tolist()})
+            np.savez(file, **named)
     if json_file is not None:
-        answer = {"model": graph.name, "rounding": tensors.rounding, "outputs": outputs}
+        answer = {
+            "model": graph.name,
+            "rounding": tensors.rounding,
+            "operators": [each.to_json() for each in times],
+            "outputs": [
+                {
+                    "index": index,
+                    "name": graph.tensors[index].name,
+                    "values": tensors[index].tolist(),
+                }
+                for index in graph.outputs
+            ],
+        }
         write_text(json_file, json.dumps(answer, indent=2) + "\n")
+    out = table.console()
+    out.print(f"{graph.name}, {tensors.rounding} rounding", markup=False)
+    out.print(profile.table(times))
+    for index in graph.outputs:
+        for line in _largest(graph.tensors[index], tensors[index]):
+            out.print(line, soft_wrap=True, markup=False)
+
+
+def _largest(tensor: Tensor, array: Any) -> Iterator[str]:
+    """Lines about an output: its largest elements, and the real numbers that they stand for."""
+    import numpy as np
+
+    yield f"{tensor}: {array.dtype} {list(array.shape)}"
+    best = np.argsort(-array.ravel().astype(np.float64), kind="stable")[:TOP_OUTPUTS]
+    for place in best.tolist():
+        value = array.ravel()[place].item()
+        real = ""
+        if tensor.scale.size == 1:
+            zero_point = int(tensor.zero_point[0])
+            real = f"  {(value - zero_point) * float(tensor.scale[0]):.6g}"
+        yield f"  [{place}] {value}{real}"
 
 
 @app.command()
@@ -326,13 +351,17 @@ def inspect(
     Example: mensa inspect net.tflite
     """
     from mensa.sched import inspection, table
-    from mensa.sched.files import check_writable, write_text
+    from mensa.sched.files import write_text
 
-    check_writable(json_file)
+    _check_outputs({"--json": json_file}, model)
     graph = _load(model, rounding, check=False)
     layers = inspection.inspect(graph, rounding)
     if json_file is not None:
-        answer = {"model": graph.name, "layers": [layer.to_json() for layer in layers]}
+        answer = {
+            "model": graph.name,
+            "layers": [layer.to_json() for layer in layers],
+            "totals": inspection.total(layers).to_json(),
+        }
         write_text(json_file, json.dumps(answer, indent=2) + "\n")
     out = table.console()
     out.print(inspection.table(layers))
@@ -509,8 +538,13 @@ def disasm(
     Example: mensa disasm net.tflite --set rows=8 --set cols=8
     """
     from mensa.rtl.program import Program, disassemble
+    from mensa.sched.settings import SettingError
 
     if program.suffix == ".npz":
+        if machine is not None or settings or rounding is not None:
+            raise SettingError(
+                f"{program} is a saved program: --machine, --set and --rounding are for networks"
+            )
         programs: Sequence[Program] = [Program.load(program)]
     else:
         from mensa.sched.lower import lower
@@ -549,13 +583,18 @@ def doctor(json_file: JsonOption = None) -> None:
         raise typer.Exit(CHECK_FAILED)
 
 
-def _check_outputs(paths: dict[str, Path | None]) -> None:
-    """Raise OutputError if the files given by option can't all be written."""
-    from mensa.sched.files import check_distinct, check_writable
+def _check_outputs(paths: dict[str, Path | None], *sources: Path | str | None) -> None:
+    """Raise OutputError if the files given by option can't all be written, or are read, too."""
+    from mensa.sched.files import OutputError, check_distinct, check_writable
 
     for path in paths.values():
         check_writable(path)
     check_distinct(paths)
+    read = [Path(source) for source in sources if source is not None and Path(source).is_file()]
+    for option, path in paths.items():
+        for source in read:
+            if path is not None and path.exists() and path.samefile(source):
+                raise OutputError(f"{option} would replace {source}, which is read; name another")
 
 
 def _load(model: Path, rounding: str | None, check: bool = True) -> Graph:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich import box
@@ -13,7 +13,7 @@ from mensa.golden import Graph, GraphError, plan
 from mensa.golden.plan import resolve_rounding
 from mensa.sched.lower.supported import why_on_host
 
-__all__ = ["LayerView", "inspect", "summary", "table"]
+__all__ = ["LayerView", "Total", "inspect", "summary", "table", "total"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class LayerView:
     shape : tuple of int
         Of its output.
     macs, parameter_bytes, activation_bytes : int
-        Its work and what it reads and writes.
+        Its work, and what it reads and writes, every tensor once.
     reason : str or None
         Why it runs on the host; None if the accelerator takes it.
     computable : bool
@@ -44,6 +44,11 @@ class LayerView:
     reason: str | None
     computable: bool
 
+    @property
+    def flop_per_byte(self) -> float | None:
+        """Arithmetic intensity, two FLOP per MAC; None for a layer that does not multiply."""
+        return _intensity(self.macs, self.parameter_bytes + self.activation_bytes)
+
     def to_json(self) -> dict[str, Any]:
         """Return the layer as JSON values."""
         return {
@@ -54,6 +59,7 @@ class LayerView:
             "macs": self.macs,
             "parameter_bytes": self.parameter_bytes,
             "activation_bytes": self.activation_bytes,
+            "flop_per_byte": self.flop_per_byte,
             "accelerated": self.reason is None,
             "computable": self.computable,
             "reason": self.reason,
@@ -95,33 +101,85 @@ def inspect(graph: Graph, rounding: str | None = None) -> list[LayerView]:
     return layers
 
 
+@dataclass(frozen=True, kw_only=True)
+class Total:
+    """Sums over all layers; see `LayerView`."""
+
+    macs: int
+    parameter_bytes: int
+    activation_bytes: int
+
+    @property
+    def flop_per_byte(self) -> float | None:
+        """Of all layers, each reading and writing memory."""
+        return _intensity(self.macs, self.parameter_bytes + self.activation_bytes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sums as JSON values."""
+        return {**asdict(self), "flop_per_byte": self.flop_per_byte}
+
+
+def total(layers: Sequence[LayerView]) -> Total:
+    """Add up all layers."""
+    return Total(
+        macs=sum(layer.macs for layer in layers),
+        parameter_bytes=sum(layer.parameter_bytes for layer in layers),
+        activation_bytes=sum(layer.activation_bytes for layer in layers),
+    )
+
+
+def _intensity(macs: int, moved_bytes: int) -> float | None:
+    return 2 * macs / moved_bytes if macs and moved_bytes else None
+
+
+LEGEND = "Bytes are read and written, every tensor once; FLOP/B is two FLOP per MAC over both."
+
+
 def table(layers: Sequence[LayerView]) -> Table:
-    """Return a row per layer."""
-    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("#", "layer", "output", "MACs", "parameter B", "activation B", "runs on"):
-        numeric = heading == "#" or heading.endswith(("B", "MACs"))
-        rows.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+    """Return a row per layer, and their sum."""
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    sizes = ("MACs", "parameter\nbytes", "activation\nbytes", "FLOP/B")
+    for heading in ("#", "layer", "output", *sizes, "on"):
+        left = heading in ("layer", "output", "on")
+        rows.add_column(heading, justify="left" if left else "right", no_wrap=True)
     for layer in layers:
-        place = "accelerator" if layer.reason is None else "host"
+        place = "machine" if layer.reason is None else "host"
         rows.add_row(
             str(layer.index),
             layer.op,
             "x".join(map(str, layer.shape)),
-            f"{layer.macs:,}",
-            f"{layer.parameter_bytes:,}",
-            f"{layer.activation_bytes:,}",
+            *_cells(layer),
             place if layer.computable else "nothing",
         )
+    rows.add_section()
+    rows.add_row("", "all", "", *_cells(total(layers)), "")
     return rows
 
 
+def _cells(work: LayerView | Total) -> Iterator[str]:
+    yield f"{work.macs:,}"
+    yield f"{work.parameter_bytes:,}"
+    yield f"{work.activation_bytes:,}"
+    yield "-" if work.flop_per_byte is None else f"{work.flop_per_byte:.3g}"
+
+
 def summary(layers: Sequence[LayerView]) -> Iterator[str]:
-    """Totals, and why layers are not accelerated."""
-    macs = sum(layer.macs for layer in layers)
-    ours = sum(layer.macs for layer in layers if layer.reason is None)
+    """What the columns mean, how much is accelerated, and why the rest is not."""
+    yield LEGEND
+    macs = total(layers).macs
+    ours = total([layer for layer in layers if layer.reason is None]).macs
     count = sum(layer.reason is None for layer in layers)
     yield f"{count} of {len(layers)} layers accelerated, {ours:,} of {macs:,} MACs"
+    alike: dict[tuple[str, bool, str], list[int]] = {}
     for layer in layers:
         if layer.reason is not None:
-            where = "is on the host" if layer.computable else "can't be run"
-            yield f"layer {layer.index} {layer.op} {where}: {layer.reason}"
+            alike.setdefault((layer.op, layer.computable, layer.reason), []).append(layer.index)
+    for (op, computable, reason), places in alike.items():
+        which = f"layer {places[0]}" if len(places) == 1 else f"layers {_list(places)}"
+        are = "is" if len(places) == 1 else "are"
+        state = f"{are} on the host" if computable else "can't be run"
+        yield f"{which} {op} {state}: {reason}"
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

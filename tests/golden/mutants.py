@@ -1,13 +1,16 @@
 """Damaged .tflite files, made from sound ones: what a reader of files must stand.
 
-test_mutants.py runs some of them in a process of limited memory. To run others, or one again that
-it names by its seed, from the repository's root::
+Some are damaged at random; in the others one field says the worst that it can. test_mutants.py
+runs them in a process of limited memory. To run others at random, or one again that it names by
+its seed, or all of the others, from the repository's root::
 
     python -m tests.golden.mutants COUNT [FIRST_SEED [FILE ...]]
+    python -m tests.golden.mutants fields [GRAPHS_PER_OPERATOR]
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import resource
@@ -15,7 +18,7 @@ import struct
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +27,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 import mensa.golden as golden
 
-from . import elementwise_layers, recurrent_layers, shape_layers, tail_layers  # noqa: F401
-from .strategies import MAKERS, layers
+from .makers import MAKERS
+from .strategies import layers
 
 #: What loading and running one file may take.
 SECONDS = 2.0
@@ -39,26 +42,34 @@ _REALS = (0.0, -1.0, 1e-38, 1e38, 1e-10, 1e10, math.inf, -math.inf, math.nan)
 
 
 def _small_networks(op):
-    """Three graphs of one layer of this operator."""
+    """Graphs of one layer of this operator by name, two for each type of activations."""
     types, oracle = MAKERS[op].types["litert"], "litert"
     if isinstance(types, str):
         types, oracle = MAKERS[op].types["tflm"], "tflm"
+    return {
+        f"{op.lower()}_{dtype}_{number}": graph
+        for dtype in types
+        for number, graph in enumerate(_draw(op, dtype, oracle)[-2:])
+    }
+
+
+def _draw(op, dtype, oracle):
     graphs = []
 
     @settings(
-        max_examples=6,
+        max_examples=5,
         deadline=None,
         derandomize=True,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(layer=layers(operators=(op,), dtypes=types, floats=True, oracle=oracle))
+    @given(layer=layers(operators=(op,), dtypes=(dtype,), floats=True, oracle=oracle))
     def collect(layer):
         graphs.append(layer.graph)
 
     collect()
-    return graphs[-3:]
+    return graphs
 
 
 def _detector():
@@ -85,8 +96,8 @@ def corpus(files=()):
     """Sound files by name: layers of each operator, and those of the given that run quickly."""
     found = {"detector": _detector()}
     for op in sorted(MAKERS):
-        for number, graph in enumerate(_small_networks(op)):
-            found[f"{op.lower()}_{number}"] = golden.write(graph)
+        for name, graph in _small_networks(op).items():
+            found[name] = golden.write(graph)
     for path in files:
         data = path.read_bytes()
         if golden.read(data).total_macs < _MAX_MACS:
@@ -148,9 +159,14 @@ class Outcome:
     seconds: float
 
 
+def _clocks():
+    # Of the two the lesser: other programs may hold this one up, and it may use several cores.
+    return time.perf_counter(), time.process_time()
+
+
 def outcome(data, rounding):
     """Loads and runs one file with the default budget."""
-    start = time.perf_counter()
+    start = _clocks()
     try:
         graph = golden.read(data)
         inputs = [
@@ -164,10 +180,76 @@ def outcome(data, rounding):
         verdict = "refused"
     except BaseException:
         verdict = traceback.format_exc()
-    seconds = time.perf_counter() - start
+    seconds = min(now - then for now, then in zip(_clocks(), start, strict=True))
     if seconds > SECONDS:
         verdict += f" in {seconds:.1f} s"
     return Outcome(verdict, seconds)
+
+
+_DIMENSIONS = (0, -1, 65536, (1 << 31) - 1)
+_INTEGERS = (0, -1, 1000, (1 << 31) - 1, -(1 << 31))
+_SCALES = (*_REALS, 2.0**-126, 2.0**120)
+_ZERO_POINTS = (-129, 1 << 31, -(1 << 40), (1 << 63) - 1)
+_TYPES = (np.int8, np.uint8, np.int16, np.int32, np.float32)
+
+
+def worst(graph):
+    """Copies of a graph, by what was done to it, in each of which one field is at its worst."""
+    for tensor in graph.tensors:
+        for what, changes in _worst_of_tensor(tensor):
+            tensors = list(graph.tensors)
+            tensors[tensor.index] = replace(tensor, **changes)
+            yield f"{tensor}: {what}", replace(graph, tensors=tuple(tensors))
+    for operator in graph.operators:
+        for what, changes in _worst_of_operator(operator, len(graph.tensors)):
+            operators = list(graph.operators)
+            operators[operator.index] = replace(operator, **changes)
+            yield f"{operator}: {what}", replace(graph, operators=tuple(operators))
+
+
+def _worst_of_tensor(tensor):
+    if tensor.data is None:
+        for axis in range(len(tensor.shape)):
+            for size in _DIMENSIONS:
+                shape = (*tensor.shape[:axis], size, *tensor.shape[axis + 1 :])
+                yield f"size {size} of dimension {axis}", {"shape": shape}
+        for shape in ((), tensor.shape[1:], (*tensor.shape, 1), (0, *tensor.shape)):
+            yield f"shape {shape}", {"shape": shape}
+        for kind in _TYPES:
+            yield f"type {kind.__name__}", {"dtype": np.dtype(kind)}
+        yield "is variable or not", {"is_variable": not tensor.is_variable}
+    elif tensor.dtype.kind == "i" and tensor.dtype.itemsize >= 4:
+        for value in _INTEGERS:
+            yield f"all {value}", {"data": np.full_like(tensor.data, value)}
+        yield "is no constant", {"data": None}
+    else:
+        yield "is no constant", {"data": None}
+    for scale in _SCALES:
+        yield f"scale {scale}", {"scale": np.full_like(tensor.scale, scale)}
+    none = {"scale": np.zeros(0, np.float32), "zero_point": np.zeros(0, np.int64)}
+    yield "no scale", none
+    yield "three scales", {"scale": np.ones(3, np.float32), "zero_point": np.zeros(3, np.int64)}
+    for value in _ZERO_POINTS:
+        yield f"zero point {value}", {"zero_point": np.full_like(tensor.zero_point, value)}
+    for dimension in (-1, 7, (1 << 31) - 1):
+        yield f"quantized dimension {dimension}", {"quantized_dimension": dimension}
+
+
+def _worst_of_operator(operator, tensors):
+    for name in ("inputs", "outputs"):
+        places = getattr(operator, name)
+        for position in range(len(places)):
+            for index in (-1, 0, tensors - 1):
+                changed = (*places[:position], index, *places[position + 1 :])
+                yield f"{name}[{position}] = {index}", {name: changed}
+        for changed in ((), places[:-1], places * 2):
+            yield f"{name} = {changed}", {name: changed}
+    for field in fields(operator.options):
+        kind = field.metadata["kind"]
+        values = {"float32": _REALS, "bool": (False, True), "int32s": ((), (0,), _INTEGERS)}
+        for value in values.get(kind, field.metadata.get("names", _INTEGERS)):
+            options = replace(operator.options, **{field.name: value})
+            yield f"{field.name} = {value}", {"options": options}
 
 
 def limit_memory():
@@ -179,23 +261,45 @@ def limit_memory():
 
 def main(arguments):
     """Runs mutants and prints those that neither run nor are refused, then how many there were."""
-    count = int(arguments[0])
-    first = int(arguments[1]) if len(arguments) > 1 else 0
-    sound = corpus([Path(name) for name in arguments[2:]])
-    names = sorted(sound)
-    limit_memory()
+    mutants = every_field(*arguments[1:]) if arguments[0] == "fields" else at_random(*arguments)
     verdicts = {"runs": 0, "refused": 0, "wrong": 0}
     slowest = 0.0
-    for seed in range(first, first + count):
-        generator = np.random.default_rng(seed)
-        name = names[seed % len(names)]
-        found = outcome(mutate(sound[name], generator), ("tflm", "litert")[seed // len(names) % 2])
+    for name, data, rounding in mutants:
+        found = outcome(data, rounding)
         slowest = max(slowest, found.seconds)
         if found.verdict not in ("runs", "refused"):
-            print(f"seed {seed} of {name}: {found.verdict}", flush=True)
+            print(f"{name}: {found.verdict}", flush=True)
             found.verdict = "wrong"
         verdicts[found.verdict] += 1
-    print(json.dumps(verdicts | {"slowest_s": slowest, "sound_files": len(names)}))
+    print(json.dumps(verdicts | {"slowest_s": slowest}))
+
+
+def at_random(count, first="0", *files):
+    """Names, bytes and roundings of `count` mutants, whose seeds begin with `first`."""
+    sound = corpus([Path(name) for name in files])
+    names = sorted(sound)
+    limit_memory()
+    for seed in range(int(first), int(first) + int(count)):
+        name = names[seed % len(names)]
+        data = mutate(sound[name], np.random.default_rng(seed))
+        yield f"seed {seed} of {name}", data, ("tflm", "litert")[seed // len(names) % 2]
+
+
+def every_field(most="1000"):
+    """The same of the files with one field at its worst, of up to `most` graphs per operator."""
+    graphs = {
+        name: graph
+        for op in sorted(MAKERS)
+        for name, graph in list(_small_networks(op).items())[: int(most)]
+    }
+    limit_memory()
+    for name, graph in graphs.items():
+        for what, changed in worst(graph):
+            # What can't be written can't be in a file.
+            with contextlib.suppress(golden.GraphError):
+                data = golden.write(changed)
+                for rounding in ("tflm", "litert"):
+                    yield f"{name}, {what}", data, rounding
 
 
 if __name__ == "__main__":

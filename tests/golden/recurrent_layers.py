@@ -17,7 +17,7 @@ def _vector(d, size, dtype, spread, scale=1.0):
     return d.builder.tensor(data=values, dtype=dtype, scale=scale)
 
 
-@maker("UNIDIRECTIONAL_SEQUENCE_LSTM", litert=("int8",))
+@maker("UNIDIRECTIONAL_SEQUENCE_LSTM", tflm=("int8", "int16"), litert=("int8",))
 def _lstm(d):
     """The plain layer; for LiteRT also with what TFLM does not know."""
     builder = d.builder
@@ -28,7 +28,9 @@ def _lstm(d):
     outputs = d.number(1, cells if peephole else 12) if project else cells
     time_major = d.choice(True, False)
     shape = (steps, batch) if time_major else (batch, steps)
-    x_scale, h_scale = d.scale(-8, -4), d.scale(-8, -5)
+    # Activations of 16 bits are as large as those of 8 and 256 times as fine.
+    fine = 8 if d.wide else 0
+    x_scale, h_scale = d.scale(-8 - fine, -4 - fine), d.scale(-8 - fine, -5 - fine)
     x = builder.input((*shape, features), scale=x_scale, zero_point=d.zero_point())
     gates = ("input", "forget", "cell", "output")
     inputs = [x] + [-1] * 23
@@ -46,7 +48,7 @@ def _lstm(d):
         if peephole and gate != "cell":
             place = {"input": 9, "forget": 10, "output": 11}[gate]
             inputs[place] = _vector(d, cells, np.int16, 9000, float(np.float32(spread / 64)))
-        inputs[12 + number] = _vector(d, cells, np.int32, 3000)
+        inputs[12 + number] = _vector(d, cells, np.int64 if d.wide else np.int32, 3000 << fine)
         if norm:
             inputs[20 + number] = _vector(d, cells, np.int16, 6000, 2.0**-13)
     zero_point = d.zero_point()

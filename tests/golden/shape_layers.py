@@ -224,6 +224,9 @@ def _strided_slice(d):
         masks["begin_mask"] |= (1 << rank) - 1
         strides = [abs(stride) for stride in strides]
         shrink = 0
+    elif d.oracle != "tflm" and d.choice(True, False, False):
+        masks["ellipsis_mask"] = 1 << d.number(0, rank - 1)
+        shrink &= ~masks["ellipsis_mask"]
     options = StridedSliceOptions(shrink_axis_mask=shrink, **masks)
     inputs = (_integers(d, values) for values in (begins, ends, strides))
     return d.builder.apply("STRIDED_SLICE", _input(d, shape), *inputs, options=options)
@@ -252,14 +255,14 @@ def _depth_to_space(d):
     return d.builder.apply("DEPTH_TO_SPACE", _input(d, shape), options=options)
 
 
-@maker("TILE", tflm="it has no such kernel")
+@maker("TILE", tflm="it has no such kernel", litert=INT_TYPES["litert"])
 def _tile(d):
     shape = _any_shape(d)
     times = [d.number(1, 3) for _ in shape]
     return d.builder.apply("TILE", _input(d, shape), _integers(d, times))
 
 
-@maker("SQUEEZE", **EIGHT_BIT)
+@maker("SQUEEZE", **INT_TYPES)
 def _squeeze(d):
     shape = [d.choice(1, d.number(1, 6)) for _ in range(d.number(1, 4))]
     ones = [axis for axis, size in enumerate(shape) if size == 1]
@@ -268,7 +271,7 @@ def _squeeze(d):
     return d.builder.apply("SQUEEZE", _input(d, tuple(shape)), options=options)
 
 
-@maker("EXPAND_DIMS", **EIGHT_BIT)
+@maker("EXPAND_DIMS", **INT_TYPES)
 def _expand_dims(d):
     shape = _any_shape(d)[:3]
     axis = d.number(-len(shape) - 1, len(shape))

@@ -14,6 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import mensa.golden as golden
+from mensa.golden.options import AddOptions, ReshapeOptions, SoftmaxOptions
 
 # Those that the accelerators run, and SOFTMAX; `MAKERS` has all.
 OPERATORS = (
@@ -103,8 +104,17 @@ class Draw:
     def unsigned(self):
         return self.builder.dtype == np.uint8
 
+    @property
+    def wide(self):
+        """Whether activations are int16; weights are int8 then."""
+        return self.builder.dtype == np.int16
+
+    @property
+    def weight_dtype(self):
+        return np.int8 if self.wide else self.builder.dtype
+
     def zero_point(self):
-        if self.builder.dtype == np.int16:
+        if self.wide:
             return 0
         low = 0 if self.unsigned else -128
         return self.draw(st.one_of(st.just(low), st.integers(low, low + 255)))
@@ -127,8 +137,42 @@ class Draw:
             self.number(1, self.max_channels),
         )
 
+    @property
+    def deviation(self):
+        """Standard deviation of random activations."""
+        return 74.0 * (256 if self.wide else 1)
+
+    def bias_dtype(self):
+        """Keywords of layers with int16 activations: what their sums are added up in."""
+        return {"bias_dtype": self.choice(None, np.int64, np.int32)} if self.wide else {}
+
     def activation(self):
         return self.choice("NONE", *ACTIVATIONS)
+
+    def plain_pair(self, *kinds):
+        """Two inputs of one of `kinds` of numbers that are not quantised."""
+        if not kinds:
+            kinds = (np.float32, np.int32, *([np.int64] if self.oracle == "litert" else []))
+        kind, shape = self.choice(*kinds), self.image()
+        other = self.choice(shape, (1, 1, 1, shape[3]), shape[3:])
+        return [self.builder.input(size, dtype=kind) for size in (shape, other)]
+
+    def powers(self, op, options):
+        """ADD or SUB of int16 tensors whose scales are powers of two, which have a way of their
+        own in LiteRT: one input has the output's scale and the other a finer one."""
+        shape, exponent = self.image(), self.number(-12, -2)
+        scales = [2.0**exponent, 2.0 ** (exponent - self.number(0, 15))]
+        if self.choice(True, False):
+            scales.reverse()
+        # Of ADD, its kernel does not broadcast.
+        other = self.choice(shape, shape[3:]) if op == "SUB" else shape
+        pair = [
+            self.builder.input(size, scale=scale)
+            for size, scale in zip((shape, other), scales, strict=True)
+        ]
+        activation = self.activation()
+        chosen = options(activation=activation, pot_scale_int16=self.choice(True, True, False))
+        return self.builder.apply(op, *pair, options=chosen, scale=2.0**exponent)
 
     def windows(self, size, taps, dilated=True):
         """Kernel, stride, dilation and padding; VALID only where the kernel fits."""
@@ -148,8 +192,10 @@ class Draw:
             weight_scale = base * 2.0 ** self.generator.uniform(-4, 4, channels)
         # A sum of `reduced` random products has about this deviation, in units of its scale;
         # mapped to some tens of steps, now and then to far fewer or far more.
-        deviation = 74.0 * 74.0 * math.sqrt(reduced)
+        deviation = 74.0 * self.deviation * math.sqrt(reduced)
         steps = 2.0 ** self.draw(st.sampled_from((5, 5, 5, 6, 2, 0, 8, 12)))
+        if self.wide:
+            steps *= 256
         bias = None
         if self.choice(True, True, True, False) or self.no_bias_refused:
             bias = self.generator.normal(0, deviation, channels).astype(np.int32)
@@ -160,6 +206,14 @@ class Draw:
             "zero_point": self.zero_point(),
             "activation": self.activation(),
         }
+
+    def filters(self, shape, kinds):
+        """Weights, a constant or now and then an input of the graph."""
+        one_scale = np.size(kinds["weight_scale"]) == 1
+        if self.floats and not self.wide and one_scale and self.choice(True, False, False, False):
+            scale, zero_point = kinds["weight_scale"], kinds["weight_zero_point"]
+            return self.builder.input(shape, scale=scale, zero_point=zero_point)
+        return self.values(shape, self.weight_dtype)
 
     #: LiteRT refuses CONV_2D without a bias, so that case would be compared with TFLM alone.
     no_bias_refused: bool = False
@@ -177,12 +231,13 @@ def _conv_2d(d):
     bias, kinds = d.weights(shape, oc, math.prod(shape[1:]), scale)
     return d.builder.conv2d(
         x,
-        d.values(shape),
+        d.filters(shape, kinds),
         bias,
         stride=stride,
         dilation=dilation,
         padding=padding,
         **kinds,
+        **d.bias_dtype(),
     )
 
 
@@ -196,7 +251,7 @@ def _depthwise_conv_2d(d):
     bias, kinds = d.weights(shape, oc, math.prod(kernel), scale)
     return d.builder.depthwise_conv2d(
         x,
-        d.values(shape),
+        d.filters(shape, kinds),
         bias,
         stride=stride,
         dilation=dilation,
@@ -212,12 +267,18 @@ def _fully_connected(d):
     x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
     bias, kinds = d.weights((outputs, depth), outputs, depth, scale)
     keep = d.choice(True, False)
+    weights = d.filters((outputs, depth), kinds)
     return d.builder.fully_connected(
-        x, d.values((outputs, depth)), bias, keep_num_dims=keep, **kinds
+        x, weights, bias, keep_num_dims=keep, **kinds, **d.bias_dtype()
     )
 
 
 def _add(d):
+    if d.floats and d.choice(True, False, False, False):
+        options = AddOptions(activation=d.activation())
+        return d.builder.apply("ADD", *d.plain_pair(), options=options)
+    if d.wide and d.choice(True, False):
+        return d.powers("ADD", AddOptions)
     n, h, w, c = shape = d.image()
     other = d.choice(shape, shape, (1, 1, 1, c), (n, h, w, 1), (1, h, 1, 1), (c,), (1,))
     shapes = (shape, other) if d.choice(True, False) else (other, shape)
@@ -248,30 +309,54 @@ def _pool(d, kind):
 
 def _softmax(d):
     shape = d.choice((d.number(1, 3), d.number(1, 60)), (1, 2, d.number(1, 4), d.number(1, 20)))
-    x = d.builder.input(shape, scale=d.scale(-10, 1), zero_point=d.zero_point())
-    return d.builder.softmax(x, beta=d.choice(1.0, 1.0, 0.5, 3.25))
+    beta = d.choice(1.0, 1.0, 0.5, 3.25)
+    if d.builder.dtype.kind == "f":
+        options = SoftmaxOptions(beta=beta)
+        return d.builder.apply("SOFTMAX", d.builder.input(shape), options=options)
+    scale = d.scale(-20, -5) if d.wide else d.scale(-10, 1)
+    x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
+    return d.builder.softmax(x, beta=beta)
 
 
 def _reshape(d):
     n, h, w, c = d.image()
     x = d.builder.input((n, h, w, c), scale=d.scale(), zero_point=d.zero_point())
-    return d.builder.reshape(x, d.choice((n * h, w * c), (n, h * w * c), (c, w, h, n)))
+    shape = d.choice((n * h, w * c), (n, h * w * c), (c, w, h, n))
+    if d.floats and d.choice(True, False, False, False):
+        wanted = d.builder.tensor(data=np.array(shape), dtype=np.int64)
+        source = d.builder.build([]).tensors[x]
+        y = d.builder.tensor(shape, scale=source.scale, zero_point=source.zero_point)
+        return d.builder.operator("RESHAPE", (x, wanted), (y,), ReshapeOptions(new_shape=shape))
+    return d.builder.reshape(x, shape)
 
 
 def _quantize(d):
     shape, scale = d.image(), d.scale(-8, 0)
-    target = d.choice(np.int8, np.uint8)
-    if d.choice(True, False, False) and d.floats:
+    source = d.builder.dtype
+    targets = [np.int8] if d.wide else [np.int8, np.uint8]
+    if d.floats and d.choice(True, False, False):
+        source = np.dtype(np.float32)
         # TFLM has no kernel from float to uint8.
-        target = d.builder.dtype.type
-        x = d.builder.input(shape, dtype=np.float32)
+        targets = [d.builder.dtype]
+    elif d.wide and d.choice(True, False, False):
+        source, targets = np.dtype(np.int32), [np.int8, np.int16]
+    elif d.wide:
+        targets = [np.int8, np.int16, np.int32]
+    elif d.floats:
+        targets += [np.int16] + ([np.int32] if d.oracle == "tflm" and not d.unsigned else [])
+    target = np.dtype(d.choice(*targets))
+    if source == np.float32:
+        x = d.builder.input(shape, dtype=source)
     else:
-        x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
-    same = d.choice(True, False)
+        zero_point = d.zero_point() if source.itemsize == 1 else 0
+        x = d.builder.input(shape, dtype=source, scale=scale, zero_point=zero_point)
+    bits = 8 * (source.itemsize - target.itemsize) if source.kind != "f" else 0
+    steps = bits + d.draw(st.floats(-6, 6, width=32))
+    limits = np.iinfo(target)
     return d.builder.quantize(
         x,
-        scale=scale if same else scale * 2.0 ** d.draw(st.floats(-6, 6, width=32)),
-        zero_point=d.number(*((-128, 127) if target == np.int8 else (0, 255))),
+        scale=scale if d.choice(True, False) else scale * 2.0**steps,
+        zero_point=d.number(limits.min, limits.max) if target.itemsize == 1 else 0,
         dtype=target,
     )
 
@@ -308,15 +393,18 @@ def maker(op, *, tflm=("int8",), litert=("int8", "uint8")):
     return register
 
 
-maker("ADD")(_add)
-maker("AVERAGE_POOL_2D")(lambda d: _pool(d, "average"))
-maker("CONV_2D")(_conv_2d)
-maker("DEPTHWISE_CONV_2D")(_depthwise_conv_2d)
-maker("FULLY_CONNECTED")(_fully_connected)
-maker("MAX_POOL_2D")(lambda d: _pool(d, "max"))
-maker("QUANTIZE")(_quantize)
-maker("RESHAPE")(_reshape)
-maker("SOFTMAX")(_softmax)
+#: Types of operators that take int16 activations too.
+WITH_INT16 = {"tflm": ("int8", "int16"), "litert": ("int8", "uint8", "int16")}
+
+maker("ADD", **WITH_INT16)(_add)
+maker("AVERAGE_POOL_2D", **WITH_INT16)(lambda d: _pool(d, "average"))
+maker("CONV_2D", **WITH_INT16)(_conv_2d)
+maker("DEPTHWISE_CONV_2D", **WITH_INT16)(_depthwise_conv_2d)
+maker("FULLY_CONNECTED", **WITH_INT16)(_fully_connected)
+maker("MAX_POOL_2D", **WITH_INT16)(lambda d: _pool(d, "max"))
+maker("QUANTIZE", **WITH_INT16)(_quantize)
+maker("RESHAPE", **WITH_INT16)(_reshape)
+maker("SOFTMAX", **{oracle: (*types, "float32") for oracle, types in WITH_INT16.items()})(_softmax)
 
 
 @st.composite
@@ -331,9 +419,10 @@ def layers(
 ):
     """A strategy for `Layer`: graphs of one operator out of `operators`.
 
-    `dtypes` are the types of the activations, "int8", "uint8" or both; `max_pixels` bounds the
-    height and width and `max_channels` the channels of an image; with `floats`, QUANTIZE may
-    read float32. With `oracle`, "tflm" or "litert", only layers are drawn that this one can run.
+    `dtypes` are the types of the activations, "int8", "uint8" and others; `max_pixels` bounds the
+    height and width and `max_channels` the channels of an image; with `floats`, layers that the
+    accelerators can't run are drawn too, such as of computed weights or of numbers that are not
+    quantised. With `oracle`, "tflm" or "litert", only layers are drawn that this one can run.
     """
     op = draw(st.sampled_from(tuple(operators)))
     dtype = draw(st.sampled_from(tuple(dtypes)))

@@ -1,6 +1,7 @@
 """How random layers of a network's tail are drawn: types, places, float arithmetic."""
 
 import numpy as np
+from hypothesis import strategies as st
 
 from mensa.golden.options import (
     ArgMaxOptions,
@@ -124,19 +125,41 @@ def _embedding(d):
     return d.builder.apply("EMBEDDING_LOOKUP", index, table, **({"dtype": np.int8} | kinds))
 
 
-@maker("SQRT", tflm=("float32",), litert=("float32",))
+def _root(d, op, finest):
+    """A root of floats, or of quantised numbers that are not below zero."""
+    if d.builder.dtype.kind == "f":
+        return d.builder.apply(op, d.builder.input(_shape(d)))
+    scale, low = d.scale(-14 if d.wide else -8, 0), np.iinfo(d.builder.dtype).min
+    x = d.builder.input(_shape(d), scale=scale, zero_point=0 if d.wide else low)
+    if d.wide:
+        # The oracles refuse to run on anything below zero.
+        x = d.builder.apply("RELU", x)
+    highest = scale * (32767 if d.wide else 255)
+    largest = {"SQRT": highest**0.5, "RSQRT": scale**-0.5}[op]
+    # As fine as the values need it, or coarser, or some finer: then they are clamped.
+    out = largest / (2.0 ** d.draw(st.floats(2, finest, width=32)))
+    zero_point = 0 if d.wide else d.zero_point()
+    return d.builder.apply(op, x, scale=float(np.float32(out)), zero_point=zero_point)
+
+
+@maker("SQRT", tflm=("float32",), litert=("float32", "int8", "int16"))
 def _sqrt(d):
-    return d.builder.apply("SQRT", d.builder.input(_shape(d)))
+    return _root(d, "SQRT", 17 if d.wide else 9)
 
 
-@maker("RSQRT", tflm=("float32",), litert=("float32",))
+@maker("RSQRT", tflm=("float32", "int8", "int16"), litert=("float32", "int8", "int16"))
 def _rsqrt(d):
-    return d.builder.apply("RSQRT", d.builder.input(_shape(d)))
+    return _root(d, "RSQRT", 17 if d.wide else 9)
 
 
-@maker("EXP", tflm=("float32",), litert=("float32",))
+@maker("EXP", tflm=("float32",), litert=("float32", "int8", "int16"))
 def _exp(d):
-    return d.builder.apply("EXP", d.builder.input(_shape(d)))
+    if d.builder.dtype.kind == "f":
+        return d.builder.apply("EXP", d.builder.input(_shape(d)))
+    # The largest argument is at most 16: what overflows int32 is undefined.
+    scale = d.scale(-18, -11) if d.wide else d.scale(-10, -4)
+    x = d.builder.input(_shape(d), scale=scale, zero_point=d.zero_point())
+    return d.builder.apply("EXP", x, scale=d.scale(-7, 4), zero_point=d.zero_point())
 
 
 def _two(d):
@@ -145,7 +168,12 @@ def _two(d):
     kind = d.builder.dtype
     limit = 9 if kind.kind == "f" else np.iinfo(kind).max
     values = d.generator.uniform(1, limit, other) * d.generator.choice([-1, 1], other)
-    return d.builder.input(shape), _constant(d, values.astype(kind))
+    values = values.astype(kind)
+    if kind.kind == "i":
+        # The lowest integer has no quotient by -1: LiteRT gives the lowest or the highest, as its
+        # compiler happened to unroll the loop.
+        values[values == -1] = 1
+    return d.builder.input(shape), _constant(d, values)
 
 
 @maker("DIV", tflm=("float32",), litert=("float32", "int32"))

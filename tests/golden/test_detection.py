@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import mensa.golden as golden
 from mensa.golden.flexbuffer import read_map
 
-from .test_random_layers import EXAMPLES
+from .comparison import EXAMPLES, Comparison, differ, runs_with
 
 OP = "CUSTOM:TFLite_Detection_PostProcess"
 
@@ -71,7 +71,21 @@ def layer(draw, name):
     return builder.build(list(outputs)), [codes, marks], options
 
 
-def test_random_detections_equal_the_oracle(oracle):
+def detections(graph, tensors, options):
+    """What a run wrote of boxes, kinds and scores, and how many there are."""
+    *places, count = graph.outputs
+    each = options["max_classes_per_detection"]
+    rows = int(tensors[count][0])
+    seen = list(range(rows))
+    if not options["use_regular_nms"]:
+        # The kernels leave what is behind the last detection, or its last class, unwritten.
+        seen = [r for r in range(rows * each) if r % each < options["num_classes"]]
+    return {count: tensors[count]} | {index: tensors[index][0][seen] for index in places}
+
+
+def test_random_detections_equal_the_oracle(oracle, litert_beside, record_property):
+    comparison = Comparison(OP, oracle.name)
+
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -80,26 +94,26 @@ def test_random_detections_equal_the_oracle(oracle):
         suppress_health_check=list(HealthCheck),
     )
     @given(data=st.data())
-    def compare(data):
+    def check(data):
         graph, arrays, options = layer(data.draw, oracle.name)
         file = golden.write(graph)
-        wanted = oracle.run(file, [arrays], list(graph.outputs))[0]
-        found = golden.run(golden.read(file), arrays, rounding=oracle.name)
-        boxes, kinds, marks, count = graph.outputs
-        np.testing.assert_array_equal(found[count], wanted[count])
-        each = options["max_classes_per_detection"]
-        rows = int(found[count][0])
-        if not options["use_regular_nms"]:
-            # The kernels leave what is behind the last detection, or its last class, unwritten.
-            rows *= each
-            seen = [r for r in range(rows) if r % each < options["num_classes"]]
-        else:
-            seen = list(range(rows))
-        for index in (boxes, kinds, marks):
-            ours, theirs = found[index][0][seen], wanted[index][0][seen]
-            np.testing.assert_array_equal(ours, theirs, err_msg=str(options))
 
-    compare()
+        def compare(who):
+            (answer,) = who.run(file, [arrays], list(graph.outputs))
+            wanted = detections(graph, answer, options)
+            tensors = golden.run(golden.read(file), arrays, rounding=who.name)
+            found = detections(graph, tensors, options)
+            for index in graph.outputs:
+                np.testing.assert_array_equal(found[index], wanted[index], err_msg=str(options))
+            return [wanted]
+
+        answers, differs = compare(oracle), None
+        if litert_beside is not None and runs_with(graph, litert_beside):
+            differs = differ(answers, compare(litert_beside))
+        comparison.add(graph, differs)
+
+    check()
+    comparison.finish(record_property)
 
 
 def test_a_map_of_numbers_is_read_as_it_was_written():

@@ -1,9 +1,12 @@
 """Files and inputs that golden must refuse with its one exception, and what it must keep."""
 
 import contextlib
+import errno
 import re
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 import mensa.golden as golden
 from mensa.golden import schema
 
+from .makers import MAKERS
 from .strategies import layers
 
 
@@ -42,15 +46,24 @@ def refused(call, *words):
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(layer=layers())
-def test_saving_and_loading_keeps_everything(layer):
-    graph = layer.graph
+def any_layer(op):
+    """A strategy for layers of one operator, of any type."""
+    for oracle, types in MAKERS[op].types.items():
+        if not isinstance(types, str):
+            return layers(operators=(op,), dtypes=types, floats=True, oracle=oracle)
+    raise AssertionError(op)
+
+
+@pytest.mark.parametrize("op", sorted(MAKERS))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(data=st.data())
+def test_saving_and_loading_keeps_everything(op, data):
+    graph = data.draw(any_layer(op)).graph
     again = golden.read(golden.write(graph), name=graph.name)
     assert (again.inputs, again.outputs, again.name) == (graph.inputs, graph.outputs, graph.name)
     for ours, theirs in zip(graph.operators, again.operators, strict=True):
-        for field in ("index", "op", "inputs", "outputs", "options", "version"):
-            assert getattr(ours, field) == getattr(theirs, field)
+        for field in fields(ours):
+            assert getattr(ours, field.name) == getattr(theirs, field.name)
     for ours, theirs in zip(graph.tensors, again.tensors, strict=True):
         for field in (
             "index",
@@ -71,6 +84,39 @@ def test_saving_and_loading_keeps_everything(layer):
 
 def test_the_same_graph_gives_the_same_bytes(graph):
     assert golden.write(graph) == golden.write(graph)
+
+
+def test_a_place_that_can_not_be_written_is_named(graph, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    long = "n" * 300
+    for place, words in (
+        (tmp_path, "Is a directory"),
+        (tmp_path / "no" / "net.tflite", "No such file"),
+        (tmp_path / "file" / "net.tflite", "Not a directory"),
+        (tmp_path / long, "too long"),
+        (Path("/dev/full"), "No space left"),
+    ):
+        refused(lambda place=place: golden.save(graph, place), str(place), words)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(graph, data, tmp_path, monkeypatch):
+    (tmp_path / "net.tflite").write_bytes(b"before")
+    (tmp_path / "link.tflite").symlink_to("net.tflite")
+
+    def full(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        refused(lambda: golden.save(graph, tmp_path / "link.tflite"), "No space left")
+    assert (tmp_path / "net.tflite").read_bytes() == b"before"
+    golden.save(graph, tmp_path / "link.tflite")
+    assert (tmp_path / "net.tflite").read_bytes() == data
+    assert (tmp_path / "link.tflite").is_symlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"net.tflite", "link.tflite"}
 
 
 def test_a_missing_file(tmp_path):
@@ -207,8 +253,6 @@ def test_names_of_operators_agree_with_the_schema_package():
 
 def test_option_slots_agree_with_the_schema_package():
     """A table of every option class, written by golden, is read by the schema's accessors."""
-    from dataclasses import fields
-
     import flatbuffers
 
     tflite = pytest.importorskip("tflite")

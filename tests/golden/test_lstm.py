@@ -6,6 +6,7 @@ import pytest
 import mensa.golden as golden
 from mensa.golden import gates
 
+from ..models import network_path
 from .strategies import random_inputs
 
 LSTM_NETWORKS = ("keras_lstm_mnist_ptq", "trained_lstm_int8")
@@ -13,9 +14,9 @@ EVERY_INT16 = np.arange(-(1 << 15), 1 << 15)
 
 
 @pytest.fixture(params=LSTM_NETWORKS)
-def recurrent(request, models):
+def recurrent(request):
     """Path of each recurrent network in turn."""
-    return models / f"{request.param}.tflite"
+    return network_path(request.param)
 
 
 @pytest.mark.parametrize(

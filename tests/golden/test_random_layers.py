@@ -1,34 +1,46 @@
 """Random one-operator graphs, written by golden, run by the oracles and by golden."""
 
-import os
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 import mensa.golden as golden
 
-from . import (  # noqa: F401  register their layers
-    elementwise_layers,
-    product_layers,
-    recurrent_layers,
-    shape_layers,
-    tail_layers,
-)
+from .comparison import EXAMPLES, INPUTS, Comparison, differ, equal, runs_with
+from .makers import MAKERS
 from .oracles import OracleError
-from .strategies import MAKERS, layers
+from .strategies import layers
 
-# Per operator and oracle.
-EXAMPLES = 3000 if os.environ.get("MENSA_REGRESS") else 50
-INPUTS = 3
+
+def compare(layer, oracle):
+    """Golden equals the oracle on a few inputs in a row. Returns: the oracle's answers."""
+    inputs = layer.inputs(INPUTS)
+    data = golden.write(layer.graph)
+    graph = golden.read(data)
+    outputs = list(graph.outputs)
+    try:
+        answers = oracle.run(data, inputs, outputs)
+    except OracleError as error:
+        pytest.fail(f"{layer}: {error}")
+    state = None
+    for arrays, wanted in zip(inputs, answers, strict=True):
+        found = golden.run(graph, arrays, rounding=oracle.name, state=state)
+        state = found.state
+        for output in outputs:
+            if not equal(found[output], wanted[output]):
+                # Says what differs; types and signs of zeros are all that it would let pass.
+                np.testing.assert_array_equal(found[output], wanted[output], err_msg=repr(layer))
+                pytest.fail(f"{layer}: the type or the sign of a zero differs")
+    return answers
 
 
 @pytest.mark.parametrize("op", sorted(MAKERS))
-def test_a_random_layer_equals_the_oracle(op, oracle):
+def test_a_random_layer_equals_the_oracle(op, oracle, litert_beside, record_property):
     dtypes = MAKERS[op].types[oracle.name]
     if isinstance(dtypes, str):
+        Comparison.not_made(op, oracle.name, dtypes, record_property)
         pytest.skip(f"NOT COMPARED with {oracle.name}: {dtypes}")
-    compared = 0
+    comparison = Comparison(op, oracle.name)
 
     @settings(
         max_examples=EXAMPLES,
@@ -38,24 +50,12 @@ def test_a_random_layer_equals_the_oracle(op, oracle):
         suppress_health_check=list(HealthCheck),
     )
     @given(layer=layers(operators=(op,), dtypes=dtypes, floats=True, oracle=oracle.name))
-    def compare(layer):
-        nonlocal compared
-        inputs = layer.inputs(INPUTS)
-        data = golden.write(layer.graph)
-        graph = golden.read(data)
-        outputs = list(graph.outputs)
-        try:
-            answers = oracle.run(data, inputs, outputs)
-        except OracleError as error:
-            pytest.fail(f"{layer}: {error}")
-        state = None
-        for arrays, wanted in zip(inputs, answers, strict=True):
-            found = golden.run(graph, arrays, rounding=oracle.name, state=state)
-            state = found.state
-            for output in outputs:
-                assert found[output].dtype == wanted[output].dtype
-                np.testing.assert_array_equal(found[output], wanted[output], err_msg=repr(layer))
-        compared += 1
+    def check(layer):
+        answers = compare(layer, oracle)
+        differs = None
+        if litert_beside is not None and runs_with(layer.graph, litert_beside):
+            differs = differ(answers, compare(layer, litert_beside))
+        comparison.add(layer.graph, differs)
 
-    compare()
-    assert compared >= min(EXAMPLES, 10)
+    check()
+    comparison.finish(record_property)

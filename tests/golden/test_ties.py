@@ -10,6 +10,8 @@ import pytest
 import mensa.golden as golden
 from mensa.golden.options import SVDFOptions, UnidirectionalSequenceLSTMOptions
 
+from .comparison import Comparison, differ
+
 RUNS = 200
 CASES = 6
 WEIGHTS = np.array([-7, 3, 5, 1])
@@ -124,9 +126,10 @@ LAYERS = {
 @pytest.mark.parametrize(
     ("make", "dtype"), [(make, dtype) for make, dtypes in LAYERS.items() for dtype in dtypes]
 )
-def test_scales_near_powers_of_two(make, dtype, oracle):
+def test_scales_near_powers_of_two(make, dtype, oracle, litert_beside, record_property):
     if oracle.name == "tflm" and dtype == "uint8":
         pytest.skip("TFLM can't load uint8 networks")
+    comparison = None
     for case in range(CASES):
         scales = Scales(case)
         builder = golden.GraphBuilder(make.__name__, dtype)
@@ -143,10 +146,15 @@ def test_scales_near_powers_of_two(make, dtype, oracle):
             ]
             for _ in range(RUNS)
         ]
-        answers = oracle.run(golden.write(graph), inputs, [output, *states])
+        data = golden.write(graph)
+        answers = oracle.run(data, inputs, [output, *states])
         state = None
         for arrays, wanted in zip(inputs, answers, strict=True):
             found = golden.run(graph, arrays, keep="all", rounding=oracle.name, state=state)
             state = found.state
             for index in (output, *states):
                 np.testing.assert_array_equal(found[index], wanted[index], err_msg=f"case {case}")
+        comparison = comparison or Comparison(graph.operators[0].op, oracle.name, ties=True)
+        others = litert_beside and litert_beside.run(data, inputs, [output, *states])
+        comparison.add(graph, others and differ(answers, others))
+    comparison.finish(record_property)

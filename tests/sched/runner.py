@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 import mensa.golden as golden
 from mensa.rtl.machine import Machine
 from mensa.sched.lower import HostStep, tensor_from_memory, tensor_to_memory
 from mensa.sched.on_chip import OnChipReader
 from mensa.sim.functional_engine import FunctionalEngine
+
+from ..models import network_path
 
 NETWORKS = (
     "kws_ref_model",
@@ -25,12 +23,8 @@ NETWORKS = (
 
 
 def load_network(name):
-    given = os.environ.get("MENSA_MODELS")
-    folder = Path(given) if given else Path(__file__).parents[3] / "shared" / "models"
-    path = folder / f"{name}.tflite"
-    if not path.is_file():
-        pytest.skip(f"{path} is missing: set MENSA_MODELS to the folder of real networks")
-    return golden.load(path)
+    """A real network; the test is skipped where it is missing."""
+    return golden.load(network_path(name))
 
 
 def machine_of(rows, cols, bank_bytes, parameter_bytes, entries=16, banks=4, port=None):

@@ -1,6 +1,7 @@
 """The command line as users meet it: results, exit status, one line for bad input."""
 
 import dataclasses
+import io
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import tflite
+from rich.console import Console
 
 from mensa import golden
 from mensa.golden.plan import Rounding as GoldenRounding
@@ -20,6 +22,8 @@ from mensa.sched import digits, inspection
 from mensa.sched.cli import Rounding, invoke
 from mensa.sched.inputs import InputError, make_inputs
 from mensa.sched.lower import lower
+
+from ..models import NETWORKS, network_path
 
 # The machine "8x8" of tests/sim/pool.py, so that both need one build.
 SMALL = (
@@ -32,6 +36,10 @@ TINY = (
     "--set", "rows=4", "--set", "cols=4",
     "--set", "parameter_buffer_bytes=4096", "--set", "activation_buffer_bytes=8192",
 )  # fmt: skip
+
+REGRESS = os.environ.get("MENSA_REGRESS") == "1"
+# Networks of more work than this are looked at in `make regress` only.
+LARGE_MACS = 30_000_000
 
 MODEL = digits.DATA / "digits.tflite"
 
@@ -87,6 +95,7 @@ def float_network():
 def bad_files(folder):
     """Files that are wrong in every way that a file can be."""
     good = MODEL.read_bytes()
+    (folder / "net.tflite").write_bytes(good)
     (folder / "truncated.tflite").write_bytes(good[: len(good) // 2])
     (folder / "random.tflite").write_bytes(np.random.default_rng(0).bytes(5000))
     (folder / "empty.tflite").write_bytes(b"")
@@ -100,6 +109,12 @@ def bad_files(folder):
     (folder / "garbage.npz").write_bytes(b"garbage")
     (folder / "wrong.toml").write_text("[machine]\nrows = 0\n")
     (folder / "directory").mkdir()
+
+
+def contents(folder):
+    """Every file of a folder and what is in it; None for a directory."""
+    paths = folder.rglob("*")
+    return {path: path.read_bytes() if path.is_file() else None for path in paths}
 
 
 BAD = [
@@ -157,6 +172,15 @@ BAD = [
     ("run --engine rtl --trace x --vcd ./x", "--trace and --vcd"),
     ("golden MODEL --json x --save-tensors directory/../x", "--json and --save-tensors"),
     ("golden MODEL --save-tensors no/where.npz", "no/where.npz"),
+    ("run net.tflite --json net.tflite", "--json would replace net.tflite"),
+    ("run net.tflite --trace directory/../net.tflite", "--trace would replace net.tflite"),
+    ("run --input type.npy --json type.npy", "--json would replace type.npy"),
+    ("golden net.tflite --save-tensors net.tflite", "--save-tensors would replace net.tflite"),
+    ("golden net.tflite --input names.npz --save-tensors names.npz", "would replace names.npz"),
+    ("inspect net.tflite --json net.tflite", "--json would replace net.tflite"),
+    ("disasm names.npz --machine edge_tpu", "--machine, --set and --rounding are for networks"),
+    ("disasm names.npz --set rows=8", "--machine, --set and --rounding are for networks"),
+    ("disasm names.npz --rounding tflm", "--machine, --set and --rounding are for networks"),
     ("rtl tpu9 -o out", "tpu9"),
     ("rtl edge_tpu --set cols=0 -o out", "cols"),
     ("rtl edge_tpu --set lanes=1 -o out", "lanes"),
@@ -172,7 +196,7 @@ BAD = [
 @pytest.mark.parametrize(("command", "words"), BAD, ids=[command or "-" for command, _ in BAD])
 def test_bad_input_is_one_clear_line_and_leaves_nothing(workplace, capsys, command, words):
     bad_files(workplace)
-    before = sorted(workplace.rglob("*"))
+    before = contents(workplace)
     arguments = [str(MODEL) if word == "MODEL" else word for word in command.split()]
     assert invoke(arguments) == 2
     captured = capsys.readouterr()
@@ -180,7 +204,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(workplace, capsys, comma
     assert captured.err.startswith("mensa: error: ")
     assert captured.err.count("\n") == 1
     assert words in captured.err
-    assert sorted(workplace.rglob("*")) == before
+    assert contents(workplace) == before
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -318,7 +342,77 @@ def test_golden_saves_every_tensor_by_its_index(workplace, capsys):
         for index, array in wanted.items():
             assert np.array_equal(found[str(index)], array)
             assert found[str(index)].dtype == array.dtype
-    assert f"[{wanted[graph.outputs[0]].argmax()}]" in capsys.readouterr().out.splitlines()[1]
+    _, _, largest = capsys.readouterr().out.partition(str(graph.tensors[graph.outputs[0]]))
+    assert f"[{wanted[graph.outputs[0]].argmax()}]" in largest.splitlines()[1]
+
+
+@pytest.mark.parametrize("rounding", ["tflm", "litert"])
+def test_golden_gives_the_outputs_and_the_time_of_every_operator(workplace, capsys, rounding):
+    arguments = ["--rounding", rounding, "--input", "zeros", "--json", "answer.json"]
+    assert invoke(["golden", str(MODEL), *arguments]) == 0
+    answer = json.loads(Path("answer.json").read_text())
+    graph = digits.load_network()
+    zeros = [np.zeros(graph.tensors[index].shape, np.int8) for index in graph.inputs]
+    wanted = golden.run(graph, zeros, rounding=rounding)
+    assert answer["rounding"] == rounding
+    assert [entry["index"] for entry in answer["outputs"]] == list(graph.outputs)
+    for entry in answer["outputs"]:
+        assert np.array_equal(entry["values"], wanted[entry["index"]])
+    assert [entry["op"] for entry in answer["operators"]] == [op.op for op in graph.operators]
+    assert all(entry["time_ns"] > 0 for entry in answer["operators"])
+    # The table shows them, and their sum.
+    total = sum(entry["time_ns"] for entry in answer["operators"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for entry in answer["operators"]:
+        (row,) = (row for row in rows if row[:1] == [str(entry["index"])])
+        assert row[1] == entry["op"]
+        assert row[-2].replace(",", "") == f"{entry['time_ns'] / 1000:.1f}"
+    assert ["all", f"{total / 1000:,.1f}", "100.0%"] in rows
+
+
+@pytest.mark.parametrize("name", NETWORKS or ["any network"])
+def test_golden_and_inspect_take_every_real_network(workplace, capsys, name):
+    path = str(network_path(name))
+    if golden.load(path).total_macs > LARGE_MACS and not REGRESS:
+        pytest.skip("a large network: make regress")
+    assert invoke(["golden", path, "--input", "random", "--save-tensors", "tensors.npz"]) == 0
+    graph = golden.load(path)
+    with np.load("tensors.npz") as found:
+        activations = {index for op in graph.operators for index in op.outputs}
+        assert {*graph.inputs, *activations} <= {int(key) for key in found.files}
+    assert invoke(["inspect", path, "--json", "layers.json"]) == 0
+    report = json.loads(Path("layers.json").read_text())
+    assert report["totals"]["macs"] == graph.total_macs
+    for key in ("macs", "parameter_bytes", "activation_bytes"):
+        assert report["totals"][key] == sum(entry[key] for entry in report["layers"])
+    for entry, operator in zip(report["layers"], graph.operators, strict=True):
+        assert entry["macs"] == graph.macs(operator)
+        moved = graph.parameter_bytes(operator) + graph.activation_bytes(operator)
+        intensity = 2 * entry["macs"] / moved if entry["macs"] else None
+        assert entry["flop_per_byte"] == intensity
+        assert entry["accelerated"] is (entry["reason"] is None)
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+
+
+def test_the_layers_of_a_network_fit_eighty_columns():
+    layers = inspection.inspect(digits.load_network())
+    out = Console(width=80, file=io.StringIO())
+    out.print(inspection.table(layers))
+    text = out.file.getvalue()
+    assert "…" not in text
+    for layer in layers:
+        assert layer.op in text
+
+
+def test_layers_on_the_host_for_one_reason_share_a_line():
+    builder = golden.GraphBuilder()
+    x = builder.input((1, 4), scale=0.5)
+    softmax = [builder.softmax(x) for _ in range(3)]
+    lines = list(inspection.summary(inspection.inspect(builder.build(softmax))))
+    assert (
+        "layers 0, 1, 2 SOFTMAX are on the host: the accelerators have no such operation" in lines
+    )
 
 
 def test_an_npz_names_its_arrays_by_tensor_index(workplace, capsys):
@@ -342,9 +436,7 @@ def test_the_trace_has_a_bar_for_every_command(workplace, capsys):
     }  # fmt: skip
 
 
-@pytest.mark.skipif(
-    os.environ.get("MENSA_REGRESS") != "1", reason="a build of its own: make regress"
-)
+@pytest.mark.skipif(not REGRESS, reason="a build of its own: make regress")
 def test_waves_are_written(workplace, capsys):
     arguments = ["run", "--engine", "rtl", "--steps", "1", "--vcd", "waves.vcd", *TINY]
     assert invoke(arguments) == 0

@@ -37,6 +37,26 @@ def test_quantising_floats_runs_on_the_host():
     assert "'sound' is float32" in why
 
 
+def test_int16_activations_run_on_the_host():
+    generator = np.random.default_rng(3)
+    builder = golden.GraphBuilder(dtype=np.int16)
+    x = builder.input((1, 6, 6, 4), scale=2.0**-15, name="sound")
+    weights = generator.integers(-127, 128, (4, 3, 3, 4))
+    y = builder.conv2d(x, weights, np.zeros(4), weight_scale=0.01, scale=2.0**-14)
+    y = builder.depthwise_conv2d(
+        y, weights[:1], np.zeros(4), weight_scale=0.01, scale=2.0**-14, activation="RELU6"
+    )
+    y = builder.pool2d("average", builder.add(x, y, scale=2.0**-13), window=(2, 2), stride=(2, 2))
+    y = builder.fully_connected(
+        builder.reshape(y, (1, 36)), np.ones((3, 36)), None, weight_scale=0.01, scale=2.0**-13
+    )
+    graph = builder.build([builder.quantize(y, scale=0.1, dtype=np.int8)])
+    for operator in graph.operators:
+        why = why_on_host(graph, operator)
+        assert why.startswith("activations must be int8 or uint8 (tensor"), operator
+    assert "'sound' is int16" in why_on_host(graph, graph.operators[0])
+
+
 def test_computed_weights_run_on_the_host():
     builder = golden.GraphBuilder()
     x = builder.input((1, 4, 4, 2), scale=0.5)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[2] / ".ci" / "shares.py"
+PATH = Path(__file__).parents[1] / ".ci" / "shares.py"
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""Compares random layers with both oracles and writes docs/operators.md about it.
+
+Runs the tests that compare, 3,000 random layers per operator and oracle as ``make regress`` does,
+and writes what they counted to ``tests/golden/operator_record.json``, and the page made of that.
+Nothing is written unless all of them pass. From the repository's root, with the extra `test`::
+
+    PYTHONSAFEPATH=1 python scripts/operator_table.py [--jobs N] [--page]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).parents[1]
+TESTS = ("test_random_layers.py", "test_detection.py", "test_ties.py")
+WHEELS = {"tflm": "tflite-micro", "litert": "ai-edge-litert"}
+
+
+def compare(jobs: int, name: str) -> list[dict[str, Any]]:
+    """Runs the tests. Returns: what they reported under this name."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", f"--junitxml={report}"]
+        command += ["-o", "junit_family=xunit1", "-n", str(jobs), "--dist", "worksteal"]
+        command += [f"tests/golden/{test}" for test in TESTS]
+        environment = {**os.environ, "PYTHONSAFEPATH": "1", "MENSA_REGRESS": "1"}
+        if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
+            sys.exit("a comparison failed: nothing is written")
+        properties = ElementTree.parse(report).iter("property")
+        return [json.loads(each.attrib["value"]) for each in properties if each.get("name") == name]
+
+
+def main() -> None:
+    """Makes the record, unless --page asks for the page alone, and the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=2, help="processes; 2 if not given")
+    parser.add_argument("--page", action="store_true", help="only make the page again")
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "tests"))
+    operator_page = import_module("golden.operator_page")
+    if not arguments.page:
+        start = time.monotonic()
+        reports = compare(arguments.jobs, import_module("golden.comparison").PROPERTY)
+        versions = {name: f"{wheel} {version(wheel)}" for name, wheel in WHEELS.items()}
+        text = json.dumps(operator_page.gather(reports, versions), indent=1, sort_keys=True)
+        operator_page.RECORD.write_text(text + "\n")
+        minutes = (time.monotonic() - start) / 60
+        sys.stdout.write(f"{len(reports)} comparisons in {minutes:.1f} minutes\n")
+    operator_page.PAGE.write_text(operator_page.page(json.loads(operator_page.RECORD.read_text())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""How random layers of every operator are drawn: importing this registers all of them."""
+
+from . import (  # noqa: F401
+    elementwise_layers,
+    product_layers,
+    recurrent_layers,
+    shape_layers,
+    tail_layers,
+)
+from .strategies import MAKERS
+
+__all__ = ["MAKERS"]

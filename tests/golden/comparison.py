@@ -34,22 +34,23 @@ _TABLES = "TFLM computes int8 values in fixed point, LiteRT in float32"
 #: By operator, why TFLM and LiteRT give different outputs for one and the same file.
 DIFFERENCES = {
     "ADD": f"{_POWERS}. Of int32 numbers: TFLM takes no notice of the fused activation",
+    "BATCH_MATMUL": _SCALES,
     "FULLY_CONNECTED": "TFLM rounds a sum twice, after the high product and after the shift; "
     "LiteRT multiplies it in double precision and rounds once",
-    "BATCH_MATMUL": _SCALES,
     "LEAKY_RELU": _SCALES,
     "LOGISTIC": _TABLES,
     "MUL": _SCALES,
+    "PRELU": _SCALES,
     "RELU": _SCALES,
-    "RSQRT": "of int16 values TFLM computes in fixed point, LiteRT interpolates a table",
-    "SOFTMAX": "the tables for int16 values are made in single precision by TFLM, in double by "
-    "LiteRT",
     "RELU6": "TFLM clamps the input's own values and takes no notice of the output's scale and "
     "zero point; LiteRT requantises",
+    "RSQRT": "Of int16 values: TFLM computes in fixed point, LiteRT interpolates a table",
+    "SOFTMAX": "Of int16 values: the tables are made in single precision by TFLM, in double by "
+    "LiteRT",
     "SUB": _POWERS,
     "SUM": "LiteRT takes the bytes of int8 values for unsigned numbers",
-    "TANH": _TABLES,
     "SVDF": _SCALES,
+    "TANH": _TABLES,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "TFLM interpolates sigmoid and tanh between entries of a "
     "table and rounds every product twice; LiteRT computes both in 16-bit fixed point",
 }

@@ -351,7 +351,8 @@ def _quantize(d):
         zero_point = d.zero_point() if source.itemsize == 1 else 0
         x = d.builder.input(shape, dtype=source, scale=scale, zero_point=zero_point)
     bits = 8 * (source.itemsize - target.itemsize) if source.kind != "f" else 0
-    steps = bits + d.draw(st.floats(-6, 6, width=32))
+    # 32 bits hold left shifts of up to 30.
+    steps = max(-29.0, bits + d.draw(st.floats(-6, 6, width=32)))
     limits = np.iinfo(target)
     return d.builder.quantize(
         x,

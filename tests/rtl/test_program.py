@@ -129,7 +129,7 @@ def program_of(*body: int) -> np.ndarray:
         (Opcode.SET << 60 | 99 << 48, "word 2: LOAD has no register 99"),
         (set_word(Unit.LOAD, "ROWS", 1) | 1 << 32, "word 2: SET has bits"),
         (set_word(Unit.LOAD, "ROWS", 1) | 1 << 31, "word 2: LOAD register ROWS takes"),
-        (go_word(Unit.LOAD) | 1 << 55, "word 2: GO has bits"),
+        (go_word(Unit.LOAD) | 1 << 39, "word 2: GO has bits"),
         (go_word(Unit.LOAD) | 1 << 16, "word 2: GO has bits"),
         (end_word() | 1, "word 2: END has bits"),
         (end_word(), "word 2: END before"),

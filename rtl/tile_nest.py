@@ -241,7 +241,7 @@ class TileNest(wiring.Component):
         with m.If(start | (active & group_over)):
             m.d.sync += [
                 segment_is_last.eq(self.nest.coming_is_last),
-                beyond.eq(r.pixels - tile - 1),
+                beyond.eq(r.pixels - Mux(vector, 2, array.tile + 1)),
             ]
 
         continued, kept = r.keep[0], r.keep[1]

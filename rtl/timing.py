@@ -39,7 +39,7 @@ FEED_LATENCY = 10
 """From a step of the feed to its operands at the array or vector unit: three in the address
 generator, three to find the bytes that are real, three to read the buffers, one for zero points."""
 
-VECTOR_LATENCY = 6
+VECTOR_LATENCY = 7
 """Of the vector unit, from a result's last operand to the result."""
 
 POST_LATENCY = 12

@@ -12,7 +12,7 @@ from mensa.rtl.commands import Mode
 
 __all__ = ["LATENCY", "VectorUnit"]
 
-LATENCY = 6
+LATENCY = 7
 """Cycles from the last tap on `i` to the result on `o`."""
 
 LEFT_SHIFT = 20
@@ -88,7 +88,7 @@ class VectorUnit(wiring.Component):
             self.o.valid.eq(valid[-1] & last[-1]),
         ]
         multiplier = Signal(31)
-        shift, half = Signal(5), Signal(31)
+        shift, shift_later, half = Signal(5), Signal(5), Signal(31)
         m.d.comb += multiplier.eq(Mux(scaled, self.multiplier[tap[0]], 1))
         with m.If(scaled):
             m.d.sync += [
@@ -97,6 +97,7 @@ class VectorUnit(wiring.Component):
             ]
         with m.Else():
             m.d.sync += [shift.eq(0), half.eq(0)]
+        m.d.sync += shift_later.eq(shift)
 
         for number in range(self._lanes):
             m.submodules[f"lane_{number}"] = lane = Module()
@@ -110,19 +111,18 @@ class VectorUnit(wiring.Component):
                 high.eq(value * multiplier[PART_BITS:]),
                 product.eq(low + (high << PART_BITS)),
             ]
-            # 4 and 5: the two rounded divisions of ((value << 20) * multiplier) by 2**31 and by
+            # 4 to 6: the two rounded divisions of ((value << 20) * multiplier) by 2**31 and by
             # 2**shift.
-            doubled_high = Signal(signed(32))
+            high_half = Signal(signed(32))
             with lane.If(scaled):
-                lane.d.sync += doubled_high.eq(
-                    (product + (1 << (30 - LEFT_SHIFT))) >> (31 - LEFT_SHIFT)
-                )
+                rounded = product + (1 << (30 - LEFT_SHIFT))
+                lane.d.sync += high_half.eq(rounded >> (31 - LEFT_SHIFT))
             with lane.Else():
-                lane.d.sync += doubled_high.eq(product)
-            operand = Signal(signed(32))
-            away = (doubled_high < 0) & shift.any()
-            lane.d.sync += operand.eq((doubled_high + half - away) >> shift)
-            # 6: accumulate.
+                lane.d.sync += high_half.eq(product)
+            near, operand = Signal(signed(33)), Signal(signed(32))
+            away = (high_half < 0) & shift.any()
+            lane.d.sync += [near.eq(high_half + half - away), operand.eq(near >> shift_later)]
+            # 7: accumulate.
             so_far = self.o.payload[number]
             with lane.If(valid[-1]):
                 with lane.If(first[-1]):

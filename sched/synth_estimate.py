@@ -17,11 +17,18 @@ VECTOR_MULTIPLIERS = 2
 """Of a lane of the vector unit: 9 x 31 bits."""
 
 
+LOGIC_PER_PE = 32
+"""Of a PE, at least: what chooses for its drain register. A 7 series' multiplier has an adder."""
+
+FLIP_FLOPS_PER_PE = 50
+"""Of a PE, at least: drain register and two operands of 9 bits."""
+
+
 def estimate(machine: Machine, device: Device) -> Resources:
     """What a machine needs at least.
 
-    Multipliers and block RAMs follow from the machine's numbers. Logic and flip-flops are lower
-    bounds: three quarters of what docs/fpga.md measures for small shapes.
+    Multipliers and block RAMs follow from the machine's numbers. Logic and flip-flops are those of
+    the PEs alone.
     """
     macs, lanes = machine.peak_macs_per_cycle, machine.cols
     return Resources(
@@ -30,10 +37,6 @@ def estimate(machine: Machine, device: Device) -> Resources:
         multipliers=macs + lanes * (REQUANTISER_MULTIPLIERS + VECTOR_MULTIPLIERS),
         block_rams=sum(blocks for _, blocks in _memories(machine, device)),
     )
-
-
-LOGIC_PER_PE = 40
-FLIP_FLOPS_PER_PE = 60
 
 
 def _memories(machine: Machine, device: Device) -> Iterator[tuple[str, int]]:

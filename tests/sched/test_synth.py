@@ -189,7 +189,7 @@ def test_the_steps_of_the_tools_are_told(tmp_path):
         "Info:     at iteration #3, type ALL: wirelen solved = 1",
         "anything else",
     ]
-    said = run_tool(f"print({chr(10).join(lines)!r})", 60, tmp_path)
+    said = run_tool(f"print({chr(10).join(lines)!r})", 600, tmp_path)
     steps = [each.removeprefix("fake-tool: ") for each in said]
     assert steps == ["fake-tool", "HIERARCHY", "Packing LUTs", "placing, iteration 3"]
 
@@ -201,7 +201,7 @@ def test_a_tool_that_takes_too_long_is_stopped_and_named(tmp_path):
 
 def test_a_tool_that_fails_is_named_with_what_it_said(tmp_path):
     with pytest.raises(SynthesisToolError, match=r"fake-tool failed .*ERROR: no such thing"):
-        run_tool("print('ERROR: no such thing'); print('bye'); return 3", 60, tmp_path)
+        run_tool("print('ERROR: no such thing'); print('bye'); return 3", 600, tmp_path)
 
 
 def test_a_slower_clock_than_wanted_is_status_1(monkeypatch, capfd, tmp_path):

@@ -133,11 +133,12 @@ def run_network(
             f"{soc.memory.size_bytes}; raise --set memory.size_bytes"
         )
     pieces = 2 if engine == "model" else len(lowered.steps) + check
-    runs = []
+    runs: list[_Inference] = []
     for number, arrays in enumerate(inputs):
         meter = _Meter(progress, number * pieces, len(inputs) * pieces)
         waves = vcd if number == 0 else None
-        runs.append(_infer(lowered, soc, engine, arrays, check, waves, meter))
+        state = runs[-1].state if runs else {}
+        runs.append(_infer(lowered, soc, engine, arrays, state, check, waves, meter))
     timings = _layer_timings(lowered, runs[0].traces)
     timing_check = None
     if check and engine == "rtl":
@@ -184,9 +185,13 @@ class _Meter:
 
 @dataclass(frozen=True, eq=False)
 class _Inference:
-    """One inference: the values that the engine gave, how they compare, and when."""
+    """One inference: the values that the engine gave, how they compare, and when.
+
+    `state` is what a recurrent network takes to the next one.
+    """
 
     values: Mapping[int, Array]
+    state: Mapping[int, Array]
     exact: Mapping[int, bool]
     traces: tuple[RunTrace | None, ...]
 
@@ -196,15 +201,17 @@ def _infer(
     soc: Soc,
     engine: str,
     arrays: Sequence[Array],
+    state: Mapping[int, Array],
     check: bool,
     vcd: str | Path | None,
     meter: _Meter,
 ) -> _Inference:
     graph = lowered.graph
     if engine == "model":
-        return _model_inference(lowered, soc, arrays, meter)
+        return _model_inference(lowered, soc, arrays, state, meter)
     memory = lowered.initial_memory()
     values: dict[int, Array] = dict(zip(graph.inputs, arrays, strict=True))
+    kept = state
     for index, array in values.items():
         _put(lowered, memory, index, array)
     traces = []
@@ -212,8 +219,10 @@ def _infer(
         meter.next(_describe(lowered, step))
         if isinstance(step, HostStep):
             operator = graph.operators[step.operator]
-            values |= _on_host(lowered, operator, values)
+            found = _on_host(lowered, operator, values, kept)
+            kept = found.state
             for index in operator.outputs:
+                values[index] = found[index]
                 _put(lowered, memory, index, values[index])
             continue
         traces.append(_make_engine(engine, soc, vcd).run(step.program, memory))
@@ -226,23 +235,27 @@ def _infer(
     exact = {}
     if check:
         meter.next("golden")
-        wanted = golden.run(graph, list(arrays), keep="all", rounding=lowered.rounding)
+        wanted = golden.run(graph, list(arrays), keep="all", rounding=lowered.rounding, state=state)
         exact = {
             operator.index: all(
                 np.array_equal(values[index], wanted[index]) for index in operator.outputs
             )
             for operator in graph.operators
         }
-    return _Inference(values, exact, tuple(traces))
+    return _Inference(values, kept, exact, tuple(traces))
 
 
 def _model_inference(
-    lowered: Lowered, soc: Soc, arrays: Sequence[Array], meter: _Meter
+    lowered: Lowered,
+    soc: Soc,
+    arrays: Sequence[Array],
+    state: Mapping[int, Array],
+    meter: _Meter,
 ) -> _Inference:
     meter.next("golden")
-    values = golden.run(lowered.graph, list(arrays), rounding=lowered.rounding)
+    values = golden.run(lowered.graph, list(arrays), rounding=lowered.rounding, state=state)
     meter.next("timing model")
-    return _Inference(values, {}, _model_traces(lowered, soc))
+    return _Inference(values, values.state, {}, _model_traces(lowered, soc))
 
 
 def _model_traces(lowered: Lowered, soc: Soc) -> tuple[RunTrace, ...]:
@@ -281,22 +294,25 @@ def _put(lowered: Lowered, memory: Bytes, index: int, value: Array) -> None:
 
 
 def _on_host(
-    lowered: Lowered, operator: Operator, values: Mapping[int, Array]
-) -> Mapping[int, Array]:
-    """Outputs of one operator, by golden, from the values that the engine has given so far."""
+    lowered: Lowered,
+    operator: Operator,
+    values: Mapping[int, Array],
+    state: Mapping[int, Array],
+) -> golden.Tensors:
+    """One operator by golden, from the values that the engine has given so far."""
     graph = lowered.graph
-    given = tuple(
-        index
-        for index in dict.fromkeys(operator.inputs)
-        if index >= 0 and graph.tensors[index].data is None
-    )
+    read = (graph.tensors[index] for index in dict.fromkeys(operator.inputs) if index >= 0)
+    given = tuple(tensor.index for tensor in read if tensor.data is None and not tensor.is_variable)
     single = Graph(
         graph.tensors, (dataclasses.replace(operator, index=0),), given, operator.outputs
     )
-    found = golden.run(
-        single, {index: values[index] for index in given}, keep="all", rounding=lowered.rounding
+    return golden.run(
+        single,
+        {index: values[index] for index in given},
+        keep="all",
+        rounding=lowered.rounding,
+        state=state,
     )
-    return {index: found[index] for index in operator.outputs}
 
 
 def _describe(lowered: Lowered, step: HostStep | ProgramStep) -> str:

@@ -196,7 +196,10 @@ class _Inference:
 
 
 class _Bench:
-    """An engine that carries out programs on memory, for one inference after another."""
+    """An engine that carries out programs on memory, for one inference after another.
+
+    A recurrent network keeps its state from one to the next.
+    """
 
     def __init__(
         self, lowered: Lowered, soc: Soc, engine: str, vcd: str | Path | None, check: bool
@@ -209,6 +212,7 @@ class _Bench:
         hook = self._reader if check and on_chip else None
         self._engine = _make_engine(engine, soc, vcd, hook)
         self._memory = lowered.initial_memory()
+        self._state: Mapping[int, Array] = {}
 
     def set_up(self) -> RunTrace | None:
         """Load the parameters that stay on chip."""
@@ -222,13 +226,16 @@ class _Bench:
         values: dict[int, Array] = dict(zip(graph.inputs, arrays, strict=True))
         for index, array in values.items():
             _put(lowered, memory, index, array)
+        before = self._state
         traces = []
         for step in lowered.steps:
             meter.next(_describe(lowered, step))
             if isinstance(step, HostStep):
                 operator = graph.operators[step.operator]
-                values |= _on_host(lowered, operator, values)
+                found = _on_host(lowered, operator, values, self._state)
+                self._state = found.state
                 for index in operator.outputs:
+                    values[index] = found[index]
                     _put(lowered, memory, index, values[index])
                 continue
             self._reader.begin(step)
@@ -243,7 +250,9 @@ class _Bench:
         exact = {}
         if self._check:
             meter.next("golden")
-            wanted = golden.run(graph, list(arrays), keep="all", rounding=lowered.rounding)
+            wanted = golden.run(
+                graph, list(arrays), keep="all", rounding=lowered.rounding, state=before
+            )
             exact = {
                 operator.index: all(
                     np.array_equal(values[index], wanted[index]) for index in operator.outputs
@@ -259,6 +268,7 @@ class _ModelBench:
     def __init__(self, lowered: Lowered, soc: Soc) -> None:
         self._lowered = lowered
         self._soc = soc
+        self._state: Mapping[int, Array] = {}
 
     def set_up(self) -> RunTrace | None:
         """Time of loading the parameters that stay on chip."""
@@ -268,7 +278,10 @@ class _ModelBench:
         """Values and times of one inference."""
         lowered = self._lowered
         meter.next("golden")
-        values = golden.run(lowered.graph, list(arrays), rounding=lowered.rounding)
+        values = golden.run(
+            lowered.graph, list(arrays), rounding=lowered.rounding, state=self._state
+        )
+        self._state = values.state
         meter.next("timing model")
         return _Inference(values, {}, _model_traces(lowered, self._soc))
 
@@ -319,22 +332,25 @@ def _put(lowered: Lowered, memory: Bytes, index: int, value: Array) -> None:
 
 
 def _on_host(
-    lowered: Lowered, operator: Operator, values: Mapping[int, Array]
-) -> Mapping[int, Array]:
-    """Outputs of one operator, by golden, from the values that the engine has given so far."""
+    lowered: Lowered,
+    operator: Operator,
+    values: Mapping[int, Array],
+    state: Mapping[int, Array],
+) -> golden.Tensors:
+    """One operator by golden, from the values that the engine has given so far."""
     graph = lowered.graph
-    given = tuple(
-        index
-        for index in dict.fromkeys(operator.inputs)
-        if index >= 0 and graph.tensors[index].data is None
-    )
+    read = (graph.tensors[index] for index in dict.fromkeys(operator.inputs) if index >= 0)
+    given = tuple(tensor.index for tensor in read if tensor.data is None and not tensor.is_variable)
     single = Graph(
         graph.tensors, (dataclasses.replace(operator, index=0),), given, operator.outputs
     )
-    found = golden.run(
-        single, {index: values[index] for index in given}, keep="all", rounding=lowered.rounding
+    return golden.run(
+        single,
+        {index: values[index] for index in given},
+        keep="all",
+        rounding=lowered.rounding,
+        state=state,
     )
-    return {index: found[index] for index in operator.outputs}
 
 
 def _describe(lowered: Lowered, step: HostStep | ProgramStep) -> str:

@@ -35,8 +35,9 @@ _TABLES = "TFLM computes int8 values in fixed point, LiteRT in float32"
 DIFFERENCES = {
     "ADD": f"{_POWERS}. Of int32 numbers: TFLM takes no notice of the fused activation",
     "BATCH_MATMUL": _SCALES,
-    "FULLY_CONNECTED": "TFLM rounds a sum twice, after the high product and after the shift; "
-    "LiteRT multiplies it in double precision and rounds once",
+    "FULLY_CONNECTED": "TFLM rounds a sum twice, after the high product and after the shift, and "
+    "multiplies one of 64 bits (int16 values) by 15 bits of the multiplier; LiteRT multiplies "
+    "either in double precision and rounds once",
     "LEAKY_RELU": _SCALES,
     "LOGISTIC": _TABLES,
     "MUL": _SCALES,

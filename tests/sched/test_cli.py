@@ -22,6 +22,8 @@ from mensa.sched import digits, inspection
 from mensa.sched.cli import Rounding, invoke
 from mensa.sched.inputs import InputError, make_inputs
 from mensa.sched.lower import lower
+from mensa.sched.run import run_network
+from mensa.sched.settings import choose_soc
 
 from ..models import NETWORKS, network_path
 
@@ -393,6 +395,27 @@ def test_golden_and_inspect_take_every_real_network(workplace, capsys, name):
         assert entry["accelerated"] is (entry["reason"] is None)
     shown = capsys.readouterr().out
     assert "…" not in shown
+
+
+@pytest.mark.parametrize("engine", ["model", "functional"])
+@pytest.mark.parametrize("name", ["keras_lstm_mnist_ptq", "trained_lstm_int8"])
+def test_a_recurrent_network_keeps_its_state_over_the_steps(workplace, capsys, name, engine):
+    path = network_path(name)
+    status, report = run_json(
+        workplace, str(path), "--engine", engine, "--steps", "3", "--check", *SMALL
+    )
+    assert status == 0
+    assert report["totals"]["bit_exact"] is (None if engine == "model" else True)
+    graph = golden.load(path)
+    inputs = [make_inputs(graph, "random", seed) for seed in range(3)]
+    system = choose_soc("edge_tpu", None, list(SMALL[1::2]))
+    found = run_network(graph, system, inputs, engine=engine).outputs
+    state = None
+    for arrays, outputs in zip(inputs, found, strict=True):
+        wanted = golden.run(graph, arrays, state=state)
+        state = wanted.state
+        for index in graph.outputs:
+            assert np.array_equal(outputs[index], wanted[index])
 
 
 def test_the_layers_of_a_network_fit_eighty_columns():

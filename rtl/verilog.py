@@ -2,54 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from amaranth.back import rtlil, verilog
-from amaranth.hdl import ClockSignal, Const, Fragment, Instance, ResetSignal, ValueCastable
+from amaranth.hdl import Const, Fragment, Instance, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-__all__ = ["shared", "to_verilog"]
+__all__ = ["to_verilog", "written"]
 
 
-class _Shared(Instance):
-    """An instance of a component; `to_verilog` adds the module."""
+class _Written(Instance):
+    """An instance of a module in Verilog; `to_verilog` adds the module."""
 
-    make: Callable[[], Any]
+    text: str
 
 
-def shared(
-    make: Callable[[], Any], name: str, *, i: Mapping[str, Any], o: Mapping[str, Any]
-) -> Instance:
-    """An instance of a component whose Verilog is written once, however many instances there are.
-
-    Amaranth makes a module of every submodule, and takes milliseconds for each.
+def written(name: str, text: str, *, i: Mapping[str, Any], o: Mapping[str, Any]) -> Instance:
+    """An instance of a module that is written in Verilog.
 
     Parameters
     ----------
-    make : callable
-        Makes the component; the same for all instances of this name.
     name : str
-        Of its module, after that of the top module and a dot.
+        Of the module, after that of the top module and a dot; says which text it is.
+    text : str
+        The module without its first line, up to ``endmodule``.
     i, o : mapping
         By the name of an input or output, what it is connected to.
     """
     ports = {f"i_{port}": value for port, value in i.items()}
     ports |= {f"o_{port}": value for port, value in o.items()}
-    instance = _Shared(name, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports)
-    instance.make = make
+    instance = _Written(name, **ports)
+    instance.text = f"({', '.join([*i, *o])});\n{text}"
     return instance
 
 
-def _take_shared(fragment: Fragment, top: str, found: dict[str, Callable[[], Any]]) -> None:
-    """Find the shared instances below a fragment; give them their modules' full names."""
-    if isinstance(fragment, _Shared):
+def _take_written(fragment: Fragment, top: str, found: dict[str, str]) -> None:
+    """Find the modules written in Verilog below a fragment; give them their full names."""
+    if isinstance(fragment, _Written):
         fragment.type = f"{top}.{fragment.type}"
-        found.setdefault(fragment.type, fragment.make)
+        found[fragment.type] = fragment.text
     for below, *_ in fragment.subfragments:
-        _take_shared(below, top, found)
+        _take_written(below, top, found)
 
 
 @contextmanager
@@ -103,10 +99,10 @@ def to_verilog(component: Any, name: str, renames: Mapping[str, str] | None = No
         direction = PortDirection.Output if member.flow == wiring.Out else PortDirection.Input
         ports[port] = (value, direction)
     fragment = Fragment.get(component, None)
-    modules: dict[str, Callable[[], Any]] = {}
-    _take_shared(fragment, name, modules)
+    modules: dict[str, str] = {}
+    _take_written(fragment, name, modules)
     with _without_zeros():
         text: str = verilog.convert(
             fragment, name=name, ports=ports, emit_src=False, strip_internal_attrs=True
         )
-    return text + "".join(to_verilog(make(), called) for called, make in modules.items())
+    return text + "".join(f"\nmodule \\{called} {rest}" for called, rest in modules.items())

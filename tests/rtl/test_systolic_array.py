@@ -105,6 +105,7 @@ class Schedule:
         self.words: dict[int, int] = {}
         self.beats: dict[int, int] = {}
         self.filter: list[int] = []  # by cycle
+        self.is_filter = 0
         self.results: dict[int, tuple[int, np.ndarray | None]] = {}
 
     @property
@@ -115,10 +116,9 @@ class Schedule:
         return self.rng.randrange(most) if self.rng else 0
 
     def settle(self, is_filter: bool) -> None:
-        """When all results are out, the array becomes what `is_filter` says."""
-        if self.results:
-            idle = max(self.results) + 1 + self.bubble(3)
-            self.filter += [self.is_filter] * (idle - len(self.filter))
+        """When all results are out, the array becomes what `is_filter` says, a cycle ahead."""
+        idle = max(self.results, default=-1) + 1 + self.bubble(3)
+        self.filter += [self.is_filter] * (idle - len(self.filter)) + [int(is_filter)]
         self.is_filter = int(is_filter)
 
     def beat(self, cycle: int, values: np.ndarray, **marks: int) -> None:

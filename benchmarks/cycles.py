@@ -1,4 +1,4 @@
-"""Cycles per network on the full edge_tpu, by the timing model: what `python benchmarks/cycles.py` prints.
+"""Cycles per network on the full edge_tpu, by the timing model: run this file to see the table.
 
 Networks: those in MENSA_MODELS (else ../shared/models beside the checkout). An inference with
 parameters resident; loading them once is a column of its own, and the host's layers are left out.

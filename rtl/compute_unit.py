@@ -73,8 +73,8 @@ class ComputeUnit(wiring.Component):
         machine = self._machine
         m.submodules.frontend = frontend = UnitFrontend(Unit.COMPUTE, timing.COMMANDS_IN_FLIGHT)
         m.submodules.feed = feed = OperandFeed(machine)
-        m.submodules.array = array = SystolicArray(machine.rows, machine.cols)
-        m.submodules.vector = vector = VectorUnit(machine.cols)
+        m.submodules.array = array = SystolicArray(machine.rows, machine.cols, machine.array.pace)
+        m.submodules.vector = vector = VectorUnit(machine.lanes)
         m.submodules.post = post = PostProcessor(machine)
         r = frontend.registers
 
@@ -147,8 +147,9 @@ class ComputeUnit(wiring.Component):
             post.results.valid.eq(array.results.valid | vector.o.valid),
             post.results.payload.row.eq(Mux(vector.o.valid, 0, array.results.payload.row)),
             post.results.payload.last.eq(vector.o.valid | array.results.payload.last),
-            post.results.payload.values.eq(
-                Mux(vector.o.valid, vector.o.payload, array.results.payload.values)
-            ),
+            post.results.payload.values.eq(array.results.payload.values),
         ]
+        with m.If(vector.o.valid):
+            for lane in range(machine.lanes):
+                m.d.comb += post.results.payload.values[lane].eq(vector.o.payload[lane])
         return m

@@ -118,8 +118,13 @@ class ComputeUnit(wiring.Component):
                 m.d.sync += emptying.eq(emptying - 1)
                 with m.If(~emptying.any()):
                     m.next = "IDLE"
-        overlaps = is_tiled(r.mode) & is_tiled(frontend.coming.mode)
-        m.d.comb += frontend.ready.eq(feed_is_empty & (frontend.idle | overlaps))
+        # The coming command has been complete for a cycle when it is pending.
+        coming_is_tiled, overlaps = Signal(), Signal()
+        m.d.sync += coming_is_tiled.eq(is_tiled(frontend.coming.mode))
+        m.d.comb += [
+            overlaps.eq(is_tiled(r.mode) & coming_is_tiled),
+            frontend.ready.eq(feed_is_empty & (frontend.idle | overlaps)),
+        ]
 
         # Commands end a constant time after their last steps.
         drains = [(mode, timing.drain_cycles(machine, mode)) for mode in Mode]

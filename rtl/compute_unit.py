@@ -118,13 +118,11 @@ class ComputeUnit(wiring.Component):
                 m.d.sync += emptying.eq(emptying - 1)
                 with m.If(~emptying.any()):
                     m.next = "IDLE"
-        # The coming command has been complete for a cycle when it is pending.
-        coming_is_tiled, overlaps = Signal(), Signal()
-        m.d.sync += coming_is_tiled.eq(is_tiled(frontend.coming.mode))
-        m.d.comb += [
-            overlaps.eq(is_tiled(r.mode) & coming_is_tiled),
-            frontend.ready.eq(feed_is_empty & (frontend.idle | overlaps)),
-        ]
+        # Of modes that have been there for a cycle: the coming command was complete before it was
+        # pending, and the latest one started long before the feed is empty.
+        overlaps = Signal()
+        m.d.sync += overlaps.eq(is_tiled(r.mode) & is_tiled(frontend.coming.mode))
+        m.d.comb += frontend.ready.eq(feed_is_empty & (frontend.idle | overlaps))
 
         # Commands end a constant time after their last steps.
         drains = [(mode, timing.drain_cycles(machine, mode)) for mode in Mode]

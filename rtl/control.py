@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,22 +18,29 @@ from mensa.rtl.registers import (
     CATEGORIES,
     CONTROL_REGISTERS,
     COUNTERS,
-    OFFSET,
 )
 
 __all__ = ["Control"]
 
 SLVERR = 0b10
 
+_NUMBER = {register.name: number for number, register in enumerate(CONTROL_REGISTERS)}
+
+
+def _decoded(address: Value) -> Value:
+    """A bit for each of CONTROL_REGISTERS: whether the address is its own."""
+    return Cat(address[2:] == register.offset >> 2 for register in CONTROL_REGISTERS)
+
 
 class Control(wiring.Component):
     """The registers of `mensa.rtl.registers`, and the counters behind them.
 
-    Address and data of a write may come in any order and any distance; a write acts in the cycle
-    after both are there, and its response is valid from the next on. A read's data is valid two
-    cycles after its address. At most one write and one read are worked on at a time: a write takes
-    at least 2 cycles, a read 3. An access outside the register map answers SLVERR and does nothing,
-    and so does a write to a register with no writable field. The two low address bits are ignored.
+    Address and data of a write may come in any order and any distance; a write acts when the data
+    is there, two cycles after its address at the earliest, and its response is valid from the next
+    cycle on. A read's data is valid three cycles after its address. At most one write and one read
+    are worked on at a time: a write takes at least 3 cycles, a read 4. An access outside the
+    register map answers SLVERR and does nothing, and so does a write to a register with no writable
+    field. The two low address bits are ignored.
 
     A write of CONTROL.START while the core is idle raises `start` until `busy` answers; STATUS.BUSY
     reads as 1 from then on. Counters count in cycles with `busy` high; `reset` clears them. They
@@ -106,12 +115,14 @@ class Control(wiring.Component):
         bus = self.bus
         address, data, strobe = Signal(ADDRESS_BITS), Signal(32), Signal(4)
         have_address, have_data = Signal(), Signal()
+        decoded, target = Signal(), Signal(len(CONTROL_REGISTERS))
         write = Signal()
         m.d.comb += [
             bus.awready.eq(~have_address),
             bus.wready.eq(~have_data),
-            write.eq(have_address & have_data & (~bus.bvalid | bus.bready)),
+            write.eq(decoded & have_data & ~bus.bvalid),
         ]
+        m.d.sync += [decoded.eq(have_address & ~write), target.eq(_decoded(address))]
         with m.If(bus.awvalid & bus.awready):
             m.d.sync += [have_address.eq(1), address.eq(bus.awaddr)]
         with m.If(bus.wvalid & bus.wready):
@@ -127,7 +138,7 @@ class Control(wiring.Component):
             ]
 
         def written(name: str) -> Value:
-            return write & (address[2:] == OFFSET[name] >> 2)
+            return write & target[_NUMBER[name]]
 
         for register in CONTROL_REGISTERS:
             if register.writable:
@@ -151,19 +162,30 @@ class Control(wiring.Component):
             m.d.sync += finished.eq(1)
 
         # Reads.
-        reading, read_address = Signal(), Signal(ADDRESS_BITS)
-        m.d.comb += bus.arready.eq(~reading & (~bus.rvalid | bus.rready))
-        m.d.sync += reading.eq(bus.arvalid & bus.arready)
-        with m.If(bus.arready):
-            m.d.sync += read_address.eq(bus.araddr)
+        read_address, source = Signal(ADDRESS_BITS), Signal(len(CONTROL_REGISTERS))
+        steps = Signal(2)  # of the read at hand: its address is there, it is decoded
+        m.d.comb += bus.arready.eq(~steps.any() & ~bus.rvalid)
+        m.d.sync += [
+            steps.eq(Cat(bus.arvalid & bus.arready, steps)),
+            read_address.eq(bus.araddr),
+            source.eq(_decoded(read_address)),
+        ]
         with m.If(bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        with m.If(reading):
-            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0), bus.rresp.eq(SLVERR)]
-            with m.Switch(read_address[2:]):
-                for register in CONTROL_REGISTERS:
-                    with m.Case(register.offset >> 2):
-                        m.d.sync += [bus.rdata.eq(values[register.name]), bus.rresp.eq(OKAY)]
+        with m.If(steps[1]):
+            m.d.sync += [
+                bus.rvalid.eq(1),
+                bus.rdata.eq(
+                    functools.reduce(
+                        operator.or_,
+                        (
+                            Mux(source[number], values[register.name], 0)
+                            for number, register in enumerate(CONTROL_REGISTERS)
+                        ),
+                    )
+                ),
+                bus.rresp.eq(Mux(source.any(), OKAY, SLVERR)),
+            ]
         return m
 
     def _counters(self, m: Module) -> dict[str, Value]:

@@ -204,7 +204,7 @@ def run(
     if samples is not None:
         _show_digits(graph, samples, result)
     out.print(f"{graph.name} on {_name(system)}, engine {engine}")
-    out.print(table.layer_table(result.report, out.width))
+    out.print(table.layer_table(result.report, out))
     for line in table.summary(result.report):
         out.print(line, soft_wrap=True, markup=False)
     if check and engine == "model":

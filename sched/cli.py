@@ -58,7 +58,8 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A setting of the machine (rows=8) or the memory (memory.latency_ns=60); repeatable.",
+        help="A setting of the machine (rows=8, prefetch=off, residency=off) or the memory "
+        "(memory.latency_ns=60); repeatable.",
     ),
 ]
 
@@ -158,7 +159,9 @@ def run(
     ] = None,
     vcd: Annotated[
         Path | None,
-        typer.Option("--vcd", metavar="FILE", help="Write the waves of the first program (rtl)."),
+        typer.Option(
+            "--vcd", metavar="FILE", help="Write the waves of all programs there (rtl; slow)."
+        ),
     ] = None,
 ) -> None:
     """Run a network and report every layer.

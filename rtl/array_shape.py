@@ -21,6 +21,8 @@ class ArrayShape:
         Bytes of the reduction that one activation word holds.
     group : int
         Output channels at once: parameters of a beat and results of a row.
+    pace : int
+        Cycles from one row of a tile's results to the next.
     spacing : int
         Cycles between the `last` beats of two tiles, at least.
     latency : int
@@ -32,6 +34,7 @@ class ArrayShape:
     tile: int
     chunk: int
     group: int
+    pace: int
     spacing: int
     latency: int
     filter_latency: int
@@ -46,18 +49,19 @@ class ArrayShape:
         return max(self.spacing, taps * chunks)
 
 
-def output_stationary(rows: int, cols: int) -> ArrayShape:
+def output_stationary(rows: int, cols: int, pace: int) -> ArrayShape:
     """The systolic array of `mensa.rtl.systolic_array`, R x C.
 
     Latency: one cycle into the array's registers, R - 1 down column 0, three to the product, the
-    sum and the drain register, R - 1 while the other rows shift down, C - 1 across the columns; of
-    a filter, the same without the shifts.
+    sum and the drain register, R - 1 times the pace while the other rows shift down, C - 1 across
+    the columns; of a filter, the same without the shifts.
     """
     return ArrayShape(
         tile=rows,
         chunk=rows,
         group=cols,
-        spacing=rows,
-        latency=2 * rows + cols + 1,
+        pace=pace,
+        spacing=rows * pace,
+        latency=rows + cols + 2 + (rows - 1) * pace,
         filter_latency=rows + cols + 2,
     )

@@ -170,7 +170,11 @@ REGISTERS: dict[Unit, tuple[Register, ...]] = {
         _u(
             "GROUP_ACT_STEP", 24, "bytes in activation address and row position from group to group"
         ),
-        _u("GROUP_CHANNELS", 8, "output channels of a group, 1 to cols"),
+        _u(
+            "GROUP_CHANNELS",
+            8,
+            "output channels of a group, 1 to cols; FILTER, vector modes: to lanes",
+        ),
         _u("LAST_GROUP_CHANNELS", 8, "output channels of the last group"),
         _u(
             "EDGE_CHANNELS",
@@ -191,7 +195,11 @@ REGISTERS: dict[Unit, tuple[Register, ...]] = {
         _u("FILTER_TAP_STEP", 8, "filter: array rows from a tap to the next in its tap row"),
         _u("FILTER_TAP_ROW_STEP", 8, "filter: array rows from a tap row to the next"),
         # Parameters.
-        _u("PARAMETER_ADDRESS", 28, "parameter buffer address of the first word of cols bytes"),
+        _u(
+            "PARAMETER_ADDRESS",
+            28,
+            "parameter buffer address of the first word, of cols or lanes bytes",
+        ),
         _u("CONSTANT_ENTRY", 12, "first entry of channel records, one entry a group"),
         # Arithmetic.
         _s("ACT_ZERO_POINT", 8, "zero point of the activations (of tap 0 in a scaled sum)"),

@@ -73,8 +73,8 @@ class ComputeUnit(wiring.Component):
         machine = self._machine
         m.submodules.frontend = frontend = UnitFrontend(Unit.COMPUTE, timing.COMMANDS_IN_FLIGHT)
         m.submodules.feed = feed = OperandFeed(machine)
-        m.submodules.array = array = SystolicArray(machine.rows, machine.cols)
-        m.submodules.vector = vector = VectorUnit(machine.cols)
+        m.submodules.array = array = SystolicArray(machine.rows, machine.cols, machine.array.pace)
+        m.submodules.vector = vector = VectorUnit(machine.lanes)
         m.submodules.post = post = PostProcessor(machine)
         r = frontend.registers
 
@@ -118,8 +118,13 @@ class ComputeUnit(wiring.Component):
                 m.d.sync += emptying.eq(emptying - 1)
                 with m.If(~emptying.any()):
                     m.next = "IDLE"
-        overlaps = is_tiled(r.mode) & is_tiled(frontend.coming.mode)
-        m.d.comb += frontend.ready.eq(feed_is_empty & (frontend.idle | overlaps))
+        # The coming command has been complete for a cycle when it is pending.
+        coming_is_tiled, overlaps = Signal(), Signal()
+        m.d.sync += coming_is_tiled.eq(is_tiled(frontend.coming.mode))
+        m.d.comb += [
+            overlaps.eq(is_tiled(r.mode) & coming_is_tiled),
+            frontend.ready.eq(feed_is_empty & (frontend.idle | overlaps)),
+        ]
 
         # Commands end a constant time after their last steps.
         drains = [(mode, timing.drain_cycles(machine, mode)) for mode in Mode]
@@ -147,8 +152,9 @@ class ComputeUnit(wiring.Component):
             post.results.valid.eq(array.results.valid | vector.o.valid),
             post.results.payload.row.eq(Mux(vector.o.valid, 0, array.results.payload.row)),
             post.results.payload.last.eq(vector.o.valid | array.results.payload.last),
-            post.results.payload.values.eq(
-                Mux(vector.o.valid, vector.o.payload, array.results.payload.values)
-            ),
+            post.results.payload.values.eq(array.results.payload.values),
         ]
+        with m.If(vector.o.valid):
+            for lane in range(machine.lanes):
+                m.d.comb += post.results.payload.values[lane].eq(vector.o.payload[lane])
         return m

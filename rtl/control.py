@@ -28,13 +28,14 @@ class Control(wiring.Component):
     """The registers of `mensa.rtl.registers`, and the counters behind them.
 
     Address and data of a write may come in any order and any distance; a write acts in the cycle
-    after both are there, and its response is valid from the next on. A read's data is valid in the
-    cycle after its address. At most one write and one read are worked on at a time: a write takes
-    at least 2 cycles, a read 2. An access outside the register map answers SLVERR and does nothing,
+    after both are there, and its response is valid from the next on. A read's data is valid two
+    cycles after its address. At most one write and one read are worked on at a time: a write takes
+    at least 2 cycles, a read 3. An access outside the register map answers SLVERR and does nothing,
     and so does a write to a register with no writable field. The two low address bits are ignored.
 
     A write of CONTROL.START while the core is idle raises `start` until `busy` answers; STATUS.BUSY
-    reads as 1 from then on. Counters count in cycles with `busy` high; `reset` clears them.
+    reads as 1 from then on. Counters count in cycles with `busy` high; `reset` clears them. They
+    are up to date two cycles after `done`.
 
     Parameters
     ----------
@@ -150,31 +151,44 @@ class Control(wiring.Component):
             m.d.sync += finished.eq(1)
 
         # Reads.
-        m.d.comb += bus.arready.eq(~bus.rvalid | bus.rready)
+        reading, read_address = Signal(), Signal(ADDRESS_BITS)
+        m.d.comb += bus.arready.eq(~reading & (~bus.rvalid | bus.rready))
+        m.d.sync += reading.eq(bus.arvalid & bus.arready)
+        with m.If(bus.arready):
+            m.d.sync += read_address.eq(bus.araddr)
         with m.If(bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        with m.If(bus.arvalid & bus.arready):
+        with m.If(reading):
             m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0), bus.rresp.eq(SLVERR)]
-            with m.Switch(bus.araddr[2:]):
+            with m.Switch(read_address[2:]):
                 for register in CONTROL_REGISTERS:
                     with m.Case(register.offset >> 2):
                         m.d.sync += [bus.rdata.eq(values[register.name]), bus.rresp.eq(OKAY)]
         return m
 
     def _counters(self, m: Module) -> dict[str, Value]:
+        # Of the cycle before, as what happens in a cycle is known late in it.
+        category, beats = Signal.like(self.category), Signal(3)
+        busy, reset = Signal(), Signal()
+        m.d.sync += [
+            category.eq(self.category),
+            beats.eq(Cat(self.read_beat, self.write_beat, self.fetch_beat)),
+            busy.eq(self.busy),
+            reset.eq(self.reset),
+        ]
         events: dict[str, Value] = {
             "CYCLES": Const(1),
-            **{f"{c.upper()}_CYCLES": self.category == i for i, c in enumerate(CATEGORIES)},
-            "READ_BEATS": self.read_beat,
-            "WRITE_BEATS": self.write_beat,
-            "FETCH_BEATS": self.fetch_beat,
+            **{f"{c.upper()}_CYCLES": category == i for i, c in enumerate(CATEGORIES)},
+            "READ_BEATS": beats[0],
+            "WRITE_BEATS": beats[1],
+            "FETCH_BEATS": beats[2],
         }
         counts: dict[str, Value] = {"COMMANDS": Cat(self.commands, Const(0, 32))}
         for name, event in events.items():
             count = Signal(64, name=name.lower())
-            with m.If(self.busy & event):
+            with m.If(busy & event):
                 m.d.sync += count.eq(count + 1)
-            with m.If(self.reset):
+            with m.If(reset):
                 m.d.sync += count.eq(0)
             counts[name] = count
         assert counts.keys() == COUNTERS.keys()

@@ -89,7 +89,7 @@ class FilterNest(wiring.Component):
                 m.d.sync += phase.eq(_Phase.TAPS)
             with m.Case(_Phase.TAPS):
                 m.d.sync += [
-                    parameter.eq(parameter + self._machine.array.group),
+                    parameter.eq(parameter + self._machine.lanes),
                     tap_columns.step(),
                     array_row.eq(array_row + r.filter_tap_step),
                 ]

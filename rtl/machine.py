@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 
 from mensa.rtl.array_shape import ArrayShape, output_stationary
+from mensa.rtl.commands import Mode
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -23,6 +24,9 @@ MAX_CLOCK_HZ = 100_000_000_000
 
 PROGRAM_SETTINGS = ("prefetch", "residency")
 """Fields that say how programs are made; any core of the same shape runs them."""
+
+_DERIVED = ("post_lanes", "port_bytes")
+"""Fields that follow from others where they are None."""
 
 AXI_PAGE_BYTES = 4096
 """No AXI burst crosses a boundary of this size (AMBA AXI, A3.4.1)."""
@@ -59,6 +63,10 @@ class Machine:
         one write port, so its users must take turns, which tokens arrange.
     constant_entries : int
         Groups of `cols` channel records that the constant buffer holds; used as two halves in turn.
+    post_lanes : int or None
+        Lanes of the post-processor and of the vector unit (L), 1 to `cols`: results that are
+        requantised in a cycle. None gives one a column. Fewer save multipliers; a row of the
+        array's sums then takes ceil(C / L) cycles.
     port_bytes : int or None
         Bytes per beat of the data port (B), a power of two from 4 to 128 (AXI's widest). None
         gives twice the longer edge of the array, rounded up to a power of two, 4 to 128.
@@ -82,6 +90,7 @@ class Machine:
     activation_buffer_bytes: int
     activation_banks: int = 4
     constant_entries: int = 64
+    post_lanes: int | None = None
     port_bytes: int | None = None
     burst_beats: int = 16
     outstanding_reads: int = 4
@@ -91,7 +100,7 @@ class Machine:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name == "name" or (field.name == "port_bytes" and value is None):
+            if field.name == "name" or (field.name in _DERIVED and value is None):
                 continue
             if field.name in PROGRAM_SETTINGS:
                 if not isinstance(value, bool):
@@ -102,6 +111,10 @@ class Machine:
         for edge in ("rows", "cols"):
             if not 1 <= getattr(self, edge) <= 128:
                 raise MachineError(f"{edge} must be between 1 and 128, not {getattr(self, edge)}")
+        if not 1 <= self.lanes <= self.cols:
+            raise MachineError(
+                f"post_lanes must be between 1 and {self.cols}, the columns, not {self.lanes}"
+            )
         if not 1 <= self.clock_hz <= MAX_CLOCK_HZ:
             raise MachineError(
                 f"clock_hz must be between 1 and {MAX_CLOCK_HZ}, not {self.clock_hz}"
@@ -142,7 +155,19 @@ class Machine:
     @property
     def array(self) -> ArrayShape:
         """Mapping and time of the array."""
-        return output_stationary(self.rows, self.cols)
+        return output_stationary(self.rows, self.cols, pace=-(-self.cols // self.lanes))
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of the post-processor and of the vector unit (L)."""
+        return self.cols if self.post_lanes is None else self.post_lanes
+
+    def group_channels(self, mode: Mode) -> int:
+        """Output channels of a group at most, and bytes of a parameter word, in a mode.
+
+        Modes whose results come one a cycle have no more than the post-processor takes in it.
+        """
+        return self.cols if mode.is_tiled else self.lanes
 
     @property
     def beat_bytes(self) -> int:
@@ -187,9 +212,9 @@ class Machine:
         built = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if f.name not in ("name", "clock_hz", "port_bytes", *PROGRAM_SETTINGS)
+            if f.name not in ("name", "clock_hz", *_DERIVED, *PROGRAM_SETTINGS)
         }
-        text = repr(sorted(built.items())) + repr(self.beat_bytes)
+        text = repr((sorted(built.items()), self.lanes, self.beat_bytes))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
     def replace(self, **changes: int | str | None) -> Machine:

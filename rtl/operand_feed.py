@@ -34,7 +34,7 @@ class OperandFeed(wiring.Component):
     Parameters
     ----------
     machine : Machine
-        Gives R, C and the word.
+        Gives R, C, L and the word.
 
     Members
     -------
@@ -50,7 +50,7 @@ class OperandFeed(wiring.Component):
         For the array: one value per column, zeros where a tile's last beat has no parameters. In
         mode FILTER: a beat that clears the taps, the tap of array row `row`, or a word of
         activations, `last` if a result is complete with it.
-    vector : Out(stream of {first, last, tap, values: C x signed(9)}, always ready)
+    vector : Out(stream of {first, last, tap, values: L x signed(9)}, always ready)
         For the vector unit: the bytes of a tap.
     announce : Out(stream of announcement_layout(machine), always ready)
         For the post-processor: where a lane's result goes.
@@ -99,7 +99,7 @@ class OperandFeed(wiring.Component):
                                 "first": 1,
                                 "last": 1,
                                 "tap": 1,
-                                "values": data.ArrayLayout(operand, machine.cols),
+                                "values": data.ArrayLayout(operand, machine.lanes),
                             }
                         ),
                         always_ready=True,
@@ -175,7 +175,9 @@ class OperandFeed(wiring.Component):
             reads.eq(low < high),
             first.eq(asked[2].address + low),
             last.eq(asked[2].address + high - 1),
-            parameter_last.eq(asked[2].parameter_address + (cols - 1)),
+            parameter_last.eq(
+                asked[2].parameter_address + Mux(is_filter, machine.lanes - 1, cols - 1)
+            ),
         ]
         m.d.sync += [inside[byte].eq((low <= byte) & (byte < high)) for byte in range(len(inside))]
         m.d.comb += [
@@ -241,5 +243,5 @@ class OperandFeed(wiring.Component):
             passes = is_filter & operands.fetch_activation
             m.d.comb += self.parameters.payload.values[col].eq(Mux(passes, word[col], weights[col]))
         m.d.comb += [self.activations.payload.values[i].eq(word[i]) for i in range(chunk)]
-        m.d.comb += [self.vector.payload.values[i].eq(word[i]) for i in range(cols)]
+        m.d.comb += [self.vector.payload.values[i].eq(word[i]) for i in range(machine.lanes)]
         return m

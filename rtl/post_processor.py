@@ -17,8 +17,8 @@ from mensa.rtl.unit import is_tiled, registers_layout
 __all__ = ["LATENCY", "PostProcessor", "announcement_layout", "places_in_flight", "tiles_in_flight"]
 
 LATENCY = 3 + requantizer.LATENCY
-"""Cycles from a row of sums on `results` to its write: two to look up where it goes and its
-channels' records, one to choose what scales it, then the requantiser."""
+"""Cycles from a row of sums on `results` to the write of its first lanes: two to look up where it
+goes and its channels' records, one to choose what scales it, then the requantiser."""
 
 
 def tiles_in_flight(machine: Machine) -> int:
@@ -71,12 +71,13 @@ def _context_layout() -> data.StructLayout:
 
 
 class PostProcessor(wiring.Component):
-    """Requantises rows of C sums and writes each to the address announced for it.
+    """Requantises rows of C sums, L a cycle, and writes each to the address announced for it.
 
     In the tiled modes the rows of a tile may come in any order, and one that was not announced
     (beyond the pixels of the last tile) is dropped; in the other modes every result is a tile of
-    one row. Tiles come in the order of their announcement. Latency is `LATENCY` cycles, throughput
-    one row a cycle.
+    one row. Tiles come in the order of their announcement. Latency is `LATENCY` cycles for the
+    first L channels, a cycle more for each L after them; the next row may come after as many cycles
+    as the row takes.
 
     Results of up to `timing.COMMANDS_IN_FLIGHT` commands may be inside: each is treated as the
     command asks that was there when it was announced.
@@ -84,7 +85,7 @@ class PostProcessor(wiring.Component):
     Parameters
     ----------
     machine : Machine
-        Gives R, C and the word.
+        Gives R, C, L and the word.
 
     Members
     -------
@@ -133,7 +134,7 @@ class PostProcessor(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        rows, cols = self._machine.array.tile, self._machine.array.group
+        rows, cols, lanes = self._machine.array.tile, self._machine.cols, self._machine.lanes
         places, slots = places_in_flight(self._machine), tiles_in_flight(self._machine)
         r = self.registers
         tiled = Signal()
@@ -175,9 +176,9 @@ class PostProcessor(wiring.Component):
             }
         )
         m.submodules.where = where = memory.Memory(shape=where_layout, depth=places, init=[])
-        m.submodules.lanes = lanes = memory.Memory(shape=range(rows + 1), depth=slots, init=[])
+        m.submodules.tiles = tiles = memory.Memory(shape=range(rows + 1), depth=slots, init=[])
         where_write, where_read = where.write_port(), where.read_port()
-        lanes_write, lanes_read = lanes.write_port(), lanes.read_port(domain="comb")
+        tiles_write, tiles_read = tiles.write_port(), tiles.read_port(domain="comb")
         told = self.announce.payload
         next_place, base = Signal(range(places)), Signal(range(places))
         next_tile, tile = Signal(range(slots)), Signal(range(slots))
@@ -188,9 +189,9 @@ class PostProcessor(wiring.Component):
             where_write.data.entry.eq(told.entry),
             where_write.data.channels.eq(told.channels),
             where_write.data.context.eq(number - 1),
-            lanes_write.en.eq(self.announce.valid & told.first),
-            lanes_write.addr.eq(next_tile),
-            lanes_write.data.eq(told.lanes),
+            tiles_write.en.eq(self.announce.valid & told.first),
+            tiles_write.addr.eq(next_tile),
+            tiles_write.data.eq(told.lanes),
         ]
         with m.If(self.announce.valid):
             m.d.sync += next_place.eq(next_place + 1)
@@ -199,54 +200,72 @@ class PostProcessor(wiring.Component):
 
         # 1: where the row goes.
         result = self.results.payload
-        lanes_now = Signal(range(rows + 1))
+        rows_now = Signal(range(rows + 1))
         sums_1 = Signal(data.ArrayLayout(signed(32), cols))
         valid_1 = Signal()
         m.d.comb += [
-            lanes_read.addr.eq(tile),
-            lanes_now.eq(Mux(tiled, lanes_read.data, 1)),
+            tiles_read.addr.eq(tile),
+            rows_now.eq(Mux(tiled, tiles_read.data, 1)),
             where_read.addr.eq(base + result.row),
             where_read.en.eq(1),
         ]
         with m.If(self.results.valid & result.last):
-            m.d.sync += [base.eq(base + lanes_now), tile.eq(tile + tiled)]
+            m.d.sync += [base.eq(base + rows_now), tile.eq(tile + tiled)]
         m.d.sync += [
-            valid_1.eq(self.results.valid & (result.row < lanes_now)),
+            valid_1.eq(self.results.valid & (result.row < rows_now)),
             sums_1.eq(result.values),
         ]
 
-        # 2: the records of its channels, and what its command says.
-        m.d.comb += [
-            self.entry.eq(where_read.data.entry),
-            context_read.addr.eq(where_read.data.context),
-        ]
-        target_layout = data.StructLayout(
-            {"address": BUFFER_ADDRESS_BITS, "last": BUFFER_ADDRESS_BITS, "mask": cols}
-        )
+        # 2: the records of its channels, and what its command says. The row stays while more of its
+        # channels follow.
+        parts = self._machine.array.pace
         sums_2 = Signal.like(sums_1)
-        valid_2 = Signal()
+        valid_2, more = Signal(), Signal()
+        part = Signal(range(parts))
         target_2 = Signal(where_layout)
         context = Signal(_context_layout())
-        m.d.sync += [
-            valid_2.eq(valid_1),
-            sums_2.eq(sums_1),
-            target_2.eq(where_read.data),
-            context.eq(context_read.data),
+        m.d.comb += [
+            self.entry.eq(target_2.entry),
+            context_read.addr.eq(where_read.data.context),
         ]
+        with m.If(valid_1):
+            m.d.comb += self.entry.eq(where_read.data.entry)
+            m.d.sync += [
+                sums_2.eq(sums_1),
+                part.eq(0),
+                target_2.eq(where_read.data),
+                more.eq((parts > 1) & (where_read.data.channels > lanes)),
+                context.eq(context_read.data),
+            ]
+        with m.Elif(more):
+            m.d.sync += [
+                sums_2.eq(sums_2.as_value() >> (32 * lanes)),
+                part.eq(part + 1),
+                target_2.address.eq(target_2.address + lanes),
+                target_2.channels.eq(target_2.channels - lanes),
+                more.eq(target_2.channels > 2 * lanes),
+            ]
+        m.d.sync += valid_2.eq(valid_1 | more)
 
         # 3: what scales each channel.
-        m.submodules.requantizer = scaler = requantizer.Requantizer(cols)
+        m.submodules.requantizer = scaler = requantizer.Requantizer(lanes)
         row = scaler.i.payload
+        target_layout = data.StructLayout(
+            {"address": BUFFER_ADDRESS_BITS, "last": BUFFER_ADDRESS_BITS, "mask": lanes}
+        )
         target = Signal(target_layout)
+        channels = Signal(range(lanes + 1))
+        m.d.comb += channels.eq(Mux(more, lanes, target_2.channels))
         m.d.sync += [
             scaler.i.valid.eq(valid_2),
             row.scaling.eq(context.scaling),
             target.address.eq(target_2.address),
-            target.last.eq(target_2.address + target_2.channels - 1),
-            target.mask.eq((Const(1, cols + 1) << target_2.channels) - 1),
+            target.last.eq(target_2.address + channels - 1),
+            target.mask.eq((Const(1, lanes + 1) << channels) - 1),
         ]
-        for lane in range(cols):
-            record = self.records.word_select(lane, 8 * CHANNEL_RECORD_BYTES)
+        records = self.records.word_select(part, 8 * CHANNEL_RECORD_BYTES * lanes)
+        for lane in range(lanes):
+            record = records.word_select(lane, 8 * CHANNEL_RECORD_BYTES)
             m.d.sync += row.lanes[lane].value.eq(sums_2[lane])
             with m.If(context.uniform):
                 m.d.sync += [

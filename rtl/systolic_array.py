@@ -25,21 +25,24 @@ class SystolicArray(wiring.Component):
 
     A tile: word of row r and chunk at cycle t + r, its parameter beats at t, t + 1, …. `first`
     and `last` mark the tile's first and last parameter beat; the `last` of consecutive tiles must
-    be at least R cycles apart. With L = ``output_stationary(R, C).latency``, the results of a tile
-    leave L - R + 1 to L cycles after its `last`, last row first, one row a cycle.
+    be at least R x P cycles apart. The results of a tile leave last row first, a row every P
+    cycles, the last one ``output_stationary(R, C, P).latency`` cycles after the tile's `last`.
 
     A filter (`filter` high): column c is a channel, and row r of it holds one tap or zero. A beat
     of parameters with `clear` makes all taps zero, and a sum begins anew with the beats after it;
     one with `tap` makes its values the taps of row `row`; any other beat is a word of activations,
     with `last` where a result is complete. The result of word n is the sum over rows r of the tap
-    of row r times word n - (R - 1 - r); it leaves ``output_stationary(R, C).filter_latency`` cycles
-    after word n, as row 0, `last`. Words follow each other without a gap, and so do a `clear`, its
-    taps and its words, as far as a tap that is not zero reaches. Activations are not used.
+    of row r times word n - (R - 1 - r); it leaves ``output_stationary(R, C, P).filter_latency``
+    cycles after word n, as row 0, `last`. Words follow each other without a gap, and so do a
+    `clear`, its taps and its words, as far as a tap that is not zero reaches. Activations are not
+    used.
 
     Parameters
     ----------
     rows, cols : int
         R and C, at least 1.
+    pace : int
+        P, at least 1.
 
     Members
     -------
@@ -55,12 +58,13 @@ class SystolicArray(wiring.Component):
         Sums, modulo 2**32; `last` marks the last row of a tile.
     """
 
-    def __init__(self, rows: int, cols: int):
-        for name, value in (("Rows", rows), ("Columns", cols)):
+    def __init__(self, rows: int, cols: int, pace: int = 1):
+        for name, value in (("Rows", rows), ("Columns", cols), ("Pace", pace)):
             if not isinstance(value, int) or value < 1:
                 raise TypeError(f"{name} must be a positive integer, not {value!r}")
         self._rows = rows
         self._cols = cols
+        self._pace = pace
         operand = signed(OPERAND_BITS)
         super().__init__(
             {
@@ -156,38 +160,43 @@ class SystolicArray(wiring.Component):
             tap, tap_row = later(tap, 1, f"tap_{row}"), later(tap_row, 1, f"tap_row_{row}")
 
         # Drain. When the bottom element of column 0 has put its sum into its drain register, rows
-        # 1.. shift down; one cycle later rows 2.., and so on, so that an upper row is free for its
+        # 1.. shift down; at the next step rows 2.., and so on, so that an upper row is free for its
         # next sum as soon as it can be. Of a filter only the bottom row gives results.
-        coming = Signal(1 + ACCUMULATE_CYCLES + rows)  # the `last` marks of column 0, all the way
+        coming = Signal(ACCUMULATE_CYCLES + rows)  # the `last` marks of column 0, all the way
         m.d.sync += coming.eq(Cat(last, coming))
+        finished = coming[-1]
+        begin, step = Signal(), Signal()
+        wait = Signal(range(self._pace))  # cycles to the next step
+        row = Signal(range(rows))  # of the results that column 0 gives now
         shift = Signal(rows)
         down = Signal(rows)  # bit r: row r takes from above in the next cycle
         m.d.comb += [
-            down.eq(Mux(coming[-2] & ~filtering, ~Const(1, rows), shift)),
+            begin.eq(finished & ~filtering),
+            step.eq(begin | (row.any() & ~wait.any())),
             elements.shift.eq(down | hold),
         ]
-        m.d.sync += shift.eq(down << 1)
+        with m.If(begin):
+            m.d.comb += down.eq(~Const(1, rows))
+        with m.Elif(step):
+            m.d.comb += down.eq(shift)
+        with m.If(step):
+            m.d.sync += [
+                shift.eq(down << 1),
+                row.eq(Mux(begin, rows - 1, row - 1)),
+                wait.eq(self._pace - 1),
+            ]
+        with m.Else():
+            m.d.sync += wait.eq(wait - wait.any())
 
-        # Bottom edge: column c waits for the last column, and rows count down.
+        # Bottom edge: column c waits for the last column.
         for col in range(cols):
             value = later(elements.d[col], cols - 1 - col, f"result_{col}")
             m.d.comb += self.results.payload.values[col].eq(value)
-        finished = coming[-1]
-        draining, row_left, row_now = Signal(), Signal(range(rows)), Signal(range(rows))
-        leaves = Signal(cols)  # bit c: a row of results leaves in c cycles
-        waiting = Signal(cols)
+        leaving = Signal(cols)  # bit c: a row of results leaves in c cycles
+        m.d.sync += leaving.eq(Cat(leaving[1:], finished & filtering | step))
+        row_last = later(row, cols - 1, "row")
         m.d.comb += [
-            row_now.eq(Mux(finished & ~filtering, rows - 1, Mux(draining, row_left, 0))),
-            leaves.eq(Cat(waiting[1:], finished | draining)),
-        ]
-        m.d.sync += [
-            row_left.eq(row_now - 1),
-            draining.eq(row_now.any()),
-            waiting.eq(leaves),
-        ]
-        row_last = later(row_now, cols - 1, "row")
-        m.d.comb += [
-            self.results.valid.eq(leaves[0]),
+            self.results.valid.eq(leaving[0]),
             self.results.payload.row.eq(row_last),
             self.results.payload.last.eq(~row_last.any()),
         ]

@@ -43,7 +43,7 @@ VECTOR_LATENCY = 7
 """Of the vector unit, from a result's last operand to the result."""
 
 POST_LATENCY = 12
-"""Of the post-processor, from a row of sums to its write."""
+"""Of the post-processor, from a row of sums to the write of its first lanes."""
 
 
 def drain_cycles(machine: Machine, mode: int) -> int:
@@ -56,7 +56,7 @@ def drain_cycles(machine: Machine, mode: int) -> int:
         return FEED_LATENCY + VECTOR_LATENCY + POST_LATENCY
     if mode == Mode.FILTER:
         return FEED_LATENCY + machine.array.filter_latency + POST_LATENCY
-    return FEED_LATENCY + machine.array.latency + POST_LATENCY
+    return FEED_LATENCY + machine.array.latency + POST_LATENCY + machine.array.pace - 1
 
 
 def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:

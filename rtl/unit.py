@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Shape, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -95,7 +95,8 @@ class UnitFrontend(wiring.Component):
     coming : Out(registers_layout(unit))
         The pending command's registers.
     registers : Out(registers_layout(unit))
-        Registers of the command that started last, from the cycle after its start.
+        Registers of the command that started last, from the cycle after its start until another one
+        is pending while the unit is `ready` and has room for it: then that one's.
     """
 
     def __init__(self, unit: Unit, in_flight: int = 1):
@@ -159,11 +160,13 @@ class UnitFrontend(wiring.Component):
         with m.If(self.done):
             m.d.comb += self.give.eq(oldest.signal)
             m.d.sync += commands.eq(commands >> entry.size)
+        # Hundreds of registers should not wait for the last token.
+        with m.If(pending & self.ready & (running != self._in_flight)):
+            m.d.sync += self.registers.eq(shadow)
         with m.If(self.start):
             m.d.comb += self.take.eq(wait)
             m.d.sync += [
                 pending.eq(0),
-                self.registers.eq(shadow),
                 commands.word_select(place, entry.size).eq(Cat(signal, tag)),
             ]
         with m.If(self.reset):
@@ -196,10 +199,19 @@ class TokenCounters(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        for token in Token:
-            count = Signal(16, name=f"{token.name.lower()}_count")
-            m.d.comb += self.available[token].eq(count.any())
-            m.d.sync += count.eq(count + self.give[token] - self.take[token])
-            with m.If(self.reset):
-                m.d.sync += count.eq(0)
+        # Takes come late in their cycle, so they only clear a flag; the count is a cycle behind.
+        given, taken = Signal(TOKEN_COUNT), Signal(TOKEN_COUNT)
+        m.d.sync += [given.eq(self.give), taken.eq(self.take)]
+        counts = [Signal(16, name=f"{token.name.lower()}_count") for token in Token]
+        for token, count in zip(Token, counts, strict=True):
+            more, less = given[token] & ~taken[token], taken[token] & ~given[token]
+            is_one = Mux(more, count == 0, Mux(less, count == 2, count == 1))
+            there = self.available[token]
+            m.d.sync += [
+                count.eq(count + given[token] - taken[token]),
+                there.eq(self.give[token] | (there & ~(self.take[token] & is_one))),
+            ]
+        with m.If(self.reset):
+            m.d.sync += [given.eq(0), taken.eq(0), self.available.eq(0)]
+            m.d.sync += [count.eq(0) for count in counts]
         return m

@@ -23,14 +23,14 @@ PART_BITS = 16
 
 
 class VectorUnit(wiring.Component):
-    """C lanes that sum values, take the largest, or rescale and add two.
+    """L lanes that sum values, take the largest, or rescale and add two.
 
     One tap a cycle; `first` starts a reduction and `last` ends it. Latency is `LATENCY` cycles.
 
     Parameters
     ----------
     lanes : int
-        C, at least 1.
+        L, at least 1.
 
     Members
     -------
@@ -38,9 +38,9 @@ class VectorUnit(wiring.Component):
         MAX, SUM or SCALED_SUM; this and the scales are constant while values are inside.
     multiplier, shift : In(ArrayLayout(31, 2)), In(ArrayLayout(5, 2))
         SCALED_SUM: scales of tap 0 and tap 1.
-    i : In(stream of {first, last, tap, values: C x signed(9)}, always ready)
+    i : In(stream of {first, last, tap, values: L x signed(9)}, always ready)
         Values with their zero points subtracted.
-    o : Out(stream of C x signed(32), always ready)
+    o : Out(stream of L x signed(32), always ready)
         Results.
     """
 

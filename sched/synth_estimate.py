@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, Machine
+from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, Machine, MachineError
 from mensa.sched.synth_device import Device, Resources, blocks_for
 from mensa.sched.synth_errors import SynthesisError
 
@@ -30,7 +30,7 @@ def estimate(machine: Machine, device: Device) -> Resources:
     Multipliers and block RAMs follow from the machine's numbers. Logic and flip-flops are those of
     the PEs alone.
     """
-    macs, lanes = machine.peak_macs_per_cycle, machine.cols
+    macs, lanes = machine.peak_macs_per_cycle, machine.lanes
     return Resources(
         logic=LOGIC_PER_PE * macs,
         flip_flops=FLIP_FLOPS_PER_PE * macs,
@@ -65,26 +65,46 @@ def check_fits(machine: Machine, device: Device) -> None:
     if "block_rams" in over:
         parts = (f"{setting} takes {blocks:,}" for setting, blocks in _memories(machine, device))
         said[-1] += f" ({', '.join(parts)})"
-    settings = _smaller(machine, device)
+    smaller = _smaller(machine, device).items()
+    proposal = " ".join(f"--set {name}={value}".lower() for name, value in smaller)
     raise SynthesisError(
         f"{machine.name} with {machine.rows} x {machine.cols} PEs does not fit {device.name} "
-        f"({device.part}): it needs at least {', '.join(said)}; this might fit: "
-        + " ".join(f"--set {name}={value}" for name, value in settings.items())
+        f"({device.part}): it needs at least {', '.join(said)}; "
+        + (f"this might fit: {proposal}" if proposal else "no smaller array or buffer would do")
     )
 
 
-def _smaller(machine: Machine, device: Device) -> dict[str, int]:
-    """Settings that make the machine small enough, halving what is too large."""
-    settings: dict[str, int] = {}
+def _smaller(machine: Machine, device: Device) -> dict[str, int | None]:
+    """Settings that make the machine small enough, halving what is too large.
 
-    def halve(*names: str) -> None:
+    Empty if none do. The post-processor's lanes are halved first, twice: the array does the work.
+    """
+    before = machine
+    changed: dict[str, int | None] = {}
+
+    def change(**changes: int | None) -> None:
         nonlocal machine
-        changes = {name: max(1, getattr(machine, name) // 2) for name in names}
         machine = machine.replace(**changes)
-        settings.update(changes)
+        changed.update(changes)
 
-    while set(estimate(machine, device).over(device.has)) - {"block_rams"}:
-        halve("rows", "cols")
-    while estimate(machine, device).over(device.has):
-        halve(max(dict(_memories(machine, device)).items(), key=lambda part: part[1])[0])
-    return settings
+    def over() -> set[str]:
+        return set(estimate(machine, device).over(device.has))
+
+    def halve_array() -> None:
+        rows, cols = max(1, machine.rows // 2), max(1, machine.cols // 2)
+        change(rows=rows, cols=cols, post_lanes=None)
+
+    while over() - {"block_rams"}:
+        if 4 * machine.lanes > machine.cols and machine.lanes > 1:
+            change(post_lanes=machine.lanes // 2)
+        else:
+            halve_array()
+    while over():
+        largest = max(dict(_memories(machine, device)).items(), key=lambda part: part[1])[0]
+        try:
+            change(**{largest: getattr(machine, largest) // 2})
+        except MachineError:  # it is as small as the array allows
+            if machine.rows == machine.cols == 1:
+                return {}
+            halve_array()
+    return {name: value for name, value in changed.items() if value != getattr(before, name)}

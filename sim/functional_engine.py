@@ -207,12 +207,13 @@ class FunctionalEngine:
             _require(command, command[name] >= 1, f"{name} must be at least 1")
         _require(command, command["MODE"] in list(Mode), f"no MODE {command['MODE']}")
         mode = Mode(command["MODE"])
+        most = self.machine.group_channels(mode)
         for group in _groups(command):
             _require(
                 command,
-                1 <= group.channels <= self.machine.cols and group.segment >= 1,
+                1 <= group.channels <= most and group.segment >= 1,
                 f"a group has {group.channels} channels of {group.segment} bytes; channels must "
-                f"be 1 to {self.machine.cols}, bytes at least 1",
+                f"be 1 to {most}, bytes at least 1",
             )
             _require(
                 command,
@@ -332,16 +333,16 @@ class FunctionalEngine:
         conv = command["MODE"] == Mode.CONV
         words = taps * group.segment if conv else taps
         before = group.number * (taps * command["SEGMENT"] if conv else taps)
-        cols = self.machine.cols
-        start = command["PARAMETER_ADDRESS"] + before * cols
+        word_bytes = self.machine.group_channels(Mode(command["MODE"]))
+        start = command["PARAMETER_ADDRESS"] + before * word_bytes
         _checked(
             command,
             "the parameter buffer",
-            np.array([start, start + words * cols - 1]),
+            np.array([start, start + words * word_bytes - 1]),
             self.buffers.parameter,
         )
-        content = self.buffers.parameter[start : start + words * cols].view(np.int8)
-        weights = content.reshape(words, cols)[:, : group.channels].astype(np.int64)
+        content = self.buffers.parameter[start : start + words * word_bytes].view(np.int8)
+        weights = content.reshape(words, word_bytes)[:, : group.channels].astype(np.int64)
         return weights - command["PARAMETER_ZERO_POINT"]
 
     def _write(self, command: Command, group: _Group, first: int, sums: Int64) -> None:

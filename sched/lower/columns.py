@@ -72,8 +72,9 @@ class Mapping:
     pixels: int = 1
 
 
-def column_runs(plan: ConvPlan, mapping: Mapping, cols: int) -> list[Run]:
-    """All outputs of a layer, in order, on an array with `cols` columns."""
+def column_runs(plan: ConvPlan, mapping: Mapping, machine: Machine) -> list[Run]:
+    """All outputs of a layer, in order, on the columns that a command of the mode uses."""
+    cols = machine.group_channels(mapping.mode)
     channels = plan.input_shape[3]
     if mapping.pixels > 1:
         nbytes = mapping.pixels * plan.output_shape[3]
@@ -120,9 +121,9 @@ def _patch(plan: ConvPlan, first: int, outputs: int) -> ColumnGroup:
 
 
 def parameter_words(
-    plan: ConvPlan, mapping: Mapping, group: ColumnGroup, cols: int
+    plan: ConvPlan, mapping: Mapping, group: ColumnGroup, machine: Machine
 ) -> npt.NDArray[np.int8]:
-    """A column group's parameters in feed order, ``[words, cols]``; unused columns are 0.
+    """A column group's parameters in feed order, ``[words, columns]``; unused columns are 0.
 
     Of a depthwise layer with several pixels each tap is there once a pixel. Of a convolution the
     weights of a pixel are shifted by its place, and where it sees nothing they are the zero point.
@@ -135,7 +136,7 @@ def parameter_words(
         if mapping.pixels > 1:
             weights = _shifted(plan, group, weights)
         content = weights.reshape(-1, group.outputs)
-    words = np.zeros((content.shape[0], cols), np.int8)
+    words = np.zeros((content.shape[0], machine.group_channels(mapping.mode)), np.int8)
     words[:, : group.outputs] = content
     return words
 

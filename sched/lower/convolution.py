@@ -169,7 +169,7 @@ class Convolution:
 
     def _runs(self, mapping: Mapping) -> list[Run]:
         """The outputs on the columns."""
-        return column_runs(self.plan, mapping, self.machine.cols)
+        return column_runs(self.plan, mapping, self.machine)
 
     @property
     def dense(self) -> bool:
@@ -200,7 +200,10 @@ class Convolution:
         words = [
             self._words(mapping, run) for run in self._runs(mapping) for _ in range(len(run.groups))
         ]
-        return Demand(operator, sum(words), len(words), max(words), can_stay)
+        word_bytes = self.machine.group_channels(mapping.mode)
+        return Demand(
+            operator, sum(words) * word_bytes, len(words), max(words) * word_bytes, can_stay
+        )
 
     def tiles(
         self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
@@ -218,10 +221,11 @@ class Convolution:
         """
         mapping = self.best_mapping
         resident = room.resident.get(operator)
-        capacity = room.place_bytes // self.machine.cols
+        capacity = room.place_bytes // self.machine.group_channels(mapping.mode)
         split = False
         if resident is None and self._most_words(mapping) > capacity:
             mapping = self._mapping(several=False)
+            capacity = room.place_bytes // self.machine.group_channels(mapping.mode)
             split = self._most_words(mapping) > capacity
         if resident is not None:
             sets = [self._set(mapping, self._runs(mapping), memory, resident)]
@@ -341,8 +345,9 @@ class Convolution:
             word += len(run.groups) * self._words(mapping, run)
             entry += len(run.groups)
         groups = [group for run in parts for group in run.groups]
-        cols = self.machine.cols
-        parameters = np.concatenate([parameter_words(self.plan, mapping, g, cols) for g in groups])
+        parameters = np.concatenate(
+            [parameter_words(self.plan, mapping, group, self.machine) for group in groups]
+        )
         return _Set(self._place(memory, parameters, groups, resident), tuple(jobs))
 
     def _split_sets(self, mapping: Mapping, capacity: int, memory: MemoryMap) -> Iterator[_Set]:
@@ -354,7 +359,7 @@ class Convolution:
                 cut = list(
                     pieces(self.plan.kernel_h, count, segment, words, capacity, self.machine.rows)
                 )
-                content = parameter_words(self.plan, mapping, group, self.machine.cols)
+                content = parameter_words(self.plan, mapping, group, self.machine)
                 for piece in cut:
                     final = piece is cut[-1]
                     keep = Keep(0) if piece is cut[0] else Keep.CONTINUE
@@ -475,7 +480,7 @@ class Convolution:
             "INPUT_ROWS": source.height,
             "PIXEL_Y_ADDRESS_STEP": plan.stride_h * source.pitch,
             "TAP_Y_ADDRESS_STEP": plan.dilation_h * source.pitch,
-            "PARAMETER_ADDRESS": job.first_word * self.machine.cols,
+            "PARAMETER_ADDRESS": job.first_word * self.machine.group_channels(mapping.mode),
             "CONSTANT_ENTRY": job.first_entry,
             "ACT_ZERO_POINT": plan.input_zero_point,
             "PARAMETER_ZERO_POINT": plan.weight_zero_point,

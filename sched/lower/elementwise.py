@@ -14,7 +14,7 @@ from mensa.sched.lower.tiling import OVERLAP_TILES
 from mensa.sched.lower.work import Compute, Copy, Home, Registers, Span, Step, Tile
 
 _LEAST_WORDS = 64
-"""A tile that is made only so that copying and computing overlap keeps so many words of C bytes."""
+"""A tile that is made only so that copying and computing overlap keeps so many words of L bytes."""
 
 SCALED_SUM_LEFT_SHIFT = 20
 """Bits that the compute unit shifts both operands of a scaled sum to the left."""
@@ -125,9 +125,9 @@ def _tile_bytes(
     sources: Sequence[Home],
     target: Home,
 ) -> int:
-    """Bytes of a tile: whole beats and, where possible, whole words of C bytes."""
-    beat, cols = machine.beat_bytes, machine.cols
-    most = _MOST_WORDS * cols // beat * beat
+    """Bytes of a tile: whole beats and, where possible, whole words of L bytes."""
+    beat, lanes = machine.beat_bytes, machine.lanes
+    most = _MOST_WORDS * lanes // beat * beat
     operands = sum(not source.on_chip for source in sources)
     if operands:
         most = min(most, buffers.inputs.place_bytes // operands // beat * beat)
@@ -140,17 +140,17 @@ def _tile_bytes(
             f"activation buffer has {machine.activation_bank_bytes} B; raise "
             f"activation_buffer_bytes",
         )
-    unit = math.lcm(beat, cols)
+    unit = math.lcm(beat, lanes)
     if any(home.moves for home in (*sources, target)):
-        enough = max(-(-size // OVERLAP_TILES), _LEAST_WORDS * cols)
+        enough = max(-(-size // OVERLAP_TILES), _LEAST_WORDS * lanes)
         most = min(most, -(-enough // unit) * unit)
     return most // unit * unit or most
 
 
 def _vector(machine: Machine, nbytes: int, starts: Sequence[int], out: int) -> Registers:
-    """Registers for words of C bytes as pixels, the last one perhaps shorter."""
-    words, rest = -(-nbytes // machine.cols), nbytes % machine.cols
-    segment = min(machine.cols, nbytes)
+    """Registers for words of L bytes as pixels, the last one perhaps shorter."""
+    words, rest = -(-nbytes // machine.lanes), nbytes % machine.lanes
+    segment = min(machine.lanes, nbytes)
     return {
         "KEEP": 0,
         "ACT_ADDRESS": starts[0],

@@ -121,16 +121,20 @@ def choose_mapping(
 
 def _candidates(plan: ConvPlan, machine: Machine, dense: bool) -> Iterator[Mapping]:
     channels = plan.output_shape[3]
-    most = machine.cols // channels if dense else 1
+
+    def fitting(mode: Mode) -> int:
+        return machine.group_channels(mode) // channels if dense else 1
+
     if plan.kind == "conv":
         if plan.groups == 1 and dense:
             # Beyond a word of whole arrays the same would come again.
             again = math.lcm(channels, machine.cols) // channels
-            most = max(most, min(again, MOST_PIXELS))
+            most = max(fitting(Mode.CONV), min(again, MOST_PIXELS))
             yield from (Mapping(Mode.CONV, pixels) for pixels in range(2, most + 1))
     elif plan.depth_multiplier == 1:
         yield Mapping(Mode.FILTER)
         if plan.stride_w == 1:
+            most = fitting(Mode.FILTER)
             yield from (Mapping(Mode.FILTER, pixels) for pixels in range(2, most + 1))
 
 
@@ -140,7 +144,7 @@ def _cycles(
     """Cycles of the commands for all outputs; None if the mapping can't be."""
     cycles = SETUP_CYCLES + drain_cycles(machine, mapping.mode)
     pitch = plan.input_shape[3]
-    for run in column_runs(plan, mapping, machine.cols):
+    for run in column_runs(plan, mapping, machine):
         piece = whole(plan, mapping, run, dense)
         if mapping.mode != Mode.FILTER:
             registers = loops(plan, mapping, run, piece, rows, columns, pitch)

@@ -42,7 +42,7 @@ def lower_pool(
 
     return [
         _tile(plan, part, number, rectangle)
-        for first, last in channel_ranges(layer, channels, machine.cols, tiler)
+        for first, last in channel_ranges(layer, channels, machine.lanes, tiler)
         for part in (tiler(first, last),)
         for number in range(batch)
         for rectangle in part.rectangles(layer, overlap=True)
@@ -111,9 +111,9 @@ def _window(
     source: Region,
 ) -> dict[str, int]:
     """Registers of the window; `window` is where the first one starts, in pixels."""
-    channels, cols = tiler.inputs.channels, tiler.machine.cols
-    groups = -(-channels // cols)
-    segment = min(channels, cols)
+    channels, lanes = tiler.inputs.channels, tiler.machine.lanes
+    groups = -(-channels // lanes)
+    segment = min(channels, lanes)
     last = channels - (groups - 1) * segment
     y_start, x_start = window[0], window[1] * source.pixel_pitch
     return {

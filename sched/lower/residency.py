@@ -24,18 +24,18 @@ class Demand:
     ----------
     layer : int
         Its operator.
-    words, entries : int
-        Words of C bytes, and groups of channel records.
-    group_words : int
-        Words of its largest column group.
+    nbytes, entries : int
+        Bytes of parameter words, and groups of channel records.
+    group_bytes : int
+        Bytes of its largest column group.
     can_stay : bool
         Whether all of it could be on chip at once.
     """
 
     layer: int
-    words: int
+    nbytes: int
     entries: int
-    group_words: int
+    group_bytes: int
     can_stay: bool = True
 
 
@@ -63,7 +63,7 @@ class ParameterPlan:
 
 def parameter_plan(demands: Iterable[Demand], machine: Machine) -> ParameterPlan:
     """Keep all layers' parameters if they fit, else as many as leave room to stream the others."""
-    demands = sorted(demands, key=lambda each: (each.words, each.layer))
+    demands = sorted(demands, key=lambda each: (each.nbytes, each.layer))
     size, entries = machine.parameter_buffer_bytes, machine.constant_entries
     if machine.residency:
         resident = _resident(demands, size, entries, machine)
@@ -71,7 +71,7 @@ def parameter_plan(demands: Iterable[Demand], machine: Machine) -> ParameterPlan
             return ParameterPlan(resident)
     places = 2
     unit = machine.beat_bytes
-    largest = max((each.group_words for each in demands), default=1) * machine.cols
+    largest = max((each.group_bytes for each in demands), default=1)
     place_bytes = size // places
     place_entries = entries // places
     if machine.residency:
@@ -97,7 +97,7 @@ def _resident(
     for each in demands:
         if not each.can_stay:
             continue
-        nbytes = -(-each.words * machine.cols // machine.beat_bytes) * machine.beat_bytes
+        nbytes = -(-each.nbytes // machine.beat_bytes) * machine.beat_bytes
         if address + nbytes <= size and entry + each.entries <= entries:
             resident[each.layer] = address, entry
             address += nbytes

@@ -64,7 +64,7 @@ def steps(machine: Machine, r: Registers) -> Iterator[Step]:
         return
     vector = Mode(r["MODE"]).is_vector
     lanes_max = 1 if vector else machine.rows
-    chunk_max = machine.cols if vector else machine.rows
+    chunk_max = machine.lanes if vector else machine.rows
     parameter = r["PARAMETER_ADDRESS"]
     tile_number = 0
     for group in range(r["GROUPS"]):
@@ -94,7 +94,7 @@ def steps(machine: Machine, r: Registers) -> Iterator[Step]:
                             cycles.append(step)
                     if r["MODE"] == Mode.DEPTHWISE:
                         parameter += machine.cols
-            while not vector and len(cycles) < machine.rows:
+            while not vector and len(cycles) < machine.array.spacing:
                 cycles.append(Step(group, tile_number, len(pixels)))
                 cycles[-1].first_chunk = (
                     r["KERNEL_H"] == r["KERNEL_W"] == 1 and segment <= chunk_max
@@ -132,7 +132,7 @@ def _filter_steps(machine: Machine, r: Registers) -> Iterator[Step]:
             for kx in range(r["KERNEL_W"]):
                 row = r["FILTER_ROW"] + ky * r["FILTER_TAP_ROW_STEP"] + kx * r["FILTER_TAP_STEP"]
                 yield Step(group, group, 1, parameter=parameter, row=row)
-                parameter += machine.cols
+                parameter += machine.lanes
         for row in range(r["STREAM_ROWS"]):
             for position in range(r["STREAM_COLUMNS"]):
                 for tap in range(r["STREAM_TAPS"]):
@@ -209,10 +209,10 @@ class Reference:
             self.activation[at] = np.frombuffer(write.data, np.uint8)
         return writes
 
-    def _tiles(self, r: Registers) -> list[Write]:
+    def _tiles(self, r: Registers, machine: Machine | None = None) -> list[Write]:
         writes: list[Write] = []
         tile: list[tuple[int, Step]] = []
-        for number, step in enumerate(steps(self.machine, r)):
+        for number, step in enumerate(steps(machine or self.machine, r)):
             tile.append((number, step))
             if step.last:
                 writes += self._tile(r, tile)
@@ -220,8 +220,10 @@ class Reference:
         return writes
 
     def _filter(self, r: Registers) -> list[Write]:
-        """What the same registers mean in DEPTHWISE, written when the filter's results come."""
-        writes = self._tiles(r | {"MODE": int(Mode.DEPTHWISE), "DEPTH_MULTIPLIER": 1})
+        """What the same registers mean in DEPTHWISE on an array that has a column for each lane,
+        written when the filter's results come."""
+        narrow = self.machine.replace(cols=self.machine.lanes, post_lanes=None)
+        writes = self._tiles(r | {"MODE": int(Mode.DEPTHWISE), "DEPTH_MULTIPLIER": 1}, narrow)
         data = {write.address: write.data for write in writes}
         assert len(data) == len(writes)
         complete = [(n, s) for n, s in enumerate(steps(self.machine, r)) if s.result]
@@ -285,7 +287,7 @@ class Reference:
     def _word(self, r: Registers, step: Step) -> np.ndarray:
         cols = self.machine.cols
         word = self.parameter[step.parameter : step.parameter + cols].view("i1").astype(np.int64)
-        assert len(word) == cols
+        word = np.pad(word, (0, cols - len(word)))  # columns that a filter does not use
         word -= r["PARAMETER_ZERO_POINT"]
         if r["MODE"] == Mode.DEPTHWISE:
             column = np.arange(cols)
@@ -375,7 +377,7 @@ def random_commands(machine: Machine, rng: random.Random, mode: Mode) -> list[Re
 
 
 def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registers | None:
-    cols = machine.cols
+    cols = machine.group_channels(mode)
     depth = rng.choice([1, rng.randrange(1, 4), rng.randrange(1, 2 * cols + 2)])
     height, width = rng.randrange(1, 6), rng.randrange(1, 7)
     kernels = [(2, 1), (3, 3), (1, 4), (3, 2)]

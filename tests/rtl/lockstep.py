@@ -30,6 +30,16 @@ class SideBySide(wiring.Component):
         return m
 
 
+class Port:
+    """The ports of `dut` under a prefix."""
+
+    def __init__(self, dut: Any, prefix: str):
+        self._dut, self._prefix = dut, prefix
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dut, f"{self._prefix}__{name}")
+
+
 async def play(
     dut: Any, cycles: int, inputs: Mapping[str, Sequence[int]], outputs: Iterable[str]
 ) -> dict[str, list[int]]:

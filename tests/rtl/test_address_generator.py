@@ -21,12 +21,13 @@ MACHINES = {
         name=f"{rows}x{cols}",
         rows=rows,
         cols=cols,
+        post_lanes=lanes,
         clock_hz=1,
         parameter_buffer_bytes=8 * KIB,
         activation_buffer_bytes=4 * KIB,
         constant_entries=8,
     )
-    for rows, cols in ((2, 2), (5, 3), (4, 12), (8, 8))
+    for rows, cols, lanes in ((2, 2, 2), (5, 3, 3), (4, 12, 5), (8, 8, 8))
 }
 COMMANDS = 12 if os.environ.get("MENSA_REGRESS") == "1" else 6
 """Per mode and machine."""

@@ -13,7 +13,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from cocotb.triggers import RisingEdge
 from compute_reference import Reference, Registers, random_buffers, random_commands
-from lockstep import SideBySide
+from lockstep import Port, SideBySide
 
 from mensa.rtl import timing
 from mensa.rtl.address_generator import AddressGenerator
@@ -49,8 +49,9 @@ MACHINES = {
         activation_buffer_bytes=2 * KIB,
         activation_banks=2,
         constant_entries=8,
+        post_lanes=lanes,
     )
-    for name, rows, cols in (("wide", 2, 24), ("tall", 9, 2))
+    for name, rows, cols, lanes in (("wide", 2, 24, None), ("tall", 9, 2, None), ("few", 3, 8, 3))
 }
 COMMANDS = 30
 """Per mode and machine."""
@@ -117,16 +118,6 @@ class WithBuffers(wiring.Component):
 
 def test_compute_unit():
     bench.run(SideBySide({n: WithBuffers(m) for n, m in MACHINES.items()}), __file__)
-
-
-class Port:
-    """The ports of `dut` under a prefix."""
-
-    def __init__(self, dut: Any, prefix: str):
-        self._dut, self._prefix = dut, prefix
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._dut, f"{self._prefix}__{name}")
 
 
 async def fill(dut: Any, machine: Machine, reference: Reference) -> None:
@@ -261,25 +252,29 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
             steps = range(first, first + timing.feed_cycles(machine, registers))
             drain = timing.drain_cycles(machine, registers["MODE"])
             ends.append(steps.stop - 1 + drain)
+            tiled = Mode(registers["MODE"]).is_tiled
             writes = reference.run(registers)
             for w in writes:
-                assert first + w.last_step + drain - w.row not in expected
-                expected[first + w.last_step + drain - w.row] = w
-            assert not writes or max(expected) == ends[-1]
-            tiled = Mode(registers["MODE"]).is_tiled
+                for part in range(0, len(w.data), machine.lanes):
+                    at = first + w.last_step + drain + part // machine.lanes
+                    if tiled:
+                        at -= (w.row + 1) * machine.array.pace - 1
+                    assert at not in expected
+                    expected[at] = w.address + part, w.data[part : part + machine.lanes]
+            assert not writes or 0 <= ends[-1] - max(expected) < machine.array.pace
             started += 1
             pending = False
             most = max(most, started - done)
         assert feeding == (cycle in steps), f"{cycle}: {registers}"
         assert writing == (cycle in expected), f"cycle {cycle} of {started - 1}: {registers}"
         if writing:
-            w = expected.pop(cycle)
-            count = len(w.data)
-            assert int(write.address.value) == int(write.first.value) == w.address
-            assert int(write.last.value) == w.address + count - 1
+            address, wanted = expected.pop(cycle)
+            count = len(wanted)
+            assert int(write.address.value) == int(write.first.value) == address
+            assert int(write.last.value) == address + count - 1
             assert int(write.mask.value) == (1 << count) - 1
             data = int(write.data.value).to_bytes(machine.row_bytes, "little")
-            assert data[:count] == w.data, f"{w} of {registers}, not {data.hex()}"
+            assert data[:count] == wanted, f"{wanted.hex()}, not {data.hex()}: {registers}"
         assert ended == (done < started and cycle == ends[done]), f"{cycle} not {ends[done:]}"
         if ended:
             done += 1
@@ -297,8 +292,8 @@ def streams_inside(machine: Machine) -> list[stream.Signature]:
         AddressGenerator(machine),
         OperandFeed(machine),
         SystolicArray(machine.rows, machine.cols),
-        VectorUnit(machine.cols),
-        Requantizer(machine.cols),
+        VectorUnit(machine.lanes),
+        Requantizer(machine.lanes),
         PostProcessor(machine),
     )
     members = [member for part in parts for member in part.signature.members.values()]

@@ -120,6 +120,7 @@ CHANGES = {
     "activation_buffer_bytes": 16 * KIB,
     "activation_banks": 2,
     "constant_entries": 32,
+    "post_lanes": 2,
     "port_bytes": 4,
     "burst_beats": 8,
     "outstanding_reads": 2,
@@ -131,7 +132,9 @@ def test_configuration_hash_tells_apart_what_is_built_differently_and_nothing_el
     hashes.add(SMALL.config_hash)
     assert len(hashes) == len(CHANGES) + 1
     assert all(0 <= h < 1 << 32 for h in hashes)
-    same = SMALL.replace(name="other", clock_hz=1, port_bytes=SMALL.beat_bytes)
+    same = SMALL.replace(
+        name="other", clock_hz=1, post_lanes=SMALL.lanes, port_bytes=SMALL.beat_bytes
+    )
     assert same.config_hash == SMALL.config_hash
     programs = dict.fromkeys(PROGRAM_SETTINGS, False)
     assert SMALL.replace(**programs).config_hash == SMALL.config_hash

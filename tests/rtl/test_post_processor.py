@@ -8,7 +8,7 @@ import bench
 import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
-from lockstep import pack
+from lockstep import Port, SideBySide, pack
 
 from mensa.golden.fixed_point import requantize_double, requantize_single, wrap32
 from mensa.rtl.commands import Mode, Rounding, Unit
@@ -23,15 +23,19 @@ from mensa.rtl.post_processor import (
 from mensa.rtl.timing import COMMANDS_IN_FLIGHT
 from mensa.rtl.unit import registers_layout
 
-MACHINE = Machine(
-    name="machine",
-    rows=5,
-    cols=3,
-    clock_hz=1,
-    parameter_buffer_bytes=1 * KIB,
-    activation_buffer_bytes=1 * KIB,
-    constant_entries=8,
-)
+MACHINES = {
+    f"lanes_{lanes}": Machine(
+        name=f"lanes_{lanes}",
+        rows=5,
+        cols=3,
+        clock_hz=1,
+        parameter_buffer_bytes=1 * KIB,
+        activation_buffer_bytes=1 * KIB,
+        constant_entries=8,
+        post_lanes=lanes,
+    )
+    for lanes in (1, 2, 3)
+}
 COMMANDS = 24
 
 
@@ -104,18 +108,21 @@ def entry_bytes(records: list[tuple[int, int, int]]) -> int:
 
 
 def test_post_processor():
-    bench.run(PostProcessor(MACHINE), __file__)
+    bench.run(SideBySide({name: PostProcessor(m) for name, m in MACHINES.items()}), __file__)
 
 
 @cocotb.test()
 @cocotb.parametrize(
-    modes=[[Mode.CONV, Mode.DEPTHWISE], [Mode.FILTER, Mode.SUM]], idle=[False, True]
+    name=list(MACHINES),
+    modes=[[Mode.CONV, Mode.DEPTHWISE], [Mode.FILTER, Mode.SUM]],
+    idle=[False, True],
 )
-async def rows_are_written_where_they_were_announced_as_their_command_says(dut, modes, idle):
+async def rows_are_written_where_they_were_announced_as_their_command_says(dut, name, modes, idle):
     """In tiled modes a tile's rows come last row first, and those beyond its lanes are dropped; in
     others every result is a tile. As many commands are inside as may be."""
-    rows, cols, tiled = MACHINE.rows, MACHINE.cols, modes[0].is_tiled
-    records = [[random_scale() for _ in range(cols)] for _ in range(MACHINE.constant_entries)]
+    machine = MACHINES[name]
+    rows, cols, tiled = machine.rows, machine.cols, modes[0].is_tiled
+    records = [[random_scale() for _ in range(cols)] for _ in range(machine.constant_entries)]
     begins: dict[int, Settings] = {}
     told: dict[int, dict[str, int]] = {}
     results: dict[int, tuple[int, int, list[int]]] = {}
@@ -134,12 +141,13 @@ async def rows_are_written_where_they_were_announced_as_their_command_says(dut, 
             lanes = random.choice([rows, random.randrange(1, rows + 1)]) if tiled else 1
             # There is room for so many tiles and results.
             while inside and (
-                len(inside) == tiles_in_flight(MACHINE) * (1 if tiled else rows + 1)
-                or sum(n for _, n in inside) + lanes > places_in_flight(MACHINE)
+                len(inside) == tiles_in_flight(machine) * (1 if tiled else rows + 1)
+                or sum(n for _, n in inside) + lanes > places_in_flight(machine)
             ):
                 announcing = max(announcing, inside.popleft()[0] + 1)
             where = []
-            entry, channels = random.randrange(len(records)), random.randrange(1, cols + 1)
+            entry = random.randrange(len(records))
+            channels = random.randrange(1, machine.group_channels(modes[0]) + 1)
             for lane in range(lanes):
                 announcing += random.randrange(3) if idle else 0
                 address = random.randrange((1 << 28) - cols)
@@ -160,15 +168,19 @@ async def rows_are_written_where_they_were_announced_as_their_command_says(dut, 
                 results[resulting] = row, row == 0, sums
                 if row < lanes:
                     data = settings.outputs(sums, entry, channels)
-                    writes[resulting + LATENCY] = where[row], data
-                resulting += 1
+                    for part in range(0, channels, machine.lanes):
+                        at = resulting + LATENCY + part // machine.lanes
+                        writes[at] = where[row] + part, data[part : part + machine.lanes]
+                resulting += machine.array.pace if tiled else 1
             inside.append((resulting - 1, lanes))
         ends.append(resulting + LATENCY)
 
-    await bench.start(dut, start=0, announce__valid=0, results__valid=0)
-    layout = announcement_layout(MACHINE)
+    quiet = ("start", "announce__valid", "results__valid")
+    await bench.start(dut, **{f"{each}__{port}": 0 for each in MACHINES for port in quiet})
+    dut, clk = Port(dut, name), dut.clk
+    layout = announcement_layout(machine)
     row_bits = (rows - 1).bit_length()
-    for cycle in range(max(results) + LATENCY + 3):
+    for cycle in range(max(results) + LATENCY + machine.array.pace + 2):
         dut.start.value = cycle in begins
         if cycle in begins:
             dut.registers.value = begins[cycle].registers()
@@ -178,7 +190,7 @@ async def rows_are_written_where_they_were_announced_as_their_command_says(dut, 
         dut.results__valid.value = cycle in results
         row, last, sums = results.get(cycle, (0, 1, [0] * cols))
         dut.results__payload.value = pack(sums, 32) << row_bits + 1 | last << row_bits | row
-        await RisingEdge(dut.clk)
+        await RisingEdge(clk)
         # The constant buffer answers a cycle later.
         dut.records.value = entry_bytes(records[int(dut.entry.value) % len(records)])
         assert int(dut.write__valid.value) == (cycle in writes), cycle
@@ -187,5 +199,5 @@ async def rows_are_written_where_they_were_announced_as_their_command_says(dut, 
             assert int(dut.write__address.value) == int(dut.write__first.value) == address
             assert int(dut.write__last.value) == address + len(data) - 1
             assert int(dut.write__mask.value) == (1 << len(data)) - 1
-            word = int(dut.write__data.value).to_bytes(MACHINE.row_bytes, "little")
+            word = int(dut.write__data.value).to_bytes(machine.row_bytes, "little")
             assert word[: len(data)] == data, (cycle, word)

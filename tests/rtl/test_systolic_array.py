@@ -17,7 +17,13 @@ from mensa.rtl.systolic_array import SystolicArray
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
-SHAPES = ((1, 1), (1, 3), (3, 1), (2, 3), (5, 3), (9, 5), (4, 12))
+SHAPES = {
+    f"array_{rows}x{cols}_{pace}": (rows, cols, pace)
+    for rows, cols, pace in (
+        (1, 1, 1), (1, 3, 1), (1, 3, 3), (3, 1, 1), (2, 3, 1), (2, 3, 2),
+        (5, 3, 1), (9, 5, 1), (9, 5, 5), (4, 12, 1), (4, 12, 3),
+    )
+}  # fmt: skip
 LONG = os.environ.get("MENSA_REGRESS") == "1"
 TILES = 60 if LONG else 24
 FILTERS = 40 if LONG else 16
@@ -99,8 +105,9 @@ class Schedule:
     """Puts tiles and filters onto the array's inputs as early as its contract allows, or with
     bubbles."""
 
-    def __init__(self, rows: int, cols: int, rng: random.Random | None):
+    def __init__(self, rows: int, cols: int, pace: int, rng: random.Random | None):
         self.shape = rows, cols
+        self.array = output_stationary(rows, cols, pace)
         self.rng = rng
         self.words: dict[int, int] = {}
         self.beats: dict[int, int] = {}
@@ -132,10 +139,10 @@ class Schedule:
         self.beats[cycle] = word | pack(map(int, values), OPERAND_BITS) << place
 
     def tiles(self, tiles: list[Tile]) -> None:
-        rows, cols = self.shape
+        rows, _ = self.shape
         self.settle(False)
         cycle = len(self.filter)
-        latest = cycle - rows
+        latest = cycle - self.array.spacing
         for tile in tiles:
             pixels = len(tile.activations)
             starts, length = [], 0
@@ -144,7 +151,7 @@ class Schedule:
                 starts.append(length)
                 length += max(pixels, size)
             last = starts[-1] + tile.chunks[-1] - 1
-            cycle = max(cycle, latest + rows - last)
+            cycle = max(cycle, latest + self.array.spacing - last)
             done = 0
             for start, size in zip(starts, tile.chunks, strict=True):
                 for pixel in range(pixels):
@@ -162,7 +169,7 @@ class Schedule:
             latest = cycle + last
             sums = tile.sums()
             for row in range(rows):
-                at = latest + output_stationary(rows, cols).latency - row
+                at = latest + self.array.latency - row * self.array.pace
                 assert at not in self.results
                 self.results[at] = row, sums[row] if row < pixels else None
             cycle += length + self.bubble(2 * rows)
@@ -199,7 +206,7 @@ class Schedule:
                         values = row_bytes[offset : offset + cols]
                         self.beat(cycle, values, clear=0, tap=0, last=int(complete))
                         if complete:
-                            at = cycle + output_stationary(rows, cols).filter_latency
+                            at = cycle + self.array.filter_latency
                             self.results[at] = 0, sums[out_y, pixels[number]]
                         cycle += 1
             assert cycle - before == filter_feed_cycles(c)
@@ -212,11 +219,13 @@ def test_a_shape_that_no_array_has_is_refused(wrong):
         SystolicArray(wrong, 8)
     with pytest.raises(TypeError, match="a positive integer"):
         SystolicArray(8, wrong)
+    with pytest.raises(TypeError, match="a positive integer"):
+        SystolicArray(8, 8, wrong)
 
 
 def test_systolic_array():
     bench.run(
-        SideBySide({f"array_{r}x{c}": SystolicArray(r, c) for r, c in SHAPES}),
+        SideBySide({name: SystolicArray(*shape) for name, shape in SHAPES.items()}),
         __file__,
     )
 
@@ -227,9 +236,8 @@ async def sums_of_tiles_and_filters_leave_at_their_exact_cycles(dut, idle):
     rng = np.random.default_rng(random.getrandbits(32))
     pauses = random.Random(random.getrandbits(32)) if idle else None
     inputs, outputs, schedules = {}, [], {}
-    for rows, cols in SHAPES:
-        name = f"array_{rows}x{cols}"
-        plan = schedules[name] = Schedule(rows, cols, pauses)
+    for name, (rows, cols, pace) in SHAPES.items():
+        plan = schedules[name] = Schedule(rows, cols, pace, pauses)
         for _ in range(3):
             plan.tiles([random_tile(rng, rows, cols) for _ in range(TILES // 3)])
             plan.filters([random_filter(rng, rows, cols) for _ in range(FILTERS // 4)])
@@ -249,8 +257,7 @@ async def sums_of_tiles_and_filters_leave_at_their_exact_cycles(dut, idle):
     await bench.start(dut, **dict.fromkeys(inputs, 0))
     seen = await play(dut, cycles, inputs, outputs)
 
-    for rows, cols in SHAPES:
-        name = f"array_{rows}x{cols}"
+    for name, (rows, cols, _) in SHAPES.items():
         plan = schedules[name]
         valid = seen[f"{name}__results__valid"]
         assert [t for t, v in enumerate(valid) if v] == sorted(plan.results), name
@@ -265,8 +272,8 @@ async def sums_of_tiles_and_filters_leave_at_their_exact_cycles(dut, idle):
 
 @cocotb.test()
 async def streams_have_no_ready_so_nothing_can_hold_the_array_up(dut):
-    for rows, cols in SHAPES:
+    for name in SHAPES:
         for port in ("activations", "parameters", "results"):
-            stream = f"array_{rows}x{cols}__{port}"
+            stream = f"{name}__{port}"
             assert hasattr(dut, f"{stream}__valid")
             assert not hasattr(dut, f"{stream}__ready")

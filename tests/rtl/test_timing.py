@@ -12,15 +12,26 @@ from mensa.rtl.machine import KIB, Machine
 
 MACHINES = [
     Machine(
-        name=f"{rows}x{cols}",
+        name=f"{rows}x{cols}, {lanes} lanes",
         rows=rows,
         cols=cols,
         clock_hz=1,
         parameter_buffer_bytes=16 * KIB,
         activation_buffer_bytes=16 * KIB,
         constant_entries=8,
+        post_lanes=lanes,
     )
-    for rows, cols in ((2, 2), (2, 9), (5, 3), (4, 12), (8, 8), (16, 4))
+    for rows, cols, lanes in (
+        (2, 2, 2),
+        (2, 9, 9),
+        (5, 3, 3),
+        (4, 12, 12),
+        (8, 8, 8),
+        (16, 4, 4),
+        (5, 3, 2),
+        (4, 12, 1),
+        (8, 8, 4),
+    )
 ]
 each_machine = pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
 
@@ -52,6 +63,8 @@ def conv(machine: Machine, pixels: int, segment: int) -> dict[str, int]:
 def test_full_tiles_and_chunks_keep_every_element_busy_in_every_cycle(machine):
     for tiles in (1, 3):
         for chunks in (1, 4):
+            # As many as the rows' results need to leave.
+            chunks *= machine.array.pace
             registers = conv(machine, tiles * machine.rows, chunks * machine.rows)
             macs = registers["PIXELS"] * registers["SEGMENT"] * machine.cols
             cycles = timing.feed_cycles(machine, registers)
@@ -60,8 +73,9 @@ def test_full_tiles_and_chunks_keep_every_element_busy_in_every_cycle(machine):
 
 @each_machine
 def test_a_tile_takes_at_least_the_cycles_in_which_the_one_before_leaves(machine):
-    assert timing.feed_cycles(machine, conv(machine, 1, 1)) == machine.rows
-    assert timing.feed_cycles(machine, conv(machine, machine.rows + 1, 1)) == (2 * machine.rows)
+    leaving = machine.rows * -(-machine.cols // machine.lanes)
+    assert timing.feed_cycles(machine, conv(machine, 1, 1)) == leaving
+    assert timing.feed_cycles(machine, conv(machine, machine.rows + 1, 1)) == 2 * leaving
 
 
 @each_machine
@@ -73,7 +87,7 @@ def test_drains_add_up_the_latencies_that_the_pipeline_states(machine):
         elif mode == Mode.FILTER:
             latency = machine.array.filter_latency
         else:
-            latency = machine.array.latency
+            latency = machine.array.latency + machine.array.pace - 1
         assert timing.drain_cycles(machine, mode) == within + latency
     assert operand_feed.LATENCY > timing.READ_LATENCY
 
@@ -87,14 +101,14 @@ def test_kept_sums_have_settled_when_their_command_ends(machine):
 
 @each_machine
 def test_results_of_overlapping_commands_come_after_all_of_the_command_before(machine):
-    # A command starts as soon as the feed is empty; its first row leaves R - 1 cycles before its
-    # first tile's last one.
+    # A command starts as soon as the feed is empty; its first row's first lanes leave the spacing,
+    # less one cycle, before its first tile's last ones.
     fed = 0
     start = fed + timing.FEED_LATENCY + 1
     least = timing.feed_cycles(machine, conv(machine, 1, 1))
     first_tile = start + timing.SETUP_CYCLES + least
     drain = timing.drain_cycles(machine, Mode.CONV)
-    assert first_tile + drain - (machine.rows - 1) > fed + drain
+    assert first_tile + drain - (machine.array.spacing - 1) > fed + drain
 
 
 @pytest.mark.parametrize("width", [2, 5])

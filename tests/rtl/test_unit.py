@@ -68,7 +68,7 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
     }
     layout = registers_layout(unit)
     shadow = {r.name: 0 for r in REGISTERS[unit]}
-    active: dict[str, int] = {}
+    active: dict[str, int] = {}  # what `registers` show
     pending = False
     running: deque[tuple[int, int]] = deque()  # signal and tag of each, the oldest first
     command = (0, 0, 0)
@@ -116,9 +116,11 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
             assert int(port["tag"].value) == running[0][1]
             check(port["registers"], active)
 
+        if pending and ready and len(running) < IN_FLIGHT[unit]:
+            active = dict(shadow)
         if start:
             starts += 1
-            active, pending = dict(shadow), False
+            pending = False
             running.append(command[1:])
             most = max(most, len(running))
         if word == "set":

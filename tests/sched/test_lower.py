@@ -27,7 +27,7 @@ from .runner import NETWORKS, assert_equals_golden, load_network, machine_of, ra
 SHAPES = {
     "8x8": edge_tpu.replace(rows=8, cols=8),
     "16x16": edge_tpu.replace(rows=16, cols=16),
-    "4x12": edge_tpu.replace(rows=4, cols=12),
+    "4x12": edge_tpu.replace(rows=4, cols=12, post_lanes=5),
     "64x64": edge_tpu,
     "8x8 tiled": machine_of(8, 8, 8 * KIB, 16 * KIB, entries=8),
     "3x5 two banks": machine_of(3, 5, 32 * KIB, 8 * KIB, entries=2, banks=2),

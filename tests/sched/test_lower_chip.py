@@ -116,7 +116,7 @@ def test_parameters_that_stay_and_places_for_others_share_nothing(
         for each in demands:
             if each.layer in plan.resident:
                 first = plan.resident[each.layer][which]
-                spans.append((first, first + (each.words * machine.cols, each.entries)[which]))
+                spans.append((first, first + (each.nbytes, each.entries)[which]))
         spans = sorted(span for span in spans if span[0] < span[1])
         assert all(a >= 0 and b <= size for a, b in spans)
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))

@@ -16,6 +16,7 @@ from mensa.rtl.few_pins import FewPins
 from mensa.rtl.machine import edge_tpu
 from mensa.sched import synth
 from mensa.sched.cli import invoke
+from mensa.sched.settings import parse_settings
 from mensa.sched.synth_device import TARGETS, blocks_for
 from mensa.sched.synth_errors import SynthesisError, SynthesisToolError
 from mensa.sched.synth_estimate import check_fits, estimate
@@ -52,7 +53,8 @@ def test_what_can_not_fit_is_refused_with_every_number_that_is_over(capfd):
     assert f"parameter_buffer_bytes takes {edge_tpu.parameter_buffer_bytes // 2048:,}" in said
     assert "of 208 18 kbit block RAMs" in said
     assert estimate(edge_tpu, TARGETS["ecp5-85k"]).block_rams >= buffers // 2048
-    assert "this might fit: --set rows=" in said
+    assert "this might fit: --set " in said
+    assert "--set rows=8 --set cols=8" in said
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -62,9 +64,13 @@ def test_the_settings_that_a_refusal_proposes_are_not_refused(target, shape):
     with pytest.raises(SynthesisError) as refusal:
         check_fits(machine, device)
     settings = str(refusal.value).split("this might fit: ")[1].split("--set ")[1:]
-    changes = dict(setting.strip().split("=") for setting in settings)
-    smaller = machine.replace(**{name: int(value) for name, value in changes.items()})
+    smaller = machine.replace(**parse_settings(setting.strip() for setting in settings))
     check_fits(smaller, device)
+
+
+def test_a_refusal_without_remedy_says_so(capfd):
+    banks = "--set activation_banks=16 --set port_bytes=128 --set rows=1 --set cols=1"
+    assert "no smaller array" in bad(f"edge_tpu {banks} --target ecp5-25k", capfd)
 
 
 def test_bad_input_is_one_line(capfd):

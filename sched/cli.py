@@ -90,6 +90,15 @@ InputOption = Annotated[
 SeedOption = Annotated[
     int, typer.Option("--seed", metavar="N", min=0, help="Seed of random input.")
 ]
+MachineArgument = Annotated[
+    str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu.")
+]
+DirectoryOption = Annotated[
+    Path,
+    typer.Option(
+        "-o", "--output", metavar="DIR", help="A directory: new, empty, or made by this command."
+    ),
+]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result there as JSON.")
 ]
@@ -375,15 +384,7 @@ def inspect(
 @app.command("compile")
 def compile_model(
     model: ModelArgument,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DIR",
-            help="A directory: new, empty, or made by this command.",
-        ),
-    ],
+    output: DirectoryOption,
     machine: Annotated[
         str, typer.Option("--machine", metavar="NAME", help="The machine that will run it.")
     ] = "edge_tpu",
@@ -417,16 +418,8 @@ def compile_model(
 
 @app.command()
 def rtl(
-    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu.")],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DIR",
-            help="A directory: new, empty, or made by this command.",
-        ),
-    ],
+    machine: MachineArgument,
+    output: DirectoryOption,
     settings: SetOption = None,
 ) -> None:
     """Write a machine's Verilog, register map, C header and file list.
@@ -447,7 +440,7 @@ def rtl(
 
 @app.command()
 def synth(
-    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu.")],
+    machine: MachineArgument,
     target: Annotated[
         str,
         typer.Option(

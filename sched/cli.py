@@ -58,7 +58,8 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A setting of the machine (rows=8) or the memory (memory.latency_ns=60); repeatable.",
+        help="A setting of the machine (rows=8, prefetch=off, residency=off) or the memory "
+        "(memory.latency_ns=60); repeatable.",
     ),
 ]
 
@@ -88,6 +89,15 @@ InputOption = Annotated[
 ]
 SeedOption = Annotated[
     int, typer.Option("--seed", metavar="N", min=0, help="Seed of random input.")
+]
+MachineArgument = Annotated[
+    str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu.")
+]
+DirectoryOption = Annotated[
+    Path,
+    typer.Option(
+        "-o", "--output", metavar="DIR", help="A directory: new, empty, or made by this command."
+    ),
 ]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result there as JSON.")
@@ -158,7 +168,9 @@ def run(
     ] = None,
     vcd: Annotated[
         Path | None,
-        typer.Option("--vcd", metavar="FILE", help="Write the waves of the first program (rtl)."),
+        typer.Option(
+            "--vcd", metavar="FILE", help="Write the waves of all programs there (rtl; slow)."
+        ),
     ] = None,
 ) -> None:
     """Run a network and report every layer.
@@ -204,7 +216,7 @@ def run(
     if samples is not None:
         _show_digits(graph, samples, result)
     out.print(f"{graph.name} on {_name(system)}, engine {engine}")
-    out.print(table.layer_table(result.report, out.width))
+    out.print(table.layer_table(result.report, out))
     for line in table.summary(result.report):
         out.print(line, soft_wrap=True, markup=False)
     if check and engine == "model":
@@ -372,15 +384,7 @@ def inspect(
 @app.command("compile")
 def compile_model(
     model: ModelArgument,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DIR",
-            help="A directory: new, empty, or made by this command.",
-        ),
-    ],
+    output: DirectoryOption,
     machine: Annotated[
         str, typer.Option("--machine", metavar="NAME", help="The machine that will run it.")
     ] = "edge_tpu",
@@ -414,16 +418,8 @@ def compile_model(
 
 @app.command()
 def rtl(
-    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu.")],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DIR",
-            help="A directory: new, empty, or made by this command.",
-        ),
-    ],
+    machine: MachineArgument,
+    output: DirectoryOption,
     settings: SetOption = None,
 ) -> None:
     """Write a machine's Verilog, register map, C header and file list.
@@ -444,7 +440,7 @@ def rtl(
 
 @app.command()
 def synth(
-    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu.")],
+    machine: MachineArgument,
     target: Annotated[
         str,
         typer.Option(

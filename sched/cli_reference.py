@@ -8,13 +8,18 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import typer
 
+from mensa.rtl.machine import edge_tpu
 from mensa.sched.cli import app
+from mensa.sched.settings import WORDS
+from mensa.sim.memory import lpddr4
+from mensa.sim.soc import MEMORY_PREFIX
 
 __all__ = ["page"]
 
@@ -28,6 +33,17 @@ are kept in the user's cache, or in the directory that the environment variable 
 """
 
 
+TABLE = ("| | |", "|---|---|")
+
+SETTINGS = """\
+## Settings
+
+What `--set` takes, and a system's file: the value of the named machine or memory, and what it is.
+A switch is `on` or `off`, in a file `true` or `false`. Programs and hardware must be made with the
+same settings of the machine, but for `name`, `clock_hz`, `prefetch` and `residency`.
+"""
+
+
 def page() -> str:
     """Return the page, as Markdown."""
     group: Any = typer.main.get_command(app)
@@ -37,12 +53,13 @@ def page() -> str:
         example = " ".join(example.split())
         parts.append(f"## mensa {name}\n\n{text.strip()}\n\n```sh\n{example}\n```\n")
         parts.append("\n".join(_rows(command)))
+    settings = [*_settings(edge_tpu, ""), *_settings(lpddr4, MEMORY_PREFIX)]
+    parts.append("\n".join([SETTINGS, *TABLE, *settings, ""]))
     return "\n".join(parts)
 
 
 def _rows(command: Any) -> Iterator[str]:
-    yield "| | |"
-    yield "|---|---|"
+    yield from TABLE
     for parameter in command.params:
         shown = parameter.metavar
         if parameter.param_type_name == "option":
@@ -53,6 +70,15 @@ def _rows(command: Any) -> Iterator[str]:
             said += f" Default: {default}."
         yield f"| `{_escaped(shown)}` | {_escaped(said)} |"
     yield ""
+
+
+def _settings(named: Any, prefix: str) -> Iterator[str]:
+    """Rows for the fields of a machine or a memory, from what its class says about them."""
+    _, _, attributes = (inspect.getdoc(type(named)) or "").partition("Attributes\n----------\n")
+    for name, said in re.findall(r"^(\w+) : .*\n((?:    .*\n?)+)", attributes, re.MULTILINE):
+        value = getattr(named, name)
+        shown = next((word for word, meant in WORDS.items() if value is meant), value)
+        yield f"| `{prefix}{name}={shown}` | {_escaped(' '.join(said.split()))} |"
 
 
 def _escaped(text: str) -> str:

@@ -45,12 +45,13 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:
     return parsed
 
 
-_WORDS: dict[str, Setting] = {"none": None, "on": True, "off": False}
+WORDS: dict[str, Setting] = {"none": None, "on": True, "off": False}
+"""Values that are no numbers."""
 
 
 def _number(name: str, text: str) -> Setting:
-    if text.lower() in _WORDS:
-        return _WORDS[text.lower()]
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
     if name.removeprefix(systems.MEMORY_PREFIX) == "name":
         return text  # the only setting that is no number
     for read in (lambda: int(text, 0), lambda: float(text)):

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from enum import IntEnum
+from functools import partial
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from mensa.sim.report import HOST, LayerReport, Report
 
 LEGEND = (
-    "util: MACs of the array's peak. work: cycles in which the array was fed. lost to: where most "
-    "of the others went. cached, streamed: parameters that stay on chip, that each inference loads."
+    "util: MACs of the array's peak. work: cycles in which the array was fed; 100% is the bound of "
+    "the layer's mapping. The others were lost to filling and draining the array (drain), or to "
+    "waiting for parameters (param), activations (activ), the store unit (store), the next command "
+    "(comm). cached, streamed: parameters that stay on chip, that each inference loads."
 )
 
 LOSSES = {
-    "fill_drain": "fill and drain",
-    "wait_parameters": "parameters",
-    "wait_activations": "activations",
-    "wait_store": "the store",
-    "wait_command": "commands",
+    "fill_drain": ("drain", "fill and drain"),
+    "wait_parameters": ("param", "parameters"),
+    "wait_activations": ("activ", "activations"),
+    "wait_store": ("store", "the store"),
+    "wait_command": ("comm", "commands"),
 }
-"""What a layer's cycles may go to besides computing, by category: most but the first is waiting."""
+"""What a layer's cycles may go to besides computing, by category: the heading of its column, and
+its name where the largest is named alone. All but the first are waiting."""
 
 __all__ = ["console", "layer_table", "summary"]
 
-WIDTH_OF_A_LOG = 160
-"""Columns where standard output is no terminal."""
+WIDTH_OF_A_LOG = 180
+"""Columns of text where standard output is no terminal: enough for whole tables."""
 
-WIDTH_OF_ALL_COLUMNS = 145
-"""On a narrower terminal a table has only the columns that matter most."""
+UNBOUNDED = 1000
+"""More columns of text than any table has."""
 
 
 def console() -> Console:
@@ -39,19 +45,30 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_LOG, highlight=False)
 
 
-def layer_table(report: Report, width: int) -> Table:
-    """Return a row per layer; columns that the engine can't fill are left out.
+class Detail(IntEnum):
+    """How much a table of layers shows, from what matters most to everything."""
 
-    Parameters
-    ----------
-    report : Report
-        What to show.
-    width : int
-        Columns of text that there are.
+    LARGEST_LOSS = 0
+    PARAMETERS = 1
+    ALL = 2
+
+
+def layer_table(report: Report, out: Console) -> Table:
+    """Return a row per layer, in as much detail as finds room on `out`.
+
+    Columns that the engine can't fill are left out.
     """
-    columns = _identity(wide=width >= WIDTH_OF_ALL_COLUMNS)
+    for detail in reversed(Detail):
+        table = _layer_table(report, detail)
+        if Measurement.get(out, out.options.update(width=UNBOUNDED), table).maximum <= out.width:
+            break
+    return table
+
+
+def _layer_table(report: Report, detail: Detail) -> Table:
+    columns = _identity(detail)
     if any(layer.cycles is not None for layer in report.layers):
-        columns |= _times(report, wide=width >= WIDTH_OF_ALL_COLUMNS)
+        columns |= _times(report, detail)
     if any(layer.bit_exact is not None for layer in report.layers):
         columns["exact"] = lambda layer: _VERDICTS[layer.bit_exact]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -69,28 +86,33 @@ Columns = dict[str, Callable[[LayerReport], str]]
 _VERDICTS = {True: "yes", False: "[bold red]NO[/]", None: "-"}
 
 
-def _identity(wide: bool) -> Columns:
+def _identity(detail: Detail) -> Columns:
     columns: Columns = {
         "#": lambda layer: str(layer.index),
         "layer": lambda layer: layer.op,
         "output": lambda layer: "x".join(map(str, layer.shape)),
     }
-    if wide:
+    if detail >= Detail.ALL:
         columns["on"] = lambda layer: layer.machine
     return columns
 
 
-def _times(report: Report, wide: bool) -> Columns:
+def _times(report: Report, detail: Detail) -> Columns:
     columns: Columns = {"cycles": lambda layer: _count(layer.cycles)}
     if report.timing is not None:
         model = report.timing.cycles
         columns["model"] = lambda layer: _beside(layer.cycles, model.get(layer.index, 0))
     columns["util"] = lambda layer: f"{layer.utilization:.1%}" if layer.utilization else "-"
-    columns["work"] = lambda layer: _share(layer, "compute")
-    columns["lost to"] = _loss
-    if wide:
-        columns["cached B"] = lambda layer: _parameters(layer, "cached")
-        columns["streamed B"] = lambda layer: _parameters(layer, "streamed")
+    columns["work"] = partial(_share, "compute")
+    if detail >= Detail.ALL:
+        for category, (heading, _) in LOSSES.items():
+            columns[heading] = partial(_share, category)
+    else:
+        columns["lost to"] = _largest_loss
+    if detail >= Detail.PARAMETERS:
+        columns["cached B"] = partial(_parameters, "cached")
+        columns["streamed B"] = partial(_parameters, "streamed")
+    if detail >= Detail.ALL:
         columns["read B"] = lambda layer: _count(layer.dram_read_bytes)
         columns["write B"] = lambda layer: _count(layer.dram_write_bytes)
     return columns
@@ -107,22 +129,22 @@ def _beside(cycles: int | None, model: int) -> str:
     return f"= {model:,}" if model == cycles else f"[bold red]!= {model:,}[/]"
 
 
-def _share(layer: LayerReport, category: str) -> str:
-    if not layer.cycles or layer.stalls is None:
+def _share(category: str, layer: LayerReport) -> str:
+    if not layer.cycles or not layer.stalls or not layer.stalls[category]:
         return "-"
     return f"{layer.stalls[category] / layer.cycles:.0%}"
 
 
-def _loss(layer: LayerReport) -> str:
+def _largest_loss(layer: LayerReport) -> str:
     """Return the category that cost most besides computing, and its share."""
     if not layer.cycles or layer.stalls is None:
         return "-"
     stalls = layer.stalls
     most = max(LOSSES, key=lambda name: stalls[name])
-    return f"{LOSSES[most]} {_share(layer, most)}" if stalls[most] else "-"
+    return f"{LOSSES[most][1]} {_share(most, layer)}" if stalls[most] else "-"
 
 
-def _parameters(layer: LayerReport, where: str) -> str:
+def _parameters(where: str, layer: LayerReport) -> str:
     return _count(layer.parameter_bytes[where] if layer.parameter_bytes else None)
 
 
@@ -140,6 +162,11 @@ def summary(report: Report) -> Iterator[str]:
     for machine, cycles in report.setup_cycles.items():
         yield f"{machine}: {cycles:,} cycles once, to load the parameters that stay on chip"
     if machines:
+        bytes_of = report.parameter_bytes
+        yield (
+            f"parameters and constants: {bytes_of['cached']:,} B stay on chip, "
+            f"{bytes_of['streamed']:,} B are loaded by each inference"
+        )
         yield LEGEND
     for layer in report.layers:
         if layer.reason is not None:

@@ -163,6 +163,12 @@ class Report:
         return sum(layer.macs for layer in self.layers)
 
     @property
+    def parameter_bytes(self) -> dict[str, int]:
+        """The same of all layers: bytes that are cached, and that are streamed."""
+        known = [each.parameter_bytes for each in self.layers if each.parameter_bytes is not None]
+        return {name: sum(each[name] for each in known) for name in ("cached", "streamed")}
+
+    @property
     def time_ns_without_host(self) -> float | None:
         """Time of all layers but those on the host; None from an engine without time."""
         times = [layer.time_ns for layer in self.layers if layer.machine != HOST]
@@ -206,6 +212,7 @@ class Report:
                 "time_ns": self.time_ns,
                 "time_ns_without_host": self.time_ns_without_host,
                 "macs": self.macs,
+                "parameter_bytes": self.parameter_bytes,
                 "energy_pj": None,
                 "bit_exact": self.bit_exact,
             },

@@ -59,10 +59,6 @@ module mensa_axi_ram #(
     end
   endgenerate
 
-  // Bursts are INCR, of whole beats, and end where their lengths say.
-  wire unused = &{1'b0, command_arsize, command_arburst, command_araddr, data_arsize, data_arburst,
-                  data_araddr, data_awsize, data_awburst, data_awlen, data_awaddr};
-
   // Reads: a word is fetched when the one before is taken, and cut to a beat.
   wire command_fetch, data_fetch;
   wire [HIGH-1:0] command_address, data_address, command_place, data_place;
@@ -88,6 +84,11 @@ module mensa_axi_ram #(
     .rlast(data_rlast), .rvalid(data_rvalid), .rready(data_rready),
     .fetch(data_fetch), .address(data_address), .place(data_place)
   );
+
+  // Bursts are INCR, of whole beats, and end where their lengths say.
+  wire unused = &{1'b0, command_arsize, command_arburst, command_araddr, data_arsize, data_arburst,
+                  data_araddr, data_awsize, data_awburst, data_awlen, data_awaddr, command_address,
+                  data_address};
 
   // A write: its data follow its address, and then the response.
   reg writing;

@@ -460,11 +460,17 @@ def test_the_trace_has_a_bar_for_every_command(workplace, capsys):
 
 
 @pytest.mark.skipif(not REGRESS, reason="a build of its own: make regress")
-def test_waves_are_written(workplace, capsys):
-    arguments = ["run", "--engine", "rtl", "--steps", "1", "--vcd", "waves.vcd", *TINY]
-    assert invoke(arguments) == 0
-    assert Path("waves.vcd").read_text()[:200].count("$") > 1
-    assert [path.name for path in workplace.iterdir()] == ["waves.vcd"]
+def test_waves_of_all_programs_are_written(workplace, capsys):
+    arguments = ["--engine", "rtl", "--steps", "2", "--vcd", "waves.vcd", *TINY]
+    status, report = run_json(workplace, *arguments)
+    assert status == 0
+    assert sorted(path.name for path in workplace.iterdir()) == ["report.json", "waves.vcd"]
+    waves = Path("waves.vcd").read_text()
+    assert waves[:200].count("$") > 1
+    totals = report["totals"]
+    cycles = sum(totals["setup_cycles"].values()) + 2 * sum(totals["cycles"].values())
+    edges = int(waves[waves.rindex("\n#") + 2 :].split(maxsplit=1)[0])
+    assert edges >= 2 * cycles
 
 
 def test_inspect_says_why_a_layer_is_on_the_host(workplace, capsys):

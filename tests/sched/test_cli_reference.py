@@ -1,13 +1,17 @@
 """The documented command line is the one that there is."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import typer
 
+from mensa.rtl.machine import Machine
 from mensa.rtl.registers import register_map_markdown
 from mensa.sched.cli import app, invoke
 from mensa.sched.cli_reference import page
+from mensa.sim.memory import Memory
+from mensa.sim.soc import MEMORY_PREFIX
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(typer.main.get_command(app).commands)
@@ -17,6 +21,12 @@ def test_the_documentation_is_up_to_date():
     assert (ROOT / "docs" / "cli.md").read_text() == page(), (
         "run: python -m mensa.sched.cli_reference > docs/cli.md"
     )
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [(Machine, ""), (Memory, MEMORY_PREFIX)])
+def test_every_setting_is_documented(kind, prefix):
+    for field in dataclasses.fields(kind):
+        assert f"\n| `{prefix}{field.name}=" in page()
 
 
 def test_the_register_map_is_up_to_date():

@@ -41,15 +41,19 @@ def test_json_has_the_promised_keys_and_is_json():
         assert set(entry) == LAYER_KEYS
         assert entry["energy_pj"] is None
     assert set(tree["totals"]) == {
-        "cycles", "setup_cycles", "time_ns", "time_ns_without_host", "macs", "energy_pj",
-        "bit_exact",
+        "cycles", "setup_cycles", "time_ns", "time_ns_without_host", "macs", "parameter_bytes",
+        "energy_pj", "bit_exact",
     }  # fmt: skip
 
 
 def test_totals_are_the_sums_of_the_layers():
-    totals = report(layer(0), layer(1), layer(2)).to_json()["totals"]
+    parameters = {"cached": 5, "streamed": 7}
+    totals = report(
+        layer(0), layer(1, parameter_bytes=parameters), layer(2, parameter_bytes=parameters)
+    ).to_json()["totals"]
     assert totals["cycles"] == {"edge_tpu": 33}
     assert totals["macs"] == 300
+    assert totals["parameter_bytes"] == {"cached": 10, "streamed": 14}
     assert totals["time_ns"] == totals["time_ns_without_host"] == 4.0 * 33
 
 

@@ -1,0 +1,69 @@
+"""What a report's table shows, and that it is whole on a terminal of any width."""
+
+import pytest
+from rich.console import Console
+
+from mensa.rtl.machine import edge_tpu
+from mensa.sched import digits, table
+from mensa.sched.inputs import make_inputs
+from mensa.sched.run import run_network
+from mensa.sim.report import HOST
+from mensa.sim.soc import Soc
+from mensa.sim.soc import edge_tpu as system
+
+
+@pytest.fixture(scope="module")
+def report():
+    """Of a machine that loads all parameters for each inference, so that no column is empty."""
+    graph = digits.load_network()
+    small = edge_tpu.replace(rows=8, cols=8, residency=False)
+    soc = Soc(name="small", machine=small, memory=system.memory)
+    return run_network(graph, soc, [make_inputs(graph, "zeros", 0)]).report
+
+
+def columns(report, width):
+    made = table.layer_table(report, Console(width=width))
+    return {column.header: list(column.cells) for column in made.columns}
+
+
+def printed(report, width):
+    out = Console(width=width, record=True, quiet=True)
+    out.print(table.layer_table(report, out))
+    return out.export_text().splitlines()
+
+
+def test_a_log_has_all_that_a_layer_s_cycles_went_to(report):
+    shown = columns(report, table.WIDTH_OF_A_LOG)
+    headings = {"compute": "work"} | {name: each[0] for name, each in table.LOSSES.items()}
+    for place, layer in enumerate(report.layers):
+        assert layer.machine == HOST or set(headings) == set(layer.stalls)
+        for category, heading in headings.items():
+            wanted = "-"
+            if layer.cycles and layer.stalls[category]:
+                wanted = f"{layer.stalls[category] / layer.cycles:.0%}"
+            assert shown[heading][place] == wanted
+
+
+def test_a_narrow_terminal_has_the_largest_loss_of_every_layer(report):
+    shown = columns(report, 80)["lost to"]
+    for layer, cell in zip(report.layers, shown, strict=True):
+        lost = {name: (layer.stalls or {}).get(name, 0) for name in table.LOSSES}
+        most = max(lost, key=lost.get)
+        assert cell.startswith(table.LOSSES[most][1] if lost[most] else "-")
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 140, 180, 250])
+def test_nothing_is_cut_off(report, width):
+    for layer, line in zip(report.layers, printed(report, width)[3:], strict=False):
+        assert "…" not in line
+        assert line.split()[:2] == [str(layer.index), layer.op]
+
+
+def test_the_parameters_that_stay_and_that_are_loaded_are_summed(report):
+    (line,) = (each for each in table.summary(report) if each.startswith("parameters"))
+    wanted = sum(
+        layer.parameter_bytes["streamed"] for layer in report.layers if layer.machine != HOST
+    )
+    assert line == (
+        f"parameters and constants: 0 B stay on chip, {wanted:,} B are loaded by each inference"
+    )

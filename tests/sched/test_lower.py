@@ -202,6 +202,16 @@ def test_an_operand_may_be_on_chip_and_the_other_one_streamed(bank_bytes):
     assert_equals_golden(lower(graph, machine), random_inputs(graph, 8), Watcher)
 
 
+def test_operands_may_lie_at_both_ends_of_the_largest_buffer():
+    builder = golden.GraphBuilder()
+    x = builder.input((1, 9), scale=0.5, zero_point=-7)
+    first = builder.add(x, x, scale=1.0)
+    constant = builder.tensor(data=np.arange(9, dtype=np.int8), scale=0.3)
+    graph = builder.build([builder.add(first, constant, scale=2.0)])
+    machine = machine_of(2, 2, 1 << 27, 64, 2, 2, 4)
+    assert_equals_golden(lower(graph, machine), random_inputs(graph, 9), Watcher)
+
+
 def add_graph(first, second, constant=False):
     builder = golden.GraphBuilder()
     x = builder.input(first, scale=0.5, zero_point=-7)

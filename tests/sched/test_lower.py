@@ -187,6 +187,11 @@ def depthwise_graph(shape, kernel, multiplier=1, **fields):
             depthwise_graph((1, 4, 4, 12), (2, 3), dilation=(3, 1)),
             machine_of(2, 3, 64, 64, 2, 4, 4).replace(residency=False),
         ),
+        # Three channels fit a place where they begin at a beat, but not the next three.
+        (
+            depthwise_graph((1, 2, 1, 12), (2, 1)),
+            machine_of(1, 1, 16, 8, 2, 2).replace(residency=False),
+        ),
         # The only layer is cut into ranges of channels, so that its parameters can't stay.
         (depthwise_graph((1, 3, 5, 9), (1, 1), 3), machine_of(2, 2, 64, 64, 2, 8, 8)),
     ],

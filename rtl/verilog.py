@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,10 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 __all__ = ["to_verilog", "written"]
+
+
+_WITHOUT_BITS = re.compile(r"^ *wire \[-1:0\] .*;\n", re.MULTILINE)
+"""How yosys declares a signal of no bits: as one of two, which nothing drives or reads."""
 
 
 class _Written(Instance):
@@ -105,4 +110,5 @@ def to_verilog(component: Any, name: str, renames: Mapping[str, str] | None = No
         text: str = verilog.convert(
             fragment, name=name, ports=ports, emit_src=False, strip_internal_attrs=True
         )
+    text = _WITHOUT_BITS.sub("", text)
     return text + "".join(f"\nmodule \\{called} {rest}" for called, rest in modules.items())

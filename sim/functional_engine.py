@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from mensa.golden.fixed_point import requantize_double, requantize_single
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Rounding, Space, Unit
-from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.program import Bytes, Command, Program, ProgramError
+from mensa.sim.command_check import check_command, columns_per_byte, refusal, require
 from mensa.sim.command_order import CommandOrder
 
 Int64 = npt.NDArray[np.int64]
@@ -107,10 +107,12 @@ class FunctionalEngine:
         for command in program.commands():
             missing = self._order.start(command)
             if missing is not None:
-                raise ProgramError(
-                    f"{_place(command)}: waits for {missing.name}, which no earlier command has "
-                    f"signalled: the core would wait for ever"
+                raise refusal(
+                    command,
+                    f"waits for {missing.name}, which no earlier command has signalled: the core "
+                    f"would wait for ever",
                 )
+            check_command(self.machine, command)
             if command.unit == Unit.LOAD:
                 self._load(command, memory)
             elif command.unit == Unit.STORE:
@@ -122,8 +124,6 @@ class FunctionalEngine:
                 self._on_command(command, self.buffers)
 
     def _load(self, command: Command, memory: Bytes) -> None:
-        if command["SPACE"] not in list(Space):
-            raise ProgramError(f"{_place(command)}: no SPACE {command['SPACE']}")
         buffer = self.buffers[Space(command["SPACE"])]
         source, target = self._rows(command, memory, buffer)
         buffer[target] = memory[source]
@@ -138,16 +138,6 @@ class FunctionalEngine:
     def _rows(self, command: Command, memory: Bytes, buffer: Bytes) -> tuple[Int64, Int64]:
         """Memory and buffer addresses of every byte that a copy moves, both [rows, row bytes]."""
         rows, row_bytes = command["ROWS"], command["ROW_BYTES"]
-        _require(command, rows >= 1 and row_bytes >= 1, "copies nothing")
-        beat = self.machine.beat_bytes
-        at, pitch = "ADDRESS", "PITCH"
-        for what in (at, pitch) if rows > 1 else (at,):
-            a, b = command[f"MEMORY_{what}"], command[f"BUFFER_{what}"]
-            _require(
-                command,
-                (a - b) % beat == 0,
-                f"MEMORY_{what} {a} and BUFFER_{what} {b} differ modulo a beat of {beat} B",
-            )
         byte = np.arange(row_bytes, dtype=np.int64)
         row = np.arange(rows, dtype=np.int64)[:, None]
         return (
@@ -168,7 +158,7 @@ class FunctionalEngine:
     def _require_settled(self, command: Command, addresses: Int64) -> None:
         """Refuse a read of results that may not be there yet."""
         late = self._order.read(command.unit, addresses)
-        _require(
+        require(
             command,
             late is None,
             f"reads byte {late} of the activation buffer, which an earlier command writes, and no "
@@ -176,7 +166,6 @@ class FunctionalEngine:
         )
 
     def _compute(self, command: Command) -> None:
-        self._check_compute(command)
         pixels = command["PIXELS"]
         groups = _groups(command)
         most = max(
@@ -194,72 +183,13 @@ class FunctionalEngine:
             kept = self._sums
             shape = results[0][2].shape
             if kept is None or kept.shape != shape:
-                raise ProgramError(f"{_place(command)}: KEEP continues sums that nobody kept")
+                raise refusal(command, "KEEP continues sums that nobody kept")
             results = [(results[0][0], 0, _wrap32(kept + results[0][2]))]
         self._sums = results[0][2] if command["KEEP"] & Keep.UNDRAINED else None
         if command["KEEP"] & Keep.UNDRAINED:
             return
         for group, first, sums in results:
             self._write(command, group, first, sums)
-
-    def _check_compute(self, command: Command) -> None:
-        for name in ("PIXELS", "OUT_WIDTH", "KERNEL_H", "KERNEL_W", "GROUPS"):
-            _require(command, command[name] >= 1, f"{name} must be at least 1")
-        _require(command, command["MODE"] in list(Mode), f"no MODE {command['MODE']}")
-        mode = Mode(command["MODE"])
-        most = self.machine.group_channels(mode)
-        for group in _groups(command):
-            _require(
-                command,
-                1 <= group.channels <= most and group.segment >= 1,
-                f"a group has {group.channels} channels of {group.segment} bytes; channels must "
-                f"be 1 to {most}, bytes at least 1",
-            )
-            _require(
-                command,
-                command["EDGE_CHANNELS"] <= group.channels,
-                f"the last pixel of a row has {command['EDGE_CHANNELS']} channels of "
-                f"{group.channels}",
-            )
-            if mode != Mode.CONV:
-                per_byte = _columns_per_byte(command)
-                _require(
-                    command,
-                    group.channels == group.segment * per_byte,
-                    f"{group.channels} channels from {group.segment} bytes x {per_byte}",
-                )
-        if mode == Mode.SCALED_SUM:
-            taps = command["KERNEL_H"] * command["KERNEL_W"]
-            _require(command, taps == 2, f"a scaled sum has 2 taps, not {taps}")
-        if mode == Mode.FILTER:
-            self._check_filter(command)
-        if command["KEEP"]:
-            _require(
-                command,
-                mode.is_tiled and command["GROUPS"] == 1 and command["PIXELS"] <= self.machine.rows,
-                f"KEEP needs a tiled mode, one group and at most {self.machine.rows} pixels",
-            )
-
-    def _check_filter(self, command: Command) -> None:
-        """The stream must be the one that serves exactly the pixels and taps of the command."""
-        row_step = command["STREAM_ROW_STEP"]
-        try:
-            stream = filter_stream(self.machine.rows, command.registers, row_step)
-        except ValueError as error:
-            raise ProgramError(f"{_place(command)}: {error}") from error
-        if stream is None:
-            raise ProgramError(
-                f"{_place(command)}: there is no stream of its pixels for "
-                f"{self.machine.rows} rows of taps"
-            )
-        rows = command["PIXELS"] // command["OUT_WIDTH"]
-        for used, name in ((rows > 1, "PIXEL_Y"), (command["KERNEL_H"] > 1, "TAP_Y")):
-            if used:
-                stream[f"{name}_ADDRESS_STEP"] = command[f"{name}_STEP"] * row_step
-        for name, value in stream.items():
-            _require(
-                command, command[name] == value, f"{name} is {command[name]}, the filter's {value}"
-            )
 
     def _accumulate(self, command: Command, group: _Group, window: _Window) -> Int64:
         """Sums [pixels, channels] of a group, as int32 values."""
@@ -283,7 +213,7 @@ class FunctionalEngine:
             return _wrap32(scaled[0] + scaled[1])
         weights = self._weights(command, group)
         if mode != Mode.CONV:
-            wide = values.repeat(_columns_per_byte(command), axis=2)
+            wide = values.repeat(columns_per_byte(command), axis=2)
             return _wrap32((wide * weights).sum(axis=1))
         # A product of 9-bit numbers, summed up to 2**36 times, is exact in float64.
         return _wrap32((window.flat @ weights.astype(np.float64)).astype(np.int64))
@@ -376,7 +306,7 @@ class FunctionalEngine:
         if command["UNIFORM"]:
             return command["BIAS"], command["MULTIPLIER"], command["SHIFT"]
         entry = command["CONSTANT_ENTRY"] + group.number
-        _require(
+        require(
             command,
             entry < self.machine.constant_entries,
             f"reads constant entry {entry} of {self.machine.constant_entries}",
@@ -413,11 +343,6 @@ class _Group:
     channels: int
 
 
-def _columns_per_byte(command: Command) -> int:
-    """Output channels that see a byte of the segment, in every mode but CONV."""
-    return command["DEPTH_MULTIPLIER"] if command["MODE"] == Mode.DEPTHWISE else 1
-
-
 def _groups(command: Command) -> list[_Group]:
     count = command["GROUPS"]
     return [
@@ -425,21 +350,12 @@ def _groups(command: Command) -> list[_Group]:
     ] + [_Group(count - 1, command["LAST_SEGMENT"], command["LAST_GROUP_CHANNELS"])]
 
 
-def _place(command: Command) -> str:
-    return f"word {command.word_index} ({command.unit.name}, layer {command.tag})"
-
-
-def _require(command: Command, condition: bool, reason: str) -> None:
-    if not condition:
-        raise ProgramError(f"{_place(command)}: {reason}")
-
-
 def _checked(command: Command, where: str, addresses: Int64, place: Bytes) -> Int64:
     low, high = int(addresses.min()), int(addresses.max())
     if low < 0 or high >= place.size:
-        raise ProgramError(
-            f"{_place(command)}: touches bytes {low} to {high} of {where}, "
-            f"which has {place.size} bytes"
+        raise refusal(
+            command,
+            f"touches bytes {low} to {high} of {where}, which has {place.size} bytes",
         )
     return addresses
 

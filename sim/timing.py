@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from mensa.rtl.commands import HEADER_WORDS, WORD_BYTES, Token, Unit
 from mensa.rtl.machine import Machine
-from mensa.rtl.program import Command, Program, ProgramError, word_kinds
+from mensa.rtl.program import Command, Program, word_kinds
 from mensa.sim import timing_dma
+from mensa.sim.command_check import check_command, refusal
 from mensa.sim.events import CommandEvent, RunTrace
 from mensa.sim.memory import Memory
 from mensa.sim.timing_compute import ComputeTiming
@@ -51,7 +52,7 @@ class ModelEngine:
         Raises
         ------
         ProgramError
-            If the program is malformed or would wait for ever.
+            If the program is malformed, has a command without a meaning, or would wait for ever.
         """
         machine = self.machine
         command_port = timing_dma.ReadPort(self.memory.port_timing(machine.clock_hz, WORD_BYTES))
@@ -80,15 +81,17 @@ class ModelEngine:
             handle(-1)
         word_units = word_kinds(program.words).unit.tolist()
         for command in program.commands():
+            check_command(machine, command)
             unit = units[command.unit]
             while word <= command.word_index:
                 handle(units[word_units[word]].start)
             given: dict[Token, int] = {}
             for token in command.wait:
                 if not tokens[token]:
-                    raise ProgramError(
-                        f"word {command.word_index}: {command.unit.name} waits for "
-                        f"{token.name}, which no earlier command signals"
+                    raise refusal(
+                        command,
+                        f"waits for {token.name}, which no earlier command has signalled: the core "
+                        f"would wait for ever",
                     )
                 given[token] = tokens[token].popleft() + 1
             beats = 0

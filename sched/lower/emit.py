@@ -489,7 +489,8 @@ class Emitter:
             registers[name] += times * self._buffers.inputs.address(in_place)
         if command.writes is None:
             registers["OUT_ADDRESS"] += self._buffers.outputs.address(out_place)
-        registers["ACT_ADDRESS"] = _wrap(registers["ACT_ADDRESS"])
+        for name in ("ACT_ADDRESS", "TAP_Y_ADDRESS_STEP"):
+            registers[name] = _wrap(registers[name])
         return registers
 
     def _store(self, place: _Place, out_place: int) -> None:

@@ -241,10 +241,20 @@ class Tiler:
         """Whether something of a tile is copied from or to memory."""
         return self.inputs.home.moves or self.outputs.home.moves
 
+    @property
+    def fits(self) -> bool:
+        """Whether at least a single output pixel fits."""
+        return self._fits(1, 1)
+
+    @property
+    def least_place_bytes(self) -> int:
+        """Bytes of a place that a single output pixel needs."""
+        return max(self._place_bytes(1, 1))
+
     def check(self, layer: str) -> None:
         """Raise LoweringError, which names `layer`, if not even a single output pixel fits."""
-        if not self._fits(1, 1):
-            raise LoweringError(layer, self._shortage())
+        if not self.fits:
+            raise LoweringError(layer, self.shortage)
 
     def rectangles(
         self, layer: str, *, overlap: bool, most_pixels: int | None = None, pixels: int = 0
@@ -328,14 +338,16 @@ class Tiler:
             self.outputs.place_bytes(height, width, beat),
         )
 
-    def _shortage(self) -> str:
+    @property
+    def shortage(self) -> str:
+        """What a single output pixel needs, and what there is."""
         inputs, outputs = self._place_bytes(1, 1)
         machine = self.machine
         return (
             f"a single output pixel, of as few channels as the layer can be cut into, needs "
             f"{inputs} B of inputs and {outputs} B of outputs, but a "
             f"bank of the activation buffer has {machine.activation_bank_bytes} B; give "
-            f"activation_buffer_bytes at least {max(inputs, outputs) * machine.activation_banks}"
+            f"activation_buffer_bytes at least {self.least_place_bytes * machine.activation_banks}"
         )
 
 
@@ -360,14 +372,14 @@ def channel_ranges(
     """
     count = channels
     while True:
-        try:
-            tiler(0, count).check(layer)
-        except LoweringError:
-            if count <= unit:
-                raise
-            count = max(unit, count // 2 // unit * unit)
-            continue
-        return [(first, min(first + count, channels)) for first in range(0, channels, count)]
+        ranges = [(first, min(first + count, channels)) for first in range(0, channels, count)]
+        tilers = [tiler(first, last) for first, last in ranges]
+        if all(each.fits for each in tilers):
+            return ranges
+        if count <= unit:
+            worst = max(tilers, key=lambda each: each.least_place_bytes)
+            raise LoweringError(layer, worst.shortage)
+        count = max(unit, count // 2 // unit * unit)
 
 
 def _largest(limit: int, fits: Callable[[int], bool]) -> int:

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from mensa.rtl.machine import (
     AXI_PAGE_BYTES,
@@ -18,6 +17,8 @@ from mensa.rtl.machine import (
     machines,
 )
 
+from ..machines import any_machine
+
 SMALL = Machine(
     name="small",
     rows=8,
@@ -30,21 +31,6 @@ SMALL = Machine(
 
 def power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
-
-
-@st.composite
-def any_machine(draw):
-    return SMALL.replace(
-        rows=draw(st.integers(2, 128)),
-        cols=draw(st.integers(2, 128)),
-        parameter_buffer_bytes=draw(st.integers(1, 8)) * 64 * KIB,
-        activation_buffer_bytes=draw(st.integers(1, 8)) * 64 * KIB,
-        activation_banks=draw(st.sampled_from([2, 4, 8, 16])),
-        constant_entries=2 ** draw(st.integers(1, 12)),
-        port_bytes=draw(st.sampled_from([None, 4, 8, 16, 32, 64, 128])),
-        burst_beats=2 ** draw(st.integers(0, 5)),
-        outstanding_reads=draw(st.integers(1, 64)),
-    )
 
 
 @given(any_machine())

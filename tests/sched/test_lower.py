@@ -187,6 +187,11 @@ def depthwise_graph(shape, kernel, multiplier=1, **fields):
             depthwise_graph((1, 4, 4, 12), (2, 3), dilation=(3, 1)),
             machine_of(2, 3, 64, 64, 2, 4, 4).replace(residency=False),
         ),
+        # Three channels fit a place where they begin at a beat, but not the next three.
+        (
+            depthwise_graph((1, 2, 1, 12), (2, 1)),
+            machine_of(1, 1, 16, 8, 2, 2).replace(residency=False),
+        ),
         # The only layer is cut into ranges of channels, so that its parameters can't stay.
         (depthwise_graph((1, 3, 5, 9), (1, 1), 3), machine_of(2, 2, 64, 64, 2, 8, 8)),
     ],
@@ -200,6 +205,16 @@ def test_an_operand_may_be_on_chip_and_the_other_one_streamed(bank_bytes):
     graph = add_graph((2, 2, 5, 10), (2, 2, 5, 10))
     machine = machine_of(2, 2, bank_bytes, 64, 2, 8, 4)
     assert_equals_golden(lower(graph, machine), random_inputs(graph, 8), Watcher)
+
+
+def test_operands_may_lie_at_both_ends_of_the_largest_buffer():
+    builder = golden.GraphBuilder()
+    x = builder.input((1, 9), scale=0.5, zero_point=-7)
+    first = builder.add(x, x, scale=1.0)
+    constant = builder.tensor(data=np.arange(9, dtype=np.int8), scale=0.3)
+    graph = builder.build([builder.add(first, constant, scale=2.0)])
+    machine = machine_of(2, 2, 1 << 27, 64, 2, 2, 4)
+    assert_equals_golden(lower(graph, machine), random_inputs(graph, 9), Watcher)
 
 
 def add_graph(first, second, constant=False):

@@ -12,6 +12,8 @@ from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Program, ProgramError
 from mensa.sim.functional_engine import FunctionalEngine
+from mensa.sim.memory import lpddr4
+from mensa.sim.timing import ModelEngine
 
 MACHINE = Machine(
     name="small",
@@ -28,12 +30,17 @@ OUT = 1 << 13  # results go to the upper half of the activation buffer
 MEMORY_BYTES = 1 << 15
 
 
-def run(commands, machine=MACHINE, memory=None, **engine):
-    """Carry out (unit, registers[, wait, signal]) tuples on random buffers."""
+def assemble(commands, machine=MACHINE):
+    """The program of (unit, registers[, wait, signal]) tuples."""
     assembler = Assembler(machine)
     for command in commands:
         assembler.go(*command)
-    program = Program(machine, assembler.finish(), 0, MEMORY_BYTES, (), {}, ())
+    return Program(machine, assembler.finish(), 0, MEMORY_BYTES, (), {}, ())
+
+
+def run(commands, machine=MACHINE, memory=None, **engine):
+    """Carry out (unit, registers[, wait, signal]) tuples on random buffers."""
+    program = assemble(commands, machine)
     rng = np.random.default_rng(0)
     functional = FunctionalEngine(machine, **engine)
     for buffer in (
@@ -49,6 +56,11 @@ def run(commands, machine=MACHINE, memory=None, **engine):
     memory = np.zeros(MEMORY_BYTES, np.uint8) if memory is None else memory
     functional.run(program, memory)
     return functional.buffers, before, memory
+
+
+def run_model(commands, machine=MACHINE):
+    """Ask the model how long (unit, registers[, wait, signal]) tuples take."""
+    return ModelEngine(machine, lpddr4).run(assemble(commands, machine))
 
 
 def wrap32(x: int) -> int:
@@ -393,10 +405,11 @@ def test_a_filter_computes_what_depthwise_does():
         (MACHINE, {}, "there is no stream of its pixels for 4 rows"),
     ],
 )
-def test_a_filter_whose_stream_is_another_is_named(machine, change, message):
+@pytest.mark.parametrize("engine", [run, run_model])
+def test_a_filter_whose_stream_is_another_is_named(engine, machine, change, message):
     change = change | {"LAST_SEGMENT": change.get("SEGMENT", 3)}
     with pytest.raises(ProgramError, match=r"word \d+ \(.*" + message):
-        run([(Unit.COMPUTE, FILTER | change)], machine)
+        engine([(Unit.COMPUTE, FILTER | change)], machine)
 
 
 COPY = {
@@ -435,33 +448,47 @@ def test_store_copies_rows_and_nothing_else():
     [
         (Unit.LOAD, COPY | {"SPACE": 3}, "no SPACE 3"),
         (Unit.LOAD, COPY | {"ROWS": 0}, "copies nothing"),
+        (Unit.STORE, COPY | {"ROW_BYTES": 0}, "copies nothing"),
         (Unit.LOAD, COPY | {"BUFFER_ADDRESS": 6}, "MEMORY_ADDRESS .* differ modulo a beat"),
         (Unit.STORE, COPY | {"BUFFER_PITCH": BEAT}, "MEMORY_PITCH .* differ modulo a beat"),
+        (Unit.COMPUTE, PLAIN | {"PIXELS": 0}, "PIXELS must be at least 1"),
+        (Unit.COMPUTE, PLAIN | {"MODE": 6}, "no MODE 6"),
+        (Unit.COMPUTE, PLAIN | {"EDGE_CHANNELS": 4}, "last pixel of a row has 4 channels of 3"),
+        (Unit.COMPUTE, PLAIN | {"LAST_GROUP_CHANNELS": 4}, "channels must be 1 to 3"),
+        (Unit.COMPUTE, PLAIN | {"GROUPS": 3, "SEGMENT": 0}, "3 channels of 0 bytes"),
+        (Unit.COMPUTE, PLAIN | {"KEEP": 2, "PIXELS": 5}, "at most 4 pixels"),
+        (Unit.COMPUTE, PLAIN | {"MODE": Mode.SCALED_SUM}, "channels from"),
+    ],
+)
+@pytest.mark.parametrize("engine", [run, run_model])
+def test_commands_without_meaning_are_named(engine, unit, registers, message):
+    with pytest.raises(ProgramError, match=r"word \d+ \(.*" + message):
+        engine([(unit, registers)])
+
+
+@pytest.mark.parametrize(
+    ("unit", "registers", "message"),
+    [
         (Unit.STORE, COPY | {"ROW_BYTES": MEMORY_BYTES}, "of memory, which has"),
         (
             Unit.LOAD,
             COPY | {"SPACE": Space.CONSTANT, "ROW_BYTES": MACHINE.constant_entry_bytes * 8},
             "of its buffer, which has",
         ),
-        (Unit.COMPUTE, PLAIN | {"PIXELS": 0}, "PIXELS must be at least 1"),
-        (Unit.COMPUTE, PLAIN | {"MODE": 6}, "no MODE 6"),
-        (Unit.COMPUTE, PLAIN | {"EDGE_CHANNELS": 4}, "last pixel of a row has 4 channels of 3"),
-        (Unit.COMPUTE, PLAIN | {"LAST_GROUP_CHANNELS": 4}, "channels must be 1 to 3"),
         (Unit.COMPUTE, PLAIN | {"ACT_ADDRESS": -1}, "of the activation buffer"),
         (Unit.COMPUTE, PLAIN | {"PARAMETER_ADDRESS": 4090}, "of the parameter buffer"),
         (Unit.COMPUTE, PLAIN | {"OUT_ADDRESS": (1 << 14) - 2}, "of the activation buffer"),
         (Unit.COMPUTE, PLAIN | {"UNIFORM": 0, "CONSTANT_ENTRY": 8}, "reads constant entry 8"),
         (Unit.COMPUTE, PLAIN | {"KEEP": 1}, "nobody kept"),
-        (Unit.COMPUTE, PLAIN | {"KEEP": 2, "PIXELS": 5}, "at most 4 pixels"),
-        (Unit.COMPUTE, PLAIN | {"MODE": Mode.SCALED_SUM}, "channels from"),
     ],
 )
-def test_commands_without_meaning_are_named(unit, registers, message):
+def test_commands_that_reach_beyond_what_is_there_are_named(unit, registers, message):
     with pytest.raises(ProgramError, match=r"word \d+ \(.*" + message):
         run([(unit, registers)])
 
 
-def test_a_token_that_nobody_gave_is_a_deadlock():
+@pytest.mark.parametrize("run", [run, run_model])
+def test_a_token_that_nobody_gave_is_a_deadlock(run):
     ready, free = Token.ACTIVATIONS_READY, Token.ACTIVATIONS_FREE
     load = COPY | {"SPACE": Space.ACTIVATION}
     run([(Unit.LOAD, load, [], [ready]), (Unit.COMPUTE, PLAIN, [ready], [free])])

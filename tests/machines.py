@@ -1,0 +1,48 @@
+"""A Hypothesis strategy that draws any machine which `Machine` accepts."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from mensa.rtl.machine import AXI_PAGE_BYTES, MAX_CLOCK_HZ, MIB, PROGRAM_SETTINGS, Machine
+
+BUFFER_LIMIT = 256 * MIB
+
+_EDGES = st.one_of(st.sampled_from([1, 2, 127, 128]), st.integers(1, 20), st.integers(1, 128))
+_UNITS = st.one_of(
+    st.integers(1, 4), st.integers(1, 4), st.integers(1, 100), st.integers(1, BUFFER_LIMIT)
+)
+"""Sizes of a buffer in the smallest that there is; cut to the limit."""
+
+
+def _powers_of_two(low, high):
+    return st.sampled_from([1 << n for n in range(high.bit_length()) if low <= 1 << n <= high])
+
+
+@st.composite
+def any_machine(draw):
+    """Machines of the whole domain of every field, small ones more often."""
+    banks = draw(_powers_of_two(2, 16))
+    largest = Machine(
+        name="any",
+        rows=draw(_EDGES),
+        cols=draw(_EDGES),
+        clock_hz=draw(st.one_of(st.integers(1, MAX_CLOCK_HZ), st.just(250_000_000))),
+        parameter_buffer_bytes=BUFFER_LIMIT,
+        activation_buffer_bytes=BUFFER_LIMIT,
+        activation_banks=banks,
+        constant_entries=draw(_powers_of_two(2, 4096)),
+        port_bytes=draw(st.one_of(st.none(), _powers_of_two(4, 128))),
+        outstanding_reads=draw(st.integers(1, 64)),
+        **{setting: draw(st.booleans()) for setting in PROGRAM_SETTINGS},
+    )
+
+    def size(parts):
+        unit = parts * largest.row_bytes * 2
+        return unit * min(draw(_UNITS), BUFFER_LIMIT // unit)
+
+    return largest.replace(
+        burst_beats=draw(_powers_of_two(1, min(256, AXI_PAGE_BYTES // largest.beat_bytes))),
+        parameter_buffer_bytes=size(2),
+        activation_buffer_bytes=size(banks),
+    )

@@ -1,0 +1,62 @@
+"""Every configuration that `Machine` accepts works, or lowering says what it lacks."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mensa.sched.lower import LoweringError, lower
+from mensa.sim.events import layer_timing
+from mensa.sim.memory import lpddr4
+from mensa.sim.timing import ModelEngine
+
+from ..golden.networks import networks
+from ..golden.strategies import layers
+from ..machines import any_machine
+from ..sched.hazards import Watcher
+from ..sched.runner import assert_equals_golden
+from .pool import REGRESS
+
+
+class _WithModel(Watcher):
+    """A functional engine that watches for clashes, and asks the model for the time."""
+
+    def __init__(self, machine, hook):
+        super().__init__(machine, hook)
+        self._model = ModelEngine(machine, lpddr4)
+
+    def run(self, program, memory):
+        super().run(program, memory)
+        trace = self._model.run(program)
+        assert len(trace.events) == len(program.commands())
+        assert sum(trace.categories) == trace.cycles
+        if trace.events:  # a lone RESHAPE has no command
+            assert sum(layer.cycles for layer in layer_timing(trace)) == trace.cycles
+
+
+def _as_advised(machine, error):
+    """The machine that the error says would do."""
+    field, least = re.search(r"(activation_buffer_bytes) at least (\d+)$", str(error)).groups()
+    unit = 2 * machine.activation_banks * machine.row_bytes
+    return machine.replace(**{field: -(-int(least) // unit) * unit})
+
+
+@settings(
+    max_examples=3000 if REGRESS else 80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(st.one_of(layers(), networks()), any_machine(), st.sampled_from(["tflm", "litert"]))
+def test_any_machine_equals_golden_or_says_what_it_lacks(layer, machine, rounding):
+    for _ in layer.graph.operators:
+        try:
+            lowered = lower(layer.graph, machine, rounding)
+        except LoweringError as error:
+            machine = _as_advised(machine, error)
+        else:
+            break
+    else:
+        lowered = lower(layer.graph, machine, rounding)
+    assert_equals_golden(lowered, layer.inputs()[0], _WithModel)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, enum, memory, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.axi import INCR, OKAY, ReadSignature, beat_size
@@ -18,6 +19,7 @@ from mensa.rtl.commands import (
     Opcode,
     Unit,
 )
+from mensa.rtl.countdown import Countdown
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import FETCH_BURST_WORDS as BURST_WORDS
 from mensa.rtl.registers import FETCH_FIFO_WORDS as FIFO_WORDS
@@ -27,7 +29,9 @@ from mensa.rtl.unit import CommandSignature
 __all__ = ["FetchUnit"]
 
 
-class _State(enum.Enum):
+class _State(enum.IntEnum):
+    """Bit of the one-hot state."""
+
     IDLE = 0
     MAGIC = 1  # waits for word 0
     CONFIGURATION = 2  # waits for word 1
@@ -35,7 +39,7 @@ class _State(enum.Enum):
     FAILED = 4  # waits for the units
 
 
-_WORD = data.StructLayout(
+_COMMAND = data.StructLayout(
     {
         "value": 32,
         "tag_high": 8,  # of a GO: bits 39:32 of every command are 0
@@ -45,13 +49,33 @@ _WORD = data.StructLayout(
         "opcode": 4,
     }
 )
+_HEADER = data.StructLayout({"low": 32, "high": 32})
+_WORD = data.UnionLayout({"command": _COMMAND, "header": _HEADER})
+
+_KIND = data.StructLayout(
+    {
+        "broken": 1,  # memory answered with an error; nothing else is set
+        # Of the header: a good word 0, a good word 1, and if not, which half of it is good.
+        "word_0": 1,
+        "word_1": 1,
+        "magic": 1,
+        "configuration": 1,
+        # Of a command: its opcode, and its unit if that can take it. A malformed one has neither
+        # `unit` nor `end`.
+        "set": 1,
+        "go": 1,
+        "end": 1,
+        "unit": data.ArrayLayout(1, len(Unit)),
+    }
+)
 
 
 class FetchUnit(wiring.Component):
     """Reads a program in bursts and handles its words in order, at most one a cycle.
 
-    *Start.* In a cycle with `start` high, `busy` low and no old read on its way, `reset` is high;
-    the cycle after is cycle 0, the first one with `busy` high. `start` may be held until then.
+    *Start.* In the cycle after one with `start` high, `busy` low and no old read on its way,
+    `reset` is high; the next is cycle 0, the first one with `busy` high. `start` may be held until
+    then.
 
     *Requests.* All bursts are BURST_WORDS long. ARVALID is high for burst b from cycle
 
@@ -64,12 +88,13 @@ class FetchUnit(wiring.Component):
     of the program are requested, so at most BURST_WORDS - 1 words after its end are read.
 
     *Words.* RREADY is always high. A word whose beat is transferred in cycle t can be handled from
-    t + 1 on. Word k is handled in the first cycle after p(k - 1) in which it is there and, for a
-    SET or a GO, its unit is not pending; for END, no unit is running or pending. The header's two
-    words wait for nothing else. Throughput is one word a cycle.
+    t + FETCH_LATENCY on. Word k is handled in the first cycle after p(k - 1) in which it is there
+    and, for a SET or a GO, its unit is not pending; for END, no unit is running or pending. The
+    header's two words wait for nothing else. Throughput is one word a cycle.
 
-    *End.* The cycle in which END is handled is the last busy one; `done` is high in it. After an
-    error no more words are handled, and `done` comes when no unit has been running for two cycles.
+    *End.* The cycle in which END is handled is the last busy one; `done` is high in it. After a bad
+    word no more words are handled, after a fault in cycle t not from t + 2 on, and END not in t + 1
+    either. `done` comes when after that no unit has been running for two cycles.
 
     Parameters
     ----------
@@ -89,7 +114,7 @@ class FetchUnit(wiring.Component):
     units_idle : In(1)
         No unit is running; pending is taken from the command ports.
     fault : In(8)
-        An ErrorCode other than 0 stops the program with that error.
+        An ErrorCode other than 0 in a cycle before END is handled stops the program with it.
     busy, done : Out(1)
         See above.
     reset : Out(1)
@@ -125,24 +150,39 @@ class FetchUnit(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.fifo = fifo = memory.Memory(shape=65, depth=FIFO_WORDS, init=[])
-        write, read = fifo.write_port(), fifo.read_port(domain="comb")
+        ports = {Unit.LOAD: self.load, Unit.COMPUTE: self.compute, Unit.STORE: self.store}
+        state = Signal(len(_State), init=1 << _State.IDLE)
+        fetching = Signal()  # MAGIC, CONFIGURATION or RUN
 
-        reserved = Signal(range(FIFO_WORDS + 1))  # words on their way or in the FIFO
-        in_flight = Signal(range(FIFO_WORDS + 1))  # words on their way
-        bursts_left = Signal(32)
-        next_address = Signal(32)
+        def go_to(new: _State) -> list[Any]:
+            in_program = new in (_State.MAGIC, _State.CONFIGURATION, _State.RUN)
+            return [state.eq(1 << new), fetching.eq(in_program)]
+
+        # The head is handled: a word that another may follow, or END, which is known later.
+        handle, ended = Signal(), Signal()
+
+        # Requests. A burst has its place in the FIFO until its last word is handled.
+        places = FIFO_WORDS // BURST_WORDS
+        burst_bits = (BURST_WORDS - 1).bit_length()
+        bursts_left = Signal(signed(33 - burst_bits))  # less 1, so that its sign says "none"
+        occupied = Signal(range(-places, 1))  # less `places`, so that its sign says "not all"
+        in_flight = Signal(range(places + 1))  # bursts on their way
         held = Signal()  # a request waits for ARREADY
-        requesting = Signal()  # the program may want more bursts
-        handle = Signal()
-
-        # Requests.
-        room = reserved <= FIFO_WORDS - BURST_WORDS
         accepted = self.bus.arvalid & self.bus.arready
         beat = self.bus.rvalid & self.bus.rready
+        # An asynchronous read followed by a register would become a block RAM, which is slower.
+        m.submodules.fifo = fifo = memory.Memory(
+            shape=data.StructLayout({"word": _WORD, "kind": _KIND}),
+            depth=FIFO_WORDS,
+            init=[],
+            attrs={"ram_style": "distributed"},
+        )
+        write, read = fifo.write_port(), fifo.read_port(domain="comb")
+        # A program begins with a burst, at address 0: the address says which word ends a burst.
+        arrived = beat & write.addr[:burst_bits].all()
+        ends_burst = Signal()  # the head
         m.d.comb += [
-            self.bus.arvalid.eq(held | (requesting & bursts_left.any() & room)),
-            self.bus.araddr.eq(next_address),
+            self.bus.arvalid.eq(held | (fetching & ~bursts_left[-1] & occupied[-1])),
             self.bus.arlen.eq(BURST_WORDS - 1),
             self.bus.arsize.eq(beat_size(WORD_BYTES)),
             self.bus.arburst.eq(INCR),
@@ -150,129 +190,148 @@ class FetchUnit(wiring.Component):
         ]
         m.d.sync += [
             held.eq(self.bus.arvalid & ~self.bus.arready),
-            in_flight.eq(in_flight + Mux(accepted, BURST_WORDS, 0) - beat),
-            reserved.eq(reserved + Mux(accepted, BURST_WORDS, 0) - handle),
+            in_flight.eq(in_flight + accepted - arrived),
+            occupied.eq(occupied + accepted - (handle & ends_burst)),
         ]
         with m.If(accepted):
             m.d.sync += [
                 bursts_left.eq(bursts_left - 1),
-                next_address.eq(next_address + PROGRAM_ALIGNMENT_BYTES),
+                self.bus.araddr.eq(self.bus.araddr + PROGRAM_ALIGNMENT_BYTES),
             ]
 
-        # The FIFO. There is room for every beat that was asked for.
-        level = Signal(range(FIFO_WORDS + 1))
+        # The FIFO. Words are decoded on their way in, and its head is a register, so that the paths
+        # from there to the units and back to the FIFO are short. The head counts as one of
+        # FIFO_WORDS: the memory is never full, and there is room for every beat asked for.
+        word, kind = Signal(_WORD), Signal(_KIND)  # the head
+        there = Signal()  # else there is no head, and `kind` is 0
+        waiting = write.addr != read.addr  # in the memory, behind the head
         m.d.comb += [
             write.en.eq(beat),
-            write.data.eq(Cat(self.bus.rdata, self.bus.rresp != OKAY)),
+            write.data.word.eq(self.bus.rdata),
+            write.data.kind.eq(self._kind(m)),
         ]
-        m.d.sync += [
-            write.addr.eq(write.addr + beat),
-            read.addr.eq(read.addr + handle),
-            level.eq(level + beat - handle),
-        ]
-        there = level.any()
-        word = data.View(_WORD, read.data[:64])
-        broken = read.data[64]
+        with m.If(beat):
+            m.d.sync += write.addr.eq(write.addr + 1)
+        with m.If(~there | handle):
+            m.d.sync += [
+                word.eq(read.data.word),
+                kind.eq(Mux(waiting, read.data.kind, 0)),
+                there.eq(waiting),
+                ends_burst.eq(read.addr[:burst_bits].all()),
+                read.addr.eq(read.addr + waiting),
+            ]
 
         # Commands.
-        ports = {Unit.LOAD: self.load, Unit.COMPUTE: self.compute, Unit.STORE: self.store}
         for port in ports.values():
             m.d.comb += [
-                port.set_register.eq(word.operand),
-                port.set_value.eq(word.value),
-                port.go_wait.eq(word.operand),
-                port.go_signal.eq(word.signal),
-                port.go_tag.eq(word.value),
+                port.set_register.eq(word.command.operand),
+                port.set_value.eq(word.command.value),
+                port.go_wait.eq(word.command.operand),
+                port.go_signal.eq(word.command.signal),
+                port.go_tag.eq(word.command.value),
             ]
-        any_pending = Cat(port.pending for port in ports.values()).any()
+        pending = Cat(ports[unit].pending for unit in Unit)
 
-        state = Signal(_State)
-        words_left = Signal(32)
-        problem = Signal(8)  # what is wrong with the word at hand
-        quiet = Signal()  # no unit was running in the cycle before
-        m.d.comb += self.busy.eq(state != _State.IDLE)
-        m.d.sync += [quiet.eq(self.units_idle), self.word.eq(self.word + handle)]
+        words_left = Countdown(32, "words_left")
+        fault, faulted = Signal(8), Signal()  # in the cycle before: which, and whether
+        bad, problem = Signal(), Signal(8)  # the head stops the program; why, if it does
+        quiet = Signal()  # FAILED, and no unit was running, in the cycle before
+        m.d.comb += self.busy.eq(~state[_State.IDLE])
+        m.d.sync += [
+            self.reset.eq(self.start & ~self.reset & ~self.busy & ~in_flight.any() & ~held),
+            fault.eq(self.fault),
+            faulted.eq(self.fault.any()),
+            quiet.eq(state[_State.FAILED] & self.units_idle),
+        ]
+        with m.If(handle | ended):
+            m.d.sync += self.word.eq(self.word + 1)
 
-        with m.Switch(state):
-            with m.Case(_State.IDLE), m.If(self.start & ~in_flight.any() & ~held):
-                m.d.comb += self.reset.eq(1)
-                m.d.sync += [
-                    reserved.eq(0),
-                    write.addr.eq(0),
-                    read.addr.eq(0),
-                    level.eq(0),
-                    self.word.eq(0),
-                    self.commands.eq(0),
-                    self.error.eq(ErrorCode.NONE),
-                    bursts_left.eq(1),
-                    next_address.eq(self.address),
-                ]
-                with m.If((self.address % PROGRAM_ALIGNMENT_BYTES).any()):
-                    m.d.sync += self.error.eq(ErrorCode.UNALIGNED_PROGRAM)
-                    m.d.sync += state.eq(_State.FAILED)
-                with m.Else():
-                    m.d.sync += [requesting.eq(1), state.eq(_State.MAGIC)]
-            with m.Case(_State.MAGIC), m.If(there):
-                with m.If(broken):
-                    m.d.comb += problem.eq(ErrorCode.BUS_ERROR)
-                with m.Elif(read.data[:32] != MAGIC):
-                    m.d.comb += problem.eq(ErrorCode.BAD_MAGIC)
-                with m.Elif(read.data[32:64] != COMMAND_SET_VERSION):
-                    m.d.comb += problem.eq(ErrorCode.BAD_VERSION)
-                with m.Else():
-                    m.d.comb += handle.eq(1)
-                    m.d.sync += state.eq(_State.CONFIGURATION)
-            with m.Case(_State.CONFIGURATION), m.If(there):
-                words = read.data[32:64]
-                with m.If(broken):
-                    m.d.comb += problem.eq(ErrorCode.BUS_ERROR)
-                with m.Elif(read.data[:32] != self._machine.config_hash):
-                    m.d.comb += problem.eq(ErrorCode.WRONG_CONFIGURATION)
-                with m.Elif(words <= HEADER_WORDS):
-                    m.d.comb += problem.eq(ErrorCode.NO_END)
-                with m.Else():
-                    m.d.comb += handle.eq(1)
-                    m.d.sync += [
-                        words_left.eq(words - HEADER_WORDS),
-                        bursts_left.eq((words - 1) >> (BURST_WORDS - 1).bit_length()),
-                        state.eq(_State.RUN),
-                    ]
-            with m.Case(_State.RUN):
-                with m.If(~words_left.any()):
-                    m.d.comb += problem.eq(ErrorCode.NO_END)
-                with m.Elif(there & broken):
-                    m.d.comb += problem.eq(ErrorCode.BUS_ERROR)
-                with m.Elif(there & ~self.fault.any()), m.Switch(word.opcode):
-                    with m.Case(Opcode.SET), m.Switch(word.unit):
-                        for unit, port in ports.items():
-                            with m.Case(unit):
-                                with m.If(word.operand >= len(REGISTERS[unit])):
-                                    m.d.comb += problem.eq(ErrorCode.BAD_COMMAND)
-                                with m.Elif(~port.pending):
-                                    m.d.comb += [port.set_valid.eq(1), handle.eq(1)]
-                        with m.Default():
-                            m.d.comb += problem.eq(ErrorCode.BAD_COMMAND)
-                    with m.Case(Opcode.GO), m.Switch(word.unit):
-                        for unit, port in ports.items():
-                            with m.Case(unit), m.If(~port.pending):
-                                m.d.comb += [port.go_valid.eq(1), handle.eq(1)]
-                                m.d.sync += self.commands.eq(self.commands + 1)
-                        with m.Default():
-                            m.d.comb += problem.eq(ErrorCode.BAD_COMMAND)
-                    with m.Case(Opcode.END), m.If(self.units_idle & ~any_pending):
-                        m.d.comb += [self.done.eq(1), handle.eq(1)]
-                        m.d.sync += [requesting.eq(0), state.eq(_State.IDLE)]
-                    with m.Default():
-                        m.d.comb += problem.eq(ErrorCode.BAD_COMMAND)
-                with m.If(handle):
-                    m.d.sync += words_left.eq(words_left - 1)
-            # A unit that starts in this cycle is still idle, but not in the next.
-            with m.Case(_State.FAILED), m.If(self.units_idle & quiet):
-                m.d.comb += self.done.eq(1)
-                m.d.sync += state.eq(_State.IDLE)
+        with m.If(self.reset):
+            m.d.sync += [
+                occupied.eq(-places),
+                write.addr.eq(0),
+                read.addr.eq(0),
+                kind.eq(0),
+                there.eq(0),
+                self.word.eq(0),
+                self.commands.eq(0),
+                self.error.eq(ErrorCode.NONE),
+                bursts_left.eq(0),
+                self.bus.araddr.eq(self.address),
+                *go_to(_State.MAGIC),
+            ]
+            with m.If((self.address % PROGRAM_ALIGNMENT_BYTES).any()):
+                m.d.sync += self.error.eq(ErrorCode.UNALIGNED_PROGRAM)
+                m.d.sync += go_to(_State.FAILED)
+        with m.If(state[_State.MAGIC]):
+            m.d.comb += [
+                handle.eq(kind.word_0),
+                bad.eq(there & ~kind.word_0),
+                problem.eq(Mux(kind.magic, ErrorCode.BAD_VERSION, ErrorCode.BAD_MAGIC)),
+            ]
+            with m.If(kind.word_0):
+                m.d.sync += go_to(_State.CONFIGURATION)
+        with m.If(state[_State.CONFIGURATION]):
+            words = word.header.high
+            m.d.comb += [
+                handle.eq(kind.word_1),
+                bad.eq(there & ~kind.word_1),
+                problem.eq(
+                    Mux(kind.configuration, ErrorCode.NO_END, ErrorCode.WRONG_CONFIGURATION)
+                ),
+            ]
+            m.d.sync += words_left.restart(words - HEADER_WORDS)
+            with m.If(kind.word_1):
+                m.d.sync += bursts_left.eq((words - 1 - BURST_WORDS) >> burst_bits)
+                m.d.sync += go_to(_State.RUN)
+        with m.If(state[_State.RUN]):
+            for unit, port in ports.items():
+                mine = kind.unit[unit] & ~port.pending
+                m.d.comb += [port.set_valid.eq(mine & kind.set), port.go_valid.eq(mine & kind.go)]
+            taken = (kind.unit.as_value() & ~pending).any()
+            malformed = ~Cat(kind.unit, kind.end).any()
+            m.d.comb += [
+                handle.eq(taken),
+                ended.eq(kind.end & self.units_idle & ~pending.any() & ~faulted),
+                self.done.eq(ended),
+                bad.eq((there & malformed) | (taken & words_left.last)),
+                problem.eq(Mux(malformed, ErrorCode.BAD_COMMAND, ErrorCode.NO_END)),
+            ]
+            with m.If(taken):
+                m.d.sync += [self.commands.eq(self.commands + kind.go), words_left.step()]
+            with m.If(ended):
+                m.d.sync += go_to(_State.IDLE)
+        # A unit that starts in this cycle is still idle, but not in the next.
+        with m.If(state[_State.FAILED] & self.units_idle & quiet):
+            m.d.comb += self.done.eq(1)
+            m.d.sync += go_to(_State.IDLE)
 
-        with m.If(self.fault.any() & self.busy & (state != _State.FAILED)):
-            m.d.comb += problem.eq(self.fault)
-        with m.If(problem.any()):
-            m.d.sync += [self.error.eq(problem), requesting.eq(0), state.eq(_State.FAILED)]
+        with m.If(bad | (fetching & faulted)):
+            m.d.sync += go_to(_State.FAILED)
+            m.d.sync += self.error.eq(
+                Mux(faulted, fault, Mux(kind.broken, ErrorCode.BUS_ERROR, problem))
+            )
         return m
+
+    def _kind(self, m: Module) -> data.View[data.StructLayout]:
+        """What the word on the bus is."""
+        bus = self.bus
+        kind = Signal(_KIND, name="arriving")
+        word = data.View(_WORD, bus.rdata)
+        command, header = word.command, word.header
+        with m.If(bus.rresp != OKAY):
+            m.d.comb += kind.broken.eq(1)
+        with m.Else():
+            m.d.comb += [
+                kind.magic.eq(header.low == MAGIC),
+                kind.configuration.eq(header.low == self._machine.config_hash),
+                kind.word_0.eq(kind.magic & (header.high == COMMAND_SET_VERSION)),
+                kind.word_1.eq(kind.configuration & (header.high > HEADER_WORDS)),
+                kind.set.eq(command.opcode == Opcode.SET),
+                kind.go.eq(command.opcode == Opcode.GO),
+                kind.end.eq(command.opcode == Opcode.END),
+            ]
+            for unit in Unit:
+                known = kind.go | (kind.set & (command.operand < len(REGISTERS[unit])))
+                m.d.comb += kind.unit[unit].eq(known & (command.unit == unit))
+        return kind

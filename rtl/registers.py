@@ -27,6 +27,7 @@ __all__ = [
     "CONTROL_REGISTERS",
     "FETCH_BURST_WORDS",
     "FETCH_FIFO_WORDS",
+    "FETCH_LATENCY",
     "OFFSET",
     "PROGRAM_ALIGNMENT_BYTES",
     "Access",
@@ -45,6 +46,9 @@ FETCH_BURST_WORDS = 16
 
 FETCH_FIFO_WORDS = 64
 """Words of the program that can be on chip or on their way."""
+
+FETCH_LATENCY = 2
+"""Cycles from the transfer of a word of the program to the first one in which it can be handled."""
 
 PROGRAM_ALIGNMENT_BYTES = FETCH_BURST_WORDS * WORD_BYTES
 """A program starts at a multiple of this, so that no burst of the fetch unit crosses a page."""

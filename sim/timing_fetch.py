@@ -9,14 +9,14 @@ words in order and tells when it handled them:
         fetch.handled(k, p)
 
 The header's words 0 and 1 are handled like any other, each in the first cycle it can be, so
-p(0) = available(0), which is 1 + latency, and p(1) = max(p(0) + 1, available(1)).
+p(0) = available(0), which is latency + FETCH_LATENCY, and p(1) = max(p(0) + 1, available(1)).
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from mensa.rtl.registers import FETCH_BURST_WORDS, FETCH_FIFO_WORDS
+from mensa.rtl.registers import FETCH_BURST_WORDS, FETCH_FIFO_WORDS, FETCH_LATENCY
 
 __all__ = ["BurstPort", "FetchTiming"]
 
@@ -71,7 +71,7 @@ class FetchTiming:
                 room = FETCH_BURST_WORDS * (burst + 1) - FETCH_FIFO_WORDS - 1
                 request = max(request, 1 + self._handled[max(1, room)])
             self._accepted, transfers = self._port.read(request, FETCH_BURST_WORDS)
-            self._available += [cycle + 1 for cycle in transfers]
+            self._available += [cycle + FETCH_LATENCY for cycle in transfers]
         return self._available[k]
 
     def handled(self, k: int, cycle: int) -> None:

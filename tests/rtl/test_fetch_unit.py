@@ -13,7 +13,7 @@ from cocotb.triggers import RisingEdge
 from mensa.rtl.commands import COMMAND_SET_VERSION, MAGIC, REGISTERS, Opcode, Unit
 from mensa.rtl.fetch_unit import FetchUnit
 from mensa.rtl.machine import Machine
-from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES, ErrorCode
+from mensa.rtl.registers import FETCH_LATENCY, PROGRAM_ALIGNMENT_BYTES, ErrorCode
 from mensa.sim.memory import PortTiming
 from mensa.sim.timing_dma import ReadPort
 from mensa.sim.timing_fetch import FetchTiming
@@ -305,13 +305,28 @@ async def refuses(dut, case):
     for attempt in range(2):
         rng = random.Random(attempt)
         memory = Memory(dut, words, 0, latency=5)
-        await run_program(dut, words, memory, Units(dut, rng), address=0)
+        _, commands, _ = await run_program(dut, words, memory, Units(dut, rng), address=0)
+        assert [command for _, command in commands] == [expected(word) for word in words[2:index]]
         assert dut.error.value == code
         assert int(dut.word.value) == index
         await finish(dut, memory)
     words = header(GOOD)
     await run_program(dut, words, Memory(dut, words, 0), Units(dut, random.Random(1)), address=0)
     assert dut.error.value == ErrorCode.NONE
+
+
+@cocotb.test()
+async def forgets_what_it_read_ahead(dut):
+    await begin(dut)
+    # What follows END in its burst looks like a program; the next start must not take it for one.
+    words = header(GOOD)
+    for attempt in range(3):
+        memory = Memory(dut, words + words, 0, latency=9)
+        units = Units(dut, random.Random(attempt))
+        handled, commands, _ = await run_program(dut, words, memory, units, address=0)
+        assert handled[0] == 9 + FETCH_LATENCY
+        assert [command for _, command in commands] == [expected(word) for word in GOOD[:-1]]
+        await finish(dut, memory)
 
 
 async def finish(dut, memory):
@@ -348,11 +363,23 @@ async def reports_bus_errors_faults_and_alignment(dut):
     assert dut.error.value == ErrorCode.NONE
     await finish(dut, memory)
     words = random_program(random.Random(5), 200)
-    memory = Memory(dut, words, 0)
-    await run_program(dut, words, memory, Units(dut, random.Random(5)), address=0, fault_at=50)
-    assert dut.error.value == ErrorCode.BANK_CONFLICT
-    dut.fault.value = 0
-    await finish(dut, memory)
+
+    async def run(fault_at=None):
+        """Raise a fault after `fault_at`. Returns: the cycle of `done`."""
+        memory, units = Memory(dut, words, 0), Units(dut, random.Random(5))
+        _, _, last = await run_program(dut, words, memory, units, address=0, fault_at=fault_at)
+        dut.fault.value = 0
+        await finish(dut, memory)
+        return last
+
+    end = await run()
+    for fault_at in (0, 5, 50, end - 2):
+        await run(fault_at)
+        assert dut.error.value == ErrorCode.BANK_CONFLICT
+        assert int(dut.word.value) < len(words)
+    # In the cycle of END it is too late.
+    assert await run(end - 1) == end
+    assert dut.error.value == ErrorCode.NONE
     memory = Memory(dut, words, 64)
     await run_program(dut, words, memory, Units(dut, random.Random(6)), address=64)
     assert dut.error.value == ErrorCode.UNALIGNED_PROGRAM

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from itertools import combinations
+from operator import or_
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
@@ -57,9 +60,22 @@ class ReadPort(wiring.Signature):
         )
 
 
-def _rotate_right(value: Value, row_bytes: int, by_bytes: Value) -> Value:
-    """Rotate a row so that byte `by_bytes` comes first."""
-    return (Cat(value, value) >> (by_bytes << 3))[: 8 * row_bytes]
+def _rotate_right(value: Value, by: Value, unit: int) -> Value:
+    """Rotate so that what is at place `by`, in units of so many bits, comes first."""
+    return (Cat(value, value) >> (by * unit))[: len(value)]
+
+
+def _rotate_left(value: Value, by: Value, unit: int) -> Value:
+    """Rotate so that what is first comes to place `by`, in units of so many bits."""
+    return (Cat(value, value) << (by * unit))[len(value) : 2 * len(value)]
+
+
+def _first(choices: list[tuple[Value, Value]]) -> Value:
+    """The value of the first choice (condition, value) whose condition holds, or of the last."""
+    *others, (_, chosen) = choices
+    for condition, value in reversed(others):
+        chosen = Mux(condition, value, chosen)
+    return chosen
 
 
 def _registered(m: Module, value: Value, cycles: int = 1) -> Value:
@@ -149,13 +165,13 @@ class Buffer(wiring.Component):
         write_needs = [halves(port, f"write_{i}") for i, port in enumerate(writers)]
         write_rows = []
         for port in writers:
-            by = Signal(offset_bits)
-            m.d.comb += by.eq(-port.address[:offset_bits])
-            mask = (Cat(port.mask, port.mask) >> by)[:row_bytes]
-            write_rows.append((_rotate_right(port.data, row_bytes, by), mask))
+            at = port.address[:offset_bits]
+            write_rows.append((_rotate_left(port.data, at, 8), _rotate_left(port.mask, at, 1)))
 
         read_data: list[list[Value]] = [[], []]
         for parity in (0, 1):
+            reads = [needs[parity] for needs in read_needs]
+            writes = [needs[parity] for needs in write_needs]
             for bank in range(self.banks):
                 mem = memory.Memory(
                     shape=8 * half, depth=bank_rows, init=[], attrs=BLOCK_RAM_ATTRIBUTES
@@ -163,43 +179,47 @@ class Buffer(wiring.Component):
                 m.submodules[f"bank_{bank}_{'odd' if parity else 'even'}"] = mem
                 read_port = mem.read_port()
                 write_port = mem.write_port(granularity=8)
-                read_data[parity].append(read_port.data)
-                here = []
-                for need, in_bank, row in reversed([n[parity] for n in read_needs]):
-                    mine = need & (in_bank == bank)
-                    here.append(mine)
-                    with m.If(mine):
-                        m.d.comb += read_port.addr.eq(row)
-                conflicts += [a & b for i, a in enumerate(here) for b in here[:i]]
-                m.d.comb += read_port.en.eq(Cat(*here).any())
-                here = []
-                for (need, in_bank, row), (row_data, mask) in reversed(
-                    [(n[parity], row) for n, row in zip(write_needs, write_rows, strict=True)]
-                ):
-                    mine = need & (in_bank == bank)
-                    here.append(mine)
-                    with m.If(mine):
-                        m.d.comb += [
-                            write_port.addr.eq(row),
-                            write_port.data.eq(row_data.word_select(parity, 8 * half)),
-                            write_port.en.eq(mask.word_select(parity, half)),
-                        ]
-                conflicts += [a & b for i, a in enumerate(here) for b in here[:i]]
+                read_data[parity].append(_registered(m, read_port.data))
+                mine = [need & (in_bank == bank) for need, in_bank, _row in reads]
+                m.d.comb += [
+                    read_port.en.eq(Cat(mine).any()),
+                    read_port.addr.eq(
+                        _first([(here, row) for here, (_, _, row) in zip(mine, reads, strict=True)])
+                    ),
+                ]
+                addresses, rows, masks = [], [], []
+                for (need, in_bank, row), (row_data, mask) in zip(writes, write_rows, strict=True):
+                    here = need & (in_bank == bank)
+                    addresses.append((here, row))
+                    rows.append((here, row_data.word_select(parity, 8 * half)))
+                    masks.append((here, Mux(here, mask.word_select(parity, half), 0)))
+                m.d.comb += [
+                    write_port.addr.eq(_first(addresses)),
+                    write_port.data.eq(_first(rows)),
+                    write_port.en.eq(_first(masks)),
+                ]
+            for users in (reads, writes):
+                for (need_a, bank_a, _), (need_b, bank_b, _) in combinations(users, 2):
+                    conflicts.append(need_a & need_b & (bank_a == bank_b))
+        m.d.comb += self.conflict.eq(Cat(conflicts).any())
 
-        # A cycle later a block RAM has the halves, and needs most of the cycle for it. In the next
-        # one they are turned so that the word's first byte comes first.
-        read_data = [[_registered(m, data) for data in banks] for banks in read_data]
+        # A cycle later a block RAM has the halves, and needs most of the cycle for it. Meanwhile it
+        # is found out which memory holds the half where a word begins, and which the other: a bit
+        # per memory and half. In the next cycle these are turned so that the word's first byte
+        # comes first.
         for port, needs in zip(readers, read_needs, strict=True):
-            by = _registered(m, port.address[:offset_bits], 2)
-            both = []
-            for parity, (_need, bank, _row) in enumerate(needs):
-                chosen = Signal(8 * half)
-                with m.Switch(_registered(m, bank, 2)):
-                    for b in range(self.banks):
-                        with m.Case(b):
-                            m.d.comb += chosen.eq(read_data[parity][b])
-                both.append(chosen)
-            m.d.sync += port.data.eq(_rotate_right(Cat(*both), row_bytes, by))
-
-        m.d.comb += self.conflict.eq(Cat(*conflicts).any() if conflicts else 0)
+            begin = _registered(m, port.address[:offset_bits])
+            banks = [_registered(m, bank) for _need, bank, _row in needs]
+            found = []
+            for other in (0, 1):
+                gated = []
+                for parity in (0, 1):
+                    for bank in range(self.banks):
+                        is_it = _registered(
+                            m, (begin[-1] == parity ^ other) & (banks[parity] == bank)
+                        )
+                        gated.append(read_data[parity][bank] & is_it.replicate(8 * half))
+                found.append(reduce(or_, gated))
+            by = _registered(m, begin[:half_bits])
+            m.d.sync += port.data.eq(_rotate_right(Cat(found), by, 8))
         return m

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, REGISTERS, Unit
+from mensa.rtl.countdown import Countdown
 from mensa.rtl.machine import Machine
 
 __all__ = ["BeatWalker", "BurstWalker", "log2"]
@@ -81,43 +82,39 @@ class BurstWalker(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         low = log2(self._beat_bytes)
-        burst_bits = log2(self._burst_beats)
-        row = Signal(ADDRESS_BITS)  # where the current row starts
-        rows_left = Signal(ROWS_BITS)  # after the current one
+        high = low + log2(self._burst_beats)  # bits of an address below a cut
+        next_row = Signal(ADDRESS_BITS)  # where the row after the current one starts
+        rows = Countdown(ROWS_BITS, "rows")
         beat = Signal(ADDRESS_BITS - low)
-        left = Signal(ROW_BITS + 1 - low)  # beats left in the row, - 1
-
-        # Beats up to the next cut, - 1.
-        room = Signal(max(1, burst_bits))
-        m.d.comb += room.eq(~beat[:burst_bits] if burst_bits else 0)
+        # The row's last byte, counted from the cut after this burst: the sign says that the burst
+        # is the row's last, and then the low bits say where the burst ends.
+        ahead = Signal(signed(ROW_BITS + 2))
         last = Signal()
+        last_beat = Signal(high - low)  # of the burst, counted from the cut before it
         m.d.comb += [
-            last.eq(left <= room),
+            last.eq(ahead < 0),
+            last_beat.eq(Mux(last, ahead[low:high], self._burst_beats - 1)),
             self.burst_address.eq(beat << low),
-            self.burst_length.eq(left),
+            self.burst_length.eq(last_beat - beat[: high - low]),
         ]
-        with m.If(~last):
-            m.d.comb += self.burst_length.eq(room)
 
         new_row = Signal(ADDRESS_BITS)
-        m.d.comb += new_row.eq(row + self.pitch)
-        with m.If(self.start):
-            m.d.comb += new_row.eq(self.address)
+        m.d.comb += new_row.eq(Mux(self.start, self.address, next_row))
         with m.If(self.start | (self.step & last)):
             m.d.sync += [
-                row.eq(new_row),
-                rows_left.eq(rows_left - 1),
-                self.valid.eq(rows_left.any()),
+                next_row.eq(new_row + self.pitch),
+                rows.step(),
+                self.valid.eq(~rows.last),
                 beat.eq(new_row >> low),
-                left.eq((new_row[:low] + self.row_bytes - 1)[: ROW_BITS + 1] >> low),
+                ahead.eq(new_row[:high] + self.row_bytes - (1 + (1 << high))),
             ]
         with m.Elif(self.step):
             m.d.sync += [
-                beat.eq(beat + room + 1),
-                left.eq(left - room - 1),
+                beat.eq(Cat(Const(0, high - low), beat[high - low :] + 1)),
+                ahead.eq(ahead - (1 << high)),
             ]
         with m.If(self.start):
-            m.d.sync += [rows_left.eq(self.rows - 1), self.valid.eq(1)]
+            m.d.sync += [rows.restart(self.rows), self.valid.eq(1)]
         return m
 
 
@@ -178,22 +175,23 @@ class BeatWalker(wiring.Component):
         m = Module()
         low = log2(self._beat_bytes)
         high = low + log2(self._burst_beats)  # bits of an address below a cut
-        row = Signal(BUFFER_ADDRESS_BITS)  # where the current row starts in the buffer
-        cut_row = Signal(high)  # and in memory, modulo a burst
-        rows_left = Signal(ROWS_BITS)  # after the current one
+        # Where the row after the current one starts: in the buffer, and in memory modulo a burst.
+        next_row, next_cut_row = Signal(BUFFER_ADDRESS_BITS), Signal(high)
+        rows = Countdown(ROWS_BITS, "rows")
         beat = Signal(BUFFER_ADDRESS_BITS - low)
         position = Signal(high - low)  # of the beat within a burst
-        left = Signal(ROW_BITS + 1 - low)  # beats left in the row, - 1
         first = Signal()  # of the row
         head = Signal(low)  # first byte of the row's first beat
-        tail = Signal(low)  # last byte of the row's last beat
+        # The row's last byte, counted from the end of this beat: the sign says that the beat is the
+        # row's last, and then the low bits say where in it the row ends.
+        ahead = Signal(signed(ROW_BITS + 2))
 
-        last_of_row = Signal()
+        last_of_row, tail = Signal(), ahead[:low]
         m.d.comb += [
-            last_of_row.eq(~left.any()),
+            last_of_row.eq(ahead < 0),
             self.address.eq(beat << low),
             self.last_of_burst.eq(last_of_row | (position == self._burst_beats - 1)),
-            self.last.eq(last_of_row & ~rows_left.any()),
+            self.last.eq(last_of_row & rows.last),
             self.mask.eq(
                 Cat(
                     (~first | (head <= byte)) & (~last_of_row | (tail >= byte))
@@ -202,39 +200,30 @@ class BeatWalker(wiring.Component):
             ),
         ]
 
-        new_row = Signal(BUFFER_ADDRESS_BITS)
-        new_cut_row = Signal(high)
-        end = Signal(ROW_BITS + 1)  # the row's last byte, counted from its first beat
+        new_row, new_cut_row = Signal(BUFFER_ADDRESS_BITS), Signal(high)
         m.d.comb += [
-            new_row.eq(row + self.buffer_pitch),
-            new_cut_row.eq(cut_row + self.memory_pitch),
-            end.eq(new_row[:low] + self.row_bytes - 1),
+            new_row.eq(Mux(self.start, self.buffer_address, next_row)),
+            new_cut_row.eq(Mux(self.start, self.memory_address, next_cut_row)),
         ]
-        with m.If(self.start):
-            m.d.comb += [
-                new_row.eq(self.buffer_address),
-                new_cut_row.eq(self.memory_address),
-            ]
         with m.If(self.start | (self.step & last_of_row)):
             m.d.sync += [
-                row.eq(new_row),
-                cut_row.eq(new_cut_row),
-                rows_left.eq(rows_left - 1),
-                self.valid.eq(rows_left.any()),
+                next_row.eq(new_row + self.buffer_pitch),
+                next_cut_row.eq(new_cut_row + self.memory_pitch),
+                rows.step(),
+                self.valid.eq(~rows.last),
                 beat.eq(new_row >> low),
                 position.eq(new_cut_row >> low),
-                left.eq(end >> low),
                 first.eq(1),
                 head.eq(new_row),
-                tail.eq(end),
+                ahead.eq(new_row[:low] + self.row_bytes - (1 + (1 << low))),
             ]
         with m.Elif(self.step):
             m.d.sync += [
                 beat.eq(beat + 1),
                 position.eq(position + 1),
-                left.eq(left - 1),
                 first.eq(0),
+                ahead.eq(ahead - (1 << low)),
             ]
         with m.If(self.start):
-            m.d.sync += [rows_left.eq(self.rows - 1), self.valid.eq(1)]
+            m.d.sync += [rows.restart(self.rows), self.valid.eq(1)]
         return m

@@ -139,11 +139,12 @@ class LoadUnit(wiring.Component):
             beats.rows.eq(registers.rows),
         ]
 
-        # Requests. `in_flight` also counts the one in the request register.
+        # Requests. One is in flight from the request register on. `spare` more may be after the
+        # next one; it is negative when that one has to wait, too.
         limit = self._machine.outstanding_reads
-        in_flight = Signal(range(limit + 1))
+        spare = Signal(range(-1, limit), init=limit - 1)
         m.d.comb += [
-            bursts.step.eq(bursts.valid & (in_flight != limit) & (~bus.arvalid | bus.arready)),
+            bursts.step.eq(bursts.valid & (spare >= 0) & (~bus.arvalid | bus.arready)),
             bus.arsize.eq(beat_size(self._machine.beat_bytes)),
             bus.arburst.eq(INCR),
         ]
@@ -164,7 +165,7 @@ class LoadUnit(wiring.Component):
             beats.step.eq(taken),
         ]
         m.d.sync += [
-            in_flight.eq(in_flight + bursts.step - (taken & beats.last_of_burst)),
+            spare.eq(spare - bursts.step + (taken & beats.last_of_burst)),
             self.write.valid.eq(taken),
             self.write.space.eq(registers.space),
             self.write.address.eq(beats.address),

@@ -114,11 +114,16 @@ class OperandFeed(wiring.Component):
         machine = self._machine
         chunk, cols = machine.array.chunk, machine.array.group
         r = self.registers
+        # The mode's decoded bits are registers: they drive much, and have cycles until a beat comes.
         vector, tiled, is_filter = Signal(), Signal(), Signal()
-        m.d.comb += [
+        is_depthwise, is_max, is_scaled_sum = Signal(), Signal(), Signal()
+        m.d.sync += [
             vector.eq(is_vector(r.mode)),
             tiled.eq(is_tiled(r.mode)),
             is_filter.eq(r.mode == Mode.FILTER),
+            is_depthwise.eq(r.mode == Mode.DEPTHWISE),
+            is_max.eq(r.mode == Mode.MAX),
+            is_scaled_sum.eq(r.mode == Mode.SCALED_SUM),
         ]
 
         m.submodules.generator = generator = AddressGenerator(machine)
@@ -196,17 +201,26 @@ class OperandFeed(wiring.Component):
             later = Signal.like(inside, name=f"inside_{stage}")
             m.d.sync += later.eq(inside)
             inside = later
-        here, here_valid = asked[-1], valid[-1]
+
+        # What to do with their bytes, a cycle before these come.
+        coming = asked[-2]
+        diagonal_end = Signal(9)
+        m.d.sync += diagonal_end.eq(asked[-3].diagonal + r.depth_multiplier)
+        zero_point = Signal(signed(8))
+        blank = Signal(cols)  # columns that see no parameter
+        with m.If(is_max):
+            m.d.sync += zero_point.eq(0)
+        with m.Elif(is_scaled_sum & coming.operand):
+            m.d.sync += zero_point.eq(r.act_zero_point_1)
+        with m.Else():
+            m.d.sync += zero_point.eq(r.act_zero_point)
+        for col in range(cols):
+            seen = (coming.diagonal <= col) & (col < diagonal_end)
+            m.d.sync += blank[col].eq(~coming.fetch_parameter | (is_depthwise & ~seen))
 
         # Zero points.
-        zero_point = Signal(signed(8))
-        outside = Signal(signed(9))  # what a byte outside the input counts as
-        with m.If(r.mode == Mode.MAX):
-            m.d.comb += outside.eq(-128)
-        with m.Elif((r.mode == Mode.SCALED_SUM) & here.operand):
-            m.d.comb += zero_point.eq(r.act_zero_point_1)
-        with m.Else():
-            m.d.comb += zero_point.eq(r.act_zero_point)
+        here, here_valid = asked[-1], valid[-1]
+        outside = Mux(is_max, -128, 0)  # what a byte outside the input counts as
         word = Signal(data.ArrayLayout(signed(9), len(inside)))
         for byte in range(len(inside)):
             value = self.read_activation.data.word_select(byte, 8).as_signed()
@@ -214,9 +228,7 @@ class OperandFeed(wiring.Component):
         weights = Signal(data.ArrayLayout(signed(9), cols))
         for col in range(cols):
             value = self.read_parameter.data.word_select(col, 8).as_signed()
-            seen = (here.diagonal <= col) & (col < here.diagonal + r.depth_multiplier)
-            blank = ~here.fetch_parameter | ((r.mode == Mode.DEPTHWISE) & ~seen)
-            m.d.sync += weights[col].eq(Mux(blank, 0, value - r.parameter_zero_point))
+            m.d.sync += weights[col].eq(Mux(blank[col], 0, value - r.parameter_zero_point))
         operands, operands_valid = Signal(beat_layout(machine)), Signal()
         m.d.sync += [operands.eq(here), operands_valid.eq(here_valid)]
 

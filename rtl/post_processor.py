@@ -138,7 +138,7 @@ class PostProcessor(wiring.Component):
         places, slots = places_in_flight(self._machine), tiles_in_flight(self._machine)
         r = self.registers
         tiled = Signal()
-        m.d.comb += tiled.eq(is_tiled(r.mode))
+        m.d.sync += tiled.eq(is_tiled(r.mode))
 
         # What results need of their command is kept under the command's number.
         contexts = timing.COMMANDS_IN_FLIGHT
@@ -175,7 +175,12 @@ class PostProcessor(wiring.Component):
                 "context": range(contexts),
             }
         )
-        m.submodules.where = where = memory.Memory(shape=where_layout, depth=places, init=[])
+        m.submodules.where = where = memory.Memory(
+            shape=where_layout,
+            depth=places,
+            init=[],
+            attrs={"no_rw_check": 1},  # as in a buffer: a place isn't read while it is written
+        )
         m.submodules.tiles = tiles = memory.Memory(shape=range(rows + 1), depth=slots, init=[])
         where_write, where_read = where.write_port(), where.read_port()
         tiles_write, tiles_read = tiles.write_port(), tiles.read_port(domain="comb")
@@ -216,38 +221,35 @@ class PostProcessor(wiring.Component):
             sums_1.eq(result.values),
         ]
 
-        # 2: the records of its channels, and what its command says. The row stays while more of its
-        # channels follow.
+        # 2: the records of its channels are read. The row stays while more of its channels follow;
+        # no other comes meanwhile.
         parts = self._machine.array.pace
         sums_2 = Signal.like(sums_1)
         valid_2, more = Signal(), Signal()
         part = Signal(range(parts))
         target_2 = Signal(where_layout)
-        context = Signal(_context_layout())
-        m.d.comb += [
-            self.entry.eq(target_2.entry),
-            context_read.addr.eq(where_read.data.context),
-        ]
-        with m.If(valid_1):
-            m.d.comb += self.entry.eq(where_read.data.entry)
-            m.d.sync += [
-                sums_2.eq(sums_1),
-                part.eq(0),
-                target_2.eq(where_read.data),
-                more.eq((parts > 1) & (where_read.data.channels > lanes)),
-                context.eq(context_read.data),
-            ]
-        with m.Elif(more):
+        with m.If(more):
+            m.d.comb += self.entry.eq(target_2.entry)
             m.d.sync += [
                 sums_2.eq(sums_2.as_value() >> (32 * lanes)),
                 part.eq(part + 1),
                 target_2.address.eq(target_2.address + lanes),
                 target_2.channels.eq(target_2.channels - lanes),
-                more.eq(target_2.channels > 2 * lanes),
+                more.eq((parts > 2) & (target_2.channels > 2 * lanes)),
+            ]
+        with m.Else():
+            m.d.comb += self.entry.eq(where_read.data.entry)
+            m.d.sync += [
+                sums_2.eq(sums_1),
+                part.eq(0),
+                target_2.eq(where_read.data),
+                more.eq(valid_1 & (parts > 1) & (where_read.data.channels > lanes)),
             ]
         m.d.sync += valid_2.eq(valid_1 | more)
 
-        # 3: what scales each channel.
+        # 3: what scales each channel: its record, or what its command says.
+        context = context_read.data
+        m.d.comb += context_read.addr.eq(target_2.context)
         m.submodules.requantizer = scaler = requantizer.Requantizer(lanes)
         row = scaler.i.payload
         target_layout = data.StructLayout(

@@ -15,6 +15,9 @@ __all__ = ["LATENCY", "Requantizer", "scaling_layout"]
 LATENCY = 9
 """Cycles from sums on `i` to their outputs on `o`."""
 
+FINE_SHIFT_BITS = 2
+"""Low bits of a left shift that are done with the addition before it; the others come after."""
+
 HALF_BITS = 16
 """Operands of the wide product are cut here, so that each part fits an FPGA's multiplier."""
 
@@ -82,14 +85,30 @@ class Requantizer(wiring.Component):
             m.d.sync += later.eq(scaling[-1])
             scaling.append(later)
 
+        # What stage 9 clamps, before it adds the zero point.
+        lowest, highest = Signal(signed(9)), Signal(signed(9))
+        m.d.sync += [
+            lowest.eq(scaling[7].clamp_min - scaling[7].zero_point),
+            highest.eq(scaling[7].clamp_max - scaling[7].zero_point),
+        ]
+
         for number in range(self._lanes):
             m.submodules[f"lane_{number}"] = lane = Module()
-            _build_lane(lane, self.i.payload.lanes[number], scaling, self.o.payload[number])
+            _build_lane(
+                lane,
+                self.i.payload.lanes[number],
+                scaling,
+                (lowest, highest),
+                self.o.payload[number],
+            )
         return m
 
 
-def _build_lane(m: Module, i: data.View, scaling: list[data.View], o: Value) -> None:
+def _build_lane(
+    m: Module, i: data.View, scaling: list[data.View], bounds: tuple[Value, Value], o: Value
+) -> None:
     """Add a lane's stages to `m`; the number of each is that of the registers it ends in."""
+    lowest, highest = bounds
 
     def later(value: Value, stages: int) -> Value:
         for _ in range(stages):
@@ -97,17 +116,17 @@ def _build_lane(m: Module, i: data.View, scaling: list[data.View], o: Value) -> 
             m.d.sync += value.eq(before)
         return value
 
-    # 1: bias.
-    biased = Signal(signed(32))
+    # 1 and 2: bias, and left shift, of which the first stage has time for the low bits.
     left, right = Signal(5), Signal(5)
+    coarse_left = Signal(5 - FINE_SHIFT_BITS)
+    biased, shifted = Signal(signed(32)), Signal(signed(32))
+    m.d.comb += left.eq(Mux(i.shift < 0, 0, i.shift))
     m.d.sync += [
-        biased.eq(i.value + i.bias),
-        left.eq(Mux(i.shift > 0, i.shift, 0)),
+        biased.eq((i.value + i.bias) << left[:FINE_SHIFT_BITS]),
+        coarse_left.eq(left[FINE_SHIFT_BITS:]),
         right.eq(Mux(i.shift < 0, -i.shift, 0)),
+        shifted.eq(biased << (coarse_left << FINE_SHIFT_BITS)),
     ]
-    # 2: left shift.
-    shifted = Signal(signed(32))
-    m.d.sync += shifted.eq(biased << left)
     multiplier = later(i.multiplier, 2)
     # 3: multiply, by parts that fit an FPGA's multipliers.
     value_low, value_high = shifted[:HALF_BITS], shifted[HALF_BITS:].as_signed()
@@ -147,11 +166,9 @@ def _build_lane(m: Module, i: data.View, scaling: list[data.View], o: Value) -> 
         quotient.eq(near >> later(right_5, 2)),
     ]
     # 9: zero point and clamp.
-    moved = Signal(signed(35))
-    m.d.comb += moved.eq(quotient + scaling[8].zero_point)
-    with m.If(moved < scaling[8].clamp_min):
+    with m.If(quotient < lowest):
         m.d.sync += o.eq(scaling[8].clamp_min)
-    with m.Elif(moved > scaling[8].clamp_max):
+    with m.Elif(quotient > highest):
         m.d.sync += o.eq(scaling[8].clamp_max)
     with m.Else():
-        m.d.sync += o.eq(moved)
+        m.d.sync += o.eq(quotient + scaling[8].zero_point)

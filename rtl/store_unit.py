@@ -162,13 +162,14 @@ class StoreUnit(wiring.Component):
                 bus.awlen.eq(bursts.burst_length),
             ]
 
-        # Data. `held` counts beats from the request at the buffer until they leave.
+        # Data. A beat is held from the request at the buffer until it leaves; `spare` more have
+        # room after the next one, negative when that one has none.
         beat = data.StructLayout({"data": 8 * beat_bytes, "mask": beat_bytes, "last": 1})
         m.submodules.fifo = fifo = SyncFIFO(width=beat.size, depth=FIFO_BEATS)
-        held = Signal(range(FIFO_BEATS + 1))
+        spare = Signal(range(-1, FIFO_BEATS), init=FIFO_BEATS - 1)
         sent = Signal()
         m.d.comb += [
-            self.read.valid.eq(beats.valid & (held != FIFO_BEATS)),
+            self.read.valid.eq(beats.valid & (spare >= 0)),
             self.read.address.eq(beats.address),
             beats.step.eq(self.read.valid),
         ]
@@ -204,7 +205,7 @@ class StoreUnit(wiring.Component):
             answered.eq(bus.bvalid & bus.bready),
         ]
         m.d.sync += [
-            held.eq(held + self.read.valid - sent),
+            spare.eq(spare - self.read.valid + sent),
             unsent.eq(unsent + bursts.step - (sent & leaving.last)),
             unanswered.eq(unanswered + bursts.step - answered),
             self.done.eq(answered & ~bursts.valid & (unanswered == 1)),

@@ -21,6 +21,11 @@ LEFT_SHIFT = 20
 PART_BITS = 16
 """Bits of a multiplier that one of an FPGA's multipliers takes at a time."""
 
+VALUE_BITS = 9
+
+FINE_SHIFT_BITS = 2
+"""Low bits of a right shift that are done with the addition before it; the others come after."""
+
 
 class VectorUnit(wiring.Component):
     """L lanes that sum values, take the largest, or rescale and add two.
@@ -60,7 +65,7 @@ class VectorUnit(wiring.Component):
                                 "first": 1,
                                 "last": 1,
                                 "tap": 1,
-                                "values": data.ArrayLayout(signed(9), lanes),
+                                "values": data.ArrayLayout(signed(VALUE_BITS), lanes),
                             }
                         ),
                         always_ready=True,
@@ -72,8 +77,8 @@ class VectorUnit(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        scaled = Signal()
-        m.d.comb += scaled.eq(self.mode == Mode.SCALED_SUM)
+        is_max, scaled = Signal(), Signal()
+        m.d.sync += [is_max.eq(self.mode == Mode.MAX), scaled.eq(self.mode == Mode.SCALED_SUM)]
 
         # Marks of the taps inside: bit n, of the one that came n + 1 cycles ago.
         i = self.i.payload
@@ -87,23 +92,27 @@ class VectorUnit(wiring.Component):
             tap.eq(Cat(i.tap, tap)),
             self.o.valid.eq(valid[-1] & last[-1]),
         ]
+        # What the lanes share, each in the stage that needs it.
         multiplier = Signal(31)
-        shift, shift_later, half = Signal(5), Signal(5), Signal(31)
-        m.d.comb += multiplier.eq(Mux(scaled, self.multiplier[tap[0]], 1))
+        shift, half, divides = Signal(5), Signal(31), Signal()
+        coarse_shift = Signal(5 - FINE_SHIFT_BITS)
+        m.d.sync += multiplier.eq(1)
+        with m.If(self.mode == Mode.SCALED_SUM):
+            m.d.sync += multiplier.eq(self.multiplier[i.tap])
+        m.d.sync += [shift.eq(0), half.eq(0), divides.eq(0)]
         with m.If(scaled):
             m.d.sync += [
                 shift.eq(self.shift[tap[2]]),
                 half.eq((1 << self.shift[tap[2]]) >> 1),
+                divides.eq(self.shift[tap[2]].any()),
             ]
-        with m.Else():
-            m.d.sync += [shift.eq(0), half.eq(0)]
-        m.d.sync += shift_later.eq(shift)
+        m.d.sync += coarse_shift.eq(shift[FINE_SHIFT_BITS:])
 
         for number in range(self._lanes):
             m.submodules[f"lane_{number}"] = lane = Module()
             # 1: operand. 2 and 3: times its multiplier, by parts.
-            value = Signal(signed(9))
-            low, high = Signal(signed(9 + PART_BITS)), Signal(signed(9 + PART_BITS))
+            value = Signal(signed(VALUE_BITS))
+            low, high = (Signal(signed(VALUE_BITS + PART_BITS), name=n) for n in ("low", "high"))
             product = Signal(signed(41))
             lane.d.sync += [
                 value.eq(i.values[number]),
@@ -112,7 +121,7 @@ class VectorUnit(wiring.Component):
                 product.eq(low + (high << PART_BITS)),
             ]
             # 4 to 6: the two rounded divisions of ((value << 20) * multiplier) by 2**31 and by
-            # 2**shift.
+            # 2**shift, which is shifted out in two stages.
             high_half = Signal(signed(32))
             with lane.If(scaled):
                 rounded = product + (1 << (30 - LEFT_SHIFT))
@@ -120,15 +129,17 @@ class VectorUnit(wiring.Component):
             with lane.Else():
                 lane.d.sync += high_half.eq(product)
             near, operand = Signal(signed(33)), Signal(signed(32))
-            away = (high_half < 0) & shift.any()
-            lane.d.sync += [near.eq(high_half + half - away), operand.eq(near >> shift_later)]
-            # 7: accumulate.
+            away = (high_half < 0) & divides
+            lane.d.sync += [
+                near.eq((high_half + half - away) >> shift[:FINE_SHIFT_BITS]),
+                operand.eq(near >> (coarse_shift << FINE_SHIFT_BITS)),
+            ]
+            # 7: accumulate. What the largest is taken of are values as they came.
             so_far = self.o.payload[number]
+            larger = operand[:VALUE_BITS].as_signed() > so_far[:VALUE_BITS].as_signed()
             with lane.If(valid[-1]):
-                with lane.If(first[-1]):
+                with lane.If(first[-1] | (is_max & larger)):
                     lane.d.sync += so_far.eq(operand)
-                with lane.Elif(self.mode == Mode.MAX):
-                    lane.d.sync += so_far.eq(Mux(operand > so_far, operand, so_far))
-                with lane.Else():
+                with lane.Elif(~is_max):
                     lane.d.sync += so_far.eq(so_far + operand)
         return m

@@ -119,21 +119,18 @@ class Core(wiring.Component):
         connect(m, flipped(self.data_read), load.bus)
         connect(m, flipped(self.data_write), store.bus)
 
-        # Commands and tokens. The first word comes long after the reset, which so many registers
-        # see that it has a cycle to get there.
-        reset = Signal()
-        m.d.sync += reset.eq(fetch.reset)
+        # Commands and tokens.
         connect(m, fetch.load, load.command)
         connect(m, fetch.compute, compute.command)
         connect(m, fetch.store, store.command)
         m.d.comb += [
             fetch.units_idle.eq(Cat(u.idle for u in units).all()),
-            tokens.reset.eq(reset),
+            tokens.reset.eq(fetch.reset),
             tokens.give.eq(load.give | compute.give | store.give),
             tokens.take.eq(load.take | compute.take | store.take),
         ]
         for unit in units:
-            m.d.comb += [unit.reset.eq(reset), unit.available.eq(tokens.available)]
+            m.d.comb += [unit.reset.eq(fetch.reset), unit.available.eq(tokens.available)]
 
         # Buffers.
         m.submodules.activation_buffer = activation = Buffer(
@@ -184,18 +181,13 @@ class Core(wiring.Component):
             compute.records.eq(constant.records),
         ]
 
-        # Faults that a unit can't answer for itself, a cycle later: no END is handled before, since
-        # the unit is still running.
-        fault = Signal(ErrorCode)
-        m.d.comb += fetch.fault.eq(fault)
+        # Faults that a unit can't answer for itself.
         with m.If(activation.conflict):
-            m.d.sync += fault.eq(ErrorCode.BANK_CONFLICT)
+            m.d.comb += fetch.fault.eq(ErrorCode.BANK_CONFLICT)
         with m.Elif(load.error):
-            m.d.sync += fault.eq(ErrorCode.LOAD_BUS_ERROR)
+            m.d.comb += fetch.fault.eq(ErrorCode.LOAD_BUS_ERROR)
         with m.Elif(store.error):
-            m.d.sync += fault.eq(ErrorCode.STORE_BUS_ERROR)
-        with m.Else():
-            m.d.sync += fault.eq(ErrorCode.NONE)
+            m.d.comb += fetch.fault.eq(ErrorCode.STORE_BUS_ERROR)
 
         # Where the cycles go.
         category = Signal(3)

@@ -128,10 +128,11 @@ class UnitFrontend(wiring.Component):
         wait, signal, tag = Signal(TOKEN_COUNT), Signal(TOKEN_COUNT), Signal(TAG_BITS)
         # What is needed at a running command's end; the oldest command stands lowest.
         entry = data.StructLayout({"signal": TOKEN_COUNT, "tag": TAG_BITS})
-        running = Signal(range(self._in_flight + 1))
-        commands = Signal(entry.size * self._in_flight)
-        oldest = data.View(entry, commands[: entry.size])
-        place = Signal.like(running)  # of a command that starts now
+        running = Signal(self._in_flight + 1, init=1)  # bit n: n commands are running
+        commands = Signal(data.ArrayLayout(entry, self._in_flight))
+        oldest = commands[0]
+        place = Signal.like(running)  # of a command that starts now, a bit for each
+        can_start = Signal()  # but for tokens
 
         with m.If(self.command.set_valid), m.Switch(self.command.set_register):
             for number, register in enumerate(REGISTERS[self._unit]):
@@ -149,28 +150,31 @@ class UnitFrontend(wiring.Component):
         m.d.comb += [
             missing.eq(wait & ~self.available),
             self.command.pending.eq(pending),
-            self.idle.eq(~running.any()),
+            self.idle.eq(running[0]),
             self.tag.eq(oldest.tag),
-            self.start.eq(pending & self.ready & (running != self._in_flight) & ~missing.any()),
-            place.eq(running - self.done),
+            can_start.eq(pending & self.ready & ~running[-1]),
+            self.start.eq(can_start & ~missing.any()),
+            place.eq(Mux(self.done, running >> 1, running)),
         ]
-        m.d.sync += running.eq(place + self.start)
+        m.d.sync += running.eq(Mux(self.start, place << 1, place))
         with m.If(pending):
             m.d.comb += self.command.missing.eq(missing)
         with m.If(self.done):
             m.d.comb += self.give.eq(oldest.signal)
-            m.d.sync += commands.eq(commands >> entry.size)
+            m.d.sync += commands.eq(commands.as_value() >> entry.size)
         # Hundreds of registers should not wait for the last token.
-        with m.If(pending & self.ready & (running != self._in_flight)):
+        with m.If(can_start):
             m.d.sync += self.registers.eq(shadow)
         with m.If(self.start):
             m.d.comb += self.take.eq(wait)
             m.d.sync += [
                 pending.eq(0),
-                commands.word_select(place, entry.size).eq(Cat(signal, tag)),
             ]
+            for number in range(self._in_flight):
+                with m.If(place[number]):
+                    m.d.sync += commands[number].eq(Cat(signal, tag))
         with m.If(self.reset):
-            m.d.sync += [running.eq(0), pending.eq(0), shadow.eq(0)]
+            m.d.sync += [running.eq(1), pending.eq(0), shadow.eq(0)]
         return m
 
 

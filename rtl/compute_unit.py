@@ -101,12 +101,11 @@ class ComputeUnit(wiring.Component):
         # whose results are still on their way.
         fed = Signal()  # the last step was in the cycle before
         emptying = Signal(range(timing.FEED_LATENCY))
-        feed_is_empty = Signal()
+        feed_is_empty = Signal(init=1)
         with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += feed_is_empty.eq(1)
-                with m.If(frontend.start):
-                    m.next = "SETUP"
+            with m.State("IDLE"), m.If(frontend.start):
+                m.d.sync += feed_is_empty.eq(0)
+                m.next = "SETUP"
             with m.State("SETUP"):
                 m.d.comb += [feed.start.eq(1), post.start.eq(1)]
                 m.next = "FEED"
@@ -117,6 +116,7 @@ class ComputeUnit(wiring.Component):
             with m.State("EMPTY"):
                 m.d.sync += emptying.eq(emptying - 1)
                 with m.If(~emptying.any()):
+                    m.d.sync += feed_is_empty.eq(1)
                     m.next = "IDLE"
         # Of modes that have been there for a cycle: the coming command was complete before it was
         # pending, and the latest one started long before the feed is empty.

@@ -114,7 +114,7 @@ class OperandFeed(wiring.Component):
         machine = self._machine
         chunk, cols = machine.array.chunk, machine.array.group
         r = self.registers
-        # The mode's decoded bits are registers: they drive much, and have cycles till a beat comes.
+        # The mode, decoded into registers: they drive much, and it is cycles until a beat comes.
         vector, tiled, is_filter = Signal(), Signal(), Signal()
         is_depthwise, is_max, is_scaled_sum = Signal(), Signal(), Signal()
         m.d.sync += [

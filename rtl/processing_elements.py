@@ -25,9 +25,9 @@ class ProcessingElements(wiring.Component):
     """R x C elements that multiply and accumulate, each linked to its neighbours.
 
     An element has registers `a` and `b` for its operands, their product, an accumulator and a drain
-    register `d`. Operands `a` and the mark `shift` move to the right, `b`, `first` and `last` down,
-    an element a cycle. What is given at an edge in cycle t is in the edge's elements in cycle
-    t + 1.
+    register `d`. Operands `a` and the mark `shift` move to the right, `b`, `first`, `last` and, for
+    a whole row, `filter` down, an element a cycle. What is given at an edge in cycle t is in the
+    edge's elements in cycle t + 1.
 
     For tiles (`filter` low) the product of what `a` and `b` hold in cycle t joins the accumulator
     after cycle t + 1; with `first` there in that cycle, the accumulator starts anew. With `last`
@@ -49,7 +49,7 @@ class ProcessingElements(wiring.Component):
     Members
     -------
     filter : In(1)
-        What the elements do; to be changed while nothing that counts is inside.
+        What the first row does; to be changed while nothing that counts is inside.
     a : In(data.ArrayLayout(signed(9), R))
         Activations for the first column.
     b : In(data.ArrayLayout(signed(9), C))
@@ -92,7 +92,7 @@ class ProcessingElements(wiring.Component):
             ),
             i={
                 "clk": ClockSignal(),
-                "filter": self.filter,
+                "filter_edge": self.filter,
                 "a_edge": self.a.as_value(),
                 "b_edge": self.b.as_value(),
                 "first_edge": self.first,
@@ -106,7 +106,7 @@ class ProcessingElements(wiring.Component):
 
 _VERILOG = """\
   localparam ROWS = {rows}, COLS = {cols}, A = {operand}, D = {accumulator};
-  input clk, filter;
+  input clk, filter_edge;
   input [ROWS * A - 1:0] a_edge;
   input [COLS * A - 1:0] b_edge;
   input [COLS - 1:0] first_edge, last_edge;
@@ -119,11 +119,13 @@ _VERILOG = """\
   reg signed [A - 1:0] a [0:DEPTH - 1], b [0:DEPTH - 1];
   reg signed [D - 1:0] product [0:DEPTH - 1], sum [0:DEPTH - 1], d [0:DEPTH - 1];
   reg first [0:DEPTH - 1], last [0:DEPTH - 1], shift [0:DEPTH - 1];
-  integer i;
+  reg filter [0:(1 << $clog2(ROWS + 1)) - 1];  // by row
+  integer i, r;
 
   // From the last element to the first, so that each still finds what its neighbours held.
   /* verilator lint_off BLKSEQ */
   always @(posedge clk) begin
+    filter[0] = filter_edge;
     for (i = 0; i < ROWS; i = i + 1) begin
       a[(i + 1) * PITCH] = a_edge[i * A +: A];
       shift[(i + 1) * PITCH] = shift_edge[i];
@@ -134,18 +136,21 @@ _VERILOG = """\
       last[i + 1] = last_edge[i];
       d[i + 1] = 0;
     end
-    for (i = END - 1; i > PITCH; i = i - 1) begin
-      if (filter | last[i]) d[i] = sum[i];
-      else if (shift[i]) d[i] = d[i - PITCH];
-      sum[i] = (first[i] ? 0 : filter ? d[i - PITCH] : sum[i]) + product[i];
-      product[i] = a[i] * b[i];
-      if (!filter) a[i] = a[i - 1];
-      else if (last[i - PITCH]) a[i] = 0;
-      else if (shift[i - 1]) a[i] = b[i - PITCH];
-      b[i] = b[i - PITCH];
-      first[i] = first[i - PITCH];
-      last[i] = last[i - PITCH];
-      shift[i] = shift[i - 1];
+    for (r = ROWS; r > 0; r = r - 1) begin
+      for (i = r * PITCH + COLS; i > r * PITCH; i = i - 1) begin
+        if (filter[r] | last[i]) d[i] = sum[i];
+        else if (shift[i]) d[i] = d[i - PITCH];
+        sum[i] = (first[i] ? 0 : filter[r] ? d[i - PITCH] : sum[i]) + product[i];
+        product[i] = a[i] * b[i];
+        if (!filter[r]) a[i] = a[i - 1];
+        else if (last[i - PITCH]) a[i] = 0;
+        else if (shift[i - 1]) a[i] = b[i - PITCH];
+        b[i] = b[i - PITCH];
+        first[i] = first[i - PITCH];
+        last[i] = last[i - PITCH];
+        shift[i] = shift[i - 1];
+      end
+      filter[r] = filter[r - 1];
     end
     for (i = 0; i < COLS; i = i + 1) d_edge[i * D +: D] <= d[ROWS * PITCH + i + 1];
   end

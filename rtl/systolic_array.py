@@ -113,7 +113,7 @@ class SystolicArray(wiring.Component):
         m.submodules.elements = elements = ProcessingElements(rows, cols)
         filtering = Signal()
         m.d.sync += filtering.eq(self.filter)
-        m.d.comb += elements.filter.eq(filtering)
+        m.d.comb += elements.filter.eq(self.filter)
 
         def later(value: Value, cycles: int, name: str) -> Value:
             """The value some cycles later; never reset, as only marks tell what counts."""

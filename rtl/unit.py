@@ -162,17 +162,16 @@ class UnitFrontend(wiring.Component):
         with m.If(self.done):
             m.d.comb += self.give.eq(oldest.signal)
             m.d.sync += commands.eq(commands.as_value() >> entry.size)
-        # Hundreds of registers should not wait for the last token.
+        # Hundreds of registers should not wait for the last token; what they hold until it is there
+        # does not matter.
         with m.If(can_start):
             m.d.sync += self.registers.eq(shadow)
-        with m.If(self.start):
-            m.d.comb += self.take.eq(wait)
-            m.d.sync += [
-                pending.eq(0),
-            ]
             for number in range(self._in_flight):
                 with m.If(place[number]):
                     m.d.sync += commands[number].eq(Cat(signal, tag))
+        with m.If(self.start):
+            m.d.comb += self.take.eq(wait)
+            m.d.sync += pending.eq(0)
         with m.If(self.reset):
             m.d.sync += [running.eq(1), pending.eq(0), shadow.eq(0)]
         return m

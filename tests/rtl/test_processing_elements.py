@@ -22,10 +22,10 @@ class Elements:
     """What the docstring says, an array for each register: [rows, cols]."""
 
     def __init__(self, rows: int, cols: int):
-        names = ("a", "b", "product", "sum", "d", "first", "last", "shift")
+        names = ("a", "b", "product", "sum", "d", "first", "last", "shift", "filter")
         self.now = {name: np.zeros((rows, cols), np.int32) for name in names}
 
-    def step(self, edge: dict[str, np.ndarray], is_filter: bool) -> None:
+    def step(self, edge: dict[str, np.ndarray]) -> None:
         now = self.now
 
         def above(name: str, first_row: object) -> np.ndarray:
@@ -35,17 +35,17 @@ class Elements:
             first_col = np.array(edge[name], np.int32).reshape(-1, 1)
             return np.hstack([first_col, now[name][:, :-1]])
 
-        came = {name: above(name, edge[name]) for name in ("b", "first", "last")}
+        came = {name: above(name, edge[name]) for name in ("b", "first", "last", "filter")}
         came |= {name: left(name) for name in ("a", "shift")}
         drained = above("d", np.zeros(len(edge["b"])))
-        if is_filter:
-            tap = np.where(came["shift"] == 1, came["b"], now["a"])
-            came["a"] = np.where(came["last"] == 1, 0, tap)
-            base, drain = drained, now["sum"]
-        else:
-            base = now["sum"]
-            drain = np.where(now["shift"] == 1, drained, now["d"])
-            drain = np.where(now["last"] == 1, now["sum"], drain)
+        tap = np.where(came["shift"] == 1, came["b"], now["a"])
+        tap = np.where(came["last"] == 1, 0, tap)
+        drain = np.where(now["shift"] == 1, drained, now["d"])
+        drain = np.where(now["last"] == 1, now["sum"], drain)
+        is_filter = now["filter"] == 1
+        came["a"] = np.where(is_filter, tap, came["a"])
+        base = np.where(is_filter, drained, now["sum"])
+        drain = np.where(is_filter, now["sum"], drain)
         self.now = came | {
             "product": now["a"] * now["b"],
             "sum": np.where(now["first"] == 1, 0, base) + now["product"],  # wraps
@@ -97,7 +97,7 @@ async def every_register_follows_its_recurrence(dut):
                 "shift": marks(rows, 0.4),
             }
             d.append(elements.now["d"][-1].tolist())
-            elements.step(edge, bool(is_filter))
+            elements.step(edge | {"filter": np.full(cols, is_filter)})
             given["filter"].append(is_filter)
             for member, values in edge.items():
                 bits = OPERAND_BITS if member in "ab" else 1

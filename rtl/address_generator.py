@@ -12,7 +12,7 @@ from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
 from mensa.rtl.countdown import Countdown
 from mensa.rtl.filter_nest import FilterNest
 from mensa.rtl.machine import Machine
-from mensa.rtl.nest import POSITION_BITS, size_shape, step_layout
+from mensa.rtl.nest import ENTRY_BITS, POSITION_BITS, group_layout, size_shape, step_layout
 from mensa.rtl.tile_nest import TileNest
 from mensa.rtl.unit import registers_layout
 
@@ -20,8 +20,6 @@ __all__ = ["LATENCY", "AddressGenerator", "beat_layout"]
 
 LATENCY = 3
 """Cycles from a step of the loop nest to its beat on `o`."""
-
-ENTRY_BITS = 12
 
 
 def beat_layout(machine: Machine) -> data.StructLayout:
@@ -97,101 +95,77 @@ class AddressGenerator(wiring.Component):
         m.submodules.tile = tile = TileNest(machine)
         m.submodules.filter = filter_ = FilterNest(machine)
         r = self.registers
-        is_filter = Signal()
-        m.d.comb += is_filter.eq(r.mode == Mode.FILTER)
 
-        # Groups of output channels; within one, the mode's nest walks.
-        active = Signal()
-        group_over = Signal()
-        step = Signal(step_layout(machine))
-        m.d.comb += [
-            self.active.eq(active),
-            group_over.eq(active & Mux(is_filter, filter_.nest.group_over, tile.nest.group_over)),
-            step.eq(Mux(is_filter, filter_.nest.step, tile.nest.step)),
-        ]
+        # Groups of output channels; within one, the mode's nest walks. What begins with `start` is
+        # set as long as nothing is active, so that nothing waits for the strobe.
+        group, group_over = Signal(group_layout()), Signal()
         # The group after this one is the last: so this counts one turn less than there are groups.
         next_is_last = Countdown(16, "groups")
-        coming_is_last, is_last = Signal(), Signal()
-        group_x = Signal(POSITION_BITS)
-        out_group = Signal(BUFFER_ADDRESS_BITS)
-        entry = Signal(ENTRY_BITS)
-        m.d.comb += coming_is_last.eq(Mux(self.start, r.groups == 1, next_is_last.last))
+        m.d.comb += [
+            group_over.eq(tile.nest.group_over | filter_.nest.group_over),
+            self.active.eq(tile.nest.active | filter_.nest.active),
+            group.next_is_last.eq(next_is_last.last),
+            group.next_x.eq(group.x + r.group_act_step),
+        ]
         for nest in (tile.nest, filter_.nest):
             m.d.comb += [
                 nest.start.eq(self.start),
-                nest.active.eq(active),
                 nest.registers.eq(r),
-                nest.coming_is_last.eq(coming_is_last),
+                nest.group.eq(group),
             ]
-        with m.If(group_over):
+        with m.If(~self.active):
             m.d.sync += [
-                active.eq(~is_last),
-                is_last.eq(coming_is_last),
-                next_is_last.step(),
-                group_x.eq(group_x + r.group_act_step),
-                out_group.eq(out_group + r.group_channels),
-                entry.eq(entry + 1),
-            ]
-        with m.If(self.start):
-            m.d.sync += [
-                active.eq(1),
-                is_last.eq(coming_is_last),
+                group.is_last.eq(r.groups == 1),
                 next_is_last.restart(r.groups - 1),
-                group_x.eq(0),
-                out_group.eq(0),
-                entry.eq(r.constant_entry),
+                group.x.eq(0),
+                group.out.eq(r.out_address),
+                group.entry.eq(r.constant_entry),
             ]
-        channels = Signal(8)
-        with m.If(step.edge & r.edge_channels.any()):
-            m.d.comb += channels.eq(r.edge_channels)
-        with m.Elif(is_last):
-            m.d.comb += channels.eq(r.last_group_channels)
-        with m.Else():
-            m.d.comb += channels.eq(r.group_channels)
+        with m.Elif(group_over):
+            m.d.sync += [
+                group.is_last.eq(next_is_last.last),
+                next_is_last.step(),
+                group.x.eq(group.next_x),
+                group.out.eq(group.out + r.group_channels),
+                group.entry.eq(group.entry + 1),
+            ]
 
-        # 1: sums of two terms each.
-        beat_1 = Signal(beat_layout(machine))
-        valid_1 = Signal()
-        x_1, group_x_1 = Signal(POSITION_BITS), Signal(POSITION_BITS)
-        y_1 = Signal(17)
-        y_address_1, group_out_1 = Signal(BUFFER_ADDRESS_BITS), Signal(BUFFER_ADDRESS_BITS)
+        # 1: a step's terms, from the nest that runs.
+        step, valid = Signal(step_layout(machine)), Signal()
+        is_filter, edge_differs = Signal(), Signal()  # of a command, from its first step on
+        m.d.comb += step.eq(Mux(is_filter, filter_.nest.step, tile.nest.step))
         m.d.sync += [
-            valid_1.eq(active),
-            *(
-                beat_1[name].eq(step[name])
-                for name in beat_1.shape().members
-                if name in step.shape().members
-            ),
-            beat_1.out_address.eq(step.out_x + step.out_y),
-            beat_1.entry.eq(entry),
-            beat_1.channels.eq(channels),
-            x_1.eq(step.outer_x + step.inner_x),
-            group_x_1.eq(group_x + step.chunk_offset),
-            y_1.eq(step.outer_y + step.inner_y),
-            y_address_1.eq(step.outer_y_address + step.inner_y_address),
-            group_out_1.eq(out_group),
+            valid.eq(self.active),
+            is_filter.eq(r.mode == Mode.FILTER),
+            edge_differs.eq(r.edge_channels.any()),
         ]
-        # 2: with the command's bases.
-        beat_2 = Signal(beat_layout(machine))
-        valid_2 = Signal()
+        # 2: sums of two terms each.
+        beat, beat_valid = Signal(beat_layout(machine)), Signal()
         offset = Signal(POSITION_BITS)
         y = Signal(signed(18))
-        base, out_base = Signal(BUFFER_ADDRESS_BITS), Signal(BUFFER_ADDRESS_BITS)
+        base, out_group = Signal(BUFFER_ADDRESS_BITS), Signal(BUFFER_ADDRESS_BITS)
         m.d.sync += [
-            valid_2.eq(valid_1),
-            beat_2.eq(beat_1),
-            offset.eq(x_1 + group_x_1),
-            y.eq(r.y_start + y_1),
-            base.eq(r.act_address + y_address_1),
-            out_base.eq(r.out_address + group_out_1),
+            beat_valid.eq(valid),
+            *(
+                beat[name].eq(step[name])
+                for name in beat.shape().members
+                if name in step.shape().members
+            ),
+            offset.eq(step.outer_x + step.inner_x),
+            y.eq(step.outer_y + step.inner_y),
+            base.eq(step.outer_y_address + step.inner_y_address),
+            beat.out_address.eq(step.out_x + step.out_y),
+            out_group.eq(step.out_group),
         ]
+        with m.If(step.edge & edge_differs):
+            m.d.sync += beat.channels.eq(r.edge_channels)
         # 3: in all.
         m.d.sync += [
-            self.o.valid.eq(valid_2),
-            self.o.payload.eq(beat_2),
+            self.o.valid.eq(beat_valid),
+            self.o.payload.eq(beat),
             self.o.payload.address.eq(base + offset),
             self.o.payload.x.eq(r.x_start + offset),
             self.o.payload.row_valid.eq((y >= 0) & (y < r.input_rows)),
-            self.o.payload.out_address.eq(out_base + beat_2.out_address),
+            self.o.payload.out_address.eq(out_group + beat.out_address),
         ]
         return m

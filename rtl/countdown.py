@@ -25,11 +25,14 @@ class Countdown:
     ----------
     last : Value
         This turn is the last; defined up to it. In the cycle after ``restart(1)`` it is high.
+    ending : Value
+        This turn or the next one is the last. Unlike `last` a comparison.
     """
 
     def __init__(self, bits: int, name: str):
         self._left = Signal(signed(bits + 1), name=name)  # turns after the next one
         self.last: Value = self._left[-1]
+        self.ending: Value = self.last | ~self._left.any()
 
     def restart(self, turns: ValueLike) -> Any:
         """Begin a loop of `turns`, at least 1."""

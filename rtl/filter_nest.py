@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode
 from mensa.rtl.countdown import Countdown
 from mensa.rtl.machine import Machine
-from mensa.rtl.nest import POSITION_BITS, NestSignature
+from mensa.rtl.nest import POSITION_BITS, NestSignature, step_layout
 
 __all__ = ["FilterNest"]
-
-
-class _Phase(enum.IntEnum):
-    CLEAR = 0
-    TAPS = 1
-    WORDS = 2
 
 
 class FilterNest(wiring.Component):
@@ -46,9 +39,13 @@ class FilterNest(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        r, step = self.nest.registers, self.nest.step
-        start, active = self.nest.start, self.nest.active
-        phase = Signal(_Phase)
+        r, group = self.nest.registers, self.nest.group
+        step = Signal(step_layout(self._machine))  # being taken
+        active = self.nest.active
+
+        # A group begins with the step that clears the taps; it goes on with taps, then words.
+        in_taps, in_words = Signal(), Signal()
+        clear = active & ~in_taps & ~in_words
 
         # Taps.
         tap_columns, tap_rows = Countdown(16, "tap_columns"), Countdown(16, "tap_rows")
@@ -59,115 +56,117 @@ class FilterNest(wiring.Component):
         rows, positions = Countdown(16, "rows"), Countdown(16, "positions")
         words = Countdown(8, "words")  # of a position
         position_x, word_x = Signal(POSITION_BITS), Signal(POSITION_BITS)
-        y, y_address = Signal(16), Signal(BUFFER_ADDRESS_BITS)
-        row_over = Signal()
-        m.d.comb += row_over.eq(positions.last & words.last)
+        y, y_address = Signal(signed(17)), Signal(BUFFER_ADDRESS_BITS)
+        row_over, group_over = Signal(), Signal()
+        m.d.comb += [
+            row_over.eq(in_words & positions.last & words.last),
+            group_over.eq(row_over & rows.last),
+            self.nest.group_over.eq(group_over),
+        ]
 
         # Results: the input row, and the word of it, with which the next one is complete.
         row_wait, word_wait = Countdown(17, "row_wait"), Countdown(17, "word_wait")
         columns, row_is_full = Countdown(16, "columns"), Signal()
         out_x, out_y = Signal(BUFFER_ADDRESS_BITS), Signal(BUFFER_ADDRESS_BITS)
         complete = Signal()
-        m.d.comb += complete.eq(row_wait.last & word_wait.last & ~row_is_full)
+        m.d.comb += complete.eq(in_words & row_wait.last & word_wait.last & ~row_is_full)
 
-        segment_is_last = Signal()
+        # What a phase counts is set while it isn't that phase, so that nothing waits for the end
+        # of the one before.
+        with m.If(~in_taps):
+            m.d.sync += [
+                in_taps.eq(clear),
+                tap_columns.restart(r.kernel_w),
+                tap_rows.restart(r.kernel_h),
+                array_row.eq(r.filter_row),
+                tap_row_start.eq(r.filter_row),
+            ]
+        with m.Else():
+            m.d.sync += [
+                parameter.eq(parameter + self._machine.lanes),
+                tap_columns.step(),
+                array_row.eq(array_row + r.filter_tap_step),
+            ]
+            with m.If(tap_columns.last):
+                m.d.sync += [
+                    tap_columns.restart(r.kernel_w),
+                    tap_rows.step(),
+                    array_row.eq(tap_row_start + r.filter_tap_row_step),
+                    tap_row_start.eq(tap_row_start + r.filter_tap_row_step),
+                    in_taps.eq(~tap_rows.last),
+                    in_words.eq(tap_rows.last),
+                ]
 
-        def begin_row() -> list[Any]:
-            return [
+        with m.If(~in_words):
+            m.d.sync += [
+                rows.restart(r.stream_rows),
+                row_wait.restart(r.stream_first_row + 1),
+                y.eq(r.y_start),
+                y_address.eq(r.act_address),
+                out_y.eq(0),
+            ]
+        with m.Elif(row_over):
+            m.d.sync += [
+                rows.step(),
+                row_wait.step(),
+                y.eq(y + 1),
+                y_address.eq(y_address + r.stream_row_step),
+            ]
+            with m.If(row_wait.last):
+                m.d.sync += [row_wait.restart(r.pixel_y_step), out_y.eq(out_y + r.out_y_step)]
+        with m.If(~in_words | words.last):
+            m.d.sync += [words.restart(r.stream_taps), word_x.eq(0)]
+        with m.Else():
+            m.d.sync += [words.step(), word_x.eq(word_x + r.tap_x_step)]
+        with m.If(~in_words | row_over):
+            m.d.sync += [
                 positions.restart(r.stream_columns),
-                words.restart(r.stream_taps),
-                position_x.eq(0),
-                word_x.eq(0),
+                position_x.eq(group.x),
                 word_wait.restart(r.stream_first + 1),
                 columns.restart(r.out_width),
                 row_is_full.eq(0),
                 out_x.eq(0),
             ]
-
-        with m.If(active), m.Switch(phase):
-            with m.Case(_Phase.CLEAR):
-                m.d.sync += phase.eq(_Phase.TAPS)
-            with m.Case(_Phase.TAPS):
+        with m.Else():
+            m.d.sync += word_wait.step()
+            with m.If(word_wait.last):
+                m.d.sync += word_wait.restart(r.stream_result_step)
+            with m.If(complete):
                 m.d.sync += [
-                    parameter.eq(parameter + self._machine.lanes),
-                    tap_columns.step(),
-                    array_row.eq(array_row + r.filter_tap_step),
+                    columns.step(),
+                    row_is_full.eq(columns.last),
+                    out_x.eq(out_x + r.out_x_step),
                 ]
-                with m.If(tap_columns.last):
-                    m.d.sync += [
-                        tap_columns.restart(r.kernel_w),
-                        tap_rows.step(),
-                        array_row.eq(tap_row_start + r.filter_tap_row_step),
-                        tap_row_start.eq(tap_row_start + r.filter_tap_row_step),
-                    ]
-                    with m.If(tap_rows.last):
-                        m.d.sync += phase.eq(_Phase.WORDS)
-            with m.Case(_Phase.WORDS):
-                m.d.sync += [words.step(), word_x.eq(word_x + r.tap_x_step), word_wait.step()]
-                with m.If(word_wait.last):
-                    m.d.sync += word_wait.restart(r.stream_result_step)
-                with m.If(complete):
-                    m.d.sync += [
-                        columns.step(),
-                        row_is_full.eq(columns.last),
-                        out_x.eq(out_x + r.out_x_step),
-                    ]
-                with m.If(words.last):
-                    m.d.sync += [
-                        words.restart(r.stream_taps),
-                        word_x.eq(0),
-                        positions.step(),
-                        position_x.eq(position_x + r.stream_step),
-                    ]
-                with m.If(row_over):
-                    m.d.sync += [
-                        begin_row(),
-                        rows.step(),
-                        row_wait.step(),
-                        y.eq(y + 1),
-                        y_address.eq(y_address + r.stream_row_step),
-                    ]
-                    with m.If(row_wait.last):
-                        m.d.sync += [
-                            row_wait.restart(r.pixel_y_step),
-                            out_y.eq(out_y + r.out_y_step),
-                        ]
-        with m.If(start):
-            m.d.sync += parameter.eq(r.parameter_address)
-        with m.If(start | (active & self.nest.group_over)):
+            with m.If(words.last):
+                m.d.sync += [positions.step(), position_x.eq(position_x + r.stream_step)]
+        with m.If(group_over):
+            m.d.sync += [in_words.eq(0), active.eq(~group.is_last)]
+        with m.If(~active):
             m.d.sync += [
-                phase.eq(_Phase.CLEAR),
-                segment_is_last.eq(self.nest.coming_is_last),
-                tap_columns.restart(r.kernel_w),
-                tap_rows.restart(r.kernel_h),
-                array_row.eq(r.filter_row),
-                tap_row_start.eq(r.filter_row),
-                begin_row(),
-                rows.restart(r.stream_rows),
-                row_wait.restart(r.stream_first_row + 1),
-                y.eq(0),
-                y_address.eq(0),
-                out_y.eq(0),
+                active.eq(self.nest.start & (r.mode == Mode.FILTER)),
+                parameter.eq(r.parameter_address),
             ]
 
-        in_words = phase == _Phase.WORDS
         m.d.comb += [
-            self.nest.group_over.eq(in_words & row_over & rows.last),
-            step.clear.eq(phase == _Phase.CLEAR),
-            step.fetch_parameter.eq(phase == _Phase.TAPS),
+            step.clear.eq(clear),
+            step.fetch_parameter.eq(in_taps),
             step.parameter_address.eq(parameter),
             step.lane.eq(array_row),
             step.fetch_activation.eq(in_words),
-            step.size.eq(Mux(segment_is_last, r.last_segment, r.segment)),
+            step.size.eq(Mux(group.is_last, r.last_segment, r.segment)),
             step.outer_x.eq(position_x),
             step.inner_x.eq(word_x),
-            step.outer_y.eq(y),
+            step.inner_y.eq(y),
             step.outer_y_address.eq(y_address),
-            step.last.eq(in_words & complete),
-            step.announce.eq(in_words & complete),
+            step.last.eq(complete),
+            step.announce.eq(complete),
             step.lanes.eq(1),
             step.edge.eq(columns.last),
             step.out_x.eq(out_x),
             step.out_y.eq(out_y),
+            step.out_group.eq(group.out),
+            step.entry.eq(group.entry),
+            step.channels.eq(Mux(group.is_last, r.last_group_channels, r.group_channels)),
         ]
+        m.d.sync += self.nest.step.eq(step)
         return m

@@ -10,10 +10,20 @@ from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.unit import registers_layout
 
-__all__ = ["POSITION_BITS", "NestSignature", "size_shape", "step_layout"]
+__all__ = [
+    "ENTRY_BITS",
+    "POSITION_BITS",
+    "NestSignature",
+    "group_layout",
+    "size_shape",
+    "step_layout",
+]
 
 POSITION_BITS = 28
 """Bits of a byte position in an input row."""
+
+ENTRY_BITS = 12
+"""Bits of the number of an entry in the constant buffer."""
 
 
 def size_shape(machine: Machine) -> range:
@@ -22,7 +32,10 @@ def size_shape(machine: Machine) -> range:
 
 
 def step_layout(machine: Machine) -> data.StructLayout:
-    """A step of a nest within its group: what it does, and the terms of its addresses."""
+    """A step of a nest: what it does, and the terms of its addresses, two of each sum.
+
+    They hold all there is but X_START, with which a position is no longer an address.
+    """
     address = BUFFER_ADDRESS_BITS
     return data.StructLayout(
         {
@@ -31,9 +44,8 @@ def step_layout(machine: Machine) -> data.StructLayout:
             "size": size_shape(machine),
             "outer_x": POSITION_BITS,
             "inner_x": POSITION_BITS,
-            "chunk_offset": 24,
             "outer_y": 16,
-            "inner_y": 16,
+            "inner_y": signed(18),
             "outer_y_address": address,
             "inner_y_address": address,
             "operand": 1,  # of a scaled sum
@@ -53,6 +65,23 @@ def step_layout(machine: Machine) -> data.StructLayout:
             "edge": 1,  # last pixel of its output row
             "out_x": address,
             "out_y": signed(address),
+            "out_group": address,
+            "entry": ENTRY_BITS,
+            "channels": 8,  # of all pixels but the edge, where that has its own number
+        }
+    )
+
+
+def group_layout() -> data.StructLayout:
+    """A group of output channels, and what is known of the next one."""
+    return data.StructLayout(
+        {
+            "is_last": 1,  # of the command's groups
+            "x": POSITION_BITS,  # bytes from the first group's activations
+            "out": BUFFER_ADDRESS_BITS,
+            "entry": ENTRY_BITS,
+            "next_is_last": 1,
+            "next_x": POSITION_BITS,
         }
     )
 
@@ -60,20 +89,23 @@ def step_layout(machine: Machine) -> data.StructLayout:
 class NestSignature(wiring.Signature):
     """How a nest is driven.
 
-    `start` begins a command: `registers` are valid from then until its last step. In every cycle in
-    which `active` is high the nest takes the step that it shows; `group_over` marks the last one of
-    a group of output channels. `coming_is_last` says whether the group that begins next, with
-    `start` or after `group_over`, is the command's last.
+    `start` begins a command: `registers` are valid from then until its last step. If the mode is
+    the nest's, the nest takes a step in every cycle in which it is `active`, from the cycle after
+    `start` on without a gap; `step` is the one that was taken in the cycle before.
+
+    `group` is the group of output channels in which the nest is, from the cycle after `start` on;
+    `group_over` goes on to the next one. A nest may run ahead of the steps it takes, so what a step
+    needs of its group is part of it.
     """
 
     def __init__(self, machine: Machine) -> None:
         super().__init__(
             {
                 "start": Out(1),
-                "active": Out(1),
                 "registers": Out(registers_layout(Unit.COMPUTE)),
-                "coming_is_last": Out(1),
-                "step": In(step_layout(machine)),
+                "group": Out(group_layout()),
                 "group_over": In(1),
+                "active": In(1),
+                "step": In(step_layout(machine)),
             }
         )

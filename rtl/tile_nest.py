@@ -11,7 +11,8 @@ from amaranth.lib.wiring import In
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode
 from mensa.rtl.countdown import Countdown
 from mensa.rtl.machine import Machine
-from mensa.rtl.nest import POSITION_BITS, NestSignature, size_shape
+from mensa.rtl.nest import POSITION_BITS, NestSignature
+from mensa.rtl.portions import Portions
 from mensa.rtl.unit import is_vector
 
 __all__ = ["TileNest"]
@@ -19,6 +20,9 @@ __all__ = ["TileNest"]
 
 class TileNest(wiring.Component):
     """Walks the first loop nest of docs/architecture.md, a beat a step.
+
+    The loops over groups, tiles, taps and chunks run one chunk ahead of the beats: what is known of
+    the coming chunk stands in registers when the chunk before it is over, even after one beat.
 
     Parameters
     ----------
@@ -37,81 +41,140 @@ class TileNest(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        machine = self._machine
-        array = machine.array
-        r, step = self.nest.registers, self.nest.step
-        start, active = self.nest.start, self.nest.active
-        vector = Signal()
-        m.d.comb += vector.eq(is_vector(r.mode))
+        array = self._machine.array
+        r, group, step = self.nest.registers, self.nest.group, self.nest.step
+        vector, depthwise = Signal(), Signal()  # of a command, from the cycle after its start on
+        m.d.sync += [vector.eq(is_vector(r.mode)), depthwise.eq(r.mode == Mode.DEPTHWISE)]
 
-        # Pixels of a tile. Vector modes: one.
-        tile = Signal(range(array.tile + 1))
-        spacing = Signal(range(array.spacing + 1))
-        m.d.comb += [
-            tile.eq(Mux(vector, 1, array.tile)),
-            spacing.eq(Mux(vector, 1, array.spacing)),
-        ]
+        # A chunk takes as many beats as it has pixels or bytes, whichever are more; the last chunk
+        # of a tile is stretched to keep tiles the spacing apart.
+        chunk_over = Signal(init=1)  # the step shown is its last, or no chunk is being walked
 
-        def lanes_of(pixels: Value) -> Value:
-            return Mux(pixels < tile, pixels, tile)
-
-        lanes, lanes_next = Signal.like(tile), Signal.like(tile)
-        beyond = Signal(signed(26))  # pixels after this tile, less one
-        tile_is_last = beyond[-1]
-        m.d.comb += lanes_next.eq(
-            Mux(tile_is_last | start, lanes_of(r.pixels), lanes_of((beyond + 1).as_unsigned()))
-        )
-
-        # Chunks of a segment. Vector modes: one.
-        chunk = array.chunk
-        size, size_next = Signal(size_shape(machine)), Signal(size_shape(machine))
-        bytes_beyond, bytes_beyond_next = Signal(signed(26)), Signal(signed(26))
-        chunk_is_last = bytes_beyond[-1]
-
-        def chunked(segment: Value) -> tuple[Value, Value]:
-            """Size of a segment's first chunk, and the bytes after it, less one."""
-            whole = vector | (segment <= chunk)
-            return Mux(whole, segment, chunk), Mux(whole, -1, segment - (chunk + 1))
-
-        segment_is_last = Signal()  # of this command's last group
-        first_sizes = [chunked(r.segment), chunked(r.last_segment)]
-
-        def first_chunk_of(is_last: Value) -> tuple[Value, Value]:
-            regular, final = first_sizes
-            return Mux(is_last, final[0], regular[0]), Mux(is_last, final[1], regular[1])
-
-        # Loops. A chunk takes as many beats as it has pixels or bytes, whichever are more; the
-        # last chunk of a tile is stretched to keep tiles the spacing apart.
+        # The coming chunk. Vector modes: a tile is a pixel, and a segment a chunk. As long as none
+        # comes it is the command's first, so that nothing waits for `start`.
+        comes = Signal()
+        tiles = Portions(24, array.tile, "tile")
+        chunks = Portions(24, max(array.chunk, array.group), "chunk")
         tap_columns, tap_rows = Countdown(16, "tap_columns"), Countdown(16, "tap_rows")
-        lanes_left = Countdown(tile.shape().width, "lanes_left")
-        bytes_left = Countdown(size.shape().width, "bytes_left")
-        spaced = Countdown(spacing.shape().width, "spaced")
-        fetch_activation, fetch_parameter = Signal(), Signal()
-        first_beat, first_chunk = Signal(), Signal()  # of a tile
-        tap_is_last, period_over = Signal(), Signal()
-        chunk_over, tap_over, tile_over, group_over = Signal(), Signal(), Signal(), Signal()
+        tap_x, tap_y = Signal(POSITION_BITS), Signal(signed(18))
+        tap_y_address = Signal(BUFFER_ADDRESS_BITS)
+        tap_row = Signal()  # its lowest bit
+        tap_is_last = Signal()  # of its tile: both counters', predicted a tap ahead
+        chunk_offset = Signal(24)
+        begins_tap, begins_tile, begins_group = Signal(), Signal(), Signal()
+        ends_tile, ends_group = Signal(), Signal()
         m.d.comb += [
-            tap_is_last.eq(tap_columns.last & tap_rows.last & chunk_is_last),
-            period_over.eq(
-                (lanes_left.last | ~fetch_activation) & (bytes_left.last | ~fetch_parameter)
-            ),
-            chunk_over.eq(period_over & (~tap_is_last | spaced.last)),
-            tap_over.eq(chunk_over & chunk_is_last),
-            tile_over.eq(chunk_over & tap_is_last),
-            group_over.eq(tile_over & tile_is_last),
-            self.nest.group_over.eq(group_over),
+            ends_tile.eq(chunks.last & tap_is_last),
+            ends_group.eq(chunks.last & tap_is_last & tiles.last),
+            self.nest.group_over.eq(comes & chunk_over & ends_group),
+            self.nest.active.eq(comes | ~chunk_over),
         ]
-        with m.If(start | group_over):
-            size_first, beyond_first = first_chunk_of(self.nest.coming_is_last)
-            m.d.comb += [size_next.eq(size_first), bytes_beyond_next.eq(beyond_first)]
-        with m.Elif(chunk_is_last):
-            size_first, beyond_first = first_chunk_of(segment_is_last)
-            m.d.comb += [size_next.eq(size_first), bytes_beyond_next.eq(beyond_first)]
+        with m.If(self.nest.start):
+            m.d.sync += comes.eq(r.mode != Mode.FILTER)
+        with m.Elif(self.nest.group_over & group.is_last):
+            m.d.sync += comes.eq(0)
+
+        def restart(portions: Portions, things: Value, whole: int, vector_whole: int) -> None:
+            with m.If(is_vector(r.mode)):
+                m.d.sync += portions.restart(things, vector_whole)
+            with m.Else():
+                m.d.sync += portions.restart(things, whole)
+
+        segment_is_last = Signal()  # of the tap that begins, if one does
+        with m.If(comes):
+            m.d.comb += segment_is_last.eq(group.is_last | (ends_group & group.next_is_last))
         with m.Else():
-            m.d.comb += [
-                size_next.eq(Mux(bytes_beyond < chunk, bytes_beyond + 1, chunk)),
-                bytes_beyond_next.eq(bytes_beyond - chunk),
+            m.d.comb += segment_is_last.eq(r.groups == 1)
+        # Its loops from the inside out, side by side: nested they would wait for one another.
+        with m.If(~comes | chunk_over):
+            m.d.sync += [
+                begins_tap.eq(~comes | chunks.last),
+                begins_tile.eq(~comes | ends_tile),
+                begins_group.eq(~comes | ends_group),
+                chunk_offset.eq(chunk_offset + array.chunk),
+                chunks.step(Mux(vector, array.group, array.chunk)),
             ]
+            with m.If(~comes | chunks.last):
+                m.d.sync += chunk_offset.eq(0)
+                with m.If(segment_is_last):
+                    restart(chunks, r.last_segment, array.chunk, array.group)
+                with m.Else():
+                    restart(chunks, r.segment, array.chunk, array.group)
+        with m.If(~comes | (chunk_over & chunks.last)):
+            m.d.sync += [
+                tap_columns.step(),
+                tap_x.eq(tap_x + r.tap_x_step),
+                tap_is_last.eq(tap_columns.ending & tap_rows.last),
+            ]
+            with m.If(~comes | tap_columns.last):
+                m.d.sync += [
+                    tap_columns.restart(r.kernel_w),
+                    tap_x.eq(Mux(ends_group, group.next_x, group.x)),
+                    tap_is_last.eq((r.kernel_w == 1) & tap_rows.ending),
+                ]
+            with m.If(~comes | tap_is_last):
+                m.d.sync += tap_is_last.eq((r.kernel_w == 1) & (r.kernel_h == 1))
+            with m.If(~comes):
+                m.d.sync += tap_x.eq(0)
+        with m.If(~comes | (chunk_over & chunks.last & tap_columns.last)):
+            m.d.sync += [
+                tap_rows.step(),
+                tap_row.eq(~tap_row),
+                tap_y.eq(tap_y + r.tap_y_step),
+                tap_y_address.eq(tap_y_address + r.tap_y_address_step),
+            ]
+            with m.If(~comes | tap_rows.last):
+                m.d.sync += [
+                    tap_rows.restart(r.kernel_h),
+                    tap_row.eq(0),
+                    tap_y.eq(r.y_start),
+                    tap_y_address.eq(r.act_address),
+                ]
+        with m.If(~comes | (chunk_over & ends_tile)):
+            m.d.sync += tiles.step(Mux(vector, 1, array.tile))
+            with m.If(~comes | tiles.last):
+                restart(tiles, r.pixels, array.tile, 1)
+
+        # The chunk being walked: how long it still takes.
+        lanes_left = Countdown(tiles.size.shape().width, "lanes_left")
+        bytes_left = Countdown(chunks.size.shape().width, "bytes_left")
+        # Its last turn is the one before the tile's spacing is full, and stays.
+        spaced = Countdown(array.spacing.bit_length(), "spaced")
+        fetch_activation, fetch_parameter = Signal(), Signal()
+        ended_tap, ended_tile = Signal(), Signal()  # by this chunk
+        one_beat, spaced_next = Signal(), Signal()
+        m.d.comb += [
+            one_beat.eq((tiles.size <= 1) & (vector | (chunks.size <= 1))),
+            spaced_next.eq(Mux(begins_tile, vector | (array.spacing == 1), spaced.last)),
+        ]
+        with m.If(chunk_over):
+            m.d.sync += [
+                chunk_over.eq(~comes | (one_beat & (~ends_tile | spaced_next))),
+                fetch_activation.eq(comes),
+                fetch_parameter.eq(comes & ~vector),
+                lanes_left.restart(tiles.size),
+                bytes_left.restart(chunks.size),
+                ended_tap.eq(comes & chunks.last),
+                ended_tile.eq(comes & ends_tile),
+            ]
+        with m.Else():
+            m.d.sync += [
+                chunk_over.eq(
+                    (lanes_left.ending | ~fetch_activation)
+                    & (bytes_left.ending | ~fetch_parameter)
+                    & (spaced.last | ~ended_tile)
+                ),
+                lanes_left.step(),
+                bytes_left.step(),
+            ]
+            with m.If(lanes_left.last):
+                m.d.sync += fetch_activation.eq(0)
+            with m.If(bytes_left.last):
+                m.d.sync += fetch_parameter.eq(0)
+        with m.If(chunk_over & begins_tile):
+            m.d.sync += spaced.restart(Mux(vector, 1, max(1, array.spacing - 1)))
+        with m.Else():
+            m.d.sync += spaced.step(~spaced.last)
 
         # Output pixel: of the beat, and of the tile's first beat, to which every chunk returns.
         pixel_layout = data.StructLayout(
@@ -143,127 +206,62 @@ class TileNest(wiring.Component):
                     pixel_next.x.eq(pixel.x + r.pixel_x_step),
                     pixel_next.out_x.eq(pixel.out_x + r.out_x_step),
                 ]
-
-        # Tap and chunk.
-        tap_x, tap_y = Signal(POSITION_BITS), Signal(16)
-        tap_y_address = Signal(BUFFER_ADDRESS_BITS)
-        tap_row = Signal()  # its lowest bit
-        chunk_offset = Signal(24)
+        with m.If(~chunk_over):
+            m.d.sync += pixel.eq(pixel_next)
+        with m.Elif(begins_group):
+            m.d.sync += [pixel.eq(origin), tile_start.eq(origin)]
+        with m.Elif(begins_tile):
+            m.d.sync += [pixel.eq(pixel_next), tile_start.eq(pixel_next)]
+        with m.Else():
+            m.d.sync += pixel.eq(tile_start)
 
         # Parameters: conv takes a word per byte, depthwise one per tap.
         parameter, group_parameter = Signal(BUFFER_ADDRESS_BITS), Signal(BUFFER_ADDRESS_BITS)
         parameter_next = Signal(BUFFER_ADDRESS_BITS)
-        word_over = Mux(r.mode == Mode.DEPTHWISE, tap_over, fetch_parameter)
+        word_over = Mux(depthwise, chunk_over & ended_tap, fetch_parameter)
         m.d.comb += parameter_next.eq(parameter + Mux(word_over, array.group, 0))
         diagonal = Signal(8)
-        beat = Signal(range(max(array.tile, array.chunk, array.spacing) + 1))
+        m.d.sync += parameter.eq(parameter_next)
+        with m.If(chunk_over & begins_group):
+            m.d.sync += group_parameter.eq(parameter_next)
+        with m.Elif(chunk_over & begins_tile):
+            m.d.sync += parameter.eq(group_parameter)
+        with m.If(chunk_over & begins_tap):
+            m.d.sync += diagonal.eq(0)
+        with m.Elif(fetch_parameter):
+            m.d.sync += diagonal.eq(diagonal + r.depth_multiplier)
+        with m.If(~self.nest.active):
+            m.d.sync += parameter.eq(r.parameter_address)
 
-        with m.If(active):
+        # The step.
+        first_beat, first_chunk = Signal(), Signal()  # of a tile
+        m.d.sync += [first_beat.eq(chunk_over & begins_tile), step.lane.eq(step.lane + 1)]
+        with m.If(chunk_over):
             m.d.sync += [
-                first_beat.eq(0),
-                beat.eq(beat + 1),
-                pixel.eq(pixel_next),
-                parameter.eq(parameter_next),
-                diagonal.eq(diagonal + Mux(fetch_parameter, r.depth_multiplier, 0)),
-                lanes_left.step(),
-                bytes_left.step(),
-                spaced.step(~spaced.last),
+                first_chunk.eq(begins_tile),
+                step.lane.eq(0),
+                step.size.eq(chunks.size),
+                step.inner_x.eq(tap_x + chunk_offset),
+                step.inner_y.eq(tap_y),
+                step.inner_y_address.eq(tap_y_address),
+                step.operand.eq(tap_row),
+                step.lanes.eq(tiles.size),
+                step.out_group.eq(group.out),
+                step.entry.eq(group.entry),
+                step.channels.eq(Mux(group.is_last, r.last_group_channels, r.group_channels)),
             ]
-            with m.If(lanes_left.last):
-                m.d.sync += fetch_activation.eq(0)
-            with m.If(bytes_left.last):
-                m.d.sync += fetch_parameter.eq(0)
-            with m.If(chunk_over):
-                m.d.sync += [
-                    first_chunk.eq(0),
-                    pixel.eq(tile_start),
-                    chunk_offset.eq(chunk_offset + chunk),
-                    lanes_left.restart(lanes),
-                ]
-            with m.If(tap_over):
-                m.d.sync += [chunk_offset.eq(0), diagonal.eq(0), tap_columns.step()]
-                m.d.sync += tap_x.eq(tap_x + r.tap_x_step)
-                with m.If(tap_columns.last):
-                    m.d.sync += [
-                        tap_columns.restart(r.kernel_w),
-                        tap_x.eq(0),
-                        tap_rows.step(),
-                        tap_row.eq(~tap_row),
-                        tap_y.eq(tap_y + r.tap_y_step),
-                        tap_y_address.eq(tap_y_address + r.tap_y_address_step),
-                    ]
-            with m.If(tile_over):
-                m.d.sync += [
-                    pixel.eq(pixel_next),
-                    tile_start.eq(pixel_next),
-                    beyond.eq(beyond - tile),
-                    parameter.eq(group_parameter),
-                ]
-            with m.If(group_over):
-                m.d.sync += [
-                    pixel.eq(origin),
-                    tile_start.eq(origin),
-                    parameter.eq(parameter_next),
-                    group_parameter.eq(parameter_next),
-                ]
-        with m.If(start):
-            m.d.sync += [
-                pixel.eq(origin),
-                tile_start.eq(origin),
-                parameter.eq(r.parameter_address),
-                group_parameter.eq(r.parameter_address),
-                chunk_offset.eq(0),
-                diagonal.eq(0),
-                tap_x.eq(0),
-                tap_columns.restart(r.kernel_w),
-            ]
-        with m.If(start | (active & chunk_over)):
-            m.d.sync += [
-                beat.eq(0),
-                size.eq(size_next),
-                bytes_beyond.eq(bytes_beyond_next),
-                bytes_left.restart(size_next),
-                fetch_activation.eq(1),
-                fetch_parameter.eq(~vector),
-            ]
-        with m.If(start | (active & tile_over)):
-            m.d.sync += [
-                first_beat.eq(1),
-                first_chunk.eq(1),
-                lanes.eq(lanes_next),
-                lanes_left.restart(lanes_next),
-                spaced.restart(spacing),
-                tap_rows.restart(r.kernel_h),
-                tap_row.eq(0),
-                tap_y.eq(0),
-                tap_y_address.eq(0),
-            ]
-        with m.If(start | (active & group_over)):
-            m.d.sync += [
-                segment_is_last.eq(self.nest.coming_is_last),
-                beyond.eq(r.pixels - Mux(vector, 2, array.tile + 1)),
-            ]
-
         continued, kept = r.keep[0], r.keep[1]
         m.d.comb += [
             step.fetch_activation.eq(fetch_activation),
-            step.size.eq(size),
             step.outer_x.eq(pixel.x),
-            step.inner_x.eq(tap_x),
-            step.chunk_offset.eq(chunk_offset),
             step.outer_y.eq(pixel.y),
-            step.inner_y.eq(tap_y),
             step.outer_y_address.eq(pixel.y_address),
-            step.inner_y_address.eq(tap_y_address),
-            step.operand.eq(tap_row),
             step.fetch_parameter.eq(fetch_parameter),
             step.parameter_address.eq(parameter),
             step.diagonal.eq(diagonal),
-            step.lane.eq(beat),
             step.first.eq(first_beat & ~continued),
-            step.last.eq(tile_over & ~kept),
+            step.last.eq(chunk_over & ended_tile & ~kept),
             step.announce.eq(first_chunk & fetch_activation & ~kept),
-            step.lanes.eq(lanes),
             step.edge.eq(edge),
             step.out_x.eq(pixel.out_x),
             step.out_y.eq(pixel.out_y),

@@ -18,12 +18,20 @@ class Loop(wiring.Component):
     """A countdown on its own."""
 
     def __init__(self):
-        super().__init__({"restart": In(1), "turns": In(BITS), "step": In(1), "last": Out(1)})
+        super().__init__(
+            {
+                "restart": In(1),
+                "turns": In(BITS),
+                "step": In(1),
+                "last": Out(1),
+                "ending": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         loop = Countdown(BITS, "loop")
-        m.d.comb += self.last.eq(loop.last)
+        m.d.comb += [self.last.eq(loop.last), self.ending.eq(loop.ending)]
         with m.If(self.restart):
             m.d.sync += loop.restart(self.turns)
         with m.Else():
@@ -36,7 +44,7 @@ def test_countdown():
 
 
 @cocotb.test()
-async def the_last_turn_of_every_loop_is_marked_and_no_other(dut):
+async def the_last_turn_of_every_loop_is_marked_and_that_it_ends_one_turn_before(dut):
     await bench.start(dut, restart=0, step=0, turns=0)
     for turns in range(1, 1 << BITS):
         dut.restart.value, dut.turns.value = 1, turns
@@ -48,5 +56,6 @@ async def the_last_turn_of_every_loop_is_marked_and_no_other(dut):
             dut.step.value = step
             await RisingEdge(dut.clk)
             assert int(dut.last.value) == (turn == turns), (turn, turns)
+            assert int(dut.ending.value) == (turn >= turns - 1), (turn, turns)
             turn += step
         assert turn == turns

@@ -165,10 +165,12 @@ def _build_lane(
         near.eq((rounded + half - (rounded < 0)) >> 31),
         quotient.eq(near >> later(right_5, 2)),
     ]
-    # 9: zero point and clamp.
-    with m.If(quotient < lowest):
+    # 9: zero point and clamp. Of what has more bits than the bounds, the sign alone decides.
+    kept, rest = quotient[: len(lowest)].as_signed(), quotient[len(lowest) - 1 :]
+    beyond = rest.any() & ~rest.all()
+    with m.If(Mux(beyond, rest[-1], kept < lowest)):
         m.d.sync += o.eq(scaling[8].clamp_min)
-    with m.Elif(quotient > highest):
+    with m.Elif(beyond | (kept > highest)):
         m.d.sync += o.eq(scaling[8].clamp_max)
     with m.Else():
         m.d.sync += o.eq(quotient + scaling[8].zero_point)

@@ -143,13 +143,13 @@ class StoreUnit(wiring.Component):
             beats.rows.eq(registers.rows),
         ]
 
-        # Requests. `unanswered` and `unsent` also count the one in the request register.
-        unanswered = Signal(range(OUTSTANDING_WRITES + 1))
+        # Requests. A burst is unanswered, and unsent, from the request register on. `free` more may
+        # be unanswered after the next one; it is negative when that one has to wait, too.
+        none, one = OUTSTANDING_WRITES - 1, OUTSTANDING_WRITES - 2  # are unanswered
+        free = Signal(range(-1, OUTSTANDING_WRITES), init=none)
         unsent = Signal(range(OUTSTANDING_WRITES + 1))
         m.d.comb += [
-            bursts.step.eq(
-                bursts.valid & (unanswered != OUTSTANDING_WRITES) & (~bus.awvalid | bus.awready)
-            ),
+            bursts.step.eq(bursts.valid & (free >= 0) & (~bus.awvalid | bus.awready)),
             bus.awsize.eq(beat_size(beat_bytes)),
             bus.awburst.eq(INCR),
         ]
@@ -201,14 +201,14 @@ class StoreUnit(wiring.Component):
         # Responses.
         answered = Signal()
         m.d.comb += [
-            bus.bready.eq(unanswered.any()),
+            bus.bready.eq(free != none),
             answered.eq(bus.bvalid & bus.bready),
         ]
         m.d.sync += [
             spare.eq(spare - self.read.valid + sent),
             unsent.eq(unsent + bursts.step - (sent & leaving.last)),
-            unanswered.eq(unanswered + bursts.step - answered),
-            self.done.eq(answered & ~bursts.valid & (unanswered == 1)),
+            free.eq(free - bursts.step + answered),
+            self.done.eq(answered & ~bursts.valid & (free == one)),
             self.error.eq(answered & (bus.bresp != OKAY)),
         ]
         return m

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
 from mensa.rtl.countdown import Countdown
+from mensa.rtl.datum import datum
 from mensa.rtl.filter_nest import FilterNest
 from mensa.rtl.machine import Machine
 from mensa.rtl.nest import ENTRY_BITS, POSITION_BITS, group_layout, size_shape, step_layout
@@ -140,10 +141,10 @@ class AddressGenerator(wiring.Component):
             edge_differs.eq(r.edge_channels.any()),
         ]
         # 2: sums of two terms each.
-        beat, beat_valid = Signal(beat_layout(machine)), Signal()
-        offset = Signal(POSITION_BITS)
-        y = Signal(signed(18))
-        base, out_group = Signal(BUFFER_ADDRESS_BITS), Signal(BUFFER_ADDRESS_BITS)
+        beat, beat_valid = datum(beat_layout(machine)), Signal()
+        offset = datum(POSITION_BITS)
+        y = datum(signed(18))
+        base, out_group = datum(BUFFER_ADDRESS_BITS), datum(BUFFER_ADDRESS_BITS)
         m.d.sync += [
             beat_valid.eq(valid),
             *(

@@ -81,7 +81,7 @@ def _first(choices: list[tuple[Value, Value]]) -> Value:
 def _registered(m: Module, value: Value, cycles: int = 1) -> Value:
     """The value of so many cycles ago."""
     for _ in range(cycles):
-        now, value = value, Signal.like(value, name="later")
+        now, value = value, Signal.like(value, name="later", reset_less=True)
         m.d.sync += value.eq(now)
     return value
 

@@ -127,11 +127,12 @@ class ComputeUnit(wiring.Component):
         # Commands end a constant time after their last steps.
         drains = [(mode, timing.drain_cycles(machine, mode)) for mode in Mode]
         ends = Signal(max(drain for _, drain in drains))  # bit n: a command ends in n cycles
+        was_fed = Signal()
         m.d.comb += frontend.done.eq(ends[0])
-        m.d.sync += ends.eq(ends >> 1)
+        m.d.sync += [ends.eq(ends >> 1), was_fed.eq(fed)]
         for mode, drain in drains:
-            with m.If(fed & (r.mode == mode)):
-                m.d.sync += ends[drain - 2].eq(1)
+            with m.If(was_fed & (r.mode == mode)):
+                m.d.sync += ends[drain - 3].eq(1)
 
         connect(m, feed.activations, array.activations)
         connect(m, feed.parameters, array.parameters)

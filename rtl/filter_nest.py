@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In
 
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode
 from mensa.rtl.countdown import Countdown
+from mensa.rtl.datum import datum
 from mensa.rtl.machine import Machine
 from mensa.rtl.nest import POSITION_BITS, NestSignature, step_layout
 
@@ -40,7 +41,7 @@ class FilterNest(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         r, group = self.nest.registers, self.nest.group
-        step = Signal(step_layout(self._machine))  # being taken
+        step = datum(step_layout(self._machine))  # being taken
         active = self.nest.active
 
         # A group begins with the step that clears the taps; it goes on with taps, then words.
@@ -49,14 +50,14 @@ class FilterNest(wiring.Component):
 
         # Taps.
         tap_columns, tap_rows = Countdown(16, "tap_columns"), Countdown(16, "tap_rows")
-        array_row, tap_row_start = Signal(8), Signal(8)
-        parameter = Signal(BUFFER_ADDRESS_BITS)
+        array_row, tap_row_start = datum(8), datum(8)
+        parameter = datum(BUFFER_ADDRESS_BITS)
 
         # Words.
         rows, positions = Countdown(16, "rows"), Countdown(16, "positions")
         words = Countdown(8, "words")  # of a position
-        position_x, word_x = Signal(POSITION_BITS), Signal(POSITION_BITS)
-        y, y_address = Signal(signed(17)), Signal(BUFFER_ADDRESS_BITS)
+        position_x, word_x = datum(POSITION_BITS), datum(POSITION_BITS)
+        y, y_address = datum(signed(17)), datum(BUFFER_ADDRESS_BITS)
         row_over, group_over = Signal(), Signal()
         m.d.comb += [
             row_over.eq(in_words & positions.last & words.last),
@@ -67,7 +68,7 @@ class FilterNest(wiring.Component):
         # Results: the input row, and the word of it, with which the next one is complete.
         row_wait, word_wait = Countdown(17, "row_wait"), Countdown(17, "word_wait")
         columns, row_is_full = Countdown(16, "columns"), Signal()
-        out_x, out_y = Signal(BUFFER_ADDRESS_BITS), Signal(BUFFER_ADDRESS_BITS)
+        out_x, out_y = datum(BUFFER_ADDRESS_BITS), datum(BUFFER_ADDRESS_BITS)
         complete = Signal()
         m.d.comb += complete.eq(in_words & row_wait.last & word_wait.last & ~row_is_full)
 

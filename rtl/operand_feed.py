@@ -12,6 +12,7 @@ from mensa.rtl import address_generator, timing
 from mensa.rtl.address_generator import AddressGenerator, beat_layout
 from mensa.rtl.buffer import ReadPort
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
+from mensa.rtl.datum import datum
 from mensa.rtl.machine import Machine
 from mensa.rtl.nest import POSITION_BITS, size_shape
 from mensa.rtl.post_processor import announcement_layout
@@ -146,7 +147,7 @@ class OperandFeed(wiring.Component):
         # What goes along with a beat, n cycles after the address generator gave it.
         asked, valid = [beat], [generator.o.valid]
         for stage in range(1, BOUNDS_CYCLES + timing.READ_LATENCY + 1):
-            later = Signal(beat_layout(machine), name=f"asked_{stage}")
+            later = datum(beat_layout(machine), name=f"asked_{stage}")
             later_valid = Signal(name=f"valid_{stage}")
             m.d.sync += [later.eq(asked[-1]), later_valid.eq(valid[-1])]
             asked.append(later)
@@ -154,7 +155,7 @@ class OperandFeed(wiring.Component):
 
         # Bounds: which of the chunk's bytes, low to high - 1, lie inside the input row. 1: how far
         # it lies from the row's ends.
-        before, room = Signal(signed(POSITION_BITS + 1)), Signal(signed(POSITION_BITS + 1))
+        before, room = datum(signed(POSITION_BITS + 1)), datum(signed(POSITION_BITS + 1))
         there = Signal()
         m.d.sync += [
             before.eq(-beat.x),
@@ -162,7 +163,7 @@ class OperandFeed(wiring.Component):
             there.eq(generator.o.valid & beat.fetch_activation & beat.row_valid),
         ]
         # 2: cut to the chunk.
-        low, high = Signal(size_shape(machine)), Signal(size_shape(machine))
+        low, high = datum(size_shape(machine)), datum(size_shape(machine))
         with m.If(before < 0):
             m.d.sync += low.eq(0)
         with m.Else():
@@ -172,10 +173,10 @@ class OperandFeed(wiring.Component):
         with m.Else():
             m.d.sync += high.eq(Mux(room < asked[1].size, room, asked[1].size))
         # 3: as addresses, and as a mask.
-        inside = Signal(max(chunk, cols))
+        inside = datum(max(chunk, cols))
         reads = Signal()
-        first, last = Signal(BUFFER_ADDRESS_BITS), Signal(BUFFER_ADDRESS_BITS)
-        parameter_last = Signal(BUFFER_ADDRESS_BITS)
+        first, last = datum(BUFFER_ADDRESS_BITS), datum(BUFFER_ADDRESS_BITS)
+        parameter_last = datum(BUFFER_ADDRESS_BITS)
         m.d.sync += [
             reads.eq(low < high),
             first.eq(asked[2].address + low),
@@ -221,15 +222,15 @@ class OperandFeed(wiring.Component):
         # Zero points.
         here, here_valid = asked[-1], valid[-1]
         outside = Mux(is_max, -128, 0)  # what a byte outside the input counts as
-        word = Signal(data.ArrayLayout(signed(9), len(inside)))
+        word = datum(data.ArrayLayout(signed(9), len(inside)))
         for byte in range(len(inside)):
             value = self.read_activation.data.word_select(byte, 8).as_signed()
             m.d.sync += word[byte].eq(Mux(inside[byte], value - zero_point, outside))
-        weights = Signal(data.ArrayLayout(signed(9), cols))
+        weights = datum(data.ArrayLayout(signed(9), cols))
         for col in range(cols):
             value = self.read_parameter.data.word_select(col, 8).as_signed()
             m.d.sync += weights[col].eq(Mux(blank[col], 0, value - r.parameter_zero_point))
-        operands, operands_valid = Signal(beat_layout(machine)), Signal()
+        operands, operands_valid = datum(beat_layout(machine)), Signal()
         m.d.sync += [operands.eq(here), operands_valid.eq(here_valid)]
 
         m.d.comb += [

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from mensa.rtl import requantizer, timing
 from mensa.rtl.buffer import WritePort
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Unit
+from mensa.rtl.datum import datum
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.unit import is_tiled, registers_layout
 
@@ -206,7 +207,7 @@ class PostProcessor(wiring.Component):
         # 1: where the row goes.
         result = self.results.payload
         rows_now = Signal(range(rows + 1))
-        sums_1 = Signal(data.ArrayLayout(signed(32), cols))
+        sums_1 = datum(data.ArrayLayout(signed(32), cols))
         valid_1 = Signal()
         m.d.comb += [
             tiles_read.addr.eq(tile),
@@ -224,10 +225,10 @@ class PostProcessor(wiring.Component):
         # 2: the records of its channels are read. The row stays while more of its channels follow;
         # no other comes meanwhile.
         parts = self._machine.array.pace
-        sums_2 = Signal.like(sums_1)
+        sums_2 = datum(data.ArrayLayout(signed(32), cols))
         valid_2, more = Signal(), Signal()
         part = Signal(range(parts))
-        target_2 = Signal(where_layout)
+        target_2 = datum(where_layout)
         with m.If(more):
             m.d.comb += self.entry.eq(target_2.entry)
             m.d.sync += [
@@ -255,7 +256,7 @@ class PostProcessor(wiring.Component):
         target_layout = data.StructLayout(
             {"address": BUFFER_ADDRESS_BITS, "last": BUFFER_ADDRESS_BITS, "mask": lanes}
         )
-        target = Signal(target_layout)
+        target = datum(target_layout)
         channels = Signal(range(lanes + 1))
         m.d.comb += channels.eq(Mux(more, lanes, target_2.channels))
         m.d.sync += [
@@ -284,7 +285,7 @@ class PostProcessor(wiring.Component):
 
         # 4 and later: requantise.
         for stage in range(requantizer.LATENCY):
-            later = Signal(target_layout, name=f"target_{stage}")
+            later = datum(target_layout, name=f"target_{stage}")
             m.d.sync += later.eq(target)
             target = later
         m.d.comb += [

@@ -9,6 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import Rounding
+from mensa.rtl.datum import datum
 
 __all__ = ["LATENCY", "Requantizer", "scaling_layout"]
 
@@ -81,12 +82,12 @@ class Requantizer(wiring.Component):
         # scaling[n] belongs to the row that is n cycles behind `i`.
         scaling = [self.i.payload.scaling]
         for stage in range(1, LATENCY):
-            later = Signal(scaling_layout(), name=f"scaling_{stage}")
+            later = datum(scaling_layout(), name=f"scaling_{stage}")
             m.d.sync += later.eq(scaling[-1])
             scaling.append(later)
 
         # What stage 9 clamps, before it adds the zero point.
-        lowest, highest = Signal(signed(9)), Signal(signed(9))
+        lowest, highest = datum(signed(9)), datum(signed(9))
         m.d.sync += [
             lowest.eq(scaling[7].clamp_min - scaling[7].zero_point),
             highest.eq(scaling[7].clamp_max - scaling[7].zero_point),
@@ -112,14 +113,14 @@ def _build_lane(
 
     def later(value: Value, stages: int) -> Value:
         for _ in range(stages):
-            before, value = value, Signal.like(value, name="later")
+            before, value = value, Signal.like(value, name="later", reset_less=True)
             m.d.sync += value.eq(before)
         return value
 
     # 1 and 2: bias, and left shift, of which the first stage has time for the low bits.
-    left, right = Signal(5), Signal(5)
-    coarse_left = Signal(5 - FINE_SHIFT_BITS)
-    biased, shifted = Signal(signed(32)), Signal(signed(32))
+    left, right = Signal(5), datum(5)
+    coarse_left = datum(5 - FINE_SHIFT_BITS)
+    biased, shifted = datum(signed(32)), datum(signed(32))
     m.d.comb += left.eq(Mux(i.shift < 0, 0, i.shift))
     m.d.sync += [
         biased.eq((i.value + i.bias) << left[:FINE_SHIFT_BITS]),
@@ -131,8 +132,8 @@ def _build_lane(
     # 3: multiply, by parts that fit an FPGA's multipliers.
     value_low, value_high = shifted[:HALF_BITS], shifted[HALF_BITS:].as_signed()
     multiplier_low, multiplier_high = multiplier[:HALF_BITS], multiplier[HALF_BITS:]
-    low, high = Signal(32), Signal(signed(32))
-    middle_0, middle_1 = Signal(signed(33)), Signal(signed(33))
+    low, high = datum(32), datum(signed(32))
+    middle_0, middle_1 = datum(signed(33)), datum(signed(33))
     m.d.sync += [
         low.eq(value_low * multiplier_low),
         middle_0.eq(value_low * multiplier_high),
@@ -140,27 +141,27 @@ def _build_lane(
         high.eq(value_high * multiplier_high),
     ]
     # 4 and 5: add the parts.
-    middle = Signal(signed(34))
-    outer = Signal(signed(64))
-    product = Signal(signed(64))
+    middle = datum(signed(34))
+    outer = datum(signed(64))
+    product = datum(signed(64))
     m.d.sync += [
         middle.eq(middle_0 + middle_1),
         outer.eq(Cat(low, high)),
         product.eq(outer + (middle << HALF_BITS)),
     ]
     # 6: where it rounds twice, round to a multiple of 2**31 here.
-    halved, rounded = Signal(signed(64)), Signal(signed(64))
+    halved, rounded = Signal(signed(64)), datum(signed(64))
     m.d.comb += halved.eq(product + (1 << 30))
     with m.If(scaling[5].rounding == Rounding.DOUBLE):
         m.d.sync += rounded.eq(halved & ~((1 << 31) - 1))
     with m.Else():
         m.d.sync += rounded.eq(product)
-    half = Signal(62)
+    half = datum(62)
     right_5 = later(right, 4)
     m.d.sync += half.eq((1 << 30) << right_5)
     # 7 and 8: divide by 2**(31 + right shift), halves away from zero.
-    quotient = Signal(signed(34))
-    near = Signal(signed(34))
+    quotient = datum(signed(34))
+    near = datum(signed(34))
     m.d.sync += [
         near.eq((rounded + half - (rounded < 0)) >> 31),
         quotient.eq(near >> later(right_5, 2)),

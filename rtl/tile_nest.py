@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In
 
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode
 from mensa.rtl.countdown import Countdown
+from mensa.rtl.datum import datum
 from mensa.rtl.machine import Machine
 from mensa.rtl.nest import POSITION_BITS, NestSignature
 from mensa.rtl.portions import Portions
@@ -56,11 +57,11 @@ class TileNest(wiring.Component):
         tiles = Portions(24, array.tile, "tile")
         chunks = Portions(24, max(array.chunk, array.group), "chunk")
         tap_columns, tap_rows = Countdown(16, "tap_columns"), Countdown(16, "tap_rows")
-        tap_x, tap_y = Signal(POSITION_BITS), Signal(signed(18))
-        tap_y_address = Signal(BUFFER_ADDRESS_BITS)
+        tap_x, tap_y = datum(POSITION_BITS), datum(signed(18))
+        tap_y_address = datum(BUFFER_ADDRESS_BITS)
         tap_row = Signal()  # its lowest bit
         tap_is_last = Signal()  # of its tile: both counters', predicted a tap ahead
-        chunk_offset = Signal(24)
+        chunk_offset = datum(24)
         begins_tap, begins_tile, begins_group = Signal(), Signal(), Signal()
         ends_tile, ends_group = Signal(), Signal()
         m.d.comb += [
@@ -187,7 +188,8 @@ class TileNest(wiring.Component):
                 "out_y": BUFFER_ADDRESS_BITS,
             }
         )
-        pixel, tile_start, pixel_next, origin = (Signal(pixel_layout) for _ in range(4))
+        pixel, tile_start = datum(pixel_layout), datum(pixel_layout)
+        pixel_next, origin = Signal(pixel_layout), Signal(pixel_layout)
         edge = pixel.columns_left[-1]
         m.d.comb += [pixel_next.eq(pixel), origin.columns_left.eq(r.out_width - 2)]
         with m.If(fetch_activation):
@@ -216,7 +218,7 @@ class TileNest(wiring.Component):
             m.d.sync += pixel.eq(tile_start)
 
         # Parameters: conv takes a word per byte, depthwise one per tap.
-        parameter, group_parameter = Signal(BUFFER_ADDRESS_BITS), Signal(BUFFER_ADDRESS_BITS)
+        parameter, group_parameter = datum(BUFFER_ADDRESS_BITS), datum(BUFFER_ADDRESS_BITS)
         parameter_next = Signal(BUFFER_ADDRESS_BITS)
         word_over = Mux(depthwise, chunk_over & ended_tap, fetch_parameter)
         m.d.comb += parameter_next.eq(parameter + Mux(word_over, array.group, 0))

@@ -9,6 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import REGISTERS, TAG_BITS, Mode, Token, Unit
+from mensa.rtl.datum import datum
 
 __all__ = [
     "TAG_BITS",
@@ -129,7 +130,8 @@ class UnitFrontend(wiring.Component):
         # What is needed at a running command's end; the oldest command stands lowest.
         entry = data.StructLayout({"signal": TOKEN_COUNT, "tag": TAG_BITS})
         running = Signal(self._in_flight + 1, init=1)  # bit n: n commands are running
-        commands = Signal(data.ArrayLayout(entry, self._in_flight))
+        commands = datum(data.ArrayLayout(entry, self._in_flight))
+        registers = datum(registers_layout(self._unit))
         oldest = commands[0]
         place = Signal.like(running)  # of a command that starts now, a bit for each
         can_start = Signal()  # but for tokens
@@ -152,6 +154,7 @@ class UnitFrontend(wiring.Component):
             self.command.pending.eq(pending),
             self.idle.eq(running[0]),
             self.tag.eq(oldest.tag),
+            self.registers.eq(registers),
             can_start.eq(pending & self.ready & ~running[-1]),
             self.start.eq(can_start & ~missing.any()),
             place.eq(Mux(self.done, running >> 1, running)),
@@ -165,7 +168,7 @@ class UnitFrontend(wiring.Component):
         # Hundreds of registers should not wait for the last token; what they hold until it is there
         # does not matter.
         with m.If(can_start):
-            m.d.sync += self.registers.eq(shadow)
+            m.d.sync += registers.eq(shadow)
             for number in range(self._in_flight):
                 with m.If(place[number]):
                     m.d.sync += commands[number].eq(Cat(signal, tag))

@@ -9,6 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import Mode
+from mensa.rtl.datum import datum
 
 __all__ = ["LATENCY", "VectorUnit"]
 
@@ -93,9 +94,9 @@ class VectorUnit(wiring.Component):
             self.o.valid.eq(valid[-1] & last[-1]),
         ]
         # What the lanes share, each in the stage that needs it.
-        multiplier = Signal(31)
-        shift, half, divides = Signal(5), Signal(31), Signal()
-        coarse_shift = Signal(5 - FINE_SHIFT_BITS)
+        multiplier = datum(31)
+        shift, half, divides = datum(5), datum(31), datum()
+        coarse_shift = datum(5 - FINE_SHIFT_BITS)
         m.d.sync += multiplier.eq(1)
         with m.If(self.mode == Mode.SCALED_SUM):
             m.d.sync += multiplier.eq(self.multiplier[i.tap])
@@ -111,9 +112,9 @@ class VectorUnit(wiring.Component):
         for number in range(self._lanes):
             m.submodules[f"lane_{number}"] = lane = Module()
             # 1: operand. 2 and 3: times its multiplier, by parts.
-            value = Signal(signed(VALUE_BITS))
-            low, high = (Signal(signed(VALUE_BITS + PART_BITS), name=n) for n in ("low", "high"))
-            product = Signal(signed(41))
+            value = datum(signed(VALUE_BITS))
+            low, high = (datum(signed(VALUE_BITS + PART_BITS), name=n) for n in ("low", "high"))
+            product = datum(signed(41))
             lane.d.sync += [
                 value.eq(i.values[number]),
                 low.eq(value * multiplier[:PART_BITS]),
@@ -122,13 +123,13 @@ class VectorUnit(wiring.Component):
             ]
             # 4 to 6: the two rounded divisions of ((value << 20) * multiplier) by 2**31 and by
             # 2**shift, which is shifted out in two stages.
-            high_half = Signal(signed(32))
+            high_half = datum(signed(32))
             with lane.If(scaled):
                 rounded = product + (1 << (30 - LEFT_SHIFT))
                 lane.d.sync += high_half.eq(rounded >> (31 - LEFT_SHIFT))
             with lane.Else():
                 lane.d.sync += high_half.eq(product)
-            near, operand = Signal(signed(33)), Signal(signed(32))
+            near, operand = datum(signed(33)), datum(signed(32))
             away = (high_half < 0) & divides
             lane.d.sync += [
                 near.eq((high_half + half - away) >> shift[:FINE_SHIFT_BITS]),

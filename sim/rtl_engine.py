@@ -438,6 +438,7 @@ def _load(path: str) -> Any:
     return library
 
 
+@functools.lru_cache(maxsize=8)
 def core_build(machine: Machine, *, vcd: bool = False, verilog: str | None = None) -> Build:
     """Return what goes into the build of a machine's core.
 

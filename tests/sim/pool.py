@@ -27,11 +27,14 @@ sums leave slowly, an odd one."""
 ROOMY = "8x8"
 """The one with room for every layer that the tests draw."""
 
+FEWER_LANES = {(2, 9): 3, (3, 16): 5, (5, 7): 1, (8, 16): 8, (13, 13): 6, (16, 16): 4}
+"""Lanes of the post-processor, where there are fewer than columns."""
+
 if REGRESS:
     POOL |= {
         f"{rows}x{cols} {banks} banks, port {port}": machine_of(
             rows, cols, bank_bytes, parameter_bytes, entries=entries, banks=banks, port=port
-        )
+        ).replace(post_lanes=FEWER_LANES.get((rows, cols)))
         for rows, cols, bank_bytes, parameter_bytes, entries, banks, port in (
             (1, 1, 300, 64, 2, 2, None),
             (1, 6, 3000, 64, 2, 4, 8),
@@ -55,6 +58,17 @@ if REGRESS:
             (16, 2, 2000, 256, 4, 4, 16),
             (16, 7, 12000, 1000, 8, 2, 8),
             (16, 16, 4000, 4000, 8, 4, 32),
+        )
+    }
+    POOL |= {
+        f"{rows}x{cols} smallest buffers, port {port}, {beats} beats, {reads} reads": machine_of(
+            rows, cols, 1, 1, entries=2, banks=banks, port=port
+        ).replace(burst_beats=beats, outstanding_reads=reads)
+        for rows, cols, banks, port, beats, reads in (
+            (1, 1, 16, 4, 256, 64),
+            (1, 1, 2, 128, 1, 1),
+            (1, 16, 16, None, 1, 64),
+            (16, 1, 16, 4, 256, 64),
         )
     }
 

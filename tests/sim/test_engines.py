@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from mensa.sched.lower import LoweringError, ProgramStep, lower
 from mensa.sim.memory import lpddr4
 
+from ..golden.networks import networks
 from ..golden.strategies import layers
 from ..sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
 from .all_engines import AllEngines
+from .conftest import COMPARED
 from .pool import POOL, REGRESS, ROOMY
 
 ACCELERATED = (
@@ -24,6 +26,14 @@ ACCELERATED = (
     "QUANTIZE",
 )
 """Operators that become commands; all others are for the host, or an alias."""
+
+NETWORK = "several layers"
+
+EXAMPLES = 6 if REGRESS else 2
+"""Layers of each operator, and networks, that each shape compares."""
+
+TINY_BANK_BYTES = 256
+"""Smaller banks of the activation buffer get smaller layers, so that most of them fit."""
 
 
 @pytest.mark.parametrize(
@@ -63,26 +73,24 @@ def memories(draw):
     )
 
 
-@pytest.mark.parametrize("operator", ACCELERATED)
-def test_random_layers_are_the_same_on_every_engine(operator):
-    examples = 180 if REGRESS else 9
+@pytest.mark.parametrize("kind", [*ACCELERATED, NETWORK])
+@pytest.mark.parametrize("shape", POOL)
+def test_random_layers_are_the_same_on_every_engine(shape, kind, record_property):
+    machine = POOL[shape]
+    most = {"max_channels": max(12, 3 * machine.cols // 2)}
+    if machine.activation_bank_bytes < TINY_BANK_BYTES:
+        most = {"max_channels": 4, "max_pixels": 4}
+    graphs = networks(**most) if kind == NETWORK else layers(operators=(kind,), **most)
     compared = 0
 
     @settings(
-        max_examples=4 * examples,
+        max_examples=EXAMPLES,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
-    @given(
-        layers(operators=(operator,)),
-        st.sampled_from(sorted(POOL)),
-        memories(),
-        st.sampled_from([None, "litert"]),
-    )
-    def compare(layer, shape, memory, rounding):
+    @given(graphs, memories(), st.sampled_from([None, "litert"]))
+    def compare(layer, memory, rounding):
         nonlocal compared
-        assume(compared < examples)
-        machine = POOL[shape]
         try:
             lowered = lower(layer.graph, machine, rounding)
         except LoweringError:
@@ -95,4 +103,5 @@ def test_random_layers_are_the_same_on_every_engine(operator):
         compared += 1
 
     compare()
-    assert compared >= examples, f"only {compared} layers were compared"
+    assert compared >= EXAMPLES, f"only {compared} were compared"
+    record_property(COMPARED, [shape, kind, compared])

@@ -113,46 +113,65 @@ _VERILOG = """\
   input [ROWS - 1:0] shift_edge;
   output reg [COLS * D - 1:0] d_edge;
 
-  // Element (r, c) has index (r + 1) * PITCH + c + 1; row and column 0 are what the edges give.
-  // With a power of two as their depth, Verilator needs no bounds checks.
-  localparam PITCH = COLS + 1, END = (ROWS + 1) * PITCH, DEPTH = 1 << $clog2(END);
+  // Element (r, c) has index (ROWS - 1 - r) * PITCH + COLS - 1 - c: its left neighbour is the next,
+  // the one above PITCH further. What the edges give stands where the first row and column have
+  // neighbours. With a power of two as their depth, Verilator needs no bounds checks.
+  localparam PITCH = COLS + 1, END = ROWS * PITCH, DEPTH = 1 << $clog2(END + PITCH);
   reg signed [A - 1:0] a [0:DEPTH - 1], b [0:DEPTH - 1];
   reg signed [D - 1:0] product [0:DEPTH - 1], sum [0:DEPTH - 1], d [0:DEPTH - 1];
-  reg first [0:DEPTH - 1], last [0:DEPTH - 1], shift [0:DEPTH - 1];
-  reg filter [0:(1 << $clog2(ROWS + 1)) - 1];  // by row
-  integer i, r;
+  reg filter [0:DEPTH - 1], first [0:DEPTH - 1], last [0:DEPTH - 1], shift [0:DEPTH - 1];
+  reg signed [A - 1:0] tap;
+  reg signed [D - 1:0] base;
+  reg [31:0] i;  // a signed one would cost Verilator the vectors
 
-  // From the last element to the first, so that each still finds what its neighbours held.
+  // A C++ compiler makes vectors of a loop only if nothing branches in it: a function's arguments
+  // are read whatever it chooses. What holds a register or clears it is no mask, for then synthesis
+  // finds no enable or reset.
+  function signed [D - 1:0] wide(input choice, input signed [D - 1:0] one, other);
+    wide = choice ? one : other;
+  endfunction
+  function signed [A - 1:0] narrow(input choice, input signed [A - 1:0] one, other);
+    narrow = choice ? one : other;
+  endfunction
+
+  // From the last element to the first, so that each still finds what its neighbours held; a loop
+  // for each register where they don't need each other's old value.
   /* verilator lint_off BLKSEQ */
   always @(posedge clk) begin
-    filter[0] = filter_edge;
+    for (i = END; i < END + PITCH; i = i + 1) begin
+      a[i] = 0;
+      b[i] = 0;
+      d[i] = 0;
+      filter[i] = filter_edge;
+      first[i] = 0;
+      last[i] = 0;
+      shift[i] = 0;
+    end
     for (i = 0; i < ROWS; i = i + 1) begin
-      a[(i + 1) * PITCH] = a_edge[i * A +: A];
-      shift[(i + 1) * PITCH] = shift_edge[i];
+      a[END - 1 - i * PITCH] = a_edge[i * A +: A];
+      shift[END - 1 - i * PITCH] = shift_edge[i];
     end
     for (i = 0; i < COLS; i = i + 1) begin
-      b[i + 1] = b_edge[i * A +: A];
-      first[i + 1] = first_edge[i];
-      last[i + 1] = last_edge[i];
-      d[i + 1] = 0;
+      b[END + COLS - 1 - i] = b_edge[i * A +: A];
+      first[END + COLS - 1 - i] = first_edge[i];
+      last[END + COLS - 1 - i] = last_edge[i];
     end
-    for (r = ROWS; r > 0; r = r - 1) begin
-      for (i = r * PITCH + COLS; i > r * PITCH; i = i - 1) begin
-        if (filter[r] | last[i]) d[i] = sum[i];
-        else if (shift[i]) d[i] = d[i - PITCH];
-        sum[i] = (first[i] ? 0 : filter[r] ? d[i - PITCH] : sum[i]) + product[i];
-        product[i] = a[i] * b[i];
-        if (!filter[r]) a[i] = a[i - 1];
-        else if (last[i - PITCH]) a[i] = 0;
-        else if (shift[i - 1]) a[i] = b[i - PITCH];
-        b[i] = b[i - PITCH];
-        first[i] = first[i - PITCH];
-        last[i] = last[i - PITCH];
-        shift[i] = shift[i - 1];
-      end
-      filter[r] = filter[r - 1];
+    for (i = 0; i < END; i = i + 1) begin
+      base = (d[i + PITCH] & {{D{{filter[i]}}}}) | (sum[i] & ~{{D{{filter[i]}}}});
+      d[i] = wide(filter[i] | last[i], sum[i], wide(shift[i], d[i + PITCH], d[i]));
+      sum[i] = (base & ~{{D{{first[i]}}}}) + product[i];
     end
-    for (i = 0; i < COLS; i = i + 1) d_edge[i * D +: D] <= d[ROWS * PITCH + i + 1];
+    for (i = 0; i < END; i = i + 1) product[i] = a[i] * b[i];
+    for (i = 0; i < END; i = i + 1) begin
+      tap = narrow(last[i + PITCH], 0, narrow(shift[i + 1], b[i + PITCH], a[i]));
+      a[i] = narrow(filter[i], tap, a[i + 1]);
+    end
+    for (i = 0; i < END; i = i + 1) b[i] = b[i + PITCH];
+    for (i = 0; i < END; i = i + 1) filter[i] = filter[i + PITCH];
+    for (i = 0; i < END; i = i + 1) first[i] = first[i + PITCH];
+    for (i = 0; i < END; i = i + 1) last[i] = last[i + PITCH];
+    for (i = 0; i < END; i = i + 1) shift[i] = shift[i + 1];
+    for (i = 0; i < COLS; i = i + 1) d_edge[i * D +: D] <= d[COLS - 1 - i];
   end
   /* verilator lint_on BLKSEQ */
 endmodule

@@ -55,14 +55,16 @@ class Machine:
     clock_hz : int
         Clock of the core and of its memory ports, hertz, 1 to 100 GHz.
     parameter_buffer_bytes : int
-        On-chip memory for weights, bytes; used as two halves in turn.
+        On-chip memory for weights, bytes. What does not stay there (`residency`) takes turns in two
+        places at its end.
     activation_buffer_bytes : int
         On-chip memory for activations, bytes; divided evenly among `activation_banks`.
     activation_banks : int
         Banks of the activation buffer, a power of two of at least 2. A bank has one read port and
         one write port, so its users must take turns, which tokens arrange.
     constant_entries : int
-        Groups of `cols` channel records that the constant buffer holds; used as two halves in turn.
+        Groups of `cols` channel records that the constant buffer holds; used as the parameter
+        buffer is.
     post_lanes : int or None
         Lanes of the post-processor and of the vector unit (L), 1 to `cols`: results that are
         requantised in a cycle. None gives one a column. Fewer save multipliers; a row of the

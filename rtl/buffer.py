@@ -60,14 +60,21 @@ class ReadPort(wiring.Signature):
         )
 
 
-def _rotate_right(value: Value, by: Value, unit: int) -> Value:
-    """Rotate so that what is at place `by`, in units of so many bits, comes first."""
-    return (Cat(value, value) >> (by * unit))[: len(value)]
+def _rotated_right(m: Module, value: Value, by: Value, unit: int) -> Value:
+    """The value, rotated so that place `by`, in units of so many bits, comes first."""
+    # Signals, because Amaranth builds an expression once for every part of it that is used.
+    rotated = Signal(len(value))
+    m.d.comb += rotated.eq(Cat(value, value) >> (by * unit))
+    return rotated
 
 
-def _rotate_left(value: Value, by: Value, unit: int) -> Value:
-    """Rotate so that what is first comes to place `by`, in units of so many bits."""
-    return (Cat(value, value) << (by * unit))[len(value) : 2 * len(value)]
+def _rotated_left(m: Module, value: Value, by: Value, unit: int) -> Value:
+    """The value, rotated so that what is first comes to place `by`, in units of so many bits."""
+
+    def backwards(value: Value) -> Value:
+        return Cat(value[at : at + unit] for at in reversed(range(0, len(value), unit)))
+
+    return backwards(_rotated_right(m, backwards(value), by, unit))
 
 
 def _first(choices: list[tuple[Value, Value]]) -> Value:
@@ -166,7 +173,9 @@ class Buffer(wiring.Component):
         write_rows = []
         for port in writers:
             at = port.address[:offset_bits]
-            write_rows.append((_rotate_left(port.data, at, 8), _rotate_left(port.mask, at, 1)))
+            write_rows.append(
+                (_rotated_left(m, port.data, at, 8), _rotated_left(m, port.mask, at, 1))
+            )
 
         read_data: list[list[Value]] = [[], []]
         for parity in (0, 1):
@@ -221,5 +230,5 @@ class Buffer(wiring.Component):
                         gated.append(read_data[parity][bank] & is_it.replicate(8 * half))
                 found.append(reduce(or_, gated))
             by = _registered(m, begin[:half_bits])
-            m.d.sync += port.data.eq(_rotate_right(Cat(found), by, 8))
+            m.d.sync += port.data.eq(_rotated_right(m, Cat(found), by, 8))
         return m

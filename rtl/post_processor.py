@@ -266,7 +266,11 @@ class PostProcessor(wiring.Component):
             target.last.eq(target_2.address + channels - 1),
             target.mask.eq((Const(1, lanes + 1) << channels) - 1),
         ]
-        records = self.records.word_select(part, 8 * CHANNEL_RECORD_BYTES * lanes)
+        records = Signal(8 * CHANNEL_RECORD_BYTES * lanes)
+        with m.Switch(part):
+            for number in range(parts):
+                with m.Case(number):
+                    m.d.comb += records.eq(self.records.word_select(number, len(records)))
         for lane in range(lanes):
             record = records.word_select(lane, 8 * CHANNEL_RECORD_BYTES)
             m.d.sync += row.lanes[lane].value.eq(sums_2[lane])

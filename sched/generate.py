@@ -29,8 +29,6 @@ lint_off -rule CASEINCOMPLETE -file "*{top}.v"
 // a generator compares with a bound that this configuration's widths never reach
 lint_off -rule CMPCONST -file "*{top}.v"
 lint_off -rule UNSIGNED -file "*{top}.v"
-// a module may have a signal of the name that its instance has
-lint_off -rule VARHIDDEN -file "*{top}.v"
 // operands keep their own widths; results are cut to the width of what they are assigned to
 lint_off -rule WIDTHEXPAND -file "*{top}.v"
 lint_off -rule WIDTHTRUNC -file "*{top}.v"

@@ -12,6 +12,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS
+from mensa.rtl.datum import later
 
 __all__ = ["BLOCK_RAM_ATTRIBUTES", "Buffer", "ReadPort", "WritePort"]
 
@@ -83,14 +84,6 @@ def _first(choices: list[tuple[Value, Value]]) -> Value:
     for condition, value in reversed(others):
         chosen = Mux(condition, value, chosen)
     return chosen
-
-
-def _registered(m: Module, value: Value, cycles: int = 1) -> Value:
-    """The value of so many cycles ago."""
-    for _ in range(cycles):
-        now, value = value, Signal.like(value, name="later", reset_less=True)
-        m.d.sync += value.eq(now)
-    return value
 
 
 class Buffer(wiring.Component):
@@ -188,7 +181,7 @@ class Buffer(wiring.Component):
                 m.submodules[f"bank_{bank}_{'odd' if parity else 'even'}"] = mem
                 read_port = mem.read_port()
                 write_port = mem.write_port(granularity=8)
-                read_data[parity].append(_registered(m, read_port.data))
+                read_data[parity].append(later(m, read_port.data))
                 mine = [need & (in_bank == bank) for need, in_bank, _row in reads]
                 m.d.comb += [
                     read_port.en.eq(Cat(mine).any()),
@@ -217,18 +210,16 @@ class Buffer(wiring.Component):
         # per memory and half. In the next cycle these are turned so that the word's first byte
         # comes first.
         for port, needs in zip(readers, read_needs, strict=True):
-            begin = _registered(m, port.address[:offset_bits])
-            banks = [_registered(m, bank) for _need, bank, _row in needs]
+            begin = later(m, port.address[:offset_bits])
+            banks = [later(m, bank) for _need, bank, _row in needs]
             found = []
             for other in (0, 1):
                 gated = []
                 for parity in (0, 1):
                     for bank in range(self.banks):
-                        is_it = _registered(
-                            m, (begin[-1] == parity ^ other) & (banks[parity] == bank)
-                        )
+                        is_it = later(m, (begin[-1] == parity ^ other) & (banks[parity] == bank))
                         gated.append(read_data[parity][bank] & is_it.replicate(8 * half))
                 found.append(reduce(or_, gated))
-            by = _registered(m, begin[:half_bits])
+            by = later(m, begin[:half_bits])
             m.d.sync += port.data.eq(_rotated_right(m, Cat(found), by, 8))
         return m

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Signal
+from amaranth.hdl import Module, Signal
 
-__all__ = ["datum"]
+__all__ = ["datum", "later"]
 
 
 def datum(shape: Any = None, *, name: str | None = None) -> Signal:
@@ -16,3 +16,11 @@ def datum(shape: Any = None, *, name: str | None = None) -> Signal:
     a net like any other, and one to every register of a pipeline would be the longest of all.
     """
     return Signal(shape, name=name, reset_less=True, src_loc_at=1)
+
+
+def later(m: Module, value: Any, cycles: int = 1, *, name: str = "later") -> Any:
+    """Return a value, or a view of one, as it was `cycles` ago: a `datum` for every cycle."""
+    for cycle in range(cycles):
+        before, value = value, Signal.like(value, name=f"{name}_{cycle}", reset_less=True)
+        m.d.sync += value.eq(before)
+    return value

@@ -12,7 +12,7 @@ from mensa.rtl import address_generator, timing
 from mensa.rtl.address_generator import AddressGenerator, beat_layout
 from mensa.rtl.buffer import ReadPort
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
-from mensa.rtl.datum import datum
+from mensa.rtl.datum import datum, later
 from mensa.rtl.machine import Machine
 from mensa.rtl.nest import POSITION_BITS, size_shape
 from mensa.rtl.post_processor import announcement_layout
@@ -147,11 +147,9 @@ class OperandFeed(wiring.Component):
         # What goes along with a beat, n cycles after the address generator gave it.
         asked, valid = [beat], [generator.o.valid]
         for stage in range(1, BOUNDS_CYCLES + timing.READ_LATENCY + 1):
-            later = datum(beat_layout(machine), name=f"asked_{stage}")
-            later_valid = Signal(name=f"valid_{stage}")
-            m.d.sync += [later.eq(asked[-1]), later_valid.eq(valid[-1])]
-            asked.append(later)
-            valid.append(later_valid)
+            asked.append(later(m, asked[-1], name=f"asked_{stage}"))
+            valid.append(Signal(name=f"valid_{stage}"))
+            m.d.sync += valid[-1].eq(valid[-2])
 
         # Bounds: which of the chunk's bytes, low to high - 1, lie inside the input row. 1: how far
         # it lies from the row's ends.
@@ -198,10 +196,7 @@ class OperandFeed(wiring.Component):
         ]
 
         # The buffers read.
-        for stage in range(timing.READ_LATENCY):
-            later = Signal.like(inside, name=f"inside_{stage}")
-            m.d.sync += later.eq(inside)
-            inside = later
+        inside = later(m, inside, timing.READ_LATENCY, name="inside")
 
         # What to do with their bytes, a cycle before these come.
         coming = asked[-2]

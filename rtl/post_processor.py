@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from mensa.rtl import requantizer, timing
 from mensa.rtl.buffer import WritePort
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Unit
-from mensa.rtl.datum import datum
+from mensa.rtl.datum import datum, later
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.unit import is_tiled, registers_layout
 
@@ -288,10 +288,7 @@ class PostProcessor(wiring.Component):
                 ]
 
         # 4 and later: requantise.
-        for stage in range(requantizer.LATENCY):
-            later = datum(target_layout, name=f"target_{stage}")
-            m.d.sync += later.eq(target)
-            target = later
+        target = later(m, target, requantizer.LATENCY, name="target")
         m.d.comb += [
             self.write.valid.eq(scaler.o.valid),
             self.write.address.eq(target.address),

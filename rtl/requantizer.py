@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import Rounding
-from mensa.rtl.datum import datum
+from mensa.rtl.datum import datum, later
 
 __all__ = ["LATENCY", "Requantizer", "scaling_layout"]
 
@@ -82,9 +82,7 @@ class Requantizer(wiring.Component):
         # scaling[n] belongs to the row that is n cycles behind `i`.
         scaling = [self.i.payload.scaling]
         for stage in range(1, LATENCY):
-            later = datum(scaling_layout(), name=f"scaling_{stage}")
-            m.d.sync += later.eq(scaling[-1])
-            scaling.append(later)
+            scaling.append(later(m, scaling[-1], name=f"scaling_{stage}"))
 
         # What stage 9 clamps, before it adds the zero point.
         lowest, highest = datum(signed(9)), datum(signed(9))
@@ -111,12 +109,6 @@ def _build_lane(
     """Add a lane's stages to `m`; the number of each is that of the registers it ends in."""
     lowest, highest = bounds
 
-    def later(value: Value, stages: int) -> Value:
-        for _ in range(stages):
-            before, value = value, Signal.like(value, name="later", reset_less=True)
-            m.d.sync += value.eq(before)
-        return value
-
     # 1 and 2: bias, and left shift, of which the first stage has time for the low bits.
     left, right = Signal(5), datum(5)
     coarse_left = datum(5 - FINE_SHIFT_BITS)
@@ -128,7 +120,7 @@ def _build_lane(
         right.eq(Mux(i.shift < 0, -i.shift, 0)),
         shifted.eq(biased << (coarse_left << FINE_SHIFT_BITS)),
     ]
-    multiplier = later(i.multiplier, 2)
+    multiplier = later(m, i.multiplier, 2)
     # 3: multiply, by parts that fit an FPGA's multipliers.
     value_low, value_high = shifted[:HALF_BITS], shifted[HALF_BITS:].as_signed()
     multiplier_low, multiplier_high = multiplier[:HALF_BITS], multiplier[HALF_BITS:]
@@ -157,14 +149,14 @@ def _build_lane(
     with m.Else():
         m.d.sync += rounded.eq(product)
     half = datum(62)
-    right_5 = later(right, 4)
+    right_5 = later(m, right, 4)
     m.d.sync += half.eq((1 << 30) << right_5)
     # 7 and 8: divide by 2**(31 + right shift), halves away from zero.
     quotient = datum(signed(34))
     near = datum(signed(34))
     m.d.sync += [
         near.eq((rounded + half - (rounded < 0)) >> 31),
-        quotient.eq(near >> later(right_5, 2)),
+        quotient.eq(near >> later(m, right_5, 2)),
     ]
     # 9: zero point and clamp. Of what has more bits than the bounds, the sign alone decides.
     kept, rest = quotient[: len(lowest)].as_signed(), quotient[len(lowest) - 1 :]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from mensa.rtl.datum import datum, later
 from mensa.rtl.processing_elements import ACCUMULATOR_BITS, OPERAND_BITS, ProcessingElements
 
 __all__ = ["SystolicArray"]
@@ -115,18 +116,10 @@ class SystolicArray(wiring.Component):
         m.d.sync += filtering.eq(self.filter)
         m.d.comb += elements.filter.eq(self.filter)
 
-        def later(value: Value, cycles: int, name: str) -> Value:
-            """The value some cycles later; never reset, as only marks tell what counts."""
-            for stage in range(cycles):
-                register = Signal.like(value, name=f"{name}_{stage}", reset_less=True)
-                m.d.sync += register.eq(value)
-                value = register
-            return value
-
         # Left edge: one shift register a row, whose first place is in the first element.
         word = self.activations.payload
         for row in range(rows):
-            lane = Signal(OPERAND_BITS * (rows - 1), name=f"lane_{row}", reset_less=True)
+            lane = datum(OPERAND_BITS * (rows - 1), name=f"lane_{row}")
             mine = self.activations.valid & (word.lane == row)
             now = Signal(OPERAND_BITS * rows, name=f"lane_now_{row}")
             m.d.comb += [
@@ -140,24 +133,27 @@ class SystolicArray(wiring.Component):
         beat, valid = self.parameters.payload, self.parameters.valid
         first = valid & Mux(filtering, beat.clear, beat.first)
         last = valid & beat.last
-        first_now = later(first, ACCUMULATE_CYCLES - 1, "first")
-        last_now = Mux(filtering, first, later(last, ACCUMULATE_CYCLES, "last"))
+        first_now = later(m, first, ACCUMULATE_CYCLES - 1, name="first")
+        last_now = Mux(filtering, first, later(m, last, ACCUMULATE_CYCLES, name="last"))
         for col in range(cols):
             value = Mux(valid, beat.values[col], 0)
             m.d.comb += [
-                elements.b[col].eq(later(value, col, f"parameter_{col}")),
+                elements.b[col].eq(later(m, value, col, name=f"parameter_{col}")),
                 elements.first[col].eq(first_now),
                 elements.last[col].eq(last_now),
             ]
-            first_now = later(first_now, 1, f"first_{col}")
-            last_now = later(last_now, 1, f"last_{col}")
+            first_now = later(m, first_now, 1, name=f"first_{col}")
+            last_now = later(m, last_now, 1, name=f"last_{col}")
 
         # A filter's tap for row r passes row r, r cycles after row 0.
         tap, tap_row = valid & filtering & beat.tap, beat.row
         hold = Signal(rows)
         for row in range(rows):
             m.d.comb += hold[row].eq(tap & (tap_row == row))
-            tap, tap_row = later(tap, 1, f"tap_{row}"), later(tap_row, 1, f"tap_row_{row}")
+            tap, tap_row = (
+                later(m, tap, 1, name=f"tap_{row}"),
+                later(m, tap_row, 1, name=f"tap_row_{row}"),
+            )
 
         # Drain. When the bottom element of column 0 has put its sum into its drain register, rows
         # 1.. shift down; at the next step rows 2.., and so on, so that an upper row is free for its
@@ -190,11 +186,11 @@ class SystolicArray(wiring.Component):
 
         # Bottom edge: column c waits for the last column.
         for col in range(cols):
-            value = later(elements.d[col], cols - 1 - col, f"result_{col}")
+            value = later(m, elements.d[col], cols - 1 - col, name=f"result_{col}")
             m.d.comb += self.results.payload.values[col].eq(value)
         leaving = Signal(cols)  # bit c: a row of results leaves in c cycles
         m.d.sync += leaving.eq(Cat(leaving[1:], finished & filtering | step))
-        row_last = later(row, cols - 1, "row")
+        row_last = later(m, row, cols - 1, name="row")
         m.d.comb += [
             self.results.valid.eq(leaving[0]),
             self.results.payload.row.eq(row_last),

@@ -10,12 +10,12 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl import operand_feed, post_processor, timing, vector_unit
 from mensa.rtl.buffer import ReadPort, WritePort
-from mensa.rtl.commands import TAG_BITS, Mode, Unit
+from mensa.rtl.commands import Mode, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.operand_feed import OperandFeed
 from mensa.rtl.post_processor import PostProcessor
 from mensa.rtl.systolic_array import SystolicArray
-from mensa.rtl.unit import TOKEN_COUNT, CommandSignature, UnitFrontend, is_tiled
+from mensa.rtl.unit import UnitFrontend, is_tiled, unit_members
 from mensa.rtl.vector_unit import VectorUnit
 
 __all__ = ["ComputeUnit"]
@@ -50,15 +50,7 @@ class ComputeUnit(wiring.Component):
         self._machine = machine
         super().__init__(
             {
-                "command": In(CommandSignature()),
-                "reset": In(1),
-                "available": In(TOKEN_COUNT),
-                "take": Out(TOKEN_COUNT),
-                "give": Out(TOKEN_COUNT),
-                "start": Out(1),
-                "done": Out(1),
-                "idle": Out(1),
-                "tag": Out(TAG_BITS),
+                **unit_members(),
                 "feeding": Out(1),
                 "read_activation": Out(ReadPort(machine.row_bytes)),
                 "read_parameter": Out(ReadPort(machine.row_bytes)),
@@ -78,19 +70,12 @@ class ComputeUnit(wiring.Component):
         m.submodules.post = post = PostProcessor(machine)
         r = frontend.registers
 
-        connect(m, flipped(self.command), frontend.command)
+        frontend.serve(m, self)
         connect(m, flipped(self.read_activation), feed.read_activation)
         connect(m, flipped(self.read_parameter), feed.read_parameter)
         connect(m, flipped(self.write), post.write)
         m.d.comb += [
-            frontend.reset.eq(self.reset),
-            frontend.available.eq(self.available),
-            self.take.eq(frontend.take),
-            self.give.eq(frontend.give),
-            self.start.eq(frontend.start),
             self.done.eq(frontend.done),
-            self.idle.eq(frontend.idle),
-            self.tag.eq(frontend.tag),
             self.feeding.eq(feed.active),
             self.entry.eq(post.entry),
             post.records.eq(self.records),
@@ -101,7 +86,7 @@ class ComputeUnit(wiring.Component):
         # whose results are still on their way.
         fed = Signal()  # the last step was in the cycle before
         emptying = Signal(range(timing.FEED_LATENCY))
-        feed_is_empty = Signal(init=1)
+        feed_is_empty = Signal(init=1)  # as IDLE says, but undecoded: starts wait for it
         with m.FSM():
             with m.State("IDLE"), m.If(frontend.start):
                 m.d.sync += feed_is_empty.eq(0)

@@ -16,8 +16,9 @@ from amaranth.lib.wiring import In, Out
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, REGISTERS, Unit
 from mensa.rtl.countdown import Countdown
 from mensa.rtl.machine import Machine
+from mensa.rtl.unit import UnitFrontend
 
-__all__ = ["BeatWalker", "BurstWalker", "log2"]
+__all__ = ["BeatWalker", "BurstWalker", "log2", "walk"]
 
 _BITS = {register.name: register.bits for register in REGISTERS[Unit.STORE]}
 ROW_BITS = _BITS["ROW_BYTES"]
@@ -227,3 +228,27 @@ class BeatWalker(wiring.Component):
         with m.If(self.start):
             m.d.sync += [rows.restart(self.rows), self.valid.eq(1)]
         return m
+
+
+def walk(m: Module, frontend: UnitFrontend, machine: Machine) -> tuple[BurstWalker, BeatWalker]:
+    """Add both walkers to a unit; they set out the cycle after a command of its frontend starts."""
+    m.submodules.bursts = bursts = BurstWalker(machine)
+    m.submodules.beats = beats = BeatWalker(machine)
+    registers = frontend.registers
+    begin = Signal()  # registers are valid from this cycle on
+    m.d.sync += begin.eq(frontend.start)
+    m.d.comb += [
+        bursts.start.eq(begin),
+        bursts.address.eq(registers.memory_address),
+        bursts.pitch.eq(registers.memory_pitch),
+        bursts.row_bytes.eq(registers.row_bytes),
+        bursts.rows.eq(registers.rows),
+        beats.start.eq(begin),
+        beats.memory_address.eq(registers.memory_address),
+        beats.memory_pitch.eq(registers.memory_pitch),
+        beats.buffer_address.eq(registers.buffer_address),
+        beats.buffer_pitch.eq(registers.buffer_pitch),
+        beats.row_bytes.eq(registers.row_bytes),
+        beats.rows.eq(registers.rows),
+    ]
+    return bursts, beats

@@ -6,13 +6,13 @@ from typing import Any
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import Out
 
 from mensa.rtl.axi import INCR, OKAY, ReadSignature, beat_size
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Unit
-from mensa.rtl.dma import BeatWalker, BurstWalker
+from mensa.rtl.dma import walk
 from mensa.rtl.machine import Machine
-from mensa.rtl.unit import CommandSignature, UnitFrontend
+from mensa.rtl.unit import UnitFrontend, unit_members
 
 __all__ = ["LoadUnit", "WriteSignature"]
 
@@ -83,15 +83,7 @@ class LoadUnit(wiring.Component):
         self._machine = machine
         super().__init__(
             {
-                "command": In(CommandSignature()),
-                "reset": In(1),
-                "available": In(8),
-                "take": Out(8),
-                "give": Out(8),
-                "start": Out(1),
-                "done": Out(1),
-                "idle": Out(1),
-                "tag": Out(16),
+                **unit_members(),
                 "bus": Out(ReadSignature(ADDRESS_BITS, machine.beat_bytes)),
                 "write": Out(WriteSignature(machine.beat_bytes)),
                 "error": Out(1),
@@ -106,38 +98,10 @@ class LoadUnit(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.frontend = frontend = UnitFrontend(Unit.LOAD)
-        m.submodules.bursts = bursts = BurstWalker(self._machine)
-        m.submodules.beats = beats = BeatWalker(self._machine)
+        frontend.serve(m, self)
+        m.d.comb += frontend.done.eq(self.done)
+        bursts, beats = walk(m, frontend, self._machine)
         bus, registers = self.bus, frontend.registers
-
-        connect(m, flipped(self.command), frontend.command)
-        m.d.comb += [
-            frontend.reset.eq(self.reset),
-            frontend.available.eq(self.available),
-            self.take.eq(frontend.take),
-            self.give.eq(frontend.give),
-            self.start.eq(frontend.start),
-            self.idle.eq(frontend.idle),
-            self.tag.eq(frontend.tag),
-            frontend.done.eq(self.done),
-        ]
-
-        begin = Signal()  # registers are valid from this cycle on
-        m.d.sync += begin.eq(frontend.start)
-        m.d.comb += [
-            bursts.start.eq(begin),
-            bursts.address.eq(registers.memory_address),
-            bursts.pitch.eq(registers.memory_pitch),
-            bursts.row_bytes.eq(registers.row_bytes),
-            bursts.rows.eq(registers.rows),
-            beats.start.eq(begin),
-            beats.memory_address.eq(registers.memory_address),
-            beats.memory_pitch.eq(registers.memory_pitch),
-            beats.buffer_address.eq(registers.buffer_address),
-            beats.buffer_pitch.eq(registers.buffer_pitch),
-            beats.row_bytes.eq(registers.row_bytes),
-            beats.rows.eq(registers.rows),
-        ]
 
         # Requests. One is in flight from the request register on. `spare` more may be after the
         # next one; it is negative when that one has to wait, too.

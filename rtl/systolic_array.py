@@ -142,18 +142,16 @@ class SystolicArray(wiring.Component):
                 elements.first[col].eq(first_now),
                 elements.last[col].eq(last_now),
             ]
-            first_now = later(m, first_now, 1, name=f"first_{col}")
-            last_now = later(m, last_now, 1, name=f"last_{col}")
+            first_now = later(m, first_now, name=f"first_{col}")
+            last_now = later(m, last_now, name=f"last_{col}")
 
         # A filter's tap for row r passes row r, r cycles after row 0.
         tap, tap_row = valid & filtering & beat.tap, beat.row
         hold = Signal(rows)
         for row in range(rows):
             m.d.comb += hold[row].eq(tap & (tap_row == row))
-            tap, tap_row = (
-                later(m, tap, 1, name=f"tap_{row}"),
-                later(m, tap_row, 1, name=f"tap_row_{row}"),
-            )
+            tap = later(m, tap, name=f"tap_{row}")
+            tap_row = later(m, tap_row, name=f"tap_row_{row}")
 
         # Drain. When the bottom element of column 0 has put its sum into its drain register, rows
         # 1.. shift down; at the next step rows 2.., and so on, so that an upper row is free for its

@@ -6,19 +6,19 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl.commands import REGISTERS, TAG_BITS, Mode, Token, Unit
 from mensa.rtl.datum import datum
 
 __all__ = [
-    "TAG_BITS",
     "CommandSignature",
     "TokenCounters",
     "UnitFrontend",
     "is_tiled",
     "is_vector",
     "registers_layout",
+    "unit_members",
 ]
 
 TOKEN_COUNT = 8
@@ -59,6 +59,21 @@ class CommandSignature(wiring.Signature):
                 "missing": In(TOKEN_COUNT),
             }
         )
+
+
+def unit_members() -> dict[str, Any]:
+    """Members that every unit has; they are those of its `UnitFrontend`, and `done`."""
+    return {
+        "command": In(CommandSignature()),
+        "reset": In(1),
+        "available": In(TOKEN_COUNT),
+        "take": Out(TOKEN_COUNT),
+        "give": Out(TOKEN_COUNT),
+        "start": Out(1),
+        "done": Out(1),
+        "idle": Out(1),
+        "tag": Out(TAG_BITS),
+    }
 
 
 class UnitFrontend(wiring.Component):
@@ -107,20 +122,26 @@ class UnitFrontend(wiring.Component):
         self._in_flight = in_flight
         super().__init__(
             {
-                "command": In(CommandSignature()),
-                "reset": In(1),
-                "available": In(TOKEN_COUNT),
-                "take": Out(TOKEN_COUNT),
-                "give": Out(TOKEN_COUNT),
+                **unit_members(),
                 "ready": In(1, init=1),
-                "start": Out(1),
                 "done": In(1),
-                "idle": Out(1),
-                "tag": Out(TAG_BITS),
                 "coming": Out(registers_layout(unit)),
                 "registers": Out(registers_layout(unit)),
             }
         )
+
+    def serve(self, m: Module, unit: Any) -> None:
+        """Connect a unit's `unit_members` to this frontend, apart from `done`."""
+        connect(m, flipped(unit.command), self.command)
+        m.d.comb += [
+            self.reset.eq(unit.reset),
+            self.available.eq(unit.available),
+            unit.take.eq(self.take),
+            unit.give.eq(self.give),
+            unit.start.eq(self.start),
+            unit.idle.eq(self.idle),
+            unit.tag.eq(self.tag),
+        ]
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

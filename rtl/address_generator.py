@@ -13,7 +13,7 @@ from mensa.rtl.countdown import Countdown
 from mensa.rtl.datum import datum
 from mensa.rtl.filter_nest import FilterNest
 from mensa.rtl.machine import Machine
-from mensa.rtl.nest import ENTRY_BITS, POSITION_BITS, group_layout, size_shape, step_layout
+from mensa.rtl.nest import POSITION_BITS, group_layout, step_layout, work_fields
 from mensa.rtl.tile_nest import TileNest
 from mensa.rtl.unit import registers_layout
 
@@ -27,30 +27,11 @@ def beat_layout(machine: Machine) -> data.StructLayout:
     """What one beat asks for; see `AddressGenerator`."""
     return data.StructLayout(
         {
-            # Activations: `size` bytes at `address`.
-            "fetch_activation": 1,
-            "address": BUFFER_ADDRESS_BITS,
-            "x": signed(POSITION_BITS),  # byte position of the first byte in its input row
+            **work_fields(machine),
+            "address": BUFFER_ADDRESS_BITS,  # of the activations
+            "x": signed(POSITION_BITS),  # byte position of the first one in its input row
             "row_valid": 1,  # the input row exists
-            "size": size_shape(machine),
-            "operand": 1,  # of a scaled sum
-            # Parameters: one word of `cols` bytes.
-            "fetch_parameter": 1,
-            "parameter_address": BUFFER_ADDRESS_BITS,
-            "diagonal": 8,  # depthwise: first column that sees it
-            "clear": 1,  # filter: forget all taps
-            # Row of the array that the activations, or a filter's tap, are for.
-            "lane": range(machine.array.tile),
-            # Marks of a reduction: a tile's first and last beat, so that the last ones of two tiles
-            # are R cycles apart even where the second has fewer parameters.
-            "first": 1,
-            "last": 1,
-            # Where the lane's result goes, told once per tile.
-            "announce": 1,
-            "lanes": range(machine.array.tile + 1),
             "out_address": BUFFER_ADDRESS_BITS,
-            "entry": ENTRY_BITS,
-            "channels": 8,
         }
     )
 
@@ -147,11 +128,7 @@ class AddressGenerator(wiring.Component):
         base, out_group = datum(BUFFER_ADDRESS_BITS), datum(BUFFER_ADDRESS_BITS)
         m.d.sync += [
             beat_valid.eq(valid),
-            *(
-                beat[name].eq(step[name])
-                for name in beat.shape().members
-                if name in step.shape().members
-            ),
+            *(beat[name].eq(step[name]) for name in work_fields(machine)),
             offset.eq(step.outer_x + step.inner_x),
             y.eq(step.outer_y + step.inner_y),
             base.eq(step.outer_y_address + step.inner_y_address),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -17,6 +19,7 @@ __all__ = [
     "group_layout",
     "size_shape",
     "step_layout",
+    "work_fields",
 ]
 
 POSITION_BITS = 28
@@ -31,6 +34,33 @@ def size_shape(machine: Machine) -> range:
     return range(max(machine.array.chunk, machine.array.group) + 1)
 
 
+def work_fields(machine: Machine) -> dict[str, Any]:
+    """What a step of a nest does, and its beat with it: all but where its bytes are."""
+    return {
+        # Activations: `size` bytes.
+        "fetch_activation": 1,
+        "size": size_shape(machine),
+        "operand": 1,  # of a scaled sum
+        # Parameters: one word.
+        "fetch_parameter": 1,
+        "parameter_address": BUFFER_ADDRESS_BITS,
+        "diagonal": 8,  # depthwise: first column that sees it
+        "clear": 1,  # filter: forget all taps
+        # Row of the array that the activations, or a filter's tap, are for.
+        "lane": range(machine.array.tile),
+        # Marks of a reduction: a tile's first and last beat, so that the last ones of two tiles
+        # are the spacing apart even where the second has fewer parameters.
+        "first": 1,
+        "last": 1,
+        # The lane's result, told once per tile. A step's channels are those of all pixels but the
+        # edge, where that has its own number.
+        "announce": 1,
+        "lanes": range(machine.array.tile + 1),
+        "entry": ENTRY_BITS,
+        "channels": 8,
+    }
+
+
 def step_layout(machine: Machine) -> data.StructLayout:
     """A step of a nest: what it does, and the terms of its addresses, two of each sum.
 
@@ -39,35 +69,17 @@ def step_layout(machine: Machine) -> data.StructLayout:
     address = BUFFER_ADDRESS_BITS
     return data.StructLayout(
         {
-            # Activations: `size` bytes.
-            "fetch_activation": 1,
-            "size": size_shape(machine),
+            **work_fields(machine),
             "outer_x": POSITION_BITS,
             "inner_x": POSITION_BITS,
             "outer_y": 16,
             "inner_y": signed(18),
             "outer_y_address": address,
             "inner_y_address": address,
-            "operand": 1,  # of a scaled sum
-            # Parameters: one word.
-            "fetch_parameter": 1,
-            "parameter_address": address,
-            "diagonal": 8,  # depthwise: first column that sees it
-            "clear": 1,  # filter: forget all taps
-            # Row of the array that the activations, or a filter's tap, are for.
-            "lane": range(machine.array.tile),
-            # Marks of a reduction.
-            "first": 1,
-            "last": 1,
-            # Where a result goes.
-            "announce": 1,
-            "lanes": range(machine.array.tile + 1),
             "edge": 1,  # last pixel of its output row
             "out_x": address,
             "out_y": signed(address),
             "out_group": address,
-            "entry": ENTRY_BITS,
-            "channels": 8,  # of all pixels but the edge, where that has its own number
         }
     )
 

@@ -52,9 +52,9 @@ class ArrayShape:
 def output_stationary(rows: int, cols: int, pace: int) -> ArrayShape:
     """The systolic array of `mensa.rtl.systolic_array`, R x C.
 
-    Latency: one cycle into the array's registers, R - 1 down column 0, three to the product, the
-    sum and the drain register, R - 1 times the pace while the other rows shift down, C - 1 across
-    the columns; of a filter, the same without the shifts.
+    Latency: one cycle into the array's registers, R - 1 down column 0, four to the multiplier, the
+    product, the sum and the drain register, R - 1 times the pace while the other rows shift down,
+    C - 1 across the columns; of a filter, the same without the shifts.
     """
     return ArrayShape(
         tile=rows,
@@ -62,6 +62,6 @@ def output_stationary(rows: int, cols: int, pace: int) -> ArrayShape:
         group=cols,
         pace=pace,
         spacing=rows * pace,
-        latency=rows + cols + 2 + (rows - 1) * pace,
-        filter_latency=rows + cols + 2,
+        latency=rows + cols + 3 + (rows - 1) * pace,
+        filter_latency=rows + cols + 3,
     )

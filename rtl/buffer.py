@@ -12,7 +12,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS
-from mensa.rtl.datum import later
+from mensa.rtl.datum import datum, later
 
 __all__ = ["BLOCK_RAM_ATTRIBUTES", "Buffer", "ReadPort", "WritePort"]
 
@@ -95,6 +95,9 @@ class Buffer(wiring.Component):
     lower index wins, where both need the same half; else both are served. A byte written in
     cycle t is read by a read of cycle t + 1; what a read in cycle t gives for it is undefined.
 
+    Between the ports and the memories is a register, behind it the choice of each memory's reader
+    and writer: memories lie wide apart.
+
     Parameters
     ----------
     size_bytes : int
@@ -111,7 +114,7 @@ class Buffer(wiring.Component):
     write_0, … : In(WritePort(row_bytes))
         Writers.
     conflict : Out(1)
-        Two readers or two writers of the same half of a bank in this cycle.
+        Two readers or two writers of the same half of a bank in the cycle before.
     """
 
     def __init__(
@@ -143,15 +146,15 @@ class Buffer(wiring.Component):
         conflicts = []
 
         def halves(port: Any, name: str) -> list[tuple[Signal, Signal, Signal]]:
-            """For the even and the odd half: whether a port needs it, its bank, its row there."""
+            """For the even and the odd half: whether a port needed it, its bank, its row there."""
             needs = []
             for parity in (0, 1):
                 first, last = port.first[half_bits:], port.last[half_bits:]
                 row = Mux(first[0] == parity, first, last) >> 1
                 need = Signal(name=f"{name}_need_{parity}")
-                bank = Signal(range(max(self.banks, 2)), name=f"{name}_bank_{parity}")
-                row_in_bank = Signal(range(max(bank_rows, 2)), name=f"{name}_row_{parity}")
-                m.d.comb += [
+                bank = datum(range(max(self.banks, 2)), name=f"{name}_bank_{parity}")
+                row_in_bank = datum(range(max(bank_rows, 2)), name=f"{name}_row_{parity}")
+                m.d.sync += [
                     need.eq(port.valid & ((first[0] == parity) | (last[0] == parity))),
                     bank.eq(row // bank_rows),
                     row_in_bank.eq(row % bank_rows),
@@ -167,7 +170,10 @@ class Buffer(wiring.Component):
         for port in writers:
             at = port.address[:offset_bits]
             write_rows.append(
-                (_rotated_left(m, port.data, at, 8), _rotated_left(m, port.mask, at, 1))
+                (
+                    later(m, _rotated_left(m, port.data, at, 8)),
+                    later(m, _rotated_left(m, port.mask, at, 1)),
+                )
             )
 
         read_data: list[list[Value]] = [[], []]
@@ -184,7 +190,7 @@ class Buffer(wiring.Component):
                 read_data[parity].append(later(m, read_port.data))
                 mine = [need & (in_bank == bank) for need, in_bank, _row in reads]
                 m.d.comb += [
-                    read_port.en.eq(Cat(mine).any()),
+                    read_port.en.eq(1),
                     read_port.addr.eq(
                         _first([(here, row) for here, (_, _, row) in zip(mine, reads, strict=True)])
                     ),
@@ -205,12 +211,12 @@ class Buffer(wiring.Component):
                     conflicts.append(need_a & need_b & (bank_a == bank_b))
         m.d.comb += self.conflict.eq(Cat(conflicts).any())
 
-        # A cycle later a block RAM has the halves, and needs most of the cycle for it. Meanwhile it
-        # is found out which memory holds the half where a word begins, and which the other: a bit
-        # per memory and half. In the next cycle these are turned so that the word's first byte
-        # comes first.
+        # Then a block RAM has the halves, and needs most of a cycle for it, up to its own register.
+        # Meanwhile it is found out which memory holds the half where a word begins, and which the
+        # other: a bit per memory and half. In the next cycle these are turned so that the word's
+        # first byte comes first.
         for port, needs in zip(readers, read_needs, strict=True):
-            begin = later(m, port.address[:offset_bits])
+            begin = later(m, port.address[:offset_bits], 2)
             banks = [later(m, bank) for _need, bank, _row in needs]
             found = []
             for other in (0, 1):

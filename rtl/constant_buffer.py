@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.buffer import BLOCK_RAM_ATTRIBUTES
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS
+from mensa.rtl.datum import later
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES, Machine
 
 __all__ = ["ConstantBuffer"]
@@ -18,7 +19,8 @@ __all__ = ["ConstantBuffer"]
 class ConstantBuffer(wiring.Component):
     """Entries of C channel records; written by beats, read an entry at a time.
 
-    A record written in cycle t is read by a read of cycle t + 1, whose data come in t + 2.
+    A record written in cycle t is read by a read of cycle t + 1. As in `mensa.rtl.buffer`, what
+    comes is kept in registers before it goes to the memories.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ class ConstantBuffer(wiring.Component):
     entry : In(12)
         Entry to read.
     records : Out(C x 16 bytes)
-        Its records, a cycle later; bytes without meaning are 0.
+        Its records, `timing.RECORDS_LATENCY` cycles later; bytes without meaning are 0.
     """
 
     def __init__(self, machine: Machine):
@@ -61,21 +63,27 @@ class ConstantBuffer(wiring.Component):
         )
         write, read = mem.write_port(granularity=8), mem.read_port()
 
+        valid = Signal()
+        m.d.sync += valid.eq(self.valid)
+        beat_address, beat_data, beat_mask, entry = (
+            later(m, value) for value in (self.address, self.data, self.mask, self.entry)
+        )
         data, mask = [], []
-        place = self.address[:pitch_bits]  # of the beat within its entry
+        place = beat_address[:pitch_bits]  # of the beat within its entry
         for col in range(machine.cols):
             for byte in range(CHANNEL_RECORD_USED_BYTES):
                 position = CHANNEL_RECORD_BYTES * col + byte
                 base, offset = position - position % beat, position % beat
-                data.append(self.data.word_select(offset, 8))
-                mask.append(self.valid & (place == base) & self.mask[offset])
+                data.append(beat_data.word_select(offset, 8))
+                mask.append(valid & (place == base) & beat_mask[offset])
         m.d.comb += [
-            write.addr.eq(self.address >> pitch_bits),
+            write.addr.eq(beat_address >> pitch_bits),
             write.data.eq(Cat(*data)),
             write.en.eq(Cat(*mask)),
-            read.addr.eq(self.entry),
+            read.addr.eq(entry),
         ]
+        records = later(m, read.data)
         for col in range(machine.cols):
-            record = read.data.word_select(col, 8 * CHANNEL_RECORD_USED_BYTES)
+            record = records.word_select(col, 8 * CHANNEL_RECORD_USED_BYTES)
             m.d.comb += self.records.word_select(col, 8 * CHANNEL_RECORD_BYTES).eq(record)
         return m

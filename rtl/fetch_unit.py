@@ -93,7 +93,7 @@ class FetchUnit(wiring.Component):
     header's two words wait for nothing else. Throughput is one word a cycle.
 
     *End.* The cycle in which END is handled is the last busy one; `done` is high in it. After a bad
-    word no more words are handled, after a fault in cycle t not from t + 2 on, and END not in t + 1
+    word no more words are handled, after a fault in cycle t not from t + 1 on, and END not in t
     either. `done` comes when after that no unit has been running for two cycles.
 
     Parameters
@@ -114,7 +114,7 @@ class FetchUnit(wiring.Component):
     units_idle : In(1)
         No unit is running; pending is taken from the command ports.
     fault : In(8)
-        An ErrorCode other than 0 in a cycle before END is handled stops the program with it.
+        An ErrorCode other than 0, no later than when END could be handled, stops the program.
     busy, done : Out(1)
         See above.
     reset : Out(1)
@@ -233,14 +233,12 @@ class FetchUnit(wiring.Component):
         pending = Cat(ports[unit].pending for unit in Unit)
 
         words_left = Countdown(32, "words_left")
-        fault, faulted = Signal(8), Signal()  # in the cycle before: which, and whether
+        faulted = self.fault.any()
         bad, problem = Signal(), Signal(8)  # the head stops the program; why, if it does
         quiet = Signal()  # FAILED, and no unit was running, in the cycle before
         m.d.comb += self.busy.eq(~state[_State.IDLE])
         m.d.sync += [
             self.reset.eq(self.start & ~self.reset & ~self.busy & ~in_flight.any() & ~held),
-            fault.eq(self.fault),
-            faulted.eq(self.fault.any()),
             quiet.eq(state[_State.FAILED] & self.units_idle),
         ]
         with m.If(handle | ended):
@@ -309,7 +307,7 @@ class FetchUnit(wiring.Component):
         with m.If(bad | (fetching & faulted)):
             m.d.sync += go_to(_State.FAILED)
             m.d.sync += self.error.eq(
-                Mux(faulted, fault, Mux(kind.broken, ErrorCode.BUS_ERROR, problem))
+                Mux(faulted, self.fault, Mux(kind.broken, ErrorCode.BUS_ERROR, problem))
             )
         return m
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,9 +17,9 @@ from mensa.rtl.unit import is_tiled, registers_layout
 
 __all__ = ["LATENCY", "PostProcessor", "announcement_layout", "places_in_flight", "tiles_in_flight"]
 
-LATENCY = 3 + requantizer.LATENCY
+LATENCY = 3 + timing.RECORDS_LATENCY + requantizer.LATENCY
 """Cycles from a row of sums on `results` to the write of its first lanes: two to look up where it
-goes and its channels' records, one to choose what scales it, then the requantiser."""
+goes, its channels' records, one to choose what scales it, then the requantiser."""
 
 
 def tiles_in_flight(machine: Machine) -> int:
@@ -28,9 +28,7 @@ def tiles_in_flight(machine: Machine) -> int:
     A tile's results are announced while its first chunk is fetched, and the last comes the array's
     latency after its last beat; before it come tiles that are at least the spacing apart.
     """
-    array = machine.array
-    before = (timing.FEED_LATENCY + array.latency) // array.spacing + 1
-    return 1 << before.bit_length()
+    return 1 << _tiles_before(machine).bit_length()
 
 
 def places_in_flight(machine: Machine) -> int:
@@ -40,9 +38,14 @@ def places_in_flight(machine: Machine) -> int:
     in a cycle of its own.
     """
     array = machine.array
-    before = (timing.FEED_LATENCY + array.latency) // array.spacing + 1
     single = timing.FEED_LATENCY + max(array.filter_latency, timing.VECTOR_LATENCY)
-    return 1 << max((before + 1) * array.tile, single).bit_length()
+    return 1 << max((_tiles_before(machine) + 1) * array.tile, single).bit_length()
+
+
+def _tiles_before(machine: Machine) -> int:
+    """Tiles whose results may still be on their way when a tile's last result is announced."""
+    array = machine.array
+    return (timing.FEED_LATENCY + array.latency) // array.spacing + 1
 
 
 def announcement_layout(machine: Machine) -> data.StructLayout:
@@ -103,7 +106,7 @@ class PostProcessor(wiring.Component):
     entry : Out(12)
         Entry of the constant buffer to read.
     records : In(C x 16 bytes)
-        Its channel records, in the next cycle.
+        Its channel records, `timing.RECORDS_LATENCY` cycles later.
     write : Out(WritePort)
         To the activation buffer.
     """
@@ -204,11 +207,10 @@ class PostProcessor(wiring.Component):
             with m.If(told.first & tiled):
                 m.d.sync += next_tile.eq(next_tile + 1)
 
-        # 1: where the row goes.
+        # 1 and 2: where the row goes.
         result = self.results.payload
         rows_now = Signal(range(rows + 1))
-        sums_1 = datum(data.ArrayLayout(signed(32), cols))
-        valid_1 = Signal()
+        valid_1, valid_2 = Signal(), Signal()
         m.d.comb += [
             tiles_read.addr.eq(tile),
             rows_now.eq(Mux(tiled, tiles_read.data, 1)),
@@ -219,53 +221,61 @@ class PostProcessor(wiring.Component):
             m.d.sync += [base.eq(base + rows_now), tile.eq(tile + tiled)]
         m.d.sync += [
             valid_1.eq(self.results.valid & (result.row < rows_now)),
-            sums_1.eq(result.values),
+            valid_2.eq(valid_1),
         ]
+        sums_2 = later(m, result.values, 2, name="sums")
+        target_2 = later(m, where_read.data, name="where")
 
-        # 2: the records of its channels are read. The row stays while more of its channels follow;
-        # no other comes meanwhile.
+        # 3: the records of its channels are asked for. The row stays while more of its channels
+        # follow; no other comes meanwhile.
         parts = self._machine.array.pace
-        sums_2 = datum(data.ArrayLayout(signed(32), cols))
-        valid_2, more = Signal(), Signal()
-        part = Signal(range(parts))
-        target_2 = datum(where_layout)
+        sums = datum(data.ArrayLayout(signed(32), cols))
+        valid, more = Signal(), Signal()
+        part = datum(range(parts))
+        target = datum(where_layout)
         with m.If(more):
-            m.d.comb += self.entry.eq(target_2.entry)
+            m.d.comb += self.entry.eq(target.entry)
             m.d.sync += [
-                sums_2.eq(sums_2.as_value() >> (32 * lanes)),
+                sums.eq(sums.as_value() >> (32 * lanes)),
                 part.eq(part + 1),
-                target_2.address.eq(target_2.address + lanes),
-                target_2.channels.eq(target_2.channels - lanes),
-                more.eq((parts > 2) & (target_2.channels > 2 * lanes)),
+                target.address.eq(target.address + lanes),
+                target.channels.eq(target.channels - lanes),
+                more.eq((parts > 2) & (target.channels > 2 * lanes)),
             ]
         with m.Else():
-            m.d.comb += self.entry.eq(where_read.data.entry)
+            m.d.comb += self.entry.eq(target_2.entry)
             m.d.sync += [
-                sums_2.eq(sums_1),
+                sums.eq(sums_2),
                 part.eq(0),
-                target_2.eq(where_read.data),
-                more.eq(valid_1 & (parts > 1) & (where_read.data.channels > lanes)),
+                target.eq(target_2),
+                more.eq(valid_2 & (parts > 1) & (target_2.channels > lanes)),
             ]
-        m.d.sync += valid_2.eq(valid_1 | more)
-
-        # 3: what scales each channel: its record, or what its command says.
-        context = context_read.data
-        m.d.comb += context_read.addr.eq(target_2.context)
-        m.submodules.requantizer = scaler = requantizer.Requantizer(lanes)
-        row = scaler.i.payload
-        target_layout = data.StructLayout(
+        m.d.sync += valid.eq(valid_2 | more)
+        channels = Signal(range(lanes + 1))  # of this part
+        m.d.comb += channels.eq(Mux(more, lanes, target.channels))
+        writes_layout = data.StructLayout(
             {"address": BUFFER_ADDRESS_BITS, "last": BUFFER_ADDRESS_BITS, "mask": lanes}
         )
-        target = datum(target_layout)
-        channels = Signal(range(lanes + 1))
-        m.d.comb += channels.eq(Mux(more, lanes, target_2.channels))
+        writes = datum(writes_layout)
         m.d.sync += [
-            scaler.i.valid.eq(valid_2),
-            row.scaling.eq(context.scaling),
-            target.address.eq(target_2.address),
-            target.last.eq(target_2.address + channels - 1),
-            target.mask.eq((Const(1, lanes + 1) << channels) - 1),
+            writes.address.eq(target.address),
+            writes.last.eq(target.address + channels - 1),
+            writes.mask.eq((Const(1, lanes + 1) << channels) - 1),
         ]
+
+        # Until the records come, it is looked up what the row's command says.
+        wait = timing.RECORDS_LATENCY - 1
+        part = later(m, part, wait, name="part")
+        values = later(m, Cat(sums[lane] for lane in range(lanes)), wait, name="values")
+        m.d.comb += context_read.addr.eq(later(m, target.context, wait - 1, name="context"))
+        context = later(m, context_read.data, name="scales")
+        scales = Signal(wait)  # bit n: a part was there n + 1 cycles ago
+        m.d.sync += scales.eq(Cat(valid, scales))
+
+        # What scales each channel: its record, or what its command says.
+        m.submodules.requantizer = scaler = requantizer.Requantizer(lanes)
+        row = scaler.i.payload
+        m.d.sync += [scaler.i.valid.eq(scales[-1]), row.scaling.eq(context.scaling)]
         records = Signal(8 * CHANNEL_RECORD_BYTES * lanes)
         with m.Switch(part):
             for number in range(parts):
@@ -273,7 +283,7 @@ class PostProcessor(wiring.Component):
                     m.d.comb += records.eq(self.records.word_select(number, len(records)))
         for lane in range(lanes):
             record = records.word_select(lane, 8 * CHANNEL_RECORD_BYTES)
-            m.d.sync += row.lanes[lane].value.eq(sums_2[lane])
+            m.d.sync += row.lanes[lane].value.eq(values.word_select(lane, 32))
             with m.If(context.uniform):
                 m.d.sync += [
                     row.lanes[lane].bias.eq(context.bias),
@@ -287,14 +297,14 @@ class PostProcessor(wiring.Component):
                     row.lanes[lane].shift.eq(record[64:70]),
                 ]
 
-        # 4 and later: requantise.
-        target = later(m, target, requantizer.LATENCY, name="target")
+        # Then requantise.
+        writes = later(m, writes, wait + requantizer.LATENCY, name="writes")
         m.d.comb += [
             self.write.valid.eq(scaler.o.valid),
-            self.write.address.eq(target.address),
-            self.write.first.eq(target.address),
-            self.write.last.eq(target.last),
+            self.write.address.eq(writes.address),
+            self.write.first.eq(writes.address),
+            self.write.last.eq(writes.last),
             self.write.data.eq(scaler.o.payload),
-            self.write.mask.eq(target.mask),
+            self.write.mask.eq(writes.mask),
         ]
         return m

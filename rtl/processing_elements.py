@@ -24,13 +24,13 @@ ACCUMULATOR_BITS = 32
 class ProcessingElements(wiring.Component):
     """R x C elements that multiply and accumulate, each linked to its neighbours.
 
-    An element has registers `a` and `b` for its operands, their product, an accumulator and a drain
-    register `d`. Operands `a` and the mark `shift` move to the right, `b`, `first`, `last` and, for
-    a whole row, `filter` down, an element a cycle. What is given at an edge in cycle t is in the
-    edge's elements in cycle t + 1.
+    An element has registers `a` and `b` for its operands, the multiplier's copies of them, their
+    product, an accumulator and a drain register `d`. Operands `a` and the mark `shift` move to the
+    right, `b`, `first`, `last` and, for a whole row, `filter` down, an element a cycle. What is
+    given at an edge in cycle t is in the edge's elements in cycle t + 1.
 
     For tiles (`filter` low) the product of what `a` and `b` hold in cycle t joins the accumulator
-    after cycle t + 1; with `first` there in that cycle, the accumulator starts anew. With `last`
+    after cycle t + 2; with `first` there in that cycle, the accumulator starts anew. With `last`
     there the drain register takes the accumulator, else with `shift` there the drain register of
     the element above.
 
@@ -117,7 +117,9 @@ _VERILOG = """\
   // the one above PITCH further. What the edges give stands where the first row and column have
   // neighbours. With a power of two as their depth, Verilator needs no bounds checks.
   localparam PITCH = COLS + 1, END = ROWS * PITCH, DEPTH = 1 << $clog2(END + PITCH);
+  // An FPGA's multiplier has registers of its own at both ends: `left`, `right` and `product`.
   reg signed [A - 1:0] a [0:DEPTH - 1], b [0:DEPTH - 1];
+  reg signed [A - 1:0] left [0:DEPTH - 1], right [0:DEPTH - 1];
   reg signed [D - 1:0] product [0:DEPTH - 1], sum [0:DEPTH - 1], d [0:DEPTH - 1];
   reg filter [0:DEPTH - 1], first [0:DEPTH - 1], last [0:DEPTH - 1], shift [0:DEPTH - 1];
   reg signed [A - 1:0] tap;
@@ -161,7 +163,9 @@ _VERILOG = """\
       d[i] = wide(filter[i] | last[i], sum[i], wide(shift[i], d[i + PITCH], d[i]));
       sum[i] = (base & ~{{D{{first[i]}}}}) + product[i];
     end
-    for (i = 0; i < END; i = i + 1) product[i] = a[i] * b[i];
+    for (i = 0; i < END; i = i + 1) product[i] = left[i] * right[i];
+    for (i = 0; i < END; i = i + 1) left[i] = a[i];
+    for (i = 0; i < END; i = i + 1) right[i] = b[i];
     for (i = 0; i < END; i = i + 1) begin
       tap = narrow(last[i + PITCH], 0, narrow(shift[i + 1], b[i + PITCH], a[i]));
       a[i] = narrow(filter[i], tap, a[i + 1]);

@@ -13,7 +13,7 @@ from mensa.rtl.datum import datum, later
 
 __all__ = ["LATENCY", "Requantizer", "scaling_layout"]
 
-LATENCY = 9
+LATENCY = 11
 """Cycles from sums on `i` to their outputs on `o`."""
 
 FINE_SHIFT_BITS = 2
@@ -84,11 +84,11 @@ class Requantizer(wiring.Component):
         for stage in range(1, LATENCY):
             scaling.append(later(m, scaling[-1], name=f"scaling_{stage}"))
 
-        # What stage 9 clamps, before it adds the zero point.
+        # The bounds before the zero point is added, for stage 10.
         lowest, highest = datum(signed(9)), datum(signed(9))
         m.d.sync += [
-            lowest.eq(scaling[7].clamp_min - scaling[7].zero_point),
-            highest.eq(scaling[7].clamp_max - scaling[7].zero_point),
+            lowest.eq(scaling[8].clamp_min - scaling[8].zero_point),
+            highest.eq(scaling[8].clamp_max - scaling[8].zero_point),
         ]
 
         for number in range(self._lanes):
@@ -120,9 +120,9 @@ def _build_lane(
         right.eq(Mux(i.shift < 0, -i.shift, 0)),
         shifted.eq(biased << (coarse_left << FINE_SHIFT_BITS)),
     ]
-    multiplier = later(m, i.multiplier, 2)
-    # 3: multiply, by parts that fit an FPGA's multipliers.
-    value_low, value_high = shifted[:HALF_BITS], shifted[HALF_BITS:].as_signed()
+    # 3 and 4: multiply, by parts that fit an FPGA's multipliers and the registers in front of them.
+    value, multiplier = later(m, shifted), later(m, i.multiplier, 3)
+    value_low, value_high = value[:HALF_BITS], value[HALF_BITS:].as_signed()
     multiplier_low, multiplier_high = multiplier[:HALF_BITS], multiplier[HALF_BITS:]
     low, high = datum(32), datum(signed(32))
     middle_0, middle_1 = datum(signed(33)), datum(signed(33))
@@ -132,7 +132,7 @@ def _build_lane(
         middle_1.eq(value_high * multiplier_low),
         high.eq(value_high * multiplier_high),
     ]
-    # 4 and 5: add the parts.
+    # 5 and 6: add the parts.
     middle = datum(signed(34))
     outer = datum(signed(64))
     product = datum(signed(64))
@@ -141,29 +141,35 @@ def _build_lane(
         outer.eq(Cat(low, high)),
         product.eq(outer + (middle << HALF_BITS)),
     ]
-    # 6: where it rounds twice, round to a multiple of 2**31 here.
+    # 7: where it rounds twice, round to a multiple of 2**31 here.
     halved, rounded = Signal(signed(64)), datum(signed(64))
     m.d.comb += halved.eq(product + (1 << 30))
-    with m.If(scaling[5].rounding == Rounding.DOUBLE):
+    with m.If(scaling[6].rounding == Rounding.DOUBLE):
         m.d.sync += rounded.eq(halved & ~((1 << 31) - 1))
     with m.Else():
         m.d.sync += rounded.eq(product)
     half = datum(62)
-    right_5 = later(m, right, 4)
-    m.d.sync += half.eq((1 << 30) << right_5)
-    # 7 and 8: divide by 2**(31 + right shift), halves away from zero.
+    right_6 = later(m, right, 5)
+    m.d.sync += half.eq((1 << 30) << right_6)
+    # 8 and 9: divide by 2**(31 + right shift), halves away from zero.
     quotient = datum(signed(34))
     near = datum(signed(34))
     m.d.sync += [
         near.eq((rounded + half - (rounded < 0)) >> 31),
-        quotient.eq(near >> later(m, right_5, 2)),
+        quotient.eq(near >> later(m, right_6, 2)),
     ]
-    # 9: zero point and clamp. Of what has more bits than the bounds, the sign alone decides.
+    # 10 and 11: zero point and clamp. Beyond the bounds' bits the sign alone decides.
     kept, rest = quotient[: len(lowest)].as_signed(), quotient[len(lowest) - 1 :]
     beyond = rest.any() & ~rest.all()
-    with m.If(Mux(beyond, rest[-1], kept < lowest)):
-        m.d.sync += o.eq(scaling[8].clamp_min)
-    with m.Elif(beyond | (kept > highest)):
-        m.d.sync += o.eq(scaling[8].clamp_max)
+    too_low, too_high, inside = datum(), datum(), datum(signed(8))
+    m.d.sync += [
+        too_low.eq(Mux(beyond, rest[-1], kept < lowest)),
+        too_high.eq(Mux(beyond, ~rest[-1], kept > highest)),
+        inside.eq(quotient + scaling[9].zero_point),
+    ]
+    with m.If(too_low):
+        m.d.sync += o.eq(scaling[10].clamp_min)
+    with m.Elif(too_high):
+        m.d.sync += o.eq(scaling[10].clamp_max)
     with m.Else():
-        m.d.sync += o.eq(quotient + scaling[8].zero_point)
+        m.d.sync += o.eq(inside)

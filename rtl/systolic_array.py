@@ -13,8 +13,9 @@ from mensa.rtl.processing_elements import ACCUMULATOR_BITS, OPERAND_BITS, Proces
 
 __all__ = ["SystolicArray"]
 
-ACCUMULATE_CYCLES = 2
-"""From operands in a processing element to the sum that has taken their product."""
+ACCUMULATE_CYCLES = 3
+"""From operands in a processing element to the sum that has taken their product: the multiplier's
+registers before and after it, the accumulator."""
 
 
 class SystolicArray(wiring.Component):

@@ -17,14 +17,18 @@ __all__ = [
     "OUTSTANDING_WRITES",
     "POST_LATENCY",
     "READ_LATENCY",
+    "RECORDS_LATENCY",
     "SETUP_CYCLES",
     "VECTOR_LATENCY",
     "drain_cycles",
     "feed_cycles",
 ]
 
-READ_LATENCY = 3
-"""From a buffer read's `valid` to its data: memory, register, rotation."""
+READ_LATENCY = 4
+"""From a buffer read's `valid` to its data: which memory, memory, its register, rotation."""
+
+RECORDS_LATENCY = 3
+"""From an entry of the constant buffer to its records: a register, memory, its register."""
 
 OUTSTANDING_WRITES = 4
 """Write bursts that the store unit has in flight at most."""
@@ -35,14 +39,14 @@ COMMANDS_IN_FLIGHT = 4
 SETUP_CYCLES = 1
 """From the start cycle to the one before the feed's first step."""
 
-FEED_LATENCY = 10
+FEED_LATENCY = 11
 """From a step of the feed to its operands at the array or vector unit: three in the address
-generator, three to find the bytes that are real, three to read the buffers, one for zero points."""
+generator, three to find the bytes that are real, four to read the buffers, one for zero points."""
 
-VECTOR_LATENCY = 7
+VECTOR_LATENCY = 9
 """Of the vector unit, from a result's last operand to the result."""
 
-POST_LATENCY = 12
+POST_LATENCY = 17
 """Of the post-processor, from a row of sums to the write of its first lanes."""
 
 

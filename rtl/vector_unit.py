@@ -9,11 +9,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import Mode
-from mensa.rtl.datum import datum
+from mensa.rtl.datum import datum, later
 
 __all__ = ["LATENCY", "VectorUnit"]
 
-LATENCY = 7
+LATENCY = 9
 """Cycles from the last tap on `i` to the result on `o`."""
 
 LEFT_SHIFT = 20
@@ -25,7 +25,7 @@ PART_BITS = 16
 VALUE_BITS = 9
 
 FINE_SHIFT_BITS = 2
-"""Low bits of a right shift that are done with the addition before it; the others come after."""
+"""Low bits of a right shift that are shifted out a cycle before the others."""
 
 
 class VectorUnit(wiring.Component):
@@ -95,33 +95,35 @@ class VectorUnit(wiring.Component):
         ]
         # What the lanes share, each in the stage that needs it.
         multiplier = datum(31)
-        shift, half, divides = datum(5), datum(31), datum()
-        coarse_shift = datum(5 - FINE_SHIFT_BITS)
+        half, divides = datum(31), datum()
         m.d.sync += multiplier.eq(1)
         with m.If(self.mode == Mode.SCALED_SUM):
             m.d.sync += multiplier.eq(self.multiplier[i.tap])
+        shift = datum(5)
         m.d.sync += [shift.eq(0), half.eq(0), divides.eq(0)]
         with m.If(scaled):
             m.d.sync += [
-                shift.eq(self.shift[tap[2]]),
-                half.eq((1 << self.shift[tap[2]]) >> 1),
-                divides.eq(self.shift[tap[2]].any()),
+                shift.eq(self.shift[tap[3]]),
+                half.eq((1 << self.shift[tap[3]]) >> 1),
+                divides.eq(self.shift[tap[3]].any()),
             ]
-        m.d.sync += coarse_shift.eq(shift[FINE_SHIFT_BITS:])
+        fine = later(m, shift[:FINE_SHIFT_BITS])
+        coarse = later(m, shift[FINE_SHIFT_BITS:], 2)
 
         for number in range(self._lanes):
             m.submodules[f"lane_{number}"] = lane = Module()
-            # 1: operand. 2 and 3: times its multiplier, by parts.
+            # 1: operand. 2 to 4: times its multiplier, by parts, each with registers of its own.
             value = datum(signed(VALUE_BITS))
             low, high = (datum(signed(VALUE_BITS + PART_BITS), name=n) for n in ("low", "high"))
             product = datum(signed(41))
+            left, right = later(lane, value), later(lane, multiplier)
             lane.d.sync += [
                 value.eq(i.values[number]),
-                low.eq(value * multiplier[:PART_BITS]),
-                high.eq(value * multiplier[PART_BITS:]),
+                low.eq(left * right[:PART_BITS]),
+                high.eq(left * right[PART_BITS:]),
                 product.eq(low + (high << PART_BITS)),
             ]
-            # 4 to 6: the two rounded divisions of ((value << 20) * multiplier) by 2**31 and by
+            # 5 to 8: the two rounded divisions of ((value << 20) * multiplier) by 2**31 and by
             # 2**shift, which is shifted out in two stages.
             high_half = datum(signed(32))
             with lane.If(scaled):
@@ -129,13 +131,14 @@ class VectorUnit(wiring.Component):
                 lane.d.sync += high_half.eq(rounded >> (31 - LEFT_SHIFT))
             with lane.Else():
                 lane.d.sync += high_half.eq(product)
-            near, operand = datum(signed(33)), datum(signed(32))
+            total, near, operand = datum(signed(33)), datum(signed(33)), datum(signed(32))
             away = (high_half < 0) & divides
             lane.d.sync += [
-                near.eq((high_half + half - away) >> shift[:FINE_SHIFT_BITS]),
-                operand.eq(near >> (coarse_shift << FINE_SHIFT_BITS)),
+                total.eq(high_half + half - away),
+                near.eq(total >> fine),
+                operand.eq(near >> (coarse << FINE_SHIFT_BITS)),
             ]
-            # 7: accumulate. What the largest is taken of are values as they came.
+            # 9: accumulate. What the largest is taken of are values as they came.
             so_far = self.o.payload[number]
             larger = operand[:VALUE_BITS].as_signed() > so_far[:VALUE_BITS].as_signed()
             with lane.If(valid[-1]):

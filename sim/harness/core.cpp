@@ -161,6 +161,7 @@ public:
         arguments_ = arguments;
         result = {};
         events.clear();
+        hooked_ = 0;
         quiet_ = 0;
         for (unsigned unit = 0; unit < UNITS; unit++) {
             starts_[unit].clear();
@@ -261,31 +262,31 @@ private:
                      top.m_axi_data_wvalid, bytes(top.m_axi_data_wdata),
                      bytes(top.m_axi_data_wstrb), top.m_axi_data_wlast, top.m_axi_data_bready);
         bool moved = command_.beats() + read_.beats() + write_.beats() != before;
-        unsigned finished = 0;
+        size_t ended = events.size();  // commands, before this cycle
         if (top.trace_busy) {
             result.fetch_beats += command_.beats() - fetched;
             result.read_beats = read_.beats();
             result.write_beats = write_.beats();
-            finished = tally();
-            moved |= finished || top.trace_start || top.trace_category == COMPUTING;
+            tally();
+            moved |= events.size() != ended || top.trace_start || top.trace_category == COMPUTING;
             result.cycles++;
         }
         quiet_ = moved ? 0 : quiet_ + 1;
         rise();
-        if (arguments_.hook)
-            for (size_t i = events.size() - finished; i < events.size(); i++)
-                arguments_.hook(&events[i], i);
+        // What a command writes to a buffer in its last cycle is in the memory a cycle later.
+        for (; hooked_ < ended; hooked_++)
+            if (arguments_.hook)
+                arguments_.hook(&events[hooked_], hooked_);
     }
 
-    // Count what happens in this busy cycle. Returns: commands done.
-    unsigned tally() {
+    // Count what happens in this busy cycle.
+    void tally() {
         const Vtop &top = *top_;
         if (top.trace_category < CATEGORIES)
             result.categories[top.trace_category]++;
         const uint64_t tags[UNITS] = {top.trace_tag_load, top.trace_tag_compute,
                                       top.trace_tag_store};
         const uint64_t beats[UNITS] = {read_.beats(), 0, write_.beats()};
-        unsigned finished = 0;
         for (unsigned unit = 0; unit < UNITS; unit++) {
             if (top.trace_start >> unit & 1)
                 starts_[unit].push_back(result.cycles);
@@ -296,10 +297,8 @@ private:
                 std::copy_n(result.categories, CATEGORIES, event.categories);
                 counted_[unit] = beats[unit];
                 events.push_back(event);
-                finished++;
             }
         }
-        return finished;
     }
 
     void finish() {
@@ -424,6 +423,7 @@ private:
     std::unique_ptr<VerilatedVcdC> vcd_;
 #endif
     std::deque<uint64_t> starts_[UNITS];  // of the commands in flight
+    size_t hooked_ = 0;             // events that the hook has seen
     uint64_t counted_[UNITS] = {};  // beats of the commands done so far
     uint64_t quiet_ = 0;            // cycles in which nothing moved
 };

@@ -70,9 +70,10 @@ async def reads_give_what_was_written_at_any_address_and_conflicts_are_told(dut,
     content: list[int | None] = [None] * size
     due: dict[int, list[tuple[int, int, list[int | None]]]] = {}
     conflicts = reads = 0
+    conflict = False
     for cycle in range(CYCLES):
         taken: dict[tuple[str, int, int], int] = {}
-        conflict = False
+        told, conflict = conflict, False
         losing: dict[tuple[str, int], set[tuple[int, int]]] = {}
         access: dict[tuple[str, int], tuple[int, int, int, int, int]] = {}
         for kind, count in (("write", writers), ("read", readers)):
@@ -124,7 +125,7 @@ async def reads_give_what_was_written_at_any_address_and_conflicts_are_told(dut,
                 ]
                 due.setdefault(cycle + READ_LATENCY, []).append((i, first - address, bytes_due))
         await RisingEdge(dut.clk)
-        assert int(getattr(dut, f"{name}__conflict").value) == conflict, cycle
+        assert int(getattr(dut, f"{name}__conflict").value) == told, cycle
         conflicts += conflict
         for i, offset, bytes_due in due.pop(cycle, ()):
             word = int(member("read", i, "data").value) >> 8 * offset

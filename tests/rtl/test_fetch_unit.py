@@ -373,12 +373,12 @@ async def reports_bus_errors_faults_and_alignment(dut):
         return last
 
     end = await run()
-    for fault_at in (0, 5, 50, end - 2):
+    for fault_at in (0, 5, 50, end - 2, end - 1):
         await run(fault_at)
         assert dut.error.value == ErrorCode.BANK_CONFLICT
         assert int(dut.word.value) < len(words)
-    # In the cycle of END it is too late.
-    assert await run(end - 1) == end
+    # After END it is too late.
+    assert await run(end) == end
     assert dut.error.value == ErrorCode.NONE
     memory = Memory(dut, words, 64)
     await run_program(dut, words, memory, Units(dut, random.Random(6)), address=64)

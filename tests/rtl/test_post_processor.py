@@ -20,7 +20,7 @@ from mensa.rtl.post_processor import (
     places_in_flight,
     tiles_in_flight,
 )
-from mensa.rtl.timing import COMMANDS_IN_FLIGHT
+from mensa.rtl.timing import COMMANDS_IN_FLIGHT, RECORDS_LATENCY
 from mensa.rtl.unit import registers_layout
 
 MACHINES = {
@@ -180,6 +180,7 @@ async def rows_are_written_where_they_were_announced_as_their_command_says(dut, 
     dut, clk = Port(dut, name), dut.clk
     layout = announcement_layout(machine)
     row_bits = (rows - 1).bit_length()
+    answers = deque([0] * (RECORDS_LATENCY - 1))  # of the constant buffer
     for cycle in range(max(results) + LATENCY + machine.array.pace + 2):
         dut.start.value = cycle in begins
         if cycle in begins:
@@ -191,8 +192,8 @@ async def rows_are_written_where_they_were_announced_as_their_command_says(dut, 
         row, last, sums = results.get(cycle, (0, 1, [0] * cols))
         dut.results__payload.value = pack(sums, 32) << row_bits + 1 | last << row_bits | row
         await RisingEdge(clk)
-        # The constant buffer answers a cycle later.
-        dut.records.value = entry_bytes(records[int(dut.entry.value) % len(records)])
+        answers.append(entry_bytes(records[int(dut.entry.value) % len(records)]))
+        dut.records.value = answers.popleft()
         assert int(dut.write__valid.value) == (cycle in writes), cycle
         if cycle in writes:
             address, data = writes[cycle]

@@ -22,7 +22,19 @@ class Elements:
     """What the docstring says, an array for each register: [rows, cols]."""
 
     def __init__(self, rows: int, cols: int):
-        names = ("a", "b", "product", "sum", "d", "first", "last", "shift", "filter")
+        names = (
+            "a",
+            "b",
+            "left",
+            "right",
+            "product",
+            "sum",
+            "d",
+            "first",
+            "last",
+            "shift",
+            "filter",
+        )
         self.now = {name: np.zeros((rows, cols), np.int32) for name in names}
 
     def step(self, edge: dict[str, np.ndarray]) -> None:
@@ -47,7 +59,9 @@ class Elements:
         base = np.where(is_filter, drained, now["sum"])
         drain = np.where(is_filter, now["sum"], drain)
         self.now = came | {
-            "product": now["a"] * now["b"],
+            "left": now["a"],
+            "right": now["b"],
+            "product": now["left"] * now["right"],
             "sum": np.where(now["first"] == 1, 0, base) + now["product"],  # wraps
             "d": drain,
         }
@@ -117,10 +131,10 @@ async def every_register_follows_its_recurrence(dut):
 async def a_sum_beyond_32_bits_wraps(dut):
     products = (1 << 31) // 256**2 + 1  # one more than the first sum that doesn't fit
     smallest = [-256 & 0x1FF] * products
-    inputs = {"a": smallest, "b": smallest, "first": [0, 1], "last": [0] * (products + 1) + [1]}
+    inputs = {"a": smallest, "b": smallest, "first": [0, 0, 1], "last": [0] * (products + 2) + [1]}
     inputs = {f"elements_1x1__{name}": values for name, values in inputs.items()}
     zeros = [f"elements_{r}x{c}__{m}" for r, c in SHAPES for m in ("filter", "a", "b", "shift")]
     await bench.start(dut, **dict.fromkeys([*zeros, *inputs], 0))
-    seen = await play(dut, products + 4, inputs, ["elements_1x1__d"])
+    seen = await play(dut, products + 5, inputs, ["elements_1x1__d"])
     (total,) = unpack(seen["elements_1x1__d"][-1], ACCUMULATOR_BITS, 1)
     assert total == products * 256**2 - (1 << 32) < 0

@@ -122,9 +122,10 @@ class FetchUnit(wiring.Component):
     error : Out(8)
         ErrorCode of the latest program, from its `done` to the next start.
     word : Out(32)
-        Words handled; after an error that the unit found in a word, that word's index.
+        Words handled before the last cycle; holds an old number until two cycles after `reset`.
+        After an error that the unit found in a word, that word's index.
     commands : Out(32)
-        GO commands handled.
+        GO commands handled, as `word` tells it.
     """
 
     def __init__(self, machine: Machine):
@@ -241,8 +242,15 @@ class FetchUnit(wiring.Component):
             self.reset.eq(self.start & ~self.reset & ~self.busy & ~in_flight.any() & ~held),
             quiet.eq(state[_State.FAILED] & self.units_idle),
         ]
-        with m.If(handle | ended):
-            m.d.sync += self.word.eq(self.word + 1)
+        # What is counted is counted a cycle later.
+        word_done, command_done, clear = Signal(), Signal(), Signal()
+        m.d.sync += [word_done.eq(handle | ended), clear.eq(self.reset)]
+        m.d.sync += [
+            self.word.eq(self.word + word_done),
+            self.commands.eq(self.commands + command_done),
+        ]
+        with m.If(clear):
+            m.d.sync += [self.word.eq(0), self.commands.eq(0)]
 
         with m.If(self.reset):
             m.d.sync += [
@@ -251,8 +259,6 @@ class FetchUnit(wiring.Component):
                 read.addr.eq(0),
                 kind.eq(0),
                 there.eq(0),
-                self.word.eq(0),
-                self.commands.eq(0),
                 self.error.eq(ErrorCode.NONE),
                 bursts_left.eq(0),
                 self.bus.araddr.eq(self.address),
@@ -295,8 +301,9 @@ class FetchUnit(wiring.Component):
                 bad.eq((there & malformed) | (taken & words_left.last)),
                 problem.eq(Mux(malformed, ErrorCode.BAD_COMMAND, ErrorCode.NO_END)),
             ]
+            m.d.sync += command_done.eq(taken & kind.go)
             with m.If(taken):
-                m.d.sync += [self.commands.eq(self.commands + kind.go), words_left.step()]
+                m.d.sync += words_left.step()
             with m.If(ended):
                 m.d.sync += go_to(_State.IDLE)
         # A unit that starts in this cycle is still idle, but not in the next.

@@ -9,7 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl.commands import REGISTERS, TAG_BITS, Mode, Token, Unit
-from mensa.rtl.datum import datum
+from mensa.rtl.datum import datum, later
 
 __all__ = [
     "CommandSignature",
@@ -157,10 +157,18 @@ class UnitFrontend(wiring.Component):
         place = Signal.like(running)  # of a command that starts now, a bit for each
         can_start = Signal()  # but for tokens
 
-        with m.If(self.command.set_valid), m.Switch(self.command.set_register):
+        # A SET, like a reset, waits a cycle here, for it comes from far and goes to hundreds of
+        # registers. It is there when the GO after it makes the unit pending.
+        set_valid, clear = Signal(), Signal()
+        set_register = later(m, self.command.set_register)
+        set_value = later(m, self.command.set_value)
+        m.d.sync += [set_valid.eq(self.command.set_valid), clear.eq(self.reset)]
+        with m.If(set_valid), m.Switch(set_register):
             for number, register in enumerate(REGISTERS[self._unit]):
                 with m.Case(number):
-                    m.d.sync += shadow[register.name.lower()].eq(self.command.set_value)
+                    m.d.sync += shadow[register.name.lower()].eq(set_value)
+        with m.If(clear):
+            m.d.sync += shadow.eq(0)
         with m.If(self.command.go_valid):
             m.d.sync += [
                 pending.eq(1),
@@ -197,7 +205,7 @@ class UnitFrontend(wiring.Component):
             m.d.comb += self.take.eq(wait)
             m.d.sync += pending.eq(0)
         with m.If(self.reset):
-            m.d.sync += [running.eq(1), pending.eq(0), shadow.eq(0)]
+            m.d.sync += [running.eq(1), pending.eq(0)]
         return m
 
 
@@ -226,19 +234,21 @@ class TokenCounters(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        # Takes come late in their cycle, so they only clear a flag; the count is a cycle behind.
+        # Takes come late in their cycle, so the count is a cycle behind; whether it is at least one
+        # and at least two stands beside it.
         given, taken = Signal(TOKEN_COUNT), Signal(TOKEN_COUNT)
         m.d.sync += [given.eq(self.give), taken.eq(self.take)]
-        counts = [Signal(16, name=f"{token.name.lower()}_count") for token in Token]
-        for token, count in zip(Token, counts, strict=True):
+        counts = data.StructLayout({"count": 16, "one": 1, "two": 1})
+        counters = [Signal(counts, name=token.name.lower()) for token in Token]
+        for token, counter in zip(Token, counters, strict=True):
+            count, one, two = counter.count, counter.one, counter.two
             more, less = given[token] & ~taken[token], taken[token] & ~given[token]
-            is_one = Mux(more, count == 0, Mux(less, count == 2, count == 1))
-            there = self.available[token]
+            m.d.comb += self.available[token].eq(more | Mux(less, two, one))
             m.d.sync += [
                 count.eq(count + given[token] - taken[token]),
-                there.eq(self.give[token] | (there & ~(self.take[token] & is_one))),
+                one.eq(self.available[token]),
+                two.eq(Mux(more, one, Mux(less, count > 2, two))),
             ]
         with m.If(self.reset):
-            m.d.sync += [given.eq(0), taken.eq(0), self.available.eq(0)]
-            m.d.sync += [count.eq(0) for count in counts]
+            m.d.sync += [given.eq(0), taken.eq(0), *(counter.eq(0) for counter in counters)]
         return m

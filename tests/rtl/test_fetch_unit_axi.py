@@ -43,6 +43,7 @@ async def hands_out_every_command(dut, idle, backpressure):
         commands = await run(dut, address, Units(dut, random), f"program {number}")
         assert commands == [expected(word) for word in words[2:-1]]
         assert dut.error.value == ErrorCode.NONE
+        await RisingEdge(dut.clk)  # counted a cycle later
         assert int(dut.word.value) == len(words)
         assert int(dut.commands.value) == sum(word >> 60 == Opcode.GO for word in words[2:])
 

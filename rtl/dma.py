@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, REGISTERS, Unit
 from mensa.rtl.countdown import Countdown
+from mensa.rtl.datum import datum
 from mensa.rtl.machine import Machine
 from mensa.rtl.unit import UnitFrontend
 
@@ -41,6 +42,8 @@ class BurstWalker(wiring.Component):
     A row is cut at every multiple of `burst_bytes`. The first burst is there in the cycle after
     `start`, and each next one in the cycle after `step`. Zero rows or bytes are undefined.
 
+    The first row begins like all others: where it does has been taken before.
+
     Parameters
     ----------
     machine : Machine
@@ -48,10 +51,14 @@ class BurstWalker(wiring.Component):
 
     Members
     -------
+    take : In(1)
+        Take `address` and `rows`; high in the cycle before `start`, low from there to the last row.
+    address, rows : In(32), In(24)
+        The registers MEMORY_ADDRESS and ROWS.
     start : In(1)
-        Begin with the following four, which must then be valid.
-    address, pitch, row_bytes, rows : In(32), In(32), In(28), In(24)
-        The registers MEMORY_ADDRESS, MEMORY_PITCH, ROW_BYTES and ROWS.
+        Begin.
+    pitch, row_bytes : In(32), In(28)
+        The registers MEMORY_PITCH and ROW_BYTES, valid from `start` on.
     step : In(1)
         Go to the next burst.
     valid : Out(1)
@@ -68,11 +75,12 @@ class BurstWalker(wiring.Component):
         self._burst_beats = machine.burst_beats
         super().__init__(
             {
-                "start": In(1),
+                "take": In(1),
                 "address": In(ADDRESS_BITS),
+                "rows": In(ROWS_BITS),
+                "start": In(1),
                 "pitch": In(ADDRESS_BITS),
                 "row_bytes": In(ROW_BITS),
-                "rows": In(ROWS_BITS),
                 "step": In(1),
                 "valid": Out(1),
                 "burst_address": Out(ADDRESS_BITS),
@@ -84,8 +92,8 @@ class BurstWalker(wiring.Component):
         m = Module()
         low = log2(self._beat_bytes)
         high = low + log2(self._burst_beats)  # bits of an address below a cut
-        next_row = Signal(ADDRESS_BITS)  # where the row after the current one starts
-        rows = Countdown(ROWS_BITS, "rows")
+        next_row = datum(ADDRESS_BITS)  # where the row after the current one starts
+        rows = Countdown(ROWS_BITS + 1, "rows")
         beat = Signal(ADDRESS_BITS - low)
         # The row's last byte, counted from the cut after this burst: the sign says that the burst
         # is the row's last, and then the low bits say where the burst ends.
@@ -99,23 +107,21 @@ class BurstWalker(wiring.Component):
             self.burst_length.eq(last_beat - beat[: high - low]),
         ]
 
-        new_row = Signal(ADDRESS_BITS)
-        m.d.comb += new_row.eq(Mux(self.start, self.address, next_row))
         with m.If(self.start | (self.step & last)):
             m.d.sync += [
-                next_row.eq(new_row + self.pitch),
+                next_row.eq(next_row + self.pitch),
                 rows.step(),
                 self.valid.eq(~rows.last),
-                beat.eq(new_row >> low),
-                ahead.eq(new_row[:high] + self.row_bytes - (1 + (1 << high))),
+                beat.eq(next_row >> low),
+                ahead.eq(next_row[:high] + self.row_bytes - (1 + (1 << high))),
             ]
         with m.Elif(self.step):
             m.d.sync += [
                 beat.eq(Cat(Const(0, high - low), beat[high - low :] + 1)),
                 ahead.eq(ahead - (1 << high)),
             ]
-        with m.If(self.start):
-            m.d.sync += [rows.restart(self.rows), self.valid.eq(1)]
+        with m.If(self.take):
+            m.d.sync += [next_row.eq(self.address), rows.restart(self.rows + 1)]
         return m
 
 
@@ -132,10 +138,12 @@ class BeatWalker(wiring.Component):
 
     Members
     -------
-    start : In(1)
-        Begin with the following six, which must then be valid.
-    memory_address, memory_pitch, buffer_address, buffer_pitch, row_bytes, rows : In
-        The registers of these names.
+    take, start : In(1), In(1)
+        As of `BurstWalker`.
+    memory_address, buffer_address, rows : In
+        The registers of these names, valid with `take`.
+    memory_pitch, buffer_pitch, row_bytes : In
+        The registers of these names, valid from `start` on.
     step : In(1)
         Go to the next beat.
     valid : Out(1)
@@ -156,13 +164,14 @@ class BeatWalker(wiring.Component):
         self._burst_beats = machine.burst_beats
         super().__init__(
             {
-                "start": In(1),
+                "take": In(1),
                 "memory_address": In(ADDRESS_BITS),
-                "memory_pitch": In(ADDRESS_BITS),
                 "buffer_address": In(BUFFER_ADDRESS_BITS),
+                "rows": In(ROWS_BITS),
+                "start": In(1),
+                "memory_pitch": In(ADDRESS_BITS),
                 "buffer_pitch": In(BUFFER_ADDRESS_BITS),
                 "row_bytes": In(ROW_BITS),
-                "rows": In(ROWS_BITS),
                 "step": In(1),
                 "valid": Out(1),
                 "address": Out(BUFFER_ADDRESS_BITS),
@@ -177,8 +186,8 @@ class BeatWalker(wiring.Component):
         low = log2(self._beat_bytes)
         high = low + log2(self._burst_beats)  # bits of an address below a cut
         # Where the row after the current one starts: in the buffer, and in memory modulo a burst.
-        next_row, next_cut_row = Signal(BUFFER_ADDRESS_BITS), Signal(high)
-        rows = Countdown(ROWS_BITS, "rows")
+        next_row, next_cut_row = datum(BUFFER_ADDRESS_BITS), datum(high)
+        rows = Countdown(ROWS_BITS + 1, "rows")
         beat = Signal(BUFFER_ADDRESS_BITS - low)
         position = Signal(high - low)  # of the beat within a burst
         first = Signal()  # of the row
@@ -201,22 +210,17 @@ class BeatWalker(wiring.Component):
             ),
         ]
 
-        new_row, new_cut_row = Signal(BUFFER_ADDRESS_BITS), Signal(high)
-        m.d.comb += [
-            new_row.eq(Mux(self.start, self.buffer_address, next_row)),
-            new_cut_row.eq(Mux(self.start, self.memory_address, next_cut_row)),
-        ]
         with m.If(self.start | (self.step & last_of_row)):
             m.d.sync += [
-                next_row.eq(new_row + self.buffer_pitch),
-                next_cut_row.eq(new_cut_row + self.memory_pitch),
+                next_row.eq(next_row + self.buffer_pitch),
+                next_cut_row.eq(next_cut_row + self.memory_pitch),
                 rows.step(),
                 self.valid.eq(~rows.last),
-                beat.eq(new_row >> low),
-                position.eq(new_cut_row >> low),
+                beat.eq(next_row >> low),
+                position.eq(next_cut_row >> low),
                 first.eq(1),
-                head.eq(new_row),
-                ahead.eq(new_row[:low] + self.row_bytes - (1 + (1 << low))),
+                head.eq(next_row),
+                ahead.eq(next_row[:low] + self.row_bytes - (1 + (1 << low))),
             ]
         with m.Elif(self.step):
             m.d.sync += [
@@ -225,8 +229,12 @@ class BeatWalker(wiring.Component):
                 first.eq(0),
                 ahead.eq(ahead - (1 << low)),
             ]
-        with m.If(self.start):
-            m.d.sync += [rows.restart(self.rows), self.valid.eq(1)]
+        with m.If(self.take):
+            m.d.sync += [
+                next_row.eq(self.buffer_address),
+                next_cut_row.eq(self.memory_address),
+                rows.restart(self.rows + 1),
+            ]
         return m
 
 
@@ -234,21 +242,23 @@ def walk(m: Module, frontend: UnitFrontend, machine: Machine) -> tuple[BurstWalk
     """Add both walkers to a unit; they set out the cycle after a command of its frontend starts."""
     m.submodules.bursts = bursts = BurstWalker(machine)
     m.submodules.beats = beats = BeatWalker(machine)
-    registers = frontend.registers
+    coming, registers = frontend.coming, frontend.registers
     begin = Signal()  # registers are valid from this cycle on
     m.d.sync += begin.eq(frontend.start)
     m.d.comb += [
+        bursts.take.eq(frontend.idle),
+        bursts.address.eq(coming.memory_address),
+        bursts.rows.eq(coming.rows),
         bursts.start.eq(begin),
-        bursts.address.eq(registers.memory_address),
         bursts.pitch.eq(registers.memory_pitch),
         bursts.row_bytes.eq(registers.row_bytes),
-        bursts.rows.eq(registers.rows),
+        beats.take.eq(frontend.idle),
+        beats.memory_address.eq(coming.memory_address),
+        beats.buffer_address.eq(coming.buffer_address),
+        beats.rows.eq(coming.rows),
         beats.start.eq(begin),
-        beats.memory_address.eq(registers.memory_address),
         beats.memory_pitch.eq(registers.memory_pitch),
-        beats.buffer_address.eq(registers.buffer_address),
         beats.buffer_pitch.eq(registers.buffer_pitch),
         beats.row_bytes.eq(registers.row_bytes),
-        beats.rows.eq(registers.rows),
     ]
     return bursts, beats

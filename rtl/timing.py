@@ -5,7 +5,7 @@ Plain Python: the timing model uses it without Amaranth, and the gateware assert
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mensa.rtl.commands import Mode
 from mensa.rtl.filter_stream import filter_feed_cycles
@@ -21,6 +21,7 @@ __all__ = [
     "SETUP_CYCLES",
     "VECTOR_LATENCY",
     "drain_cycles",
+    "earliest_start",
     "feed_cycles",
 ]
 
@@ -48,6 +49,18 @@ VECTOR_LATENCY = 9
 
 POST_LATENCY = 17
 """Of the post-processor, from a row of sums to the write of its first lanes."""
+
+
+def earliest_start(handled: int, tokens: Iterable[int]) -> int:
+    """First cycle in which a unit that has room can start a command.
+
+    Its tokens are looked for from the cycle after the GO on, and found in the cycle before it
+    starts.
+
+    Parameters: the cycle in which its GO is handled, and for each token that it waits for the first
+    one in which it is there.
+    """
+    return 1 + max((handled + 1, *tokens))
 
 
 def drain_cycles(machine: Machine, mode: int) -> int:

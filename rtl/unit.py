@@ -80,9 +80,10 @@ class UnitFrontend(wiring.Component):
     """Holds a unit's registers and starts its commands.
 
     A GO in cycle p makes the unit pending from p + 1 until the cycle in which it starts: the first
-    one in which fewer than `in_flight` commands are running, the unit is `ready` and no token is
-    missing. Commands end in order: the unit answers `done` for one cycle for the oldest one, which
-    is running up to that cycle.
+    one from p + 2 on in which fewer than `in_flight` commands are running, the unit is `ready` and
+    no token was missing in the cycle before. A token that is there stays until it is taken, for no
+    two units wait for the same. Commands end in order: the unit answers `done` for one cycle for
+    the oldest one, which is running up to that cycle.
 
     Parameters
     ----------
@@ -100,8 +101,8 @@ class UnitFrontend(wiring.Component):
     available, take, give : In(8), Out(8), Out(8)
         Tokens that are above zero, taken and given in this cycle.
     ready : In(1)
-        The unit can start the pending command in this cycle, beside those that are running. A unit
-        that leaves it unconnected always can.
+        The unit can start the command that was pending in the cycle before, beside those that are
+        running. A unit that leaves it unconnected always can.
     start, done : Out(1), In(1)
         Strobes of a command's first and last cycle.
     idle : Out(1)
@@ -111,8 +112,7 @@ class UnitFrontend(wiring.Component):
     coming : Out(registers_layout(unit))
         The pending command's registers.
     registers : Out(registers_layout(unit))
-        Registers of the command that started last, from the cycle after its start until another one
-        is pending while the unit is `ready` and has room for it: then that one's.
+        Registers of the command that started last, from the cycle after its start on.
     """
 
     def __init__(self, unit: Unit, in_flight: int = 1):
@@ -155,7 +155,7 @@ class UnitFrontend(wiring.Component):
         registers = datum(registers_layout(self._unit))
         oldest = commands[0]
         place = Signal.like(running)  # of a command that starts now, a bit for each
-        can_start = Signal()  # but for tokens
+        granted = Signal()  # was pending in the cycle before, no token missing
 
         # A SET, like a reset, waits a cycle here, for it comes from far and goes to hundreds of
         # registers. It is there when the GO after it makes the unit pending.
@@ -184,26 +184,24 @@ class UnitFrontend(wiring.Component):
             self.idle.eq(running[0]),
             self.tag.eq(oldest.tag),
             self.registers.eq(registers),
-            can_start.eq(pending & self.ready & ~running[-1]),
-            self.start.eq(can_start & ~missing.any()),
+            self.start.eq(pending & granted & self.ready & ~running[-1]),
             place.eq(Mux(self.done, running >> 1, running)),
         ]
-        m.d.sync += running.eq(Mux(self.start, place << 1, place))
+        m.d.sync += [
+            running.eq(Mux(self.start, place << 1, place)),
+            granted.eq(pending & ~missing.any()),
+        ]
         with m.If(pending):
             m.d.comb += self.command.missing.eq(missing)
         with m.If(self.done):
             m.d.comb += self.give.eq(oldest.signal)
             m.d.sync += commands.eq(commands.as_value() >> entry.size)
-        # Hundreds of registers should not wait for the last token; what they hold until it is there
-        # does not matter.
-        with m.If(can_start):
-            m.d.sync += registers.eq(shadow)
+        with m.If(self.start):
+            m.d.comb += self.take.eq(wait)
+            m.d.sync += [pending.eq(0), registers.eq(shadow)]
             for number in range(self._in_flight):
                 with m.If(place[number]):
                     m.d.sync += commands[number].eq(Cat(signal, tag))
-        with m.If(self.start):
-            m.d.comb += self.take.eq(wait)
-            m.d.sync += pending.eq(0)
         with m.If(self.reset):
             m.d.sync += [running.eq(1), pending.eq(0)]
         return m

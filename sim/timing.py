@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mensa.rtl.commands import HEADER_WORDS, WORD_BYTES, Token, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command, Program, word_kinds
+from mensa.rtl.timing import earliest_start
 from mensa.sim import timing_dma
 from mensa.sim.command_check import check_command, refusal
 from mensa.sim.events import CommandEvent, RunTrace
@@ -98,7 +99,7 @@ class ModelEngine:
             if unit is compute:
                 compute.run(command, handled, given)
             else:
-                start = max(handled + 1, unit.done + 1, *given.values())
+                start = max(earliest_start(handled, given.values()), unit.done + 1)
                 area = {
                     "memory_address": command["MEMORY_ADDRESS"],
                     "row_bytes": command["ROW_BYTES"],

@@ -17,6 +17,7 @@ from mensa.rtl.timing import (
     FEED_LATENCY,
     SETUP_CYCLES,
     drain_cycles,
+    earliest_start,
     feed_cycles,
 )
 
@@ -107,7 +108,7 @@ class ComputeTiming:
         room = 1 + self.done
         if tiled and self._tiled:
             room = 1 + max(self._fed + FEED_LATENCY, self._dones[0])
-        self.start = max(handled + 1, room, *given.values())
+        self.start = max(earliest_start(handled, given.values()), room)
 
         self.wait(handled + 1)
         for token, category in _WAITS:

@@ -123,10 +123,11 @@ async def watch(dut, commands, each_cycle, requests):
     `each_cycle` is called at the end of every cycle, and the index of a command is yielded when
     it is done. `requests` names the channels whose valid must hold, with their payloads.
     """
-    started = finished = 0
+    started = finished = available = 0
     waiting = {}
     for _ in range(WATCHDOG):
-        dut.available.value = available = random.getrandbits(8) | random.getrandbits(8)
+        before, available = available, random.getrandbits(8) | random.getrandbits(8)
+        dut.available.value = available
         await RisingEdge(dut.clk)
         each_cycle()
         for channel, payload in requests.items():
@@ -139,7 +140,7 @@ async def watch(dut, commands, each_cycle, requests):
         if dut.start.value == 1:
             assert started == finished
             wait = commands[started]["WAIT"]
-            assert wait & ~available == 0
+            assert wait & ~before == 0
             assert dut.take.value == wait
             started += 1
         if dut.done.value == 1:

@@ -236,7 +236,7 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
         if pending and cycle > went:
             registers = commands[started]
             overlaps = tiled and Mode(registers["MODE"]).is_tiled
-            earliest = went + 1
+            earliest = timing.earliest_start(went, ())
             if ends and not overlaps:
                 earliest = max(earliest, ends[-1] + 1)
             elif ends:

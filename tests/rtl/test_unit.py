@@ -69,7 +69,7 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
     layout = registers_layout(unit)
     shadow = {r.name: 0 for r in REGISTERS[unit]}
     active: dict[str, int] = {}  # what `registers` show
-    pending = False
+    pending = granted = False
     running: deque[tuple[int, int]] = deque()  # signal and tag of each, the oldest first
     command = (0, 0, 0)
     starts = most = 0
@@ -102,7 +102,8 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
         await RisingEdge(dut.clk)
 
         missing = command[0] & ~available if pending else 0
-        start = pending and ready and len(running) < IN_FLIGHT[unit] and not missing
+        start = pending and ready and len(running) < IN_FLIGHT[unit] and granted
+        granted = pending and not missing
         seen = {p: int(h.value) for p, h in port.items() if p not in ("coming", "registers", "tag")}
         assert seen["pending"] == pending, cycle
         assert seen["idle"] == (not running), cycle
@@ -116,9 +117,8 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
             assert int(port["tag"].value) == running[0][1]
             check(port["registers"], active)
 
-        if pending and ready and len(running) < IN_FLIGHT[unit]:
-            active = dict(shadow)
         if start:
+            active = dict(shadow)
             starts += 1
             pending = False
             running.append(command[1:])

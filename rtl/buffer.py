@@ -114,7 +114,7 @@ class Buffer(wiring.Component):
     write_0, … : In(WritePort(row_bytes))
         Writers.
     conflict : Out(1)
-        Two readers or two writers of the same half of a bank in the cycle before.
+        Two readers or two writers of the same half of a bank two cycles ago.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class Buffer(wiring.Component):
             for users in (reads, writes):
                 for (need_a, bank_a, _), (need_b, bank_b, _) in combinations(users, 2):
                     conflicts.append(need_a & need_b & (bank_a == bank_b))
-        m.d.comb += self.conflict.eq(Cat(conflicts).any())
+        m.d.sync += self.conflict.eq(Cat(conflicts).any())
 
         # Then a block RAM has the halves, and needs most of a cycle for it, up to its own register.
         # Meanwhile it is found out which memory holds the half where a word begins, and which the

@@ -103,10 +103,9 @@ class ComputeUnit(wiring.Component):
                 with m.If(~emptying.any()):
                     m.d.sync += feed_is_empty.eq(1)
                     m.next = "IDLE"
-        # Of modes that have been there for a cycle: the coming command is pending a cycle before it
-        # starts, and the latest one started long before the feed is empty.
-        overlaps = Signal()
-        m.d.sync += overlaps.eq(is_tiled(r.mode) & is_tiled(frontend.coming.mode))
+        latest_is_tiled = Signal()  # it started long before the feed is empty
+        m.d.sync += latest_is_tiled.eq(is_tiled(r.mode))
+        overlaps = latest_is_tiled & is_tiled(frontend.coming.mode)
         m.d.comb += frontend.ready.eq(feed_is_empty & (frontend.idle | overlaps))
 
         # Commands end a constant time after their last steps.

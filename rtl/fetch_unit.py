@@ -89,7 +89,8 @@ class FetchUnit(wiring.Component):
 
     *Words.* RREADY is always high. A word whose beat is transferred in cycle t can be handled from
     t + FETCH_LATENCY on. Word k is handled in the first cycle after p(k - 1) in which it is there
-    and, for a SET or a GO, its unit is not pending; for END, no unit is running or pending. The
+    and, for a SET or a GO, its unit is not pending; for END, no unit is running or pending, nor was
+    in the cycle before, so that every fault has been told. The
     header's two words wait for nothing else. Throughput is one word a cycle.
 
     *End.* The cycle in which END is handled is the last busy one; `done` is high in it. After a bad
@@ -236,10 +237,12 @@ class FetchUnit(wiring.Component):
         words_left = Countdown(32, "words_left")
         faulted = self.fault.any()
         bad, problem = Signal(), Signal(8)  # the head stops the program; why, if it does
+        finished = Signal()  # no unit was running or pending in the cycle before
         quiet = Signal()  # FAILED, and no unit was running, in the cycle before
         m.d.comb += self.busy.eq(~state[_State.IDLE])
         m.d.sync += [
             self.reset.eq(self.start & ~self.reset & ~self.busy & ~in_flight.any() & ~held),
+            finished.eq(self.units_idle & ~pending.any()),
             quiet.eq(state[_State.FAILED] & self.units_idle),
         ]
         # What is counted is counted a cycle later.
@@ -296,7 +299,7 @@ class FetchUnit(wiring.Component):
             malformed = ~Cat(kind.unit, kind.end).any()
             m.d.comb += [
                 handle.eq(taken),
-                ended.eq(kind.end & self.units_idle & ~pending.any() & ~faulted),
+                ended.eq(kind.end & finished & ~pending.any() & ~faulted),
                 self.done.eq(ended),
                 bad.eq((there & malformed) | (taken & words_left.last)),
                 problem.eq(Mux(malformed, ErrorCode.BAD_COMMAND, ErrorCode.NO_END)),

@@ -21,8 +21,8 @@ __all__ = [
     "SETUP_CYCLES",
     "VECTOR_LATENCY",
     "drain_cycles",
-    "earliest_start",
     "feed_cycles",
+    "start_cycle",
 ]
 
 READ_LATENCY = 4
@@ -51,16 +51,13 @@ POST_LATENCY = 17
 """Of the post-processor, from a row of sums to the write of its first lanes."""
 
 
-def earliest_start(handled: int, tokens: Iterable[int]) -> int:
-    """First cycle in which a unit that has room can start a command.
+def start_cycle(handled: int, room: int, tokens: Iterable[int]) -> int:
+    """Cycle in which a unit starts a command: after the first in which nothing is in its way.
 
-    Its tokens are looked for from the cycle after the GO on, and found in the cycle before it
-    starts.
-
-    Parameters: the cycle in which its GO is handled, and for each token that it waits for the first
-    one in which it is there.
+    Parameters: the cycle in which its GO is handled, the first one in which the unit has room for
+    it, and for each token that it waits for the first one in which it is there.
     """
-    return 1 + max((handled + 1, *tokens))
+    return 1 + max((handled + 1, room, *tokens))
 
 
 def drain_cycles(machine: Machine, mode: int) -> int:

@@ -79,11 +79,11 @@ def unit_members() -> dict[str, Any]:
 class UnitFrontend(wiring.Component):
     """Holds a unit's registers and starts its commands.
 
-    A GO in cycle p makes the unit pending from p + 1 until the cycle in which it starts: the first
-    one from p + 2 on in which fewer than `in_flight` commands are running, the unit is `ready` and
-    no token was missing in the cycle before. A token that is there stays until it is taken, for no
-    two units wait for the same. Commands end in order: the unit answers `done` for one cycle for
-    the oldest one, which is running up to that cycle.
+    A GO in cycle p makes the unit pending from p + 1 until the cycle in which it starts: the one
+    after the first in which fewer than `in_flight` commands are running, the unit is `ready` and no
+    token is missing. So `start` is a register, which hundreds wait for; what was true in the cycle
+    before still is, as no two units wait for the same token. Commands end in order: the unit
+    answers `done` for one cycle for the oldest one, which is running up to that cycle.
 
     Parameters
     ----------
@@ -101,8 +101,8 @@ class UnitFrontend(wiring.Component):
     available, take, give : In(8), Out(8), Out(8)
         Tokens that are above zero, taken and given in this cycle.
     ready : In(1)
-        The unit can start the command that was pending in the cycle before, beside those that are
-        running. A unit that leaves it unconnected always can.
+        The unit can start the pending command in the next cycle, beside those that are running. A
+        unit that leaves it unconnected always can.
     start, done : Out(1), In(1)
         Strobes of a command's first and last cycle.
     idle : Out(1)
@@ -155,7 +155,6 @@ class UnitFrontend(wiring.Component):
         registers = datum(registers_layout(self._unit))
         oldest = commands[0]
         place = Signal.like(running)  # of a command that starts now, a bit for each
-        granted = Signal()  # was pending in the cycle before, no token missing
 
         # A SET, like a reset, waits a cycle here, for it comes from far and goes to hundreds of
         # registers. It is there when the GO after it makes the unit pending.
@@ -184,12 +183,11 @@ class UnitFrontend(wiring.Component):
             self.idle.eq(running[0]),
             self.tag.eq(oldest.tag),
             self.registers.eq(registers),
-            self.start.eq(pending & granted & self.ready & ~running[-1]),
             place.eq(Mux(self.done, running >> 1, running)),
         ]
         m.d.sync += [
             running.eq(Mux(self.start, place << 1, place)),
-            granted.eq(pending & ~missing.any()),
+            self.start.eq(pending & self.ready & ~running[-1] & ~missing.any() & ~self.start),
         ]
         with m.If(pending):
             m.d.comb += self.command.missing.eq(missing)
@@ -203,7 +201,7 @@ class UnitFrontend(wiring.Component):
                 with m.If(place[number]):
                     m.d.sync += commands[number].eq(Cat(signal, tag))
         with m.If(self.reset):
-            m.d.sync += [running.eq(1), pending.eq(0)]
+            m.d.sync += [running.eq(1), pending.eq(0), self.start.eq(0)]
         return m
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mensa.rtl.commands import HEADER_WORDS, WORD_BYTES, Token, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command, Program, word_kinds
-from mensa.rtl.timing import earliest_start
+from mensa.rtl.timing import start_cycle
 from mensa.sim import timing_dma
 from mensa.sim.command_check import check_command, refusal
 from mensa.sim.events import CommandEvent, RunTrace
@@ -99,7 +99,7 @@ class ModelEngine:
             if unit is compute:
                 compute.run(command, handled, given)
             else:
-                start = max(earliest_start(handled, given.values()), unit.done + 1)
+                start = start_cycle(handled, unit.done + 1, given.values())
                 area = {
                     "memory_address": command["MEMORY_ADDRESS"],
                     "row_bytes": command["ROW_BYTES"],
@@ -117,8 +117,8 @@ class ModelEngine:
                 tokens[token].append(unit.done)
             events.append((command, unit.start, unit.done, beats))
 
-        # END waits for all units.
-        handle(max(unit.done for unit in units.values()))
+        # END waits for all units, and for what they may still complain of.
+        handle(1 + max(unit.done for unit in units.values()))
         cycles = handled + 1
         compute.wait(cycles)
 

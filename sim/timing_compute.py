@@ -17,8 +17,8 @@ from mensa.rtl.timing import (
     FEED_LATENCY,
     SETUP_CYCLES,
     drain_cycles,
-    earliest_start,
     feed_cycles,
+    start_cycle,
 )
 
 __all__ = ["ComputeTiming"]
@@ -108,7 +108,7 @@ class ComputeTiming:
         room = 1 + self.done
         if tiled and self._tiled:
             room = 1 + max(self._fed + FEED_LATENCY, self._dones[0])
-        self.start = max(earliest_start(handled, given.values()), room)
+        self.start = start_cycle(handled, room, given.values())
 
         self.wait(handled + 1)
         for token, category in _WAITS:

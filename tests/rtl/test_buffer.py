@@ -70,10 +70,10 @@ async def reads_give_what_was_written_at_any_address_and_conflicts_are_told(dut,
     content: list[int | None] = [None] * size
     due: dict[int, list[tuple[int, int, list[int | None]]]] = {}
     conflicts = reads = 0
-    conflict = False
+    before = conflict = False
     for cycle in range(CYCLES):
         taken: dict[tuple[str, int, int], int] = {}
-        told, conflict = conflict, False
+        told, before, conflict = before, conflict, False
         losing: dict[tuple[str, int], set[tuple[int, int]]] = {}
         access: dict[tuple[str, int], tuple[int, int, int, int, int]] = {}
         for kind, count in (("write", writers), ("read", readers)):

@@ -236,13 +236,14 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
         if pending and cycle > went:
             registers = commands[started]
             overlaps = tiled and Mode(registers["MODE"]).is_tiled
-            earliest = timing.earliest_start(went, ())
+            room = 0
             if ends and not overlaps:
-                earliest = max(earliest, ends[-1] + 1)
+                room = ends[-1] + 1
             elif ends:
-                earliest = max(earliest, steps.stop + timing.FEED_LATENCY)
+                room = steps.stop + timing.FEED_LATENCY
             if len(ends) >= timing.COMMANDS_IN_FLIGHT:
-                earliest = max(earliest, ends[-timing.COMMANDS_IN_FLIGHT] + 1)
+                room = max(room, ends[-timing.COMMANDS_IN_FLIGHT] + 1)
+            earliest = timing.start_cycle(went, room, ())
             assert begins == (cycle == earliest), f"{cycle} not {earliest}: {registers}"
         else:
             assert not begins

@@ -69,7 +69,7 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
     layout = registers_layout(unit)
     shadow = {r.name: 0 for r in REGISTERS[unit]}
     active: dict[str, int] = {}  # what `registers` show
-    pending = granted = False
+    pending = start = False
     running: deque[tuple[int, int]] = deque()  # signal and tag of each, the oldest first
     command = (0, 0, 0)
     starts = most = 0
@@ -102,8 +102,7 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
         await RisingEdge(dut.clk)
 
         missing = command[0] & ~available if pending else 0
-        start = pending and ready and len(running) < IN_FLIGHT[unit] and granted
-        granted = pending and not missing
+        room = len(running) < IN_FLIGHT[unit]
         seen = {p: int(h.value) for p, h in port.items() if p not in ("coming", "registers", "tag")}
         assert seen["pending"] == pending, cycle
         assert seen["idle"] == (not running), cycle
@@ -123,6 +122,7 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
             pending = False
             running.append(command[1:])
             most = max(most, len(running))
+        start = pending and room and ready and not missing and not start
         if word == "set":
             shadow[REGISTERS[unit][number].name] = value
         elif word == "go":
@@ -130,7 +130,7 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
         if done:
             running.popleft()
         if reset:
-            pending = False
+            pending = start = False
             running.clear()
             shadow = dict.fromkeys(shadow, 0)
     assert starts > CYCLES / 50

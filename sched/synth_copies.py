@@ -45,8 +45,9 @@ def copy_registers(netlist: Mapping[str, Any], top: str) -> int:
     copies = 0
     for name in design.named(FLIP_FLOP):
         readers = design.readers[design.bit(name, "Q")]
-        # A port stays with the flip-flop itself.
-        inside = sorted(pin for pin in readers if pin[0])
+        # Ports of the design, and those of a memory's cells that have several bits, stay with the
+        # flip-flop itself.
+        inside = sorted(pin for pin in readers if pin[0] and design.is_bit(*pin))
         if len(inside) <= MOST_READERS or any(_is_clock(pin) for _, pin in inside):
             continue
         for number, group in enumerate(_groups(inside)[1:]):

@@ -41,6 +41,10 @@ class Netlist:
         """Names of the cells of a type."""
         return [name for name, cell in self.cells.items() if cell["type"] == kind]
 
+    def is_bit(self, name: str, pin: str) -> bool:
+        """Whether a pin is one bit wide."""
+        return len(self.cells[name]["connections"].get(pin, [])) <= 1
+
     def bit(self, name: str, pin: str) -> Bit:
         """What is at a pin; "x" if nothing is."""
         bits: list[Bit] = self.cells[name]["connections"].get(pin, [])

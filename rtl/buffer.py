@@ -213,8 +213,8 @@ class Buffer(wiring.Component):
 
         # Then a block RAM has the halves, and needs most of a cycle for it, up to its own register.
         # Meanwhile it is found out which memory holds the half where a word begins, and which the
-        # other: a bit per memory and half. In the next cycle these are turned so that the word's
-        # first byte comes first.
+        # other: a bit per memory and half. These are chosen then, and turned in the next cycle so
+        # that the word's first byte comes first.
         for port, needs in zip(readers, read_needs, strict=True):
             begin = later(m, port.address[:offset_bits], 2)
             banks = [later(m, bank) for _need, bank, _row in needs]
@@ -226,6 +226,6 @@ class Buffer(wiring.Component):
                         is_it = later(m, (begin[-1] == parity ^ other) & (banks[parity] == bank))
                         gated.append(read_data[parity][bank] & is_it.replicate(8 * half))
                 found.append(reduce(or_, gated))
-            by = later(m, begin[:half_bits])
-            m.d.sync += port.data.eq(_rotated_right(m, Cat(found), by, 8))
+            by = later(m, begin[:half_bits], 2)
+            m.d.sync += port.data.eq(_rotated_right(m, later(m, Cat(found)), by, 8))
         return m

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl import operand_feed, post_processor, timing, vector_unit
 from mensa.rtl.buffer import ReadPort, WritePort
-from mensa.rtl.commands import Mode, Unit
+from mensa.rtl.commands import REGISTER_NUMBER, Mode, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.operand_feed import OperandFeed
 from mensa.rtl.post_processor import PostProcessor
@@ -103,10 +103,18 @@ class ComputeUnit(wiring.Component):
                 with m.If(~emptying.any()):
                     m.d.sync += feed_is_empty.eq(1)
                     m.next = "IDLE"
-        latest_is_tiled = Signal()  # it started long before the feed is empty
+        # The latest command started long before the feed is empty; of the coming one it must be
+        # known in the first cycle in which it is pending.
+        latest_is_tiled, coming_is_tiled = Signal(), Signal()
+        arriving = frontend.arriving
         m.d.sync += latest_is_tiled.eq(is_tiled(r.mode))
-        overlaps = latest_is_tiled & is_tiled(frontend.coming.mode)
-        m.d.comb += frontend.ready.eq(feed_is_empty & (frontend.idle | overlaps))
+        with m.If(arriving.valid & (arriving.register == REGISTER_NUMBER[Unit.COMPUTE]["MODE"])):
+            m.d.sync += coming_is_tiled.eq(is_tiled(arriving.value[: len(r.mode)]))
+        with m.If(self.reset):
+            m.d.sync += coming_is_tiled.eq(Mode(0).is_tiled)  # as all registers are 0
+        m.d.comb += frontend.ready.eq(
+            feed_is_empty & (frontend.idle | (latest_is_tiled & coming_is_tiled))
+        )
 
         # Commands end a constant time after their last steps.
         drains = [(mode, timing.drain_cycles(machine, mode)) for mode in Mode]

@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl import address_generator, timing
-from mensa.rtl.address_generator import AddressGenerator, beat_layout
+from mensa.rtl.address_generator import AddressGenerator
 from mensa.rtl.buffer import ReadPort
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
 from mensa.rtl.datum import datum, later
@@ -225,30 +225,27 @@ class OperandFeed(wiring.Component):
         for col in range(cols):
             value = self.read_parameter.data.word_select(col, 8).as_signed()
             m.d.sync += weights[col].eq(Mux(blank[col], 0, value - r.parameter_zero_point))
-        operands, operands_valid = datum(beat_layout(machine)), Signal()
-        m.d.sync += [operands.eq(here), operands_valid.eq(here_valid)]
-
+        operands = later(m, here, name="operands")
+        has_parameters = Mux(is_filter, 1, tiled & (here.fetch_parameter | here.last))
+        m.d.sync += [
+            self.activations.valid.eq(here_valid & here.fetch_activation & tiled),
+            self.vector.valid.eq(here_valid & here.fetch_activation & vector),
+            self.parameters.valid.eq(here_valid & has_parameters),
+            self.parameters.payload.clear.eq(is_filter & here.clear),
+            self.parameters.payload.tap.eq(is_filter & here.fetch_parameter),
+        ]
         m.d.comb += [
-            self.activations.valid.eq(operands_valid & operands.fetch_activation & tiled),
             self.activations.payload.lane.eq(operands.lane),
-            self.vector.valid.eq(operands_valid & operands.fetch_activation & vector),
             self.vector.payload.first.eq(operands.first),
             self.vector.payload.last.eq(operands.last),
             self.vector.payload.tap.eq(operands.operand),
             self.parameters.payload.first.eq(operands.first),
             self.parameters.payload.last.eq(operands.last),
-            self.parameters.payload.clear.eq(is_filter & operands.clear),
-            self.parameters.payload.tap.eq(is_filter & operands.fetch_parameter),
             self.parameters.payload.row.eq(operands.lane),
         ]
-        with m.If(is_filter):
-            m.d.comb += self.parameters.valid.eq(operands_valid)
-        with m.Elif(tiled):
-            m.d.comb += self.parameters.valid.eq(
-                operands_valid & (operands.fetch_parameter | operands.last)
-            )
+        passes = Signal()  # activations take the parameters' way
+        m.d.sync += passes.eq(is_filter & here.fetch_activation)
         for col in range(cols):
-            passes = is_filter & operands.fetch_activation
             m.d.comb += self.parameters.payload.values[col].eq(Mux(passes, word[col], weights[col]))
         m.d.comb += [self.activations.payload.values[i].eq(word[i]) for i in range(chunk)]
         m.d.comb += [self.vector.payload.values[i].eq(word[i]) for i in range(machine.lanes)]

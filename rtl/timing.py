@@ -25,8 +25,9 @@ __all__ = [
     "start_cycle",
 ]
 
-READ_LATENCY = 4
-"""From a buffer read's `valid` to its data: which memory, memory, its register, rotation."""
+READ_LATENCY = 5
+"""From a buffer read's `valid` to its data: which memory, memory, its register, choice,
+rotation."""
 
 RECORDS_LATENCY = 3
 """From an entry of the constant buffer to its records: a register, memory, its register."""
@@ -40,9 +41,9 @@ COMMANDS_IN_FLIGHT = 4
 SETUP_CYCLES = 1
 """From the start cycle to the one before the feed's first step."""
 
-FEED_LATENCY = 11
+FEED_LATENCY = 12
 """From a step of the feed to its operands at the array or vector unit: three in the address
-generator, three to find the bytes that are real, four to read the buffers, one for zero points."""
+generator, three to find the bytes that are real, five to read the buffers, one for zero points."""
 
 VECTOR_LATENCY = 9
 """Of the vector unit, from a result's last operand to the result."""

@@ -109,8 +109,10 @@ class UnitFrontend(wiring.Component):
         No command is running.
     tag : Out(16)
         Layer tag of the oldest running command.
+    arriving : Out({valid, register, value})
+        A SET of the cycle before.
     coming : Out(registers_layout(unit))
-        The pending command's registers.
+        The pending command's registers, from the second cycle on in which it is pending.
     registers : Out(registers_layout(unit))
         Registers of the command that started last, from the cycle after its start on.
     """
@@ -125,6 +127,7 @@ class UnitFrontend(wiring.Component):
                 **unit_members(),
                 "ready": In(1, init=1),
                 "done": In(1),
+                "arriving": Out(data.StructLayout({"valid": 1, "register": 8, "value": 32})),
                 "coming": Out(registers_layout(unit)),
                 "registers": Out(registers_layout(unit)),
             }
@@ -156,17 +159,22 @@ class UnitFrontend(wiring.Component):
         oldest = commands[0]
         place = Signal.like(running)  # of a command that starts now, a bit for each
 
-        # A SET, like a reset, waits a cycle here, for it comes from far and goes to hundreds of
-        # registers. It is there when the GO after it makes the unit pending.
-        set_valid, clear = Signal(), Signal()
-        set_register = later(m, self.command.set_register)
-        set_value = later(m, self.command.set_value)
-        m.d.sync += [set_valid.eq(self.command.set_valid), clear.eq(self.reset)]
-        with m.If(set_valid), m.Switch(set_register):
-            for number, register in enumerate(REGISTERS[self._unit]):
-                with m.Case(number):
-                    m.d.sync += shadow[register.name.lower()].eq(set_value)
-        with m.If(clear):
+        # A SET, like a reset, waits two cycles here, for it comes from far and goes to hundreds of
+        # registers: one on its way, one to find out which register it is for.
+        arriving = self.arriving
+        m.d.sync += [
+            arriving.valid.eq(self.command.set_valid),
+            arriving.register.eq(self.command.set_register),
+            arriving.value.eq(self.command.set_value),
+        ]
+        value, clear = later(m, arriving.value), Signal(2)
+        m.d.sync += clear.eq(Cat(self.reset, clear))
+        for number, register in enumerate(REGISTERS[self._unit]):
+            chosen = Signal(name=f"set_{number}")
+            m.d.sync += chosen.eq(arriving.valid & (arriving.register == number))
+            with m.If(chosen):
+                m.d.sync += shadow[register.name.lower()].eq(value)
+        with m.If(clear[-1]):
             m.d.sync += shadow.eq(0)
         with m.If(self.command.go_valid):
             m.d.sync += [

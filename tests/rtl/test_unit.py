@@ -69,7 +69,7 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
     layout = registers_layout(unit)
     shadow = {r.name: 0 for r in REGISTERS[unit]}
     active: dict[str, int] = {}  # what `registers` show
-    pending = start = False
+    pending = was_pending = start = False
     running: deque[tuple[int, int]] = deque()  # signal and tag of each, the oldest first
     command = (0, 0, 0)
     starts = most = 0
@@ -110,8 +110,9 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
         assert seen["start"] == start, cycle
         assert seen["take"] == (command[0] if start else 0), cycle
         assert seen["give"] == (running[0][0] if done else 0), cycle
-        if pending:
+        if pending and was_pending:
             check(port["coming"], shadow)
+        was_pending = pending
         if running:
             assert int(port["tag"].value) == running[0][1]
             check(port["registers"], active)

@@ -12,7 +12,7 @@ namespace {
 
 #ifdef STORE
 constexpr unsigned REGISTERS = 6;
-constexpr unsigned READ_LATENCY = 4;  // of mensa.rtl.timing
+constexpr unsigned READ_LATENCY = 5;  // of mensa.rtl.timing
 #else
 constexpr unsigned REGISTERS = 7;
 #endif

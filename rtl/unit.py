@@ -148,7 +148,7 @@ class UnitFrontend(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        shadow = self.coming
+        shadow = datum(registers_layout(self._unit))  # cleared when a program starts
         pending = Signal()
         wait, signal, tag = Signal(TOKEN_COUNT), Signal(TOKEN_COUNT), Signal(TAG_BITS)
         # What is needed at a running command's end; the oldest command stands lowest.
@@ -190,6 +190,7 @@ class UnitFrontend(wiring.Component):
             self.command.pending.eq(pending),
             self.idle.eq(running[0]),
             self.tag.eq(oldest.tag),
+            self.coming.eq(shadow),
             self.registers.eq(registers),
             place.eq(Mux(self.done, running >> 1, running)),
         ]

@@ -87,7 +87,7 @@ def differing(source, cases, circuits, folder, models=""):
     build = verilator.build(
         verilator.Build(
             name="circuits before and after a pass", verilog="\n".join(parts),
-            top="lockstep", sources=(MAIN,), flags=(), optimise="-O1",
+            top="lockstep", sources=(MAIN,), flags=(), optimise="-O0",
         )
     )  # fmt: skip
     done = subprocess.run([build], capture_output=True, text=True, check=True, timeout=120)

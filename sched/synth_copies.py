@@ -13,14 +13,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from mensa.sched.synth_netlist import FLIP_FLOP, Netlist
+from mensa.sched.synth_netlist import FLIP_FLOP, Netlist, Pin
 
 __all__ = ["copy_registers"]
 
 MOST_READERS = 32
-"""Pins that read one copy, at most."""
-
-_Pin = tuple[str, str]
+"""Pins that read a flip-flop or one of its copies, at most; ports of the design are not counted."""
 
 _PART = re.compile(r"[.\[]")
 """What separates the parts of a cell's name: modules, then the bit."""
@@ -43,39 +41,51 @@ def copy_registers(netlist: Mapping[str, Any], top: str) -> int:
     """
     design = Netlist(netlist["modules"][top])
     copies = 0
-    for name in design.named(FLIP_FLOP):
-        readers = design.readers[design.bit(name, "Q")]
-        # Ports of the design, and those of a memory's cells that have several bits, stay with the
-        # flip-flop itself.
-        inside = sorted(pin for pin in readers if pin[0] and design.is_bit(*pin))
-        if len(inside) <= MOST_READERS or any(_is_clock(pin) for _, pin in inside):
-            continue
-        for number, group in enumerate(_groups(inside)[1:]):
-            net = design.copy(name, f"{name}$copy{number}", "Q")
-            for reader, pin in group:
-                design.set(reader, {pin: net}, {})
-            copies += 1
+    # Copies are readers too, and what they read may have too many by that. This ends: as groups are
+    # of like size, they have room for more readers than the few inputs that their copies add.
+    while made := sum(_copy(design, name) for name in design.named(FLIP_FLOP)):
+        copies += made
     return copies
 
 
+def _copy(design: Netlist, name: str) -> int:
+    """Copy a flip-flop as often as its readers need. Returns: how often."""
+    net = design.bit(name, "Q")
+    # A port of the design stays with the flip-flop itself.
+    readers = sorted(reader for reader in design.readers[net] if reader[0])
+    if len(readers) <= MOST_READERS or net == "x" or any(_is_clock(pin) for _, pin in readers):
+        return 0
+    fewest = -(-len(readers) // MOST_READERS)
+    _, *others = _groups(readers, -(-len(readers) // fewest))
+    for group in others:
+        design.copy(name, "Q", group)
+    return len(others)
+
+
 def _is_clock(pin: str) -> bool:
+    """Whether a pin of an ECP5's cell takes a clock, by its name."""
     return "CLK" in pin or pin == "WCK"
 
 
-def _groups(pins: list[_Pin], depth: int = 1) -> list[list[_Pin]]:
-    """Cut readers into groups of at most `MOST_READERS`, of neighbours in the hierarchy."""
-    if len(pins) <= MOST_READERS:
+def _groups(pins: list[Pin], most: int, depth: int = 1) -> list[list[Pin]]:
+    """Cut pins into groups of at most `most`, of neighbours in the hierarchy.
+
+    Two groups that follow each other have more than `most` together, and what has no more than
+    `most` below one name in the hierarchy is never cut.
+    """
+    if len(pins) <= most:
         return [pins]
-    parts = defaultdict[tuple[str, ...], list[_Pin]](list)
+    parts = defaultdict[tuple[str, ...], list[Pin]](list)
     for pin in pins:
         parts[tuple(_PART.split(pin[0])[:depth])].append(pin)
-    if len(parts) == 1 and depth > len(_PART.split(pins[0][0])):
-        return [pins[at : at + MOST_READERS] for at in range(0, len(pins), MOST_READERS)]
-    groups: list[list[_Pin]] = [[]]
+    if all(len(part) < depth for part in parts):
+        # All are pins of one cell.
+        return [pins[at : at + most] for at in range(0, len(pins), most)]
+    groups: list[list[Pin]] = [[]]
     for part in sorted(parts):
-        for group in _groups(parts[part], depth + 1):
-            if len(groups[-1]) + len(group) <= MOST_READERS:
+        for group in _groups(parts[part], most, depth + 1):
+            if len(groups[-1]) + len(group) <= most:
                 groups[-1] = groups[-1] + group
             else:
                 groups.append(group)
-    return [group for group in groups if group]
+    return groups

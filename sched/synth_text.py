@@ -28,6 +28,8 @@ def lines(result: Synthesis) -> Iterator[str]:
             f"{result.moved.operands} and products of {result.moved.products} multipliers, "
             f"{result.moved.reads} ports of block RAMs"
         )
+    if result.copies is not None:
+        yield f"  {result.copies:,} of the flip-flops are copies of others, which many cells read"
     if result.fmax_hz is None:
         yield "  yosys counted the cells; nothing was placed, so there is no clock"
         return

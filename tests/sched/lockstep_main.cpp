@@ -1,14 +1,17 @@
-// Clocks the circuits of test_synth_registers.py side by side; prints which ever differed.
+// Clocks the circuits of netlist_lockstep.py side by side; prints for each when it ever differed.
 #include <cinttypes>
 #include <cstdio>
+#include <iterator>
 #include <random>
+#include <vector>
 
 #include "Vtop.h"
 
 int main() {
     std::mt19937_64 random(1);
     Vtop top;
-    uint64_t plain = 0, moved = 0, early = 0;
+    auto& differs = top.differs.m_storage;
+    std::vector<uint64_t> ever(std::size(differs));
     for (int edge = 0; edge < 20000; edge++) {
         top.clk = edge & 1;
         if (!top.clk) {
@@ -17,9 +20,8 @@ int main() {
             top.i = mask & 3 ? word : (word & 0x0101010101010101) * (mask & 4 ? 0xff : 0x80);
         }
         top.eval();
-        plain |= top.plain_differs;
-        moved |= top.moved_differs;
-        early |= top.early_differs;
+        for (size_t circuit = 0; circuit < ever.size(); circuit++)
+            ever[circuit] |= differs[circuit];
     }
-    std::printf("%" PRIx64 " %" PRIx64 " %" PRIx64 "\n", plain, moved, early);
+    for (uint64_t mask : ever) std::printf("%" PRIx64 "\n", mask);
 }

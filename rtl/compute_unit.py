@@ -103,11 +103,12 @@ class ComputeUnit(wiring.Component):
                 with m.If(~emptying.any()):
                     m.d.sync += feed_is_empty.eq(1)
                     m.next = "IDLE"
-        # The latest command started long before the feed is empty; of the coming one it must be
-        # known in the first cycle in which it is pending.
+        # Of the coming command it must be known in the first cycle in which it is pending. A mark
+        # of its own for the latest one stays where starts are decided.
         latest_is_tiled, coming_is_tiled = Signal(), Signal()
         arriving = frontend.arriving
-        m.d.sync += latest_is_tiled.eq(is_tiled(r.mode))
+        with m.If(frontend.start):
+            m.d.sync += latest_is_tiled.eq(coming_is_tiled)
         with m.If(arriving.valid & (arriving.register == REGISTER_NUMBER[Unit.COMPUTE]["MODE"])):
             m.d.sync += coming_is_tiled.eq(is_tiled(arriving.value[: len(r.mode)]))
         with m.If(self.reset):

@@ -45,6 +45,11 @@ async def begin(dut):
     inputs = ("reset", "available", "ready", "done", "command__set_valid", "command__go_valid")
     idle = {f"{name}__{i}": 0 for name in names for i in inputs}
     await bench.start(dut, **idle, tokens__reset=0, tokens__give=0, tokens__take=0)
+    # The start of a program, which clears the registers.
+    for value in (1, 0):
+        for name in names:
+            getattr(dut, f"{name}__reset").value = value
+        await RisingEdge(dut.clk)
 
 
 @cocotb.test()

@@ -246,6 +246,20 @@ def test_a_slower_clock_than_wanted_is_status_1(monkeypatch, capfd, tmp_path):
 BUILT = ("rows", "cols", "parameter_buffer_bytes", "activation_buffer_bytes")
 
 
+@pytest.mark.skipif(not REGRESS, reason="half an hour of place and route; MENSA_REGRESS=1 runs it")
+def test_an_8x8_core_is_placed_and_routed_at_100_mhz_in_the_slowest_speed_grade(tmp_path):
+    file = tmp_path / "result.json"
+    settings = [f"--set={name}={getattr(EIGHT, name)}" for name in BUILT]
+    arguments = ["synth", "edge_tpu", *settings, "--target", "ecp5-85k", "--json", str(file)]
+    assert invoke(arguments) == 0
+    found = json.loads(file.read_text())
+    assert found["speed_grade"] == "6"
+    assert found["fmax_hz"] >= 100e6
+    foreseen = estimate(EIGHT, TARGETS["ecp5-85k"])
+    assert found["used"]["multipliers"] == foreseen.multipliers
+    assert found["used"]["block_rams"] >= foreseen.block_rams
+
+
 @pytest.mark.skipif(not REGRESS, reason="minutes of synthesis; MENSA_REGRESS=1 runs it")
 @pytest.mark.parametrize("target", ["ecp5-25k", "xc7"])
 def test_a_tiny_core_fits_with_the_multipliers_and_blocks_that_were_foreseen(target, tmp_path):

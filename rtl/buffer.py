@@ -185,16 +185,14 @@ class Buffer(wiring.Component):
                     shape=8 * half, depth=bank_rows, init=[], attrs=BLOCK_RAM_ATTRIBUTES
                 )
                 m.submodules[f"bank_{bank}_{'odd' if parity else 'even'}"] = mem
+                # Reads in every cycle: only then can a block RAM's own register take what it gives.
                 read_port = mem.read_port()
                 write_port = mem.write_port(granularity=8)
                 read_data[parity].append(later(m, read_port.data))
                 mine = [need & (in_bank == bank) for need, in_bank, _row in reads]
-                m.d.comb += [
-                    read_port.en.eq(1),
-                    read_port.addr.eq(
-                        _first([(here, row) for here, (_, _, row) in zip(mine, reads, strict=True)])
-                    ),
-                ]
+                m.d.comb += read_port.addr.eq(
+                    _first([(here, row) for here, (_, _, row) in zip(mine, reads, strict=True)])
+                )
                 addresses, rows, masks = [], [], []
                 for (need, in_bank, row), (row_data, mask) in zip(writes, write_rows, strict=True):
                     here = need & (in_bank == bank)

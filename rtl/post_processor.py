@@ -215,7 +215,6 @@ class PostProcessor(wiring.Component):
             tiles_read.addr.eq(tile),
             rows_now.eq(Mux(tiled, tiles_read.data, 1)),
             where_read.addr.eq(base + result.row),
-            where_read.en.eq(1),
         ]
         with m.If(self.results.valid & result.last):
             m.d.sync += [base.eq(base + rows_now), tile.eq(tile + tiled)]

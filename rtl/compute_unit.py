@@ -81,28 +81,21 @@ class ComputeUnit(wiring.Component):
             post.records.eq(self.records),
         ]
 
-        # A command: one cycle of set-up, the feed's steps, then the time until its operands have
-        # left the feed, which works from `registers`. A tiled command may then start beside those
-        # whose results are still on their way.
+        # A command: one cycle of set-up, then the feed's steps. After the last one a tiled command
+        # may start beside those whose beats and results are still on their way.
         fed = Signal()  # the last step was in the cycle before
-        emptying = Signal(range(timing.FEED_LATENCY))
-        feed_is_empty = Signal(init=1)  # as IDLE says, but undecoded: starts wait for it
+        feed_is_free = Signal(init=1)  # as IDLE says, but undecoded: starts wait for it
         with m.FSM():
             with m.State("IDLE"), m.If(frontend.start):
-                m.d.sync += feed_is_empty.eq(0)
+                m.d.sync += feed_is_free.eq(0)
                 m.next = "SETUP"
             with m.State("SETUP"):
                 m.d.comb += [feed.start.eq(1), post.start.eq(1)]
                 m.next = "FEED"
             with m.State("FEED"), m.If(~feed.active):
                 m.d.comb += fed.eq(1)
-                m.d.sync += emptying.eq(timing.FEED_LATENCY - 2)
-                m.next = "EMPTY"
-            with m.State("EMPTY"):
-                m.d.sync += emptying.eq(emptying - 1)
-                with m.If(~emptying.any()):
-                    m.d.sync += feed_is_empty.eq(1)
-                    m.next = "IDLE"
+                m.d.sync += feed_is_free.eq(1)
+                m.next = "IDLE"
         # Of the coming command it must be known in the first cycle in which it is pending. A mark
         # of its own for the latest one stays where starts are decided.
         latest_is_tiled, coming_is_tiled = Signal(), Signal()
@@ -114,7 +107,7 @@ class ComputeUnit(wiring.Component):
         with m.If(self.reset):
             m.d.sync += coming_is_tiled.eq(Mode(0).is_tiled)  # as all registers are 0
         m.d.comb += frontend.ready.eq(
-            feed_is_empty & (frontend.idle | (latest_is_tiled & coming_is_tiled))
+            feed_is_free & (frontend.idle | (latest_is_tiled & coming_is_tiled))
         )
 
         # Commands end a constant time after their last steps.

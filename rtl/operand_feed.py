@@ -42,7 +42,8 @@ class OperandFeed(wiring.Component):
     start, active
         As of `AddressGenerator`.
     registers : In(registers_layout(Unit.COMPUTE))
-        The command, from its start until `LATENCY` cycles after its last step.
+        The command, from its start until three cycles after its last step; then another one's, if
+        both are tiled, else until `LATENCY` cycles after it.
     read_activation, read_parameter : Out(ReadPort)
         To the buffers.
     activations : Out(stream of {lane, values: R x signed(9)}, always ready)
@@ -116,16 +117,21 @@ class OperandFeed(wiring.Component):
         chunk, cols = machine.array.chunk, machine.array.group
         r = self.registers
         # The mode, decoded into registers: they drive much, and it is cycles until a beat comes.
-        vector, tiled, is_filter = Signal(), Signal(), Signal()
-        is_depthwise, is_max, is_scaled_sum = Signal(), Signal(), Signal()
+        vector, tiled, is_filter, is_max, is_scaled_sum = (Signal() for _ in range(5))
         m.d.sync += [
             vector.eq(is_vector(r.mode)),
             tiled.eq(is_tiled(r.mode)),
             is_filter.eq(r.mode == Mode.FILTER),
-            is_depthwise.eq(r.mode == Mode.DEPTHWISE),
             is_max.eq(r.mode == Mode.MAX),
             is_scaled_sum.eq(r.mode == Mode.SCALED_SUM),
         ]
+        # What the buffers' bytes need of a tiled command comes as late as its beats do: the next
+        # command's registers may be there before its last ones.
+        delay = BOUNDS_CYCLES + timing.READ_LATENCY
+        is_depthwise = later(m, r.mode == Mode.DEPTHWISE, delay, name="is_depthwise")
+        depth_multiplier = later(m, r.depth_multiplier, delay, name="depth_multiplier")
+        act_zero_point = later(m, r.act_zero_point, delay, name="act_zero_point")
+        parameter_zero_point = later(m, r.parameter_zero_point, delay, name="parameter_zero_point")
 
         m.submodules.generator = generator = AddressGenerator(machine)
         m.d.comb += [
@@ -201,7 +207,7 @@ class OperandFeed(wiring.Component):
         # What to do with their bytes, a cycle before these come.
         coming = asked[-2]
         diagonal_end = Signal(9)
-        m.d.sync += diagonal_end.eq(asked[-3].diagonal + r.depth_multiplier)
+        m.d.sync += diagonal_end.eq(asked[-3].diagonal + depth_multiplier)
         zero_point = Signal(signed(8))
         blank = Signal(cols)  # columns that see no parameter
         with m.If(is_max):
@@ -209,7 +215,7 @@ class OperandFeed(wiring.Component):
         with m.Elif(is_scaled_sum & coming.operand):
             m.d.sync += zero_point.eq(r.act_zero_point_1)
         with m.Else():
-            m.d.sync += zero_point.eq(r.act_zero_point)
+            m.d.sync += zero_point.eq(act_zero_point)
         for col in range(cols):
             seen = (coming.diagonal <= col) & (col < diagonal_end)
             m.d.sync += blank[col].eq(~coming.fetch_parameter | (is_depthwise & ~seen))
@@ -224,7 +230,7 @@ class OperandFeed(wiring.Component):
         weights = datum(data.ArrayLayout(signed(9), cols))
         for col in range(cols):
             value = self.read_parameter.data.word_select(col, 8).as_signed()
-            m.d.sync += weights[col].eq(Mux(blank[col], 0, value - r.parameter_zero_point))
+            m.d.sync += weights[col].eq(Mux(blank[col], 0, value - parameter_zero_point))
         operands = later(m, here, name="operands")
         has_parameters = Mux(is_filter, 1, tiled & (here.fetch_parameter | here.last))
         m.d.sync += [

@@ -14,7 +14,6 @@ from mensa.rtl.program import Command
 from mensa.rtl.registers import CATEGORIES
 from mensa.rtl.timing import (
     COMMANDS_IN_FLIGHT,
-    FEED_LATENCY,
     SETUP_CYCLES,
     drain_cycles,
     feed_cycles,
@@ -107,7 +106,7 @@ class ComputeTiming:
         tiled = Mode(command["MODE"]).is_tiled
         room = 1 + self.done
         if tiled and self._tiled:
-            room = 1 + max(self._fed + FEED_LATENCY, self._dones[0])
+            room = 1 + max(self._fed + 1, self._dones[0])
         self.start = start_cycle(handled, room, given.values())
 
         self.wait(handled + 1)

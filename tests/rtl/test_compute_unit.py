@@ -240,7 +240,7 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
             if ends and not overlaps:
                 room = ends[-1] + 1
             elif ends:
-                room = steps.stop + timing.FEED_LATENCY
+                room = steps.stop + 1
             if len(ends) >= timing.COMMANDS_IN_FLIGHT:
                 room = max(room, ends[-timing.COMMANDS_IN_FLIGHT] + 1)
             earliest = timing.start_cycle(went, room, ())

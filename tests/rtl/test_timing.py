@@ -101,10 +101,10 @@ def test_kept_sums_have_settled_when_their_command_ends(machine):
 
 @each_machine
 def test_results_of_overlapping_commands_come_after_all_of_the_command_before(machine):
-    # A command starts as soon as the feed is empty; its first row's first lanes leave the spacing,
-    # less one cycle, before its first tile's last ones.
+    # A command may start as soon as the feed has taken its last step; its first row's first lanes
+    # leave the spacing, less one cycle, before its first tile's last ones.
     fed = 0
-    start = fed + timing.FEED_LATENCY + 1
+    start = timing.start_cycle(0, fed + 2, ())
     least = timing.feed_cycles(machine, conv(machine, 1, 1))
     first_tile = start + timing.SETUP_CYCLES + least
     drain = timing.drain_cycles(machine, Mode.CONV)

@@ -18,6 +18,11 @@ __all__ = ["to_verilog", "written"]
 _WITHOUT_BITS = re.compile(r"^ *wire \[-1:0\] .*;\n", re.MULTILINE)
 """How yosys declares a signal of no bits: as one of two, which nothing drives or reads."""
 
+_ESCAPED = re.compile(r"(?<=\\)\S+")
+_ELEMENT = re.compile(r"\[(\d+)\]")
+"""Amaranth calls an element of an array ``values[3]``, and yosys' abc9 a bit of a wire: where both
+are there, it takes one for the other and fails."""
+
 
 class _Written(Instance):
     """An instance of a module in Verilog; `to_verilog` adds the module."""
@@ -111,4 +116,5 @@ def to_verilog(component: Any, name: str, renames: Mapping[str, str] | None = No
             fragment, name=name, ports=ports, emit_src=False, strip_internal_attrs=True
         )
     text = _WITHOUT_BITS.sub("", text)
+    text = _ESCAPED.sub(lambda name: _ELEMENT.sub(r".\1", name[0]), text)
     return text + "".join(f"\nmodule \\{called} {rest}" for called, rest in modules.items())

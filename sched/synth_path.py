@@ -17,7 +17,9 @@ _AUTOMATIC = re.compile(rf"_(?:{_CELLS})(?:_.*|$)")
 """What yosys appends to the name of a signal to name the cells before and after it."""
 
 _BIT = re.compile(r"(\$\d+)?(\[\d+\])?$")
-_MEMORY_PART = re.compile(r"(\.\d+)+$")
+_MEMORY_PART = re.compile(r"(\.\d+)+(_DO(_\d+)?)?$")
+_NAMELESS = re.compile(r"\$|\._\d+_")
+"""In what the tools, or Amaranth's Verilog, had to find a name for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ def _signal(cell: str) -> str:
     """Return the signal that a cell is named after; empty if it is named after none."""
     name = _AUTOMATIC.sub("", cell.removeprefix(_WRAPPER))
     name = _MEMORY_PART.sub("", _BIT.sub("", name))
-    if "$" in name:  # of the tools' own making
+    if _NAMELESS.search(name):
         return ""
     return name.replace("__", ".")
 

@@ -144,10 +144,11 @@ def test_few_pins_reach_every_port_and_no_unused_one():
     simulator.run()
 
 
-def test_the_critical_path_is_told_in_the_designs_names():
-    def step(kind, start, end, delay):
-        return {"type": kind, "from": {"cell": start}, "to": {"cell": end}, "delay": delay}
+def step(kind, start, end, delay):
+    return {"type": kind, "from": {"cell": start}, "to": {"cell": end}, "delay": delay}
 
+
+def test_the_critical_path_is_told_in_the_designs_names():
     ram, register = (
         "core.parameter_buffer.bank_0_even.0.7",
         "core.feed.read_0__data_TRELLIS_FF_Q_17",
@@ -176,6 +177,25 @@ def test_the_critical_path_is_told_in_the_designs_names():
         ("feed.read_0.data", 4.0, 3),
     ]
     assert critical_path({"critical_paths": []}) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "signal"),
+    [
+        ("core.tokens.stored.two_LUT4_D_Z_LUT4_Z_1", "tokens.stored.two"),
+        ("core.compute.post.tiles.0.0_DO_3_LUT4_C_Z_PFUMX_Z", "compute.post.tiles"),
+        ("core.fetch.fifo.0.75_DO_LUT4_C", "fetch.fifo"),
+        ("core.compute.frontend.start_TRELLIS_FF_Q$copy71793", "compute.frontend.start"),
+        ("core.compute.post._0__LUT4_Z_3", "(unnamed)"),
+        ("core.compute.$signal_LUT4_A", "(unnamed)"),
+        ("$abc$12$lut$34", "(unnamed)"),
+    ],
+)
+def test_a_cell_is_named_after_its_signal(cell, signal):
+    clock = "posedge $glbnet$clk"
+    path = {"from": clock, "to": clock, "path": [step("clk-to-q", cell, cell, 1.0)]}
+    (hop,) = critical_path({"critical_paths": [path]})
+    assert hop.signal == signal
 
 
 def run_tool(code, seconds, tmp_path):

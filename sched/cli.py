@@ -404,13 +404,13 @@ def compile_model(
     from mensa.rtl.program import ProgramError
     from mensa.sched.compile import compile_network
     from mensa.sched.lower import lower
-    from mensa.sched.settings import choose_soc
+    from mensa.sched.settings import choose_machine
 
     try:
         address = int(base, 0)
     except ValueError:
         raise ProgramError(f"--base {base}: write a number, as 0x80000000") from None
-    chosen = choose_soc("edge_tpu", machine, settings or []).machine
+    chosen = choose_machine(machine, settings or [])
     lowered = lower(_load(model, rounding), chosen, rounding)
     for path in compile_network(lowered, output, address):
         print(path)
@@ -428,12 +428,12 @@ def rtl(
     """
     from mensa.sched.generate import generate
     from mensa.sched.progress import ProgressBar
-    from mensa.sched.settings import choose_soc
+    from mensa.sched.settings import choose_machine
 
-    system = choose_soc("edge_tpu", machine, settings or [])
+    chosen = choose_machine(machine, settings or [])
     with ProgressBar() as progress:
         progress(0, 1, "writing Verilog")
-        files = generate(system.machine, output)
+        files = generate(chosen, output)
     for path in files:
         print(path)
 
@@ -492,13 +492,16 @@ def synth(
     from mensa.sched import synth_text
     from mensa.sched.files import fresh_directory, write_text
     from mensa.sched.progress import ProgressBar
-    from mensa.sched.settings import choose_soc
+    from mensa.sched.settings import choose_machine
     from mensa.sched.synth import FILES, find_device, synthesize
+    from mensa.sched.synth_errors import SynthesisError
     from mensa.sched.synth_estimate import check_fits
 
     _check_outputs({"--json": json_file})
     device = find_device(target)
-    chosen = choose_soc("edge_tpu", machine, settings or []).machine
+    if frequency is not None and device.option is None:
+        raise SynthesisError(f"{target} is not placed, so it has no clock for --frequency to hold")
+    chosen = choose_machine(machine, settings or [])
     check_fits(chosen, device)
     wanted_hz = (frequency or 100) * 1e6
     with contextlib.ExitStack() as stack:

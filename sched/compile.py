@@ -124,6 +124,8 @@ def memory_map(lowered: Lowered, base: int = 0) -> dict[str, Any]:
             for each in compiled_programs(lowered)
         ],
         "steps": list(_steps(lowered)),
+        "inputs": list(graph.inputs),
+        "outputs": list(graph.outputs),
         "tensors": [
             _tensor(lowered, graph.tensors[index], base + address)
             for index, address in sorted(lowered.tensors.items())

@@ -129,7 +129,9 @@ def _step(step: Mapping[str, Any]) -> str:
 
 
 def _tensors(about: Mapping[str, Any], role: str) -> Iterator[str]:
-    tensors = [each for each in about["tensors"] if each["role"] == role]
+    """Inputs or outputs, numbered in the network's order."""
+    stored = {each["index"]: each for each in about["tensors"]}
+    tensors = [stored[index] for index in about[f"{role}s"] if index in stored]
     yield _define(f"{role.upper()}S", f"{len(tensors)}u")
     for number, tensor in enumerate(tensors):
         name = f"{role.upper()}_{number}"

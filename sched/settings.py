@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mensa.rtl.machine import Machine
 from mensa.sim import soc as systems
 from mensa.sim.soc import Setting, Soc
 
-__all__ = ["SettingError", "choose_soc", "parse_settings"]
+__all__ = ["SettingError", "choose_machine", "choose_soc", "parse_settings"]
 
 
 class SettingError(ValueError):
@@ -26,6 +27,23 @@ def choose_soc(soc: str, machine: str | None, settings: Iterable[str]) -> Soc:
     if machine is not None:
         chosen = chosen.with_machine(machine)
     return chosen.with_settings(parse_settings(settings))
+
+
+def choose_machine(machine: str | None, settings: Iterable[str]) -> Machine:
+    """Return edge_tpu, or the machine of that name, with settings; for what has no memory.
+
+    Raises
+    ------
+    SocError, SettingError, MachineError
+        The message says what there is, or what a setting may be.
+    """
+    settings = list(settings)
+    for text in settings:
+        if text.startswith(systems.MEMORY_PREFIX):
+            raise SettingError(
+                f"--set {text}: the memory is no part of this; only a machine's settings count here"
+            )
+    return choose_soc("edge_tpu", machine, settings).machine
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:
@@ -59,4 +77,4 @@ def _number(name: str, text: str) -> Setting:
             return read()
         except ValueError:
             continue
-    raise SettingError(f"--set {name}={text}: {text!r} is not a number")
+    raise SettingError(f"--set {name}={text}: {text!r} is neither a number nor {', '.join(WORDS)}")

@@ -286,13 +286,14 @@ def _run_tool(
         finally:
             in_time = watchdog.is_alive()
             watchdog.cancel()
+    at = f" at {now}" if now else ""
     if not in_time:
-        raise SynthesisToolError(f"{name} ran out of time at {now}; give it longer with --timeout")
+        raise SynthesisToolError(f"{name} ran out of time{at}; give it longer with --timeout")
     if process.returncode != 0:
         # A tool that dies may leave its last words in its log alone.
         logged = log.read_text(errors="replace").splitlines() if log.exists() else []
         errors = [line for line in (*logged, *last) if "ERROR" in line] or [*filter(None, last)]
-        raise SynthesisToolError(f"{name} failed at {now}: {' '.join(errors[-1:])}")
+        raise SynthesisToolError(f"{name} failed{at}: {' '.join(errors[-1:])}")
 
 
 def _place_registers(netlist: Path) -> tuple[Moved, int]:

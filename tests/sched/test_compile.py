@@ -184,3 +184,21 @@ def test_bad_input_is_one_line(arguments, said, tmp_path, monkeypatch, capfd):
     assert error.startswith("mensa: error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "network").exists()
+
+
+def test_the_header_numbers_inputs_and_outputs_in_the_network_s_order(tmp_path):
+    builder = golden.GraphBuilder()
+    late, early = (builder.input((1, 8), scale=0.5, zero_point=0) for _ in range(2))
+    total = builder.add(late, early, scale=1.0, zero_point=0)
+    twice = builder.add(total, total, scale=2.0, zero_point=0)
+    graph = builder.build([twice, total])
+    compile_network(lower(graph, MACHINE), tmp_path / "network")
+    about = json.loads((tmp_path / "network" / "memory_map.json").read_text())
+    assert about["outputs"] == list(graph.outputs) == sorted(graph.outputs, reverse=True)
+    header = (tmp_path / "network" / "network.h").read_text()
+    address = {each["index"]: each["address"] for each in about["tensors"]}
+    for role in ("input", "output"):
+        assert f"#define MENSA_{role.upper()}S 2u" in header
+        for number, index in enumerate(about[f"{role}s"]):
+            line = f"#define MENSA_{role.upper()}_{number}_ADDRESS 0x{address[index]:08X}u"
+            assert line in header

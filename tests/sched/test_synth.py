@@ -79,6 +79,9 @@ def test_bad_input_is_one_line(capfd):
     assert "tpu9" in bad("tpu9 --target xc7", capfd)
     assert "rows" in bad("edge_tpu --target xc7 --set rows=0", capfd)
     assert "--seed" in bad("edge_tpu --target xc7 --seed 0", capfd)
+    assert "--frequency" in bad("edge_tpu --target xc7 --frequency 90", capfd)
+    assert "memory.latency_ns" in bad("edge_tpu --target xc7 --set memory.latency_ns=9", capfd)
+    assert "on, off" in bad("edge_tpu --target xc7 --set prefetch=true", capfd)
     assert "--speed-grade" in bad("edge_tpu --target ecp5-85k --speed-grade 9", capfd)
 
 
@@ -223,15 +226,15 @@ def test_the_steps_of_the_tools_are_told(tmp_path):
 
 
 def test_a_tool_that_takes_too_long_is_stopped_and_named(tmp_path):
-    with pytest.raises(SynthesisToolError, match=r"fake-tool ran out of time .*--timeout"):
+    with pytest.raises(SynthesisToolError, match=r"fake-tool ran out of time; .*--timeout"):
         run_tool("import time; time.sleep(60)", 0.5, tmp_path)
 
 
 def test_a_tool_that_fails_is_named_with_what_it_said(tmp_path):
-    with pytest.raises(SynthesisToolError, match=r"fake-tool failed .*ERROR: no such thing"):
+    with pytest.raises(SynthesisToolError, match=r"fake-tool failed: ERROR: no such thing"):
         run_tool("print('ERROR: no such thing'); print('bye'); return 3", 600, tmp_path)
     (tmp_path / "log").write_text("ERROR: only told the log\n")
-    with pytest.raises(SynthesisToolError, match=r"fake-tool failed .*ERROR: only told the log"):
+    with pytest.raises(SynthesisToolError, match=r"fake-tool failed: ERROR: only told the log"):
         run_tool("print('bye'); return 3", 600, tmp_path)
 
 

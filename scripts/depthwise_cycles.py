@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from mensa.rtl.commands import Mode
+from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sched.lower.filter import filter_strips
@@ -81,24 +82,48 @@ def patches(machine: Machine, layer: Layer) -> int:
     return least
 
 
-def filtered(machine: Machine, layer: Layer) -> tuple[tuple[int, ...], int] | None:
-    """MODE FILTER: widths of the strips, and cycles of their commands one after another."""
-    return filter_strips(
-        machine,
-        layer.width,
-        lambda width: {
+@dataclass(frozen=True)
+class Filtered:
+    """A layer in MODE FILTER: pixels a strip is wide, cycles one after another, words that pass."""
+
+    strips: tuple[int, ...]
+    cycles: int
+    words: int
+
+
+def filtered(machine: Machine, layer: Layer) -> Filtered | None:
+    """MODE FILTER with the pixels a word that take the fewest cycles, as the compiler chooses."""
+    most = machine.cols // layer.channels if layer.stride == 1 else 1
+    ways = (_filtered(machine, layer, pixels) for pixels in range(1, max(1, most) + 1))
+    return min((way for way in ways if way), key=lambda way: way.cycles, default=None)
+
+
+def _filtered(machine: Machine, layer: Layer, pixels: int) -> Filtered | None:
+    def registers(words: int) -> dict[str, int]:
+        return {
             "MODE": Mode.FILTER,
-            "PIXELS": width * layer.height,
-            "OUT_WIDTH": width,
-            "PIXEL_X_STEP": layer.stride * layer.channels,
+            "PIXELS": words * layer.height,
+            "OUT_WIDTH": words,
+            "PIXEL_X_STEP": pixels * layer.stride * layer.channels,
             "PIXEL_Y_STEP": layer.stride,
             "KERNEL_H": layer.kernel,
             "KERNEL_W": layer.kernel,
             "TAP_X_STEP": layer.channels,
             "TAP_Y_STEP": 1,
             "GROUPS": math.ceil(layer.channels / machine.cols),
-        },
-    )
+        }
+
+    found = filter_strips(machine, math.ceil(layer.width / pixels), registers)
+    if found is None:
+        return None
+    words = 0
+    for width in found[0]:
+        command = registers(width)
+        stream = filter_stream(machine.rows, command, 0)
+        assert stream is not None
+        row = stream["STREAM_COLUMNS"] * stream["STREAM_TAPS"]
+        words += command["GROUPS"] * stream["STREAM_ROWS"] * row
+    return Filtered(tuple(width * pixels for width in found[0]), found[1], words)
 
 
 def share(machine: Machine, layer: Layer, cycles: int) -> str:
@@ -110,8 +135,11 @@ def main() -> None:
     """Prints the table."""
     machine = edge_tpu
     half = machine.replace(rows=machine.rows // 2)
-    print("| output, kernel | diagonal | patches | filter | its strips | feed twice as wide |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| output, kernel | diagonal | patches | filter | its strips | their words "
+        "| bound reached | feed twice as wide |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for layer in LAYERS:
         one, two = filtered(machine, layer), filtered(half, layer)
         shape = f"{layer.width}x{layer.height}x{layer.channels}"
@@ -119,9 +147,11 @@ def main() -> None:
             f"{shape}, {layer.kernel}x{layer.kernel} s{layer.stride}",
             share(machine, layer, diagonal(machine, layer)),
             share(machine, layer, patches(machine, layer)),
-            share(machine, layer, one[1]) if one else "-",
-            " + ".join(map(str, one[0])) if one else "-",
-            share(machine, layer, -(-two[1] // 2)) if two else "-",
+            share(machine, layer, one.cycles) if one else "-",
+            " + ".join(map(str, one.strips)) if one else "-",
+            f"{one.words:,}" if one else "-",
+            f"{one.words / one.cycles:.1%}" if one else "-",
+            share(machine, layer, -(-two.cycles // 2)) if two else "-",
         ]
         print("| " + " | ".join(cells) + " |")
 

@@ -55,16 +55,18 @@ class Machine:
     clock_hz : int
         Clock of the core and of its memory ports, hertz, 1 to 100 GHz.
     parameter_buffer_bytes : int
-        On-chip memory for weights, bytes. What does not stay there (`residency`) takes turns in two
-        places at its end.
+        On-chip memory for weights, bytes: two halves, each of an even number of rows. A row is
+        twice the longer edge of the array rounded up to a power of two, or a beat if that is more.
+        What does not stay there (`residency`) takes turns in two places at its end.
     activation_buffer_bytes : int
-        On-chip memory for activations, bytes; divided evenly among `activation_banks`.
+        On-chip memory for activations, bytes; divided evenly among `activation_banks`, each of an
+        even number of such rows.
     activation_banks : int
-        Banks of the activation buffer, a power of two of at least 2. A bank has one read port and
+        Banks of the activation buffer, a power of two from 2 to 16. A bank has one read port and
         one write port, so its users must take turns, which tokens arrange.
     constant_entries : int
-        Groups of `cols` channel records that the constant buffer holds; used as the parameter
-        buffer is.
+        Groups of `cols` channel records that the constant buffer holds, a power of two from 2 to
+        4096; used as the parameter buffer is.
     post_lanes : int or None
         Lanes of the post-processor and of the vector unit (L), 1 to `cols`: results that are
         requantised in a cycle. None gives one a column. Fewer save multipliers; a row of the
@@ -75,7 +77,7 @@ class Machine:
     burst_beats : int
         Longest burst of the data port, beats: a power of two up to 256, a page at most.
     outstanding_reads : int
-        Read bursts that the load unit keeps in flight, at least 1.
+        Read bursts that the load unit keeps in flight, 1 to 64.
     prefetch : bool
         Whether programs load parameters and inputs ahead of the step that needs them. A matter of
         how programs are made, and of no account for the hardware.
@@ -147,12 +149,17 @@ class Machine:
 
     def _check_buffer(self, field: str, parts: int) -> None:
         value = getattr(self, field)
-        unit = parts * self.row_bytes * 2
+        unit = parts * self.part_unit_bytes
         if value < unit or value > 1 << 28 or value % unit:
             raise MachineError(
                 f"{field} must be a multiple of {unit} B ({parts} parts of at least two "
                 f"{self.row_bytes} B rows), up to 256 MiB, not {value}"
             )
+
+    @property
+    def part_unit_bytes(self) -> int:
+        """What a bank of a buffer, or each of the parameter buffer's halves, is a multiple of."""
+        return 2 * self.row_bytes
 
     @property
     def array(self) -> ArrayShape:

@@ -343,11 +343,13 @@ class Tiler:
         """What a single output pixel needs, and what there is."""
         inputs, outputs = self._place_bytes(1, 1)
         machine = self.machine
+        unit = machine.part_unit_bytes
+        least = -(-self.least_place_bytes // unit) * unit * machine.activation_banks
         return (
             f"a single output pixel, of as few channels as the layer can be cut into, needs "
             f"{inputs} B of inputs and {outputs} B of outputs, but a "
             f"bank of the activation buffer has {machine.activation_bank_bytes} B; give "
-            f"activation_buffer_bytes at least {self.least_place_bytes * machine.activation_banks}"
+            f"activation_buffer_bytes at least {least}"
         )
 
 

@@ -39,8 +39,7 @@ class _WithModel(Watcher):
 def _as_advised(machine, error):
     """The machine that the error says would do."""
     field, least = re.search(r"(activation_buffer_bytes) at least (\d+)$", str(error)).groups()
-    unit = 2 * machine.activation_banks * machine.row_bytes
-    return machine.replace(**{field: -(-int(least) // unit) * unit})
+    return machine.replace(**{field: int(least)})
 
 
 @settings(

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from mensa.golden import Tensor
-from mensa.rtl.commands import ADDRESS_BITS, COMMAND_SET_VERSION, REGISTER_NUMBER, Opcode, Unit
+from mensa.rtl.commands import (
+    ADDRESS_BITS,
+    COMMAND_SET_VERSION,
+    REGISTER_NUMBER,
+    WORD_BYTES,
+    Opcode,
+    Unit,
+)
 from mensa.rtl.machine import AXI_PAGE_BYTES
 from mensa.rtl.program import Program, ProgramError, Words
 from mensa.rtl.registers import c_header
@@ -22,7 +29,7 @@ from mensa.sched.lower import HostStep, Lowered
 
 __all__ = ["CompiledProgram", "compile_network", "compiled_programs", "memory_map"]
 
-PARAMETERS = "parameters.bin"
+PARAMETERS, MEMORY = "parameters.bin", "memory.hex"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +183,29 @@ def _tensor(lowered: Lowered, tensor: Tensor, address: int) -> dict[str, Any]:
     }
 
 
+def _memory_hex(lowered: Lowered, base: int) -> str:
+    """Parameters and programs for ``$readmemh``, from the beginning of the network's memory.
+
+    In words as wide as the memory of `mensa rtl`'s example; words of zeros are left out.
+    """
+    word_bytes = max(lowered.machine.beat_bytes, WORD_BYTES)
+    image = np.zeros(-(-lowered.memory_bytes // word_bytes) * word_bytes, np.uint8)
+    contents = _segments(lowered) + [
+        (each.program.program_address, relocated(each.program.words, base).astype("<u8").tobytes())
+        for each in compiled_programs(lowered)
+    ]
+    for address, content in contents:
+        image[address : address + len(content)] = np.frombuffer(content, np.uint8)
+    words = image.reshape(-1, word_bytes)[:, ::-1]
+    lines, next_number = [], -1
+    for number in np.flatnonzero(words.any(axis=1)).tolist():
+        if number != next_number:
+            lines.append(f"@{number:x}")
+        lines.append(words[number].tobytes().hex())
+        next_number = number + 1
+    return "\n".join([*lines, ""])
+
+
 def compile_network(lowered: Lowered, directory: str | Path, base: int = 0) -> list[Path]:
     """Write a network's files into `directory`, whole or not at all.
 
@@ -194,6 +224,7 @@ def compile_network(lowered: Lowered, directory: str | Path, base: int = 0) -> l
         "network.h": network_header(about).encode(),
         "memory_map.json": (json.dumps(about, indent=2) + "\n").encode(),
         PARAMETERS: b"".join(content for _, content in _segments(lowered)),
+        MEMORY: _memory_hex(lowered, base).encode(),
     }
     for each in compiled_programs(lowered):
         words = relocated(each.program.words, base)

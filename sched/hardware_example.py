@@ -69,7 +69,7 @@ def example_top(machine: Machine) -> str:
             "// m_axi_data to its interconnect instead.",
             f"module {core}_example #(",
             "  parameter MEMORY_BYTES = 65536,",
-            '  parameter MEMORY_FILE = ""  // for $readmemh; words of the wider AXI4 port',
+            '  parameter MEMORY_FILE = ""  // memory.hex of `mensa compile`',
             ") (",
             *ports,
             "  output irq",

@@ -101,6 +101,24 @@ def test_binary_and_hex_hold_the_same_words(folder):
         assert {len(line) for line in lines} == {16}
 
 
+def test_the_memory_s_text_is_what_a_driver_would_put_there(folder):
+    word_bytes = max(MACHINE.beat_bytes, 8)
+    place, memory = 0, {}
+    for line in (folder / "memory.hex").read_text().splitlines():
+        if line.startswith("@"):
+            place = int(line[1:], 16)
+            continue
+        assert len(line) == 2 * word_bytes
+        memory[place] = int(line, 16).to_bytes(word_bytes, "little")
+        place += 1
+    wanted = Driver(folder).memory.tobytes()
+    assert len(wanted) % word_bytes == 0
+    for number in range(len(wanted) // word_bytes):
+        word = wanted[number * word_bytes :][:word_bytes]
+        assert memory.pop(number, bytes(word_bytes)) == word
+    assert not memory
+
+
 def test_the_same_network_gives_the_same_bytes(folder, tmp_path):
     again = tmp_path / "again"
     compile_network(lower(digits.load_network(), MACHINE), again)

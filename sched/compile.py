@@ -21,7 +21,7 @@ from mensa.rtl.commands import (
     Unit,
 )
 from mensa.rtl.machine import AXI_PAGE_BYTES
-from mensa.rtl.program import Program, ProgramError, Words
+from mensa.rtl.program import Bytes, Program, ProgramError, Words
 from mensa.rtl.registers import c_header
 from mensa.sched.compile_header import network_header
 from mensa.sched.files import fresh_directory
@@ -183,20 +183,9 @@ def _tensor(lowered: Lowered, tensor: Tensor, address: int) -> dict[str, Any]:
     }
 
 
-def _memory_hex(lowered: Lowered, base: int) -> str:
-    """Parameters and programs for ``$readmemh``, from the beginning of the network's memory.
-
-    In words as wide as the memory of `mensa rtl`'s example; words of zeros are left out.
-    """
-    word_bytes = max(lowered.machine.beat_bytes, WORD_BYTES)
-    image = np.zeros(-(-lowered.memory_bytes // word_bytes) * word_bytes, np.uint8)
-    contents = _segments(lowered) + [
-        (each.program.program_address, relocated(each.program.words, base).astype("<u8").tobytes())
-        for each in compiled_programs(lowered)
-    ]
-    for address, content in contents:
-        image[address : address + len(content)] = np.frombuffer(content, np.uint8)
-    words = image.reshape(-1, word_bytes)[:, ::-1]
+def _memory_hex(memory: Bytes, word_bytes: int) -> str:
+    """A memory for ``$readmemh``, in words of so many bytes; words of zeros are left out."""
+    words = memory.reshape(-1, word_bytes)[:, ::-1]
     lines, next_number = [], -1
     for number in np.flatnonzero(words.any(axis=1)).tolist():
         if number != next_number:
@@ -224,12 +213,17 @@ def compile_network(lowered: Lowered, directory: str | Path, base: int = 0) -> l
         "network.h": network_header(about).encode(),
         "memory_map.json": (json.dumps(about, indent=2) + "\n").encode(),
         PARAMETERS: b"".join(content for _, content in _segments(lowered)),
-        MEMORY: _memory_hex(lowered, base).encode(),
     }
+    memory = lowered.initial_memory()
     for each in compiled_programs(lowered):
         words = relocated(each.program.words, base)
-        files[f"{each.file}.bin"] = words.astype("<u8").tobytes()
+        content = words.astype("<u8").tobytes()
+        address = each.program.program_address
+        memory[address : address + len(content)] = np.frombuffer(content, np.uint8)
+        files[f"{each.file}.bin"] = content
         files[f"{each.file}.hex"] = "".join(f"{word:016x}\n" for word in words.tolist()).encode()
+    # As wide as the memory of the example that `mensa rtl` writes.
+    files[MEMORY] = _memory_hex(memory, max(lowered.machine.beat_bytes, WORD_BYTES)).encode()
     with fresh_directory(directory, files) as temporary:
         for name, content in files.items():
             (temporary / name).write_bytes(content)

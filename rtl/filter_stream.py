@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-__all__ = ["filter_feed_cycles", "filter_stream", "filter_taps"]
+__all__ = ["filter_feed_cycles", "filter_stream", "filter_taps", "filter_words"]
 
 
 def filter_stream(rows: int, command: Mapping[str, int], row_step: int) -> dict[str, int] | None:
@@ -114,11 +114,15 @@ def filter_taps(command: Mapping[str, int]) -> list[int]:
     ]
 
 
+def filter_words(command: Mapping[str, int]) -> int:
+    """Words of activations that pass for each group of a FILTER command."""
+    return command["STREAM_ROWS"] * command["STREAM_COLUMNS"] * command["STREAM_TAPS"]
+
+
 def filter_feed_cycles(command: Mapping[str, int]) -> int:
     """Cycles in which the feed of a FILTER command takes a step.
 
     For every group: one that clears the taps, one for each tap, one for each word.
     """
-    words = command["STREAM_ROWS"] * command["STREAM_COLUMNS"] * command["STREAM_TAPS"]
     taps = command["KERNEL_H"] * command["KERNEL_W"]
-    return command["GROUPS"] * (1 + taps + words)
+    return command["GROUPS"] * (1 + taps + filter_words(command))

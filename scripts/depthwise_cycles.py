@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from mensa.rtl.commands import Mode
-from mensa.rtl.filter_stream import filter_stream
+from mensa.rtl.filter_stream import filter_stream, filter_words
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sched.lower.filter import filter_strips
@@ -121,8 +121,7 @@ def _filtered(machine: Machine, layer: Layer, pixels: int) -> Filtered | None:
         command = registers(width)
         stream = filter_stream(machine.rows, command, 0)
         assert stream is not None
-        row = stream["STREAM_COLUMNS"] * stream["STREAM_TAPS"]
-        words += command["GROUPS"] * stream["STREAM_ROWS"] * row
+        words += command["GROUPS"] * filter_words(stream)
     return Filtered(tuple(width * pixels for width in found[0]), found[1], words)
 
 

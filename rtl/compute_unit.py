@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -20,6 +20,17 @@ from mensa.rtl.vector_unit import VectorUnit
 
 __all__ = ["ComputeUnit"]
 
+_COUNTS = (
+    "pixels",
+    "out_width",
+    "kernel_h",
+    "kernel_w",
+    "groups",
+    "last_segment",
+    "last_group_channels",
+)
+"""Registers that are at least 1 in every command."""
+
 
 class ComputeUnit(wiring.Component):
     """Runs compute commands; `mensa.rtl.timing` says for how long, and which ones overlap.
@@ -31,8 +42,10 @@ class ComputeUnit(wiring.Component):
 
     Members
     -------
-    command, reset, available, take, give, start, done, idle, tag
+    command, reset, stop, available, take, give, start, done, idle, tag
         As of `UnitFrontend`.
+    refused : Out(1)
+        Strobe, two cycles after the start of a command with an unknown MODE or no turns of a loop.
     feeding : Out(1)
         The operand feed takes a step in this cycle.
     read_activation, read_parameter : Out(ReadPort)
@@ -71,6 +84,7 @@ class ComputeUnit(wiring.Component):
         r = frontend.registers
 
         frontend.serve(m, self)
+        frontend.refuse(m, self, ~r.mode.matches(*Mode) | Cat(~r[n].any() for n in _COUNTS).any())
         connect(m, flipped(self.read_activation), feed.read_activation)
         connect(m, flipped(self.read_parameter), feed.read_parameter)
         connect(m, flipped(self.write), post.write)

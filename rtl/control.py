@@ -18,7 +18,9 @@ from mensa.rtl.registers import (
     CATEGORIES,
     CONTROL_REGISTERS,
     COUNTERS,
+    PAGE_BITS,
 )
+from mensa.rtl.window import WindowSignature
 
 __all__ = ["Control"]
 
@@ -43,8 +45,9 @@ class Control(wiring.Component):
     field. The two low address bits are ignored.
 
     A write of CONTROL.START while the core is idle raises `start` until `busy` answers; STATUS.BUSY
-    reads as 1 from then on. Counters count in cycles with `busy` high; `reset` clears them. They
-    are up to date two cycles after `done`.
+    reads as 1 from then on, until `active` falls. Counters count in cycles with `busy` high;
+    `reset` clears them. They are up to date two cycles after `busy`. A write of CONTROL.RESET
+    raises `soft_reset` for a cycle; with CONTROL.START in the same write, nothing is started.
 
     Parameters
     ----------
@@ -61,7 +64,13 @@ class Control(wiring.Component):
         Start the program; high until `busy`.
     program_address : Out(32)
         Where; keeps still while the core is busy.
-    reset, busy, done, error, word, commands : In
+    window : Out(WindowSignature())
+        WINDOW_BASE and WINDOW_LIMIT.
+    watchdog : Out(32)
+        The register.
+    soft_reset : Out(1)
+        Strobe: end the program.
+    reset, busy, active, stop, done, error, word, commands : In
         From the fetch unit.
     category : In(3)
         Index into `registers.CATEGORIES`: what this cycle counts as.
@@ -77,8 +86,13 @@ class Control(wiring.Component):
                 "irq": Out(1),
                 "start": Out(1),
                 "program_address": Out(32),
+                "window": Out(WindowSignature()),
+                "watchdog": Out(32),
+                "soft_reset": Out(1),
                 "reset": In(1),
                 "busy": In(1),
+                "active": In(1),
+                "stop": In(1),
                 "done": In(1),
                 "error": In(8),
                 "word": In(32),
@@ -95,7 +109,12 @@ class Control(wiring.Component):
         interrupt_enable = Signal()
         finished = Signal()  # STATUS.DONE
         busy = Signal()
-        m.d.comb += [busy.eq(self.start | self.busy), self.irq.eq(finished & interrupt_enable)]
+        last_page = Signal(len(self.window.last), init=-1)
+        m.d.comb += [
+            self.window.last.eq(last_page),
+            busy.eq(self.start | self.active),
+            self.irq.eq(finished & interrupt_enable),
+        ]
 
         counts = self._counters(m)
         values: dict[str, Value] = {
@@ -103,9 +122,12 @@ class Control(wiring.Component):
             "COMMAND_SET_VERSION": Const(COMMAND_SET_VERSION, 32),
             "CONFIG_HASH": Const(self._machine.config_hash, 32),
             "CONTROL": Cat(Const(0, 1), interrupt_enable),
-            "STATUS": Cat(busy, finished, Const(0, 6), self.error),
+            "STATUS": Cat(busy, finished, self.stop, Const(0, 5), self.error),
             "PROGRAM_ADDRESS": self.program_address,
             "PROGRAM_WORD": self.word,
+            "WINDOW_BASE": Cat(Const(0, PAGE_BITS), self.window.first),
+            "WINDOW_LIMIT": Cat(Const(-1, PAGE_BITS), last_page),
+            "WATCHDOG": self.watchdog,
         }
         for name, count in counts.items():
             values[f"{name}_LOW"] = count[:32]
@@ -144,18 +166,25 @@ class Control(wiring.Component):
             if register.writable:
                 with m.If(written(register.name)):
                     m.d.sync += bus.bresp.eq(OKAY)
+        m.d.sync += self.soft_reset.eq(0)
         with m.If(written("CONTROL") & strobe[0]):
-            m.d.sync += interrupt_enable.eq(data[1])
-            with m.If(data[0] & ~busy):
+            m.d.sync += [interrupt_enable.eq(data[1]), self.soft_reset.eq(data[2])]
+            with m.If(data[0] & ~data[2] & ~busy):
                 m.d.sync += [self.start.eq(1), finished.eq(0)]
         with m.If(written("STATUS") & strobe[0] & data[1]):
             m.d.sync += finished.eq(0)
-        with m.If(written("PROGRAM_ADDRESS") & ~busy):
-            for byte in range(4):
-                with m.If(strobe[byte]):
-                    m.d.sync += self.program_address.word_select(byte, 8).eq(
-                        data.word_select(byte, 8)
-                    )
+        for name, register, low in (
+            ("PROGRAM_ADDRESS", self.program_address, 0),
+            ("WINDOW_BASE", self.window.first, PAGE_BITS),
+            ("WINDOW_LIMIT", last_page, PAGE_BITS),
+            ("WATCHDOG", self.watchdog, 0),
+        ):
+            with m.If(written(name) & ~busy):
+                for byte in range(4):
+                    begin, end = max(8 * byte, low), 8 * byte + 8
+                    if begin < end:
+                        with m.If(strobe[byte]):
+                            m.d.sync += register[begin - low : end - low].eq(data[begin:end])
         with m.If(self.busy):
             m.d.sync += self.start.eq(0)
         with m.If(self.done):

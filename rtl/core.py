@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -14,11 +14,12 @@ from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, TAG_BITS, WORD
 from mensa.rtl.compute_unit import ComputeUnit
 from mensa.rtl.constant_buffer import ConstantBuffer
 from mensa.rtl.control import Control
+from mensa.rtl.faults import Faults
 from mensa.rtl.fetch_unit import FetchUnit
 from mensa.rtl.load_unit import LoadUnit
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import ADDRESS_BITS as CONTROL_ADDRESS_BITS
-from mensa.rtl.registers import CATEGORIES, ErrorCode
+from mensa.rtl.registers import CATEGORIES
 from mensa.rtl.store_unit import StoreUnit
 from mensa.rtl.unit import TOKEN_COUNT, TokenCounters
 from mensa.rtl.verilog import to_verilog
@@ -108,10 +109,14 @@ class Core(wiring.Component):
         machine = self._machine
         m.submodules.control = control = Control(machine)
         m.submodules.fetch = fetch = FetchUnit(machine)
-        m.submodules.load = load = LoadUnit(machine)
-        m.submodules.compute = compute = ComputeUnit(machine)
-        m.submodules.store = store = StoreUnit(machine)
+        load, compute, store = LoadUnit(machine), ComputeUnit(machine), StoreUnit(machine)
+        # When a program is stopped, what computes forgets everything at once, and what has ports
+        # when nothing is on its way there any more.
+        m.submodules.load = ResetInserter(fetch.flush)(load)
+        m.submodules.compute = ResetInserter(fetch.stop)(compute)
+        m.submodules.store = ResetInserter(fetch.flush)(store)
         m.submodules.tokens = tokens = TokenCounters()
+        m.submodules.faults = faults = Faults()
         units = (load, compute, store)
 
         connect(m, flipped(self.control), control.bus)
@@ -125,12 +130,17 @@ class Core(wiring.Component):
         connect(m, fetch.store, store.command)
         m.d.comb += [
             fetch.units_idle.eq(Cat(u.idle for u in units).all()),
-            tokens.reset.eq(fetch.reset),
+            fetch.units_quiet.eq(load.quiet & store.quiet),
+            tokens.reset.eq(fetch.reset | fetch.stop),
             tokens.give.eq(load.give | compute.give | store.give),
             tokens.take.eq(load.take | compute.take | store.take),
         ]
         for unit in units:
-            m.d.comb += [unit.reset.eq(fetch.reset), unit.available.eq(tokens.available)]
+            m.d.comb += [
+                unit.reset.eq(fetch.reset),
+                unit.stop.eq(fetch.stop),
+                unit.available.eq(tokens.available),
+            ]
 
         # Buffers.
         m.submodules.activation_buffer = activation = Buffer(
@@ -181,13 +191,40 @@ class Core(wiring.Component):
             compute.records.eq(constant.records),
         ]
 
-        # Faults that a unit can't answer for itself.
-        with m.If(activation.conflict):
-            m.d.comb += fetch.fault.eq(ErrorCode.BANK_CONFLICT)
-        with m.Elif(load.error):
-            m.d.comb += fetch.fault.eq(ErrorCode.LOAD_BUS_ERROR)
-        with m.Elif(store.error):
-            m.d.comb += fetch.fault.eq(ErrorCode.STORE_BUS_ERROR)
+        # Faults. What moves, a cycle later: what happens in a cycle is known late in it.
+        beats = {
+            "read": self.data_read.rvalid & self.data_read.rready,
+            "write": self.data_write.wvalid & self.data_write.wready,
+            "fetch": self.command.rvalid & self.command.rready,
+        }
+        m.d.sync += faults.progress.eq(
+            Cat(*beats.values(), compute.feeding, *(Cat(u.start, u.done) for u in units)).any()
+        )
+        gone = Cat(unit.command.go_valid for unit in units)
+        m.d.comb += [
+            faults.reset.eq(fetch.reset),
+            faults.go.eq(gone),
+            # All units are shown the same word.
+            faults.go_wait.eq(load.command.go_wait),
+            faults.go_signal.eq(load.command.go_signal),
+            faults.handled.eq(fetch.word),
+            faults.start.eq(Cat(u.start for u in units)),
+            faults.running.eq(Cat(~u.idle for u in units)),
+            faults.pending.eq(Cat(u.command.pending for u in units)),
+            faults.conflict.eq(activation.conflict),
+            faults.bus_error.eq(Cat(load.error, 0, store.error)),
+            faults.outside.eq(Cat(load.outside, 0, store.outside)),
+            faults.refused.eq(Cat(u.refused for u in units)),
+            faults.busy.eq(fetch.busy),
+            faults.watchdog.eq(control.watchdog),
+            faults.soft_reset.eq(control.soft_reset),
+            fetch.fault.eq(faults.code),
+            fetch.fault_has_word.eq(faults.has_word),
+            fetch.fault_word.eq(faults.word),
+            fetch.soft_reset.eq(control.soft_reset),
+        ]
+        for reader in (fetch, load, store):
+            connect(m, control.window, reader.window)
 
         # Where the cycles go.
         category = Signal(3)
@@ -210,15 +247,17 @@ class Core(wiring.Component):
             fetch.address.eq(control.program_address),
             self.irq.eq(control.irq),
             control.busy.eq(fetch.busy),
+            control.active.eq(fetch.active),
+            control.stop.eq(fetch.stop),
             control.done.eq(fetch.done),
             control.error.eq(fetch.error),
             control.reset.eq(fetch.reset),
             control.word.eq(fetch.word),
             control.commands.eq(fetch.commands),
             control.category.eq(category),
-            control.read_beat.eq(self.data_read.rvalid & self.data_read.rready),
-            control.write_beat.eq(self.data_write.wvalid & self.data_write.wready),
-            control.fetch_beat.eq(self.command.rvalid & self.command.rready),
+            control.read_beat.eq(beats["read"]),
+            control.write_beat.eq(beats["write"]),
+            control.fetch_beat.eq(beats["fetch"]),
             self.trace_busy.eq(fetch.busy),
             self.trace_category.eq(category),
             self.trace_word.eq(fetch.word),

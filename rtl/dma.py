@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,7 +19,7 @@ from mensa.rtl.datum import datum
 from mensa.rtl.machine import Machine
 from mensa.rtl.unit import UnitFrontend
 
-__all__ = ["BeatWalker", "BurstWalker", "log2", "walk"]
+__all__ = ["BeatWalker", "BurstWalker", "has_no_copy", "log2", "walk"]
 
 _BITS = {register.name: register.bits for register in REGISTERS[Unit.STORE]}
 ROW_BITS = _BITS["ROW_BYTES"]
@@ -236,6 +236,22 @@ class BeatWalker(wiring.Component):
                 rows.restart(self.rows + 1),
             ]
         return m
+
+
+def has_no_copy(registers: Any, machine: Machine) -> Value:
+    """Whether a copying unit's registers say what can't be copied.
+
+    That is nothing, or rows whose memory and buffer addresses differ modulo a beat: what neither
+    walker can do.
+    """
+    low = log2(machine.beat_bytes)
+    r = registers
+    return (
+        ~r.rows.any()
+        | ~r.row_bytes.any()
+        | (r.memory_address[:low] != r.buffer_address[:low])
+        | ((r.rows != 1) & (r.memory_pitch[:low] != r.buffer_pitch[:low]))
+    )
 
 
 def walk(m: Module, frontend: UnitFrontend, machine: Machine) -> tuple[BurstWalker, BeatWalker]:

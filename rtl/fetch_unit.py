@@ -15,16 +15,21 @@ from mensa.rtl.commands import (
     HEADER_WORDS,
     MAGIC,
     REGISTERS,
+    VERSION_BITS,
     WORD_BYTES,
+    WORD_COUNT_BITS,
     Opcode,
     Unit,
 )
 from mensa.rtl.countdown import Countdown
+from mensa.rtl.datum import datum
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import FETCH_BURST_WORDS as BURST_WORDS
 from mensa.rtl.registers import FETCH_FIFO_WORDS as FIFO_WORDS
 from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES, ErrorCode
+from mensa.rtl.setup_record import SetupRecord
 from mensa.rtl.unit import CommandSignature
+from mensa.rtl.window import WindowSignature, is_inside
 
 __all__ = ["FetchUnit"]
 
@@ -36,7 +41,8 @@ class _State(enum.IntEnum):
     MAGIC = 1  # waits for word 0
     CONFIGURATION = 2  # waits for word 1
     RUN = 3
-    FAILED = 4  # waits for the units
+    TAIL = 4  # ended; what was read beyond the program's end is still coming
+    FAILED = 5  # waits for what is owed on the ports
 
 
 _COMMAND = data.StructLayout(
@@ -60,6 +66,10 @@ _KIND = data.StructLayout(
         "word_1": 1,
         "magic": 1,
         "configuration": 1,
+        # Of the set-up: none is needed, the one needed has ended well, the program is one.
+        "no_setup": 1,
+        "settled": 1,
+        "is_setup": 1,
         # Of a command: its opcode, and its unit if that can take it. A malformed one has neither
         # `unit` nor `end`.
         "set": 1,
@@ -93,9 +103,14 @@ class FetchUnit(wiring.Component):
     in the cycle before, so that every fault has been told. The
     header's two words wait for nothing else. Throughput is one word a cycle.
 
-    *End.* The cycle in which END is handled is the last busy one; `done` is high in it. After a bad
-    word no more words are handled, after a fault in cycle t not from t + 1 on, and END not in t
-    either. `done` comes when after that no unit has been running for two cycles.
+    *End.* The cycle in which END is handled is the last busy one. After a bad word no more words
+    are handled, after a fault in cycle t not from t + 1 on, and END not in t either. Then `stop` is
+    high until no port owes or is owed anything; `flush` is high in its last cycle. `done` comes
+    when nothing is on its way: after END in the first cycle in which all that was read beyond it
+    has arrived, else with `flush`.
+
+    *Set-up.* A program that needs a set-up is refused unless the latest program with a good header
+    that did not need the same was that set-up, and has ended well since the last `soft_reset`.
 
     Parameters
     ----------
@@ -112,19 +127,29 @@ class FetchUnit(wiring.Component):
         A multiple of PROGRAM_ALIGNMENT_BYTES; must hold still from start to done.
     load, compute, store : Out(CommandSignature())
         To the units.
+    window : In(WindowSignature())
+        Where programs may lie; what would be read elsewhere is a fault.
     units_idle : In(1)
         No unit is running; pending is taken from the command ports.
+    units_quiet : In(1)
+        No unit has a burst on its way, nor will it ask for one while `stop` is high.
     fault : In(8)
         An ErrorCode other than 0, no later than when END could be handled, stops the program.
-    busy, done : Out(1)
-        See above.
+    fault_has_word, fault_word : In(1), In(32)
+        Whether the fault is about a command, and its GO's index.
+    soft_reset : In(1)
+        Forget the set-up. That it is a fault, too, is told by `fault`.
+    busy, active, done : Out(1)
+        The program runs; it runs or something is on its way; see above.
     reset : Out(1)
         Forget all pending commands and tokens.
+    stop, flush : Out(1)
+        The units shall begin nothing new; see above.
     error : Out(8)
         ErrorCode of the latest program, from its `done` to the next start.
     word : Out(32)
         Words handled before the last cycle; holds an old number until two cycles after `reset`.
-        After an error that the unit found in a word, that word's index.
+        After an error in a word or about a command, that word's index.
     commands : Out(32)
         GO commands handled, as `word` tells it.
     """
@@ -139,11 +164,19 @@ class FetchUnit(wiring.Component):
                 "load": Out(CommandSignature()),
                 "compute": Out(CommandSignature()),
                 "store": Out(CommandSignature()),
+                "window": In(WindowSignature()),
                 "units_idle": In(1),
+                "units_quiet": In(1),
                 "fault": In(8),
+                "fault_has_word": In(1),
+                "fault_word": In(32),
+                "soft_reset": In(1),
                 "busy": Out(1),
+                "active": Out(1),
                 "done": Out(1),
                 "reset": Out(1),
+                "stop": Out(1),
+                "flush": Out(1),
                 "error": Out(8),
                 "word": Out(32),
                 "commands": Out(32),
@@ -160,6 +193,8 @@ class FetchUnit(wiring.Component):
             in_program = new in (_State.MAGIC, _State.CONFIGURATION, _State.RUN)
             return [state.eq(1 << new), fetching.eq(in_program)]
 
+        m.submodules.setups = setups = SetupRecord()
+
         # The head is handled: a word that another may follow, or END, which is known later.
         handle, ended = Signal(), Signal()
 
@@ -170,6 +205,7 @@ class FetchUnit(wiring.Component):
         occupied = Signal(range(-places, 1))  # less `places`, so that its sign says "not all"
         in_flight = Signal(range(places + 1))  # bursts on their way
         held = Signal()  # a request waits for ARREADY
+        wanted, outside = Signal(), Signal()  # a burst; it must not be asked for
         accepted = self.bus.arvalid & self.bus.arready
         beat = self.bus.rvalid & self.bus.rready
         # An asynchronous read followed by a register would become a block RAM, which is slower.
@@ -184,7 +220,9 @@ class FetchUnit(wiring.Component):
         arrived = beat & write.addr[:burst_bits].all()
         ends_burst = Signal()  # the head
         m.d.comb += [
-            self.bus.arvalid.eq(held | (fetching & ~bursts_left[-1] & occupied[-1])),
+            wanted.eq(fetching & ~bursts_left[-1] & occupied[-1]),
+            outside.eq(wanted & ~held & ~is_inside(self.window, self.bus.araddr)),
+            self.bus.arvalid.eq(held | (wanted & ~outside)),
             self.bus.arlen.eq(BURST_WORDS - 1),
             self.bus.arsize.eq(beat_size(WORD_BYTES)),
             self.bus.arburst.eq(INCR),
@@ -210,7 +248,7 @@ class FetchUnit(wiring.Component):
         m.d.comb += [
             write.en.eq(beat),
             write.data.word.eq(self.bus.rdata),
-            write.data.kind.eq(self._kind(m)),
+            write.data.kind.eq(self._kind(m, setups)),
         ]
         with m.If(beat):
             m.d.sync += write.addr.eq(write.addr + 1)
@@ -235,15 +273,20 @@ class FetchUnit(wiring.Component):
         pending = Cat(ports[unit].pending for unit in Unit)
 
         words_left = Countdown(32, "words_left")
-        faulted = self.fault.any()
+        faulted = self.fault.any() | outside
         bad, problem = Signal(), Signal(8)  # the head stops the program; why, if it does
         finished = Signal()  # no unit was running or pending in the cycle before
-        quiet = Signal()  # FAILED, and no unit was running, in the cycle before
-        m.d.comb += self.busy.eq(~state[_State.IDLE])
+        port_quiet = ~in_flight.any() & ~held
+        quiet = Signal()  # FAILED, and nothing was on its way, in the cycle before
+        m.d.comb += [
+            self.busy.eq(~(state[_State.IDLE] | state[_State.TAIL])),
+            self.active.eq(~state[_State.IDLE]),
+            self.stop.eq(state[_State.FAILED]),
+        ]
         m.d.sync += [
-            self.reset.eq(self.start & ~self.reset & ~self.busy & ~in_flight.any() & ~held),
+            self.reset.eq(self.start & ~self.reset & state[_State.IDLE]),
             finished.eq(self.units_idle & ~pending.any()),
-            quiet.eq(state[_State.FAILED] & self.units_idle),
+            quiet.eq(state[_State.FAILED] & self.units_quiet & port_quiet),
         ]
         # What is counted is counted a cycle later.
         word_done, command_done, clear = Signal(), Signal(), Signal()
@@ -255,8 +298,24 @@ class FetchUnit(wiring.Component):
         with m.If(clear):
             m.d.sync += [self.word.eq(0), self.commands.eq(0)]
 
+        # The error is about a word that was handled long ago.
+        about, about_word = Signal(), datum(32)
+        with m.If(state[_State.FAILED] & about):
+            m.d.sync += self.word.eq(about_word)
+
+        # The set-up that the program names in word 0.
+        no_setup, settled = Signal(), Signal()
+        allowed = no_setup | settled | kind.is_setup
+        m.d.comb += [
+            setups.needs_it.eq(settled & ~kind.is_setup),
+            setups.is_setup.eq(kind.is_setup & ~no_setup),
+            setups.ended.eq(ended),
+            setups.forget.eq(self.soft_reset),
+        ]
+
         with m.If(self.reset):
             m.d.sync += [
+                about.eq(0),
                 occupied.eq(-places),
                 write.addr.eq(0),
                 read.addr.eq(0),
@@ -277,18 +336,24 @@ class FetchUnit(wiring.Component):
                 problem.eq(Mux(kind.magic, ErrorCode.BAD_VERSION, ErrorCode.BAD_MAGIC)),
             ]
             with m.If(kind.word_0):
+                m.d.sync += [
+                    setups.identifier.eq(word.header.high[VERSION_BITS:]),
+                    no_setup.eq(kind.no_setup),
+                    settled.eq(kind.settled),
+                ]
                 m.d.sync += go_to(_State.CONFIGURATION)
         with m.If(state[_State.CONFIGURATION]):
-            words = word.header.high
+            words = word.header.high[:WORD_COUNT_BITS]
             m.d.comb += [
-                handle.eq(kind.word_1),
-                bad.eq(there & ~kind.word_1),
-                problem.eq(
-                    Mux(kind.configuration, ErrorCode.NO_END, ErrorCode.WRONG_CONFIGURATION)
-                ),
+                handle.eq(kind.word_1 & allowed),
+                bad.eq(there & ~handle),
+                problem.eq(ErrorCode.WRONG_CONFIGURATION),
             ]
+            with m.If(kind.configuration):
+                m.d.comb += problem.eq(Mux(allowed, ErrorCode.NO_END, ErrorCode.SETUP_MISSING))
             m.d.sync += words_left.restart(words - HEADER_WORDS)
-            with m.If(kind.word_1):
+            with m.If(handle):
+                m.d.comb += setups.begin.eq(1)
                 m.d.sync += bursts_left.eq((words - 1 - BURST_WORDS) >> burst_bits)
                 m.d.sync += go_to(_State.RUN)
         with m.If(state[_State.RUN]):
@@ -300,7 +365,6 @@ class FetchUnit(wiring.Component):
             m.d.comb += [
                 handle.eq(taken),
                 ended.eq(kind.end & finished & ~pending.any() & ~faulted),
-                self.done.eq(ended),
                 bad.eq((there & malformed) | (taken & words_left.last)),
                 problem.eq(Mux(malformed, ErrorCode.BAD_COMMAND, ErrorCode.NO_END)),
             ]
@@ -308,20 +372,29 @@ class FetchUnit(wiring.Component):
             with m.If(taken):
                 m.d.sync += words_left.step()
             with m.If(ended):
-                m.d.sync += go_to(_State.IDLE)
-        # A unit that starts in this cycle is still idle, but not in the next.
-        with m.If(state[_State.FAILED] & self.units_idle & quiet):
+                m.d.sync += go_to(_State.TAIL)
+        with m.If(state[_State.TAIL] & port_quiet):
             m.d.comb += self.done.eq(1)
+            m.d.sync += go_to(_State.IDLE)
+        # What a unit or this one asked for before it knew is on its way now.
+        with m.If(state[_State.FAILED] & self.units_quiet & port_quiet & quiet):
+            m.d.comb += [self.flush.eq(1), self.done.eq(1)]
             m.d.sync += go_to(_State.IDLE)
 
         with m.If(bad | (fetching & faulted)):
             m.d.sync += go_to(_State.FAILED)
-            m.d.sync += self.error.eq(
-                Mux(faulted, self.fault, Mux(kind.broken, ErrorCode.BUS_ERROR, problem))
-            )
+            m.d.sync += self.error.eq(Mux(kind.broken, ErrorCode.BUS_ERROR, problem))
+            with m.If(outside):
+                m.d.sync += self.error.eq(ErrorCode.FETCH_OUTSIDE)
+            with m.If(self.fault.any()):
+                m.d.sync += [
+                    self.error.eq(self.fault),
+                    about.eq(self.fault_has_word),
+                    about_word.eq(self.fault_word),
+                ]
         return m
 
-    def _kind(self, m: Module) -> data.View[data.StructLayout]:
+    def _kind(self, m: Module, setups: SetupRecord) -> data.View[data.StructLayout]:
         """What the word on the bus is."""
         bus = self.bus
         kind = Signal(_KIND, name="arriving")
@@ -333,8 +406,12 @@ class FetchUnit(wiring.Component):
             m.d.comb += [
                 kind.magic.eq(header.low == MAGIC),
                 kind.configuration.eq(header.low == self._machine.config_hash),
-                kind.word_0.eq(kind.magic & (header.high == COMMAND_SET_VERSION)),
-                kind.word_1.eq(kind.configuration & (header.high > HEADER_WORDS)),
+                kind.word_0.eq(kind.magic & (header.high[:VERSION_BITS] == COMMAND_SET_VERSION)),
+                kind.word_1.eq(kind.configuration & (header.high[:WORD_COUNT_BITS] > HEADER_WORDS)),
+                setups.asked.eq(header.high[VERSION_BITS:]),
+                kind.no_setup.eq(~setups.asked.any()),
+                kind.settled.eq(setups.settled),
+                kind.is_setup.eq(header.high[WORD_COUNT_BITS]),
                 kind.set.eq(command.opcode == Opcode.SET),
                 kind.go.eq(command.opcode == Opcode.GO),
                 kind.end.eq(command.opcode == Opcode.END),

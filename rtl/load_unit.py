@@ -6,13 +6,14 @@ from typing import Any
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.axi import INCR, OKAY, ReadSignature, beat_size
-from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Unit
-from mensa.rtl.dma import walk
+from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Space, Unit
+from mensa.rtl.dma import has_no_copy, walk
 from mensa.rtl.machine import Machine
 from mensa.rtl.unit import UnitFrontend, unit_members
+from mensa.rtl.window import WindowSignature, is_inside
 
 __all__ = ["LoadUnit", "WriteSignature"]
 
@@ -55,8 +56,12 @@ class LoadUnit(wiring.Component):
     a request, and throughput is one beat per cycle across bursts and rows when these are n beats
     long and (O - 1) n >= L + 1.
     A response that isn't OKAY sets `error` in the cycle after; the unit finishes nevertheless.
-    Addresses wrap at their width. Zero rows, zero bytes per row, addresses or pitches that are not
-    equal modulo a beat, and `reset` while a command runs are undefined.
+    Addresses wrap at their width. A command that can't be copied is `refused`, and a burst that
+    leaves the window sets `outside` in cycle i(k) + 1; neither asks memory for anything, and the
+    unit then waits for `stop`. `reset` while a command runs is undefined.
+
+    While `stop` is high no burst is prepared, and what arrives is written nowhere. `quiet` says
+    that no burst is on its way; the unit is to be reset then.
 
     Parameters
     ----------
@@ -65,16 +70,22 @@ class LoadUnit(wiring.Component):
 
     Members
     -------
-    command, reset, available, take, give, start, idle, tag
+    command, reset, stop, available, take, give, start, idle, tag
         As in `UnitFrontend`.
+    refused : Out(1)
+        Strobe, two cycles after a command's start.
     done : Out(1)
         Strobe of a command's last cycle.
     bus : Out(axi.ReadSignature(32, beat_bytes))
         Memory.
     write : Out(WriteSignature(beat_bytes))
         The buffers.
-    error : Out(1)
-        Strobe: a beat came with a response other than OKAY.
+    window : In(WindowSignature())
+        What may be read.
+    error, outside : Out(1)
+        Strobes: a beat came with a response other than OKAY; a burst would leave the window.
+    quiet : Out(1)
+        Every burst that was asked for has come.
     """
 
     def __init__(self, machine: Machine):
@@ -86,7 +97,10 @@ class LoadUnit(wiring.Component):
                 **unit_members(),
                 "bus": Out(ReadSignature(ADDRESS_BITS, machine.beat_bytes)),
                 "write": Out(WriteSignature(machine.beat_bytes)),
+                "window": In(WindowSignature()),
                 "error": Out(1),
+                "outside": Out(1),
+                "quiet": Out(1),
             }
         )
 
@@ -102,13 +116,19 @@ class LoadUnit(wiring.Component):
         m.d.comb += frontend.done.eq(self.done)
         bursts, beats = walk(m, frontend, self._machine)
         bus, registers = self.bus, frontend.registers
+        wrong = has_no_copy(registers, self._machine) | ~registers.space.matches(*Space)
+        frontend.refuse(m, self, wrong)
 
         # Requests. One is in flight from the request register on. `spare` more may be after the
         # next one; it is negative when that one has to wait, too.
         limit = self._machine.outstanding_reads
         spare = Signal(range(-1, limit), init=limit - 1)
+        halted, asked = Signal(), Signal()
         m.d.comb += [
-            bursts.step.eq(bursts.valid & (spare >= 0) & (~bus.arvalid | bus.arready)),
+            halted.eq(self.stop | self.refused | self.outside),
+            self.quiet.eq(spare == limit - 1),
+            bursts.step.eq(bursts.valid & (spare >= 0) & (~bus.arvalid | bus.arready) & ~halted),
+            asked.eq(bursts.step & is_inside(self.window, bursts.burst_address)),
             bus.arsize.eq(beat_size(self._machine.beat_bytes)),
             bus.arburst.eq(INCR),
         ]
@@ -116,7 +136,7 @@ class LoadUnit(wiring.Component):
             m.d.sync += bus.arvalid.eq(0)
         with m.If(bursts.step):
             m.d.sync += [
-                bus.arvalid.eq(1),
+                bus.arvalid.eq(asked),
                 bus.araddr.eq(bursts.burst_address),
                 bus.arlen.eq(bursts.burst_length),
             ]
@@ -124,13 +144,14 @@ class LoadUnit(wiring.Component):
         # Data.
         taken = Signal()
         m.d.comb += [
-            bus.rready.eq(beats.valid),
+            bus.rready.eq(beats.valid | self.stop),
             taken.eq(bus.rvalid & bus.rready),
             beats.step.eq(taken),
         ]
         m.d.sync += [
-            spare.eq(spare - bursts.step + (taken & beats.last_of_burst)),
-            self.write.valid.eq(taken),
+            spare.eq(spare - asked + (taken & bus.rlast)),
+            self.outside.eq(bursts.step & ~asked),
+            self.write.valid.eq(taken & ~self.stop),
             self.write.space.eq(registers.space),
             self.write.address.eq(beats.address),
             self.write.data.eq(bus.rdata),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,10 @@ from mensa.rtl.commands import (
     MAGIC,
     REGISTER_NUMBER,
     REGISTERS,
+    SETUP_BITS,
     TAG_BITS,
+    VERSION_BITS,
+    WORD_COUNT_BITS,
     Opcode,
     Register,
     Token,
@@ -156,6 +160,74 @@ class Assembler:
 
 
 @dataclass(frozen=True)
+class Header:
+    """What the first words of a program say.
+
+    Attributes
+    ----------
+    version : int
+        Of the command set.
+    configuration : int
+        Hash of the machine's configuration.
+    words : int
+        All words of the program.
+    setup : int
+        Identifier of the set-up that the program is or needs; 0 for neither.
+    is_setup : bool
+        Whether it is the set-up itself.
+    """
+
+    version: int
+    configuration: int
+    words: int
+    setup: int = 0
+    is_setup: bool = False
+
+    @classmethod
+    def of(cls, words: Words) -> Header:
+        """Read it from a program that begins with `MAGIC`."""
+        first, second = int(words[0]) >> 32, int(words[1])
+        return cls(
+            version=first & ((1 << VERSION_BITS) - 1),
+            configuration=second & _LOW32,
+            words=second >> 32 & ((1 << WORD_COUNT_BITS) - 1),
+            setup=first >> VERSION_BITS,
+            is_setup=bool(second >> 63),
+        )
+
+
+def setup_identifier(setup: Program) -> int:
+    """What tells a set-up from others: a checksum of its words and its image, never 0.
+
+    Another network, or other parameters, make another one. A program that is moved in memory keeps
+    the one it has.
+    """
+    check = zlib.crc32(setup.words[HEADER_WORDS:].tobytes())
+    for _, content in setup.image:
+        check = zlib.crc32(content.tobytes(), check)
+    return check % ((1 << SETUP_BITS) - 1) + 1
+
+
+def with_setup(program: Program, identifier: int, *, is_setup: bool = False) -> Program:
+    """The program, marked as the set-up of that identifier or as one that needs it.
+
+    Raises
+    ------
+    ProgramError
+        If the identifier is 0 or has more than SETUP_BITS bits.
+    """
+    if not 0 < identifier < 1 << SETUP_BITS:
+        raise ProgramError(
+            f"a set-up's identifier is between 1 and {(1 << SETUP_BITS) - 1}, not {identifier}"
+        )
+    header = Header.of(program.words)
+    words = program.words.copy()
+    words[0] = identifier << 32 + VERSION_BITS | header.version << 32 | MAGIC
+    words[1] = is_setup << 63 | header.words << 32 | header.configuration
+    return dataclasses.replace(program, words=words)
+
+
+@dataclass(frozen=True)
 class Command:
     """One GO with everything that it works from.
 
@@ -254,8 +326,10 @@ def disassemble(words: Words) -> Iterator[str]:
         At the first word that is malformed; the lines before it have been given by then.
     """
     _check_header(words, None)
-    yield f"{0:6}  mensa program, command set {int(words[0]) >> 32}"
-    yield f"{1:6}  configuration {int(words[1]) & _LOW32:08x}, {len(words)} words"
+    header = Header.of(words)
+    role = f", {'is' if header.is_setup else 'needs'} set-up {header.setup:06x}"
+    yield f"{0:6}  mensa program, command set {header.version}{role if header.setup else ''}"
+    yield f"{1:6}  configuration {header.configuration:08x}, {len(words)} words"
     for index, word in enumerate(words[HEADER_WORDS:].tolist(), HEADER_WORDS):
         opcode = word >> 60
         if opcode == Opcode.SET:
@@ -456,19 +530,21 @@ def _check_header(words: Words, machine: Machine | None) -> None:
         )
     if len(words) < HEADER_WORDS:
         raise ProgramError(f"a program has at least {HEADER_WORDS} words, this one {len(words)}")
-    first, second = int(words[0]), int(words[1])
-    if first & _LOW32 != MAGIC:
-        raise ProgramError(f"word 0: begins with {first & _LOW32:#010x}, a program with {MAGIC:#x}")
-    if first >> 32 != COMMAND_SET_VERSION:
+    magic, header = int(words[0]) & _LOW32, Header.of(words)
+    if magic != MAGIC:
+        raise ProgramError(f"word 0: begins with {magic:#010x}, a program with {MAGIC:#x}")
+    if header.version != COMMAND_SET_VERSION:
         raise ProgramError(
-            f"word 0: the program has command set {first >> 32}, wanted {COMMAND_SET_VERSION}"
+            f"word 0: the program has command set {header.version}, wanted {COMMAND_SET_VERSION}"
         )
-    if second >> 32 != len(words):
+    if header.is_setup and not header.setup:
+        raise ProgramError("word 1: the program is said to be a set-up, but has no identifier")
+    if header.words != len(words):
         raise ProgramError(
-            f"word 1: the header promises {second >> 32} words, there are {len(words)}"
+            f"word 1: the header promises {header.words} words, there are {len(words)}"
         )
-    if machine is not None and second & _LOW32 != machine.config_hash:
+    if machine is not None and header.configuration != machine.config_hash:
         raise ProgramError(
-            f"word 1: the program is for configuration {second & _LOW32:08x}, but "
+            f"word 1: the program is for configuration {header.configuration:08x}, but "
             f"{machine.name} as configured is {machine.config_hash:08x}; compile it again"
         )

@@ -19,7 +19,7 @@ from mensa.rtl.commands import (
     Token,
     Unit,
 )
-from mensa.rtl.machine import Machine, edge_tpu
+from mensa.rtl.machine import AXI_PAGE_BYTES, Machine, edge_tpu
 
 __all__ = [
     "ADDRESS_BITS",
@@ -29,6 +29,7 @@ __all__ = [
     "FETCH_FIFO_WORDS",
     "FETCH_LATENCY",
     "OFFSET",
+    "PAGE_BITS",
     "PROGRAM_ALIGNMENT_BYTES",
     "Access",
     "ControlRegister",
@@ -50,6 +51,9 @@ FETCH_FIFO_WORDS = 64
 FETCH_LATENCY = 2
 """Cycles from the transfer of a word of the program to the first one in which it can be handled."""
 
+PAGE_BITS = AXI_PAGE_BYTES.bit_length() - 1
+"""Bits of an address within a page, which no burst leaves: the grain of the address window."""
+
 PROGRAM_ALIGNMENT_BYTES = FETCH_BURST_WORDS * WORD_BYTES
 """A program starts at a multiple of this, so that no burst of the fetch unit crosses a page."""
 
@@ -68,6 +72,17 @@ class ErrorCode(enum.IntEnum):
     BANK_CONFLICT = 8  #: two units used one bank of a buffer in the same cycle
     LOAD_BUS_ERROR = 9  #: memory answered a read of the load unit with an error
     STORE_BUS_ERROR = 10  #: memory answered a write of the store unit with an error
+    FETCH_OUTSIDE = 11  #: the program leaves the address window
+    LOAD_OUTSIDE = 12  #: a load leaves the address window
+    STORE_OUTSIDE = 13  #: a store leaves the address window
+    SETUP_MISSING = 14  #: the set-up that the program needs was not the latest, or ended badly
+    REFUSED = 15  #: a command has a register value that can't be, such as no rows
+    DEADLOCK = 16  #: a command waits for a token that no command before it gives
+    WATCHDOG_FETCH = 17  #: nothing moved for WATCHDOG cycles; the program's next word is awaited
+    WATCHDOG_LOAD = 18  #: the same; the load unit waits
+    WATCHDOG_COMPUTE = 19  #: the same; the compute unit waits
+    WATCHDOG_STORE = 20  #: the same; the store unit waits
+    RESET = 21  #: CONTROL.RESET ended it
 
 
 CATEGORIES = (
@@ -180,15 +195,35 @@ def _table() -> tuple[ControlRegister, ...]:
             (
                 Field("START", 0, 1, Access.PULSE, "start the program; ignored while busy"),
                 Field("INTERRUPT_ENABLE", 1, 1, Access.WRITE, "raise irq while DONE is set"),
+                Field(
+                    "RESET",
+                    2,
+                    1,
+                    Access.PULSE,
+                    "end the program, with the error RESET, and forget the set-up",
+                ),
             ),
-            "start and interrupt",
+            "start, interrupt and soft reset",
         ),
         ControlRegister(
             "STATUS",
             0x14,
             (
-                Field("BUSY", 0, 1, Access.READ, "a program runs"),
-                Field("DONE", 1, 1, Access.CLEAR, "a program has ended since the last start"),
+                Field("BUSY", 0, 1, Access.READ, "a program runs or ends; ports may be busy"),
+                Field(
+                    "DONE",
+                    1,
+                    1,
+                    Access.CLEAR,
+                    "a program has ended since the last start; no burst is outstanding",
+                ),
+                Field(
+                    "STOPPING",
+                    2,
+                    1,
+                    Access.READ,
+                    "an error was found; what the bus owes is awaited, then DONE",
+                ),
                 Field("ERROR", 8, 8, Access.READ, "why it ended, an error code; 0 is well"),
             ),
             "progress and outcome",
@@ -204,6 +239,27 @@ def _table() -> tuple[ControlRegister, ...]:
             0x1C,
             _word(Access.READ, "index"),
             "words of the program handled; after an error, the index of the word it is about",
+        ),
+        ControlRegister(
+            "WINDOW_BASE",
+            0x20,
+            (Field("PAGE", PAGE_BITS, 32 - PAGE_BITS, Access.WRITE, "of the first byte"),),
+            "first address that the core may read or write; kept while it is busy",
+        ),
+        ControlRegister(
+            "WINDOW_LIMIT",
+            0x24,
+            (
+                Field("ONES", 0, PAGE_BITS, Access.READ, "all ones"),
+                Field("PAGE", PAGE_BITS, 32 - PAGE_BITS, Access.WRITE, "of the last byte"),
+            ),
+            "last address that the core may read or write; kept while it is busy",
+        ),
+        ControlRegister(
+            "WATCHDOG",
+            0x28,
+            _word(Access.WRITE, "cycles"),
+            "cycles without progress after which a program is ended; 0: never",
         ),
     ]
     for number, (name, meaning) in enumerate(COUNTERS.items()):
@@ -238,6 +294,7 @@ def reset_value(register: ControlRegister, machine: Machine) -> int:
         "ID": MAGIC,
         "COMMAND_SET_VERSION": COMMAND_SET_VERSION,
         "CONFIG_HASH": machine.config_hash,
+        "WINDOW_LIMIT": (1 << 32) - 1,
     }
     return fixed.get(register.name, 0)
 

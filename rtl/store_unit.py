@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.axi import INCR, OKAY, WriteSignature, beat_size
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Unit
-from mensa.rtl.dma import walk
+from mensa.rtl.dma import has_no_copy, walk
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
 from mensa.rtl.unit import UnitFrontend, unit_members
+from mensa.rtl.window import WindowSignature, is_inside
 
 __all__ = ["ReadSignature", "StoreUnit"]
 
@@ -58,8 +59,14 @@ class StoreUnit(wiring.Component):
 
     So throughput inside a burst is one beat per cycle, and from burst to burst it is the memory's.
     A response that isn't OKAY sets `error` in the cycle after; the unit finishes nevertheless.
-    Addresses wrap at their width. Zero rows, zero bytes per row, addresses or pitches that are not
-    equal modulo a beat, and `reset` while a command runs are undefined.
+    Addresses wrap at their width. Bytes of WDATA whose strobe is low are 0. A command that can't
+    be copied is `refused`, and a burst that leaves the window sets `outside` in cycle i(k) + 1;
+    neither asks memory for anything, and the unit then waits for `stop`. `reset` while a command
+    runs is undefined.
+
+    While `stop` is high no burst is prepared, and beats that are still owed are given with no
+    strobe; only one that WREADY has kept waiting stays as it is. `quiet` says that all bursts are
+    answered; the unit is to be reset then.
 
     Parameters
     ----------
@@ -68,16 +75,22 @@ class StoreUnit(wiring.Component):
 
     Members
     -------
-    command, reset, available, take, give, start, idle, tag
+    command, reset, stop, available, take, give, start, idle, tag
         As in `UnitFrontend`.
+    refused : Out(1)
+        Strobe, two cycles after a command's start.
     done : Out(1)
         Strobe of a command's last cycle.
     bus : Out(axi.WriteSignature(32, beat_bytes))
         Memory.
     read : Out(ReadSignature(beat_bytes))
         The activation buffer.
-    error : Out(1)
-        Strobe: a burst was answered by a response other than OKAY.
+    window : In(WindowSignature())
+        What may be written.
+    error, outside : Out(1)
+        Strobes: a burst was answered by a response other than OKAY; one would leave the window.
+    quiet : Out(1)
+        Every burst that was asked for is answered.
     """
 
     def __init__(self, machine: Machine):
@@ -89,7 +102,10 @@ class StoreUnit(wiring.Component):
                 **unit_members(),
                 "bus": Out(WriteSignature(ADDRESS_BITS, machine.beat_bytes)),
                 "read": Out(ReadSignature(machine.beat_bytes)),
+                "window": In(WindowSignature()),
                 "error": Out(1),
+                "outside": Out(1),
+                "quiet": Out(1),
             }
         )
 
@@ -106,14 +122,19 @@ class StoreUnit(wiring.Component):
         bursts, beats = walk(m, frontend, self._machine)
         bus = self.bus
         beat_bytes = self._machine.beat_bytes
+        frontend.refuse(m, self, has_no_copy(frontend.registers, self._machine))
 
         # Requests. A burst is unanswered, and unsent, from the request register on. `free` more may
         # be unanswered after the next one; it is negative when that one has to wait, too.
         none, one = OUTSTANDING_WRITES - 1, OUTSTANDING_WRITES - 2  # are unanswered
         free = Signal(range(-1, OUTSTANDING_WRITES), init=none)
         unsent = Signal(range(OUTSTANDING_WRITES + 1))
+        halted, asked = Signal(), Signal()
         m.d.comb += [
-            bursts.step.eq(bursts.valid & (free >= 0) & (~bus.awvalid | bus.awready)),
+            halted.eq(self.stop | self.refused | self.outside),
+            self.quiet.eq(free == none),
+            bursts.step.eq(bursts.valid & (free >= 0) & (~bus.awvalid | bus.awready) & ~halted),
+            asked.eq(bursts.step & is_inside(self.window, bursts.burst_address)),
             bus.awsize.eq(beat_size(beat_bytes)),
             bus.awburst.eq(INCR),
         ]
@@ -121,7 +142,7 @@ class StoreUnit(wiring.Component):
             m.d.sync += bus.awvalid.eq(0)
         with m.If(bursts.step):
             m.d.sync += [
-                bus.awvalid.eq(1),
+                bus.awvalid.eq(asked),
                 bus.awaddr.eq(bursts.burst_address),
                 bus.awlen.eq(bursts.burst_length),
             ]
@@ -132,6 +153,7 @@ class StoreUnit(wiring.Component):
         m.submodules.fifo = fifo = SyncFIFO(width=beat.size, depth=FIFO_BEATS)
         spare = Signal(range(-1, FIFO_BEATS), init=FIFO_BEATS - 1)
         sent = Signal()
+        void = Signal()  # what leaves is only owed
         m.d.comb += [
             self.read.valid.eq(beats.valid & (spare >= 0)),
             self.read.address.eq(beats.address),
@@ -155,12 +177,15 @@ class StoreUnit(wiring.Component):
             fifo.w_data.eq(arrived),
             leaving.eq(fifo.r_data),
             bus.wvalid.eq(fifo.r_rdy & unsent.any()),
-            bus.wdata.eq(leaving.data),
-            bus.wstrb.eq(leaving.mask),
+            bus.wstrb.eq(leaving.mask & ~void.replicate(beat_bytes)),
+            bus.wdata.eq(leaving.data & Cat(strobe.replicate(8) for strobe in bus.wstrb)),
             bus.wlast.eq(leaving.last),
             sent.eq(bus.wvalid & bus.wready),
             fifo.r_en.eq(sent),
         ]
+
+        with m.If(self.stop & (~bus.wvalid | bus.wready)):
+            m.d.sync += void.eq(1)
 
         # Responses.
         answered = Signal()
@@ -170,8 +195,9 @@ class StoreUnit(wiring.Component):
         ]
         m.d.sync += [
             spare.eq(spare - self.read.valid + sent),
-            unsent.eq(unsent + bursts.step - (sent & leaving.last)),
-            free.eq(free - bursts.step + answered),
+            unsent.eq(unsent + asked - (sent & leaving.last)),
+            free.eq(free - asked + answered),
+            self.outside.eq(bursts.step & ~asked),
             self.done.eq(answered & ~bursts.valid & (free == one)),
             self.error.eq(answered & (bus.bresp != OKAY)),
         ]

@@ -62,10 +62,11 @@ class CommandSignature(wiring.Signature):
 
 
 def unit_members() -> dict[str, Any]:
-    """Members that every unit has; they are those of its `UnitFrontend`, and `done`."""
+    """Members that every unit has; they are those of its `UnitFrontend`, `done` and `refused`."""
     return {
         "command": In(CommandSignature()),
         "reset": In(1),
+        "stop": In(1),
         "available": In(TOKEN_COUNT),
         "take": Out(TOKEN_COUNT),
         "give": Out(TOKEN_COUNT),
@@ -73,6 +74,7 @@ def unit_members() -> dict[str, Any]:
         "done": Out(1),
         "idle": Out(1),
         "tag": Out(TAG_BITS),
+        "refused": Out(1),
     }
 
 
@@ -98,6 +100,8 @@ class UnitFrontend(wiring.Component):
         From the fetch unit.
     reset : In(1)
         Forget what is pending or running, and set all registers to 0; for the start of a program.
+    stop : In(1)
+        Forget what is pending, and start nothing; what runs goes on.
     available, take, give : In(8), Out(8), Out(8)
         Tokens that are above zero, taken and given in this cycle.
     ready : In(1)
@@ -117,14 +121,24 @@ class UnitFrontend(wiring.Component):
         Registers of the command that started last, from the cycle after its start on.
     """
 
+    def refuse(self, m: Module, unit: Any, wrong: Value) -> None:
+        """Answer for the unit's `refused`: a strobe two cycles after the start of a command.
+
+        Parameters: `wrong`, whether the command's `registers` hold what can't be.
+        """
+        started = Signal()
+        m.d.sync += [started.eq(self.start), unit.refused.eq(started & wrong)]
+
     def __init__(self, unit: Unit, in_flight: int = 1):
         if not isinstance(in_flight, int) or in_flight < 1:
             raise TypeError(f"Commands in flight must be a positive integer, not {in_flight!r}")
         self._unit = unit
         self._in_flight = in_flight
+        members = unit_members()
+        del members["refused"]
         super().__init__(
             {
-                **unit_members(),
+                **members,
                 "ready": In(1, init=1),
                 "done": In(1),
                 "arriving": Out(data.StructLayout({"valid": 1, "register": 8, "value": 32})),
@@ -138,6 +152,7 @@ class UnitFrontend(wiring.Component):
         connect(m, flipped(unit.command), self.command)
         m.d.comb += [
             self.reset.eq(unit.reset),
+            self.stop.eq(unit.stop),
             self.available.eq(unit.available),
             unit.take.eq(self.take),
             unit.give.eq(self.give),
@@ -209,6 +224,8 @@ class UnitFrontend(wiring.Component):
             for number in range(self._in_flight):
                 with m.If(place[number]):
                     m.d.sync += commands[number].eq(Cat(signal, tag))
+        with m.If(self.stop):
+            m.d.sync += [pending.eq(0), self.start.eq(0)]
         with m.If(self.reset):
             m.d.sync += [running.eq(1), pending.eq(0), self.start.eq(0)]
         return m

@@ -24,10 +24,11 @@ _ELEMENT = re.compile(r"\[(\d+)\]")
 are there, it takes one for the other and fails."""
 
 
-class _Written(Instance):
-    """An instance of a module in Verilog; `to_verilog` adds the module."""
+_texts: dict[str, str] = {}
+"""Modules written in Verilog, by their names; `to_verilog` adds those that there are instances of.
 
-    text: str
+They are found by name because Amaranth copies instances when a reset is put around them.
+"""
 
 
 def written(name: str, text: str, *, i: Mapping[str, Any], o: Mapping[str, Any]) -> Instance:
@@ -44,16 +45,16 @@ def written(name: str, text: str, *, i: Mapping[str, Any], o: Mapping[str, Any])
     """
     ports = {f"i_{port}": value for port, value in i.items()}
     ports |= {f"o_{port}": value for port, value in o.items()}
-    instance = _Written(name, **ports)
-    instance.text = f"({', '.join([*i, *o])});\n{text}"
-    return instance
+    _texts[name] = f"({', '.join([*i, *o])});\n{text}"
+    return Instance(name, **ports)
 
 
 def _take_written(fragment: Fragment, top: str, found: dict[str, str]) -> None:
     """Find the modules written in Verilog below a fragment; give them their full names."""
-    if isinstance(fragment, _Written):
+    if isinstance(fragment, Instance) and fragment.type in _texts:
+        text = _texts[fragment.type]
         fragment.type = f"{top}.{fragment.type}"
-        found[fragment.type] = fragment.text
+        found[fragment.type] = text
     for below, *_ in fragment.subfragments:
         _take_written(below, top, found)
 

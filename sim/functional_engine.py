@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mensa.golden.fixed_point import requantize_double, requantize_single
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Rounding, Space, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
-from mensa.rtl.program import Bytes, Command, Program, ProgramError
+from mensa.rtl.program import Bytes, Command, Header, Program, ProgramError
 from mensa.sim.command_check import check_command, columns_per_byte, refusal, require
 from mensa.sim.command_order import CommandOrder
 
@@ -79,6 +79,7 @@ class FunctionalEngine:
         self.buffers = Buffers.empty(self.machine)
         self._order = CommandOrder(self.machine.activation_buffer_bytes)
         self._sums: Int64 | None = None
+        self._setup = 0  # identifier of the set-up that has ended well, as the core keeps it
 
     def run(self, program: Program, memory: Bytes) -> None:
         """Carry out a program on `memory`, in place.
@@ -95,14 +96,22 @@ class FunctionalEngine:
         ProgramError
             For a command that has no meaning: an access out of range, an unaligned copy, a number
             of pixels that doesn't fit, a token that no earlier command has signalled (the core
-            would wait for ever), or results read that no token says to be there. The message
-            names the word.
+            would wait for ever), or results read that no token says to be there; for a program
+            whose set-up was not run before it. The message names the word.
         """
         if memory.dtype != np.uint8 or memory.ndim != 1 or memory.size < program.memory_bytes:
             raise ProgramError(
                 f"memory must be a vector of at least {program.memory_bytes} uint8, "
                 f"not {memory.dtype} {memory.shape}"
             )
+        header = Header.of(program.words)
+        if header.setup and not header.is_setup and header.setup != self._setup:
+            raise ProgramError(
+                f"word 1: the program needs set-up {header.setup:06x}, which was not run, or other "
+                f"programs have run since; run the set-up first"
+            )
+        if header.is_setup or not header.setup:
+            self._setup = 0
         self._order.begin()
         for command in program.commands():
             missing = self._order.start(command)
@@ -122,6 +131,8 @@ class FunctionalEngine:
             self._order.done(command)
             if self._on_command is not None:
                 self._on_command(command, self.buffers)
+        if header.is_setup:
+            self._setup = header.setup
 
     def _load(self, command: Command, memory: Bytes) -> None:
         buffer = self.buffers[Space(command["SPACE"])]

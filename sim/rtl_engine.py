@@ -37,7 +37,7 @@ from mensa.sim.events import CommandEvent, RunTrace
 from mensa.sim.functional_engine import Buffers
 from mensa.sim.memory import Memory, PortTiming
 from mensa.sim.verilator import OPTIMISE, SPLIT, Build, build, cache_directory
-from mensa.sim.watchdog import PORTS, Snapshot, who_waits
+from mensa.sim.watchdog import PORTS, Snapshot, command_at, who_waits
 
 __all__ = ["CommandHook", "RtlEngine", "RunError", "core_build"]
 
@@ -335,8 +335,10 @@ class _Core:
                 word=result.word,
             )
         if code is not ErrorCode.NONE:
+            command = command_at(image, arguments.program_address, result.word)
             raise RunError(
-                f"{self._machine.name}: the core stopped with {code.name} {place}{fault}",
+                f"{self._machine.name}: the core stopped with {code.name} {place}"
+                f"{f', {command}' if command else ''}{fault}",
                 code,
                 result.word,
             )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mensa.rtl.commands import HEADER_WORDS, WORD_BYTES, Opcode, Token, Unit
 from mensa.rtl.registers import ErrorCode
 
-__all__ = ["PORTS", "Snapshot", "who_waits"]
+__all__ = ["PORTS", "Snapshot", "command_at", "who_waits"]
 
 PORTS = ("command port", "data port, read", "data port, write")
 """The memory channels, in the harness's order."""
@@ -76,6 +76,21 @@ def who_waits(
     )
 
 
+def command_at(memory: npt.NDArray[np.uint8], address: int, index: int) -> str | None:
+    """What word `index` of the program at `address` starts, as text; None if that is nothing."""
+    word = _word(memory, address, index)
+    if index < HEADER_WORDS or word >> 60 != Opcode.GO or word >> 56 & 15 not in list(Unit):
+        return None
+    tokens = [token.name for token in Token if word >> 48 + token & 1]
+    after = f" after {' and '.join(tokens)}" if tokens else ""
+    return f"GO {_name(Unit(word >> 56 & 15))}{after}"
+
+
+def _word(memory: npt.NDArray[np.uint8], address: int, index: int) -> int:
+    start = address + index * WORD_BYTES
+    return int.from_bytes(memory[start : start + WORD_BYTES].tobytes(), "little")
+
+
 def _name(unit: Unit) -> str:
     return unit.name.lower()
 
@@ -87,8 +102,7 @@ def _fetch(snapshot: Snapshot, memory: npt.NDArray[np.uint8], address: int, code
         return f"stopped with {code.name} and waits for {' and '.join(busy) or 'nothing'} to finish"
     if index >= snapshot.fetched:
         return f"waits for word {index} of the program from the command port"
-    start = address + index * WORD_BYTES
-    word = int.from_bytes(memory[start : start + WORD_BYTES].tobytes(), "little")
+    word = _word(memory, address, index)
     opcode, number = word >> 60, word >> 56 & 15
     if index >= HEADER_WORDS and opcode == Opcode.END:
         busy = [_name(unit) for unit in Unit if (snapshot.running | snapshot.pending) >> unit & 1]

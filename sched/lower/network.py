@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from mensa.golden import (
 )
 from mensa.golden.plan import resolve_rounding
 from mensa.rtl.machine import Machine
-from mensa.rtl.program import Bytes, Program, Words
+from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setup
 from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
 from mensa.sched.lower.convolution import Convolution, convolution_parts
 from mensa.sched.lower.elementwise import lower_add, lower_quantize
@@ -291,17 +291,29 @@ class _Lowering:
             traffic |= used
         for index in graph.outputs:
             memory.tensor(self.root(index))
-        setup = self._setup(resident, room)
+        draft_setup = self._setup(resident, room)
         for tensor, root in self.roots.items():
             if root in memory.tensors:
                 memory.alias(tensor, root)
+        steps: list[Step] = [
+            draft if isinstance(draft, HostStep) else draft.step(self) for draft in drafts
+        ]
+        setup = draft_setup.step(self).program if draft_setup else None
+        if setup is not None:
+            # So the core refuses an inference whose parameters are not all there.
+            identifier = setup_identifier(setup)
+            setup = with_setup(setup, identifier, is_setup=True)
+            steps = [
+                step
+                if isinstance(step, HostStep)
+                else replace(step, program=with_setup(step.program, identifier))
+                for step in steps
+            ]
         return Lowered(
             graph=graph,
             machine=self.machine,
             rounding=self.rounding,
-            steps=tuple(
-                draft if isinstance(draft, HostStep) else draft.step(self) for draft in drafts
-            ),
+            steps=tuple(steps),
             tensors=memory.tensors,
             memory_bytes=memory.memory_bytes,
             layers=tuple(
@@ -319,7 +331,7 @@ class _Lowering:
                 )
                 for op in graph.operators
             ),
-            setup=setup.step(self).program if setup else None,
+            setup=setup,
         )
 
     def _setup(

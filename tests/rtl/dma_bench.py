@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import bench
+import cocotb
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -12,6 +13,7 @@ from cocotb.triggers import RisingEdge
 
 from mensa.rtl.commands import REGISTER_NUMBER
 from mensa.rtl.machine import Machine
+from mensa.rtl.registers import PAGE_BITS
 
 MACHINE = Machine(
     name="tiny",
@@ -29,6 +31,8 @@ MEMORY_BYTES = 1 << 14
 SPACES = 3
 SPACE_BYTES = 1 << 12
 COMMANDS = 12
+TRIALS = 15
+"""How often a unit is stopped."""
 WATCHDOG = 20_000
 
 
@@ -153,11 +157,75 @@ async def watch(dut, commands, each_cycle, requests):
     raise TimeoutError(f"{started} of {len(commands)} commands started, {finished} are done")
 
 
+async def stop(dut, unit, each_cycle):
+    """Begin random commands, stop the unit somewhere, wait until it is quiet, and reset it.
+
+    `each_cycle` is called at the end of every cycle. Returns: the commands.
+    """
+    commands = [random_command(random) for _ in range(3)]
+    dut.available.value = 255
+    running = cocotb.start_soon(program(dut, unit, commands))
+    for _ in range(random.randrange(250)):
+        await RisingEdge(dut.clk)
+        each_cycle()
+    running.cancel()
+    dut.command__set_valid.value = dut.command__go_valid.value = 0
+    dut.stop.value = 1
+    for _ in range(WATCHDOG):
+        await RisingEdge(dut.clk)
+        each_cycle()
+        if dut.quiet.value == 1:
+            break
+    else:
+        raise TimeoutError(f"the {unit.name.lower()} unit is not quiet")
+    for _ in range(10):
+        await RisingEdge(dut.clk)
+        each_cycle()
+        assert dut.quiet.value == 1
+    dut.rst.value = 1
+    await RisingEdge(dut.clk)
+    dut.rst.value = dut.stop.value = 0
+    return commands
+
+
 async def begin(dut, **inputs):
-    """Reset with all common inputs at 0."""
-    await bench.start(
-        dut, reset=0, available=0, command__set_valid=0, command__go_valid=0, **inputs
-    )
+    """Reset with all common inputs at 0 and the window open."""
+    idle = ("reset", "stop", "available", "command__set_valid", "command__go_valid")
+    window = {"window__first": 0, "window__last": (1 << 32 - PAGE_BITS) - 1}
+    await bench.start(dut, **dict.fromkeys(idle, 0) | window | inputs)
+
+
+WRONG = {
+    "ROWS": {"ROWS": 0},
+    "ROW_BYTES": {"ROW_BYTES": 0},
+    "address": {"MEMORY_ADDRESS": 5, "BUFFER_ADDRESS": 6},
+    "pitch": {"ROWS": 2, "MEMORY_PITCH": 32, "BUFFER_PITCH": 33},
+}
+"""Registers that make any command one that can't be copied."""
+
+
+async def refuses(dut, unit, change, *, valid):
+    """Expect a command with other registers or another window to be refused.
+
+    Parameters: `change`, registers, or None for a window that ends before the command's rows;
+    `valid`, the port whose signal must stay low. Returns: which strobe came.
+    """
+    command = random_command(random) | (change or {"MEMORY_ADDRESS": 4096, "BUFFER_ADDRESS": 0})
+    dut.window__last.value = (1 << 20) - 1 if change else 0
+    dut.available.value = 255
+    cocotb.start_soon(program(dut, unit, [command]))
+    seen = set()
+    for _ in range(60):
+        await RisingEdge(dut.clk)
+        seen |= {name for name in ("refused", "outside") if getattr(dut, name).value == 1}
+        assert getattr(dut, valid).value == 0
+        if seen:
+            dut.stop.value = 1
+    assert dut.quiet.value == 1
+    dut.rst.value = 1
+    await RisingEdge(dut.clk)
+    dut.rst.value = dut.stop.value = 0
+    return seen
 
 
 def pauses(stalls):

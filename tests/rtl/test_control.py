@@ -36,8 +36,8 @@ MACHINE = Machine(
     activation_buffer_bytes=1024,
 )
 OKAY, SLVERR = 0, 2
-START, INTERRUPT_ENABLE = 1, 2
-BUSY, DONE = 1, 2
+START, INTERRUPT_ENABLE, RESET = 1, 2, 4
+BUSY, DONE, STOPPING = 1, 2, 4
 
 
 class Lite:
@@ -76,7 +76,7 @@ class Lite:
 
 
 async def begin(dut, stalls=False):
-    inputs = ("reset", "busy", "done", "error", "word", "commands", "category")
+    inputs = ("reset", "busy", "active", "stop", "done", "error", "word", "commands", "category")
     inputs += ("read_beat", "write_beat", "fetch_beat")
     lite = Lite(dut, stalls)
     await bench.start(dut, **dict.fromkeys(inputs, 0))
@@ -94,6 +94,7 @@ async def registers_are_as_the_table_says(dut, stalls):
         "ID": MAGIC,
         "COMMAND_SET_VERSION": COMMAND_SET_VERSION,
         "CONFIG_HASH": MACHINE.config_hash,
+        "WINDOW_LIMIT": 0xFFFF_FFFF,  # all of memory
     }
     addresses = [*range(0, 0x100, 4), 0x400, 0xFFC]
     random.shuffle(addresses)
@@ -175,18 +176,28 @@ async def a_program_starts_runs_and_interrupts(dut, stalls):
         assert await lite.read(OFFSET["CONTROL"]) == enable
         dut.reset.value = 1
         await RisingEdge(dut.clk)
-        dut.reset.value, dut.busy.value = 0, 1
+        dut.reset.value, dut.busy.value, dut.active.value = 0, 1, 1
         await ClockCycles(dut.clk, 2)
         assert dut.start.value == 0
-        # While it runs, neither a start nor another address is taken.
-        await lite.write(OFFSET["PROGRAM_ADDRESS"], 0)
-        await lite.write(OFFSET["CONTROL"], START | enable)
-        assert dut.start.value == 0
-        assert dut.program_address.value == 0x1234_5680
+        # While it runs, neither a start nor another address or window is taken, nor later, while
+        # something is still on its way.
+        for busy in (1, 0):
+            dut.busy.value, dut.stop.value, dut.error.value = busy, 1, ErrorCode.BAD_COMMAND
+            await ClockCycles(dut.clk, 2)
+            for name in ("PROGRAM_ADDRESS", "WINDOW_BASE", "WINDOW_LIMIT", "WATCHDOG"):
+                before = await lite.read(OFFSET[name])
+                await lite.write(OFFSET[name], ~before & 0xFFFF_FFFF)
+                assert await lite.read(OFFSET[name]) == before
+            await lite.write(OFFSET["CONTROL"], START | enable)
+            assert dut.start.value == 0
+            assert dut.program_address.value == 0x1234_5680
+            status = BUSY | STOPPING | ErrorCode.BAD_COMMAND << 8
+            assert await lite.read(OFFSET["STATUS"]) == status
+            assert dut.irq.value == 0
         await RisingEdge(dut.clk)
-        dut.done.value, dut.error.value, dut.word.value = 1, ErrorCode.BAD_COMMAND, 77
+        dut.done.value, dut.word.value = 1, 77
         await RisingEdge(dut.clk)
-        dut.done.value, dut.busy.value = 0, 0
+        dut.done.value, dut.active.value, dut.stop.value = 0, 0, 0
         await ClockCycles(dut.clk, 2)
         assert dut.irq.value == bool(enable)
         assert await lite.read(OFFSET["STATUS"]) == DONE | ErrorCode.BAD_COMMAND << 8
@@ -195,6 +206,26 @@ async def a_program_starts_runs_and_interrupts(dut, stalls):
         assert await lite.read(OFFSET["STATUS"]) == ErrorCode.BAD_COMMAND << 8
         assert dut.irq.value == 0
         dut.error.value = 0
+
+
+@cocotb.test()
+async def a_soft_reset_is_a_strobe_and_starts_nothing(dut):
+    lite = await begin(dut)
+    strobes = starts = 0
+
+    async def count():
+        nonlocal strobes, starts
+        while True:
+            await RisingEdge(dut.clk)
+            strobes += int(dut.soft_reset.value)
+            starts += int(dut.start.value)
+
+    cocotb.start_soon(count())
+    for number, value in enumerate((RESET, RESET | START, RESET | INTERRUPT_ENABLE), 1):
+        await lite.write(OFFSET["CONTROL"], value)
+        await ClockCycles(dut.clk, 3)
+        assert (strobes, starts) == (number, 0)
+        assert await lite.read(OFFSET["CONTROL"]) == value & INTERRUPT_ENABLE
 
 
 @cocotb.test()

@@ -27,6 +27,7 @@ MACHINE = Machine(
     activation_buffer_bytes=1024,
 )
 PORTS = {Unit.LOAD: "load", Unit.COMPUTE: "compute", Unit.STORE: "store"}
+LAST_PAGE = (1 << 20) - 1
 WATCHDOG = 20_000
 
 
@@ -156,7 +157,10 @@ def expected(word):
 
 
 async def run_program(dut, words, memory, units, *, address, fault_at=None):
-    """Run from start to done; returns cycles of the handled words and the cycle of `done`."""
+    """Run from start to done.
+
+    Returns: cycles of the handled words, the commands with theirs, and the last busy cycle.
+    """
     dut.address.value = address
     dut.start.value = 1
     dut.fault.value = 0
@@ -185,12 +189,17 @@ async def run_program(dut, words, memory, units, *, address, fault_at=None):
         if command is not None:
             commands.append((cycle, command))
         went = command[0] if command is not None and command[1][0] == "go" else None
-        finished = dut.done.value == 1
         units.clock(cycle, went)
         if fault_at == cycle:
             dut.fault.value = ErrorCode.BANK_CONFLICT
-        if finished:
+        if dut.busy.value == 1:
+            last = cycle
+        assert dut.stop.value == (dut.busy.value == 1 and dut.error.value != 0)
+        if dut.done.value == 1:
+            assert not memory.flight, "done while reads are on their way"
+            assert dut.flush.value == dut.stop.value
             break
+        assert dut.active.value == 1
         cycle += 1
     else:
         raise TimeoutError(
@@ -200,19 +209,18 @@ async def run_program(dut, words, memory, units, *, address, fault_at=None):
         memory.drive()
         units.drive()
         await RisingEdge(dut.clk)
-        if memory.flight:
-            memory.sample()
-        assert dut.busy.value == 0, "busy after done"
+        assert not dut.active.value, "active after done"
         if int(dut.word.value) > count:
             count += 1
             handled.append(cycle + late - 1)
-    return handled, commands, cycle
+    return handled, commands, last
 
 
 async def begin(dut):
     await bench.start(
         dut, start=0, address=0, fault=0, units_idle=1, bus__arready=0, bus__rvalid=0,
-        bus__rresp=0, bus__rdata=0, bus__rlast=0,
+        bus__rresp=0, bus__rdata=0, bus__rlast=0, units_quiet=1, soft_reset=0,
+        fault_has_word=0, fault_word=0, window__first=0, window__last=LAST_PAGE,
         load__pending=0, compute__pending=0, store__pending=0,
     )  # fmt: skip
 
@@ -272,7 +280,6 @@ async def every_word_in_its_cycle(dut):
             previous = cycle
         assert handled == predicted, f"trial {trial}, {timing}"
         assert last == predicted[-1]
-        await finish(dut, memory)
 
 
 GOOD = [set_word(Unit.LOAD, 1, 2), go_word(Unit.STORE, 0, 0, 3), END]
@@ -311,7 +318,6 @@ async def refuses(dut, case):
         assert [command for _, command in commands] == [expected(word) for word in words[2:index]]
         assert dut.error.value == code
         assert int(dut.word.value) == index
-        await finish(dut, memory)
     words = header(GOOD)
     await run_program(dut, words, Memory(dut, words, 0), Units(dut, random.Random(1)), address=0)
     assert dut.error.value == ErrorCode.NONE
@@ -328,24 +334,6 @@ async def forgets_what_it_read_ahead(dut):
         handled, commands, _ = await run_program(dut, words, memory, units, address=0)
         assert handled[0] == 9 + FETCH_LATENCY
         assert [command for _, command in commands] == [expected(word) for word in GOOD[:-1]]
-        await finish(dut, memory)
-
-
-async def finish(dut, memory):
-    """Let the reads that are on their way arrive while a start is held: it must wait for them."""
-    dut.start.value = 1
-    for _ in range(WATCHDOG):
-        if not memory.flight:
-            break
-        memory.drive()
-        await RisingEdge(dut.clk)
-        assert dut.busy.value == 0
-        memory.sample()
-    else:
-        raise TimeoutError("reads were not taken")
-    dut.start.value = 0
-    dut.bus__rvalid.value = 0
-    await RisingEdge(dut.clk)
 
 
 @cocotb.test()
@@ -357,13 +345,11 @@ async def reports_bus_errors_faults_and_alignment(dut):
         await run_program(dut, words, memory, Units(dut, random.Random(bad)), address=0)
         assert dut.error.value == ErrorCode.BUS_ERROR
         assert int(dut.word.value) == bad
-        await finish(dut, memory)
     # An error in a word that is read but not part of the program doesn't matter.
     words = header(GOOD)
     memory = Memory(dut, words, 0, bad=len(words))
     await run_program(dut, words, memory, Units(dut, random.Random(4)), address=0)
     assert dut.error.value == ErrorCode.NONE
-    await finish(dut, memory)
     words = random_program(random.Random(5), 200)
 
     async def run(fault_at=None):
@@ -371,7 +357,6 @@ async def reports_bus_errors_faults_and_alignment(dut):
         memory, units = Memory(dut, words, 0), Units(dut, random.Random(5))
         _, _, last = await run_program(dut, words, memory, units, address=0, fault_at=fault_at)
         dut.fault.value = 0
-        await finish(dut, memory)
         return last
 
     end = await run()

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiRamRead, AxiReadBus
 from dma_bench import MEMORY_BYTES, WithIdentifiers, pauses
-from test_fetch_unit import MACHINE, PORTS, Units, expected, observed, random_program
+from test_fetch_unit import LAST_PAGE, MACHINE, PORTS, Units, expected, observed, random_program
 
 from mensa.rtl.commands import WORD_BYTES, Opcode, Unit
 from mensa.rtl.fetch_unit import FetchUnit
@@ -29,7 +29,11 @@ async def hands_out_every_command(dut, idle, backpressure):
         start=0,
         address=0,
         fault=0,
+        soft_reset=0,
         units_idle=1,
+        units_quiet=1,
+        window__first=0,
+        window__last=LAST_PAGE,
         **{f"{port}__pending": 0 for port in PORTS.values()},
     )
     ram = AxiRamRead(AxiReadBus.from_prefix(dut, "bus_"), dut.clk, dut.rst, size=MEMORY_BYTES)

@@ -17,12 +17,16 @@ from dma_bench import (
     MEMORY_BYTES,
     SPACE_BYTES,
     SPACES,
+    TRIALS,
+    WRONG,
     WithIdentifiers,
     begin,
     copy,
     pauses,
     program,
     random_command,
+    refuses,
+    stop,
     watch,
 )
 
@@ -68,6 +72,61 @@ async def copies(dut, idle, backpressure):
         copy(commands[index], memory, expected, to_memory=False)
         assert buffers == expected, commands[index]
         assert in_flight == 0
+
+
+@cocotb.test()
+@cocotb.parametrize((("idle", "backpressure"), bench.MATRIX))
+async def stopped_anywhere_it_takes_what_it_asked_for_and_no_more(dut, idle, backpressure):
+    await begin(dut)
+    ram = AxiRamRead(AxiReadBus.from_prefix(dut, "bus_"), dut.clk, dut.rst, size=MEMORY_BYTES)
+    ram.ar_channel.set_pause_generator(pauses(backpressure))
+    ram.r_channel.set_pause_generator(pauses(idle))
+    memory = bytearray(random.randbytes(MEMORY_BYTES))
+    ram.write(0, bytes(memory))
+    in_flight = stopped = drained = 0
+
+    def each_cycle():
+        nonlocal in_flight, stopped, drained
+        if dut.bus__arvalid.value == 1 and dut.bus__arready.value == 1:
+            in_flight += 1
+        if dut.bus__rvalid.value == 1 and dut.bus__rready.value == 1:
+            drained += stopped > 0
+            in_flight -= int(dut.bus__rlast.value)
+        assert dut.stop.value == 0 or stopped == 0 or dut.write__valid.value == 0
+        stopped = stopped + 1 if dut.stop.value == 1 else 0
+        if stopped > 1 and dut.quiet.value == 1:
+            assert in_flight == 0
+            assert dut.bus__arvalid.value == 0
+
+    for _ in range(TRIALS):
+        await stop(dut, Unit.LOAD, each_cycle)
+        # The next command is whole.
+        buffers = [bytearray(SPACE_BYTES) for _ in range(SPACES)]
+        expected = [bytearray(buffer) for buffer in buffers]
+        command = random_command(random)
+
+        def write(buffers=buffers):
+            each_cycle()
+            if dut.write__valid.value == 1:
+                address, mask = int(dut.write__address.value), int(dut.write__mask.value)
+                data = int(dut.write__data.value).to_bytes(BEAT, "little")
+                for byte in range(BEAT):
+                    if mask >> byte & 1:
+                        buffers[int(dut.write__space.value)][address + byte] = data[byte]
+
+        cocotb.start_soon(program(dut, Unit.LOAD, [command]))
+        async for _ in watch(dut, [command], write, {"ar": ("araddr", "arlen")}):
+            copy(command, memory, expected, to_memory=False)
+        assert buffers == expected, command
+    assert drained > TRIALS, "it was mostly stopped when nothing was on its way"
+
+
+@cocotb.test()
+@cocotb.parametrize(("change", [*WRONG.values(), {"SPACE": 3}]))
+async def what_cannot_be_copied_never_reaches_the_bus(dut, change):
+    await begin(dut)
+    assert await refuses(dut, Unit.LOAD, change, valid="bus__arvalid") == {"refused"}
+    assert await refuses(dut, Unit.LOAD, None, valid="bus__arvalid") == {"outside"}
 
 
 def test_load_unit_copies_whatever_the_memory_does():

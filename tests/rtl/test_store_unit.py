@@ -17,12 +17,16 @@ from dma_bench import (
     MACHINE,
     MEMORY_BYTES,
     SPACE_BYTES,
+    TRIALS,
+    WRONG,
     WithIdentifiers,
     begin,
     copy,
     pauses,
     program,
     random_command,
+    refuses,
+    stop,
     watch,
 )
 
@@ -69,6 +73,79 @@ async def copies(dut, idle, backpressure):
         copy(commands[index], expected, [buffer], to_memory=True)
         assert ram.read(0, MEMORY_BYTES) == expected, commands[index]
         assert in_flight == 0
+
+
+@cocotb.test()
+@cocotb.parametrize((("idle", "backpressure"), bench.MATRIX))
+async def stopped_anywhere_it_completes_its_bursts_with_no_strobe(dut, idle, backpressure):
+    await begin(dut, read__data=0)
+    ram = AxiRamWrite(AxiWriteBus.from_prefix(dut, "bus_"), dut.clk, dut.rst, size=MEMORY_BYTES)
+    ram.aw_channel.set_pause_generator(pauses(backpressure))
+    ram.w_channel.set_pause_generator(pauses(backpressure))
+    ram.b_channel.set_pause_generator(pauses(idle))
+    buffer = random.randbytes(SPACE_BYTES)
+    answers = deque([None] * (READ_LATENCY - 1))
+    owed, waiting = 0, {}  # responses; what each channel offers in vain
+    stopped = offered = drained = 0
+
+    def each_cycle():
+        nonlocal owed, stopped, offered, drained
+        request = int(dut.read__address.value) if dut.read__valid.value == 1 else None
+        answers.append(request)
+        place = answers.popleft()
+        data = random.randbytes(BEAT) if place is None else buffer[place : place + BEAT]
+        dut.read__data.value = int.from_bytes(data, "little")
+        for channel, payload in {"aw": ("awaddr", "awlen"), "w": ("wdata", "wstrb")}.items():
+            valid = getattr(dut, f"bus__{channel}valid").value == 1
+            now = [int(getattr(dut, f"bus__{name}").value) for name in payload] if valid else None
+            assert waiting.get(channel) in (None, now), f"{channel} changed while it waited"
+            ready = getattr(dut, f"bus__{channel}ready").value == 1
+            waiting[channel] = None if ready else now
+        owed += dut.bus__awvalid.value == 1 and dut.bus__awready.value == 1
+        owed -= dut.bus__bvalid.value == 1 and dut.bus__bready.value == 1
+        if dut.bus__wvalid.value == 1:
+            strobes, data = int(dut.bus__wstrb.value), int(dut.bus__wdata.value)
+            lanes = sum(255 << 8 * byte for byte in range(BEAT) if strobes >> byte & 1)
+            assert data & ~lanes == 0, "a lane without strobe is not 0"
+            if stopped and dut.bus__wready.value == 1:
+                drained += 1
+                # Only what was offered before may still be written.
+                assert strobes == 0 or offered
+        offered = dut.bus__wvalid.value == 1 and dut.bus__wready.value == 0
+        stopped = stopped + 1 if dut.stop.value == 1 else 0
+        if stopped > 1 and dut.quiet.value == 1:
+            assert owed == 0
+            assert dut.bus__awvalid.value == dut.bus__wvalid.value == 0
+
+    for _ in range(TRIALS):
+        before = random.randbytes(MEMORY_BYTES)
+        ram.write(0, before)
+        commands = await stop(dut, Unit.STORE, each_cycle)
+        # A byte is as it was, or as some row makes it.
+        after, possible = ram.read(0, MEMORY_BYTES), [{byte} for byte in before]
+        for command in commands:
+            for row in range(command["ROWS"]):
+                to = command["MEMORY_ADDRESS"] + row * command["MEMORY_PITCH"]
+                source = command["BUFFER_ADDRESS"] + row * command["BUFFER_PITCH"]
+                for byte in range(command["ROW_BYTES"]):
+                    possible[to + byte].add(buffer[source + byte])
+        assert all(byte in values for byte, values in zip(after, possible, strict=True))
+        # The next command is whole.
+        expected, command = bytearray(after), random_command(random)
+        copy(command, expected, [buffer], to_memory=True)
+        cocotb.start_soon(program(dut, Unit.STORE, [command]))
+        async for _ in watch(dut, [command], each_cycle, {}):
+            assert ram.read(0, MEMORY_BYTES) == expected, command
+    assert drained > TRIALS / 3, "it was mostly stopped when nothing was owed"
+
+
+@cocotb.test()
+@cocotb.parametrize(("change", list(WRONG.values())))
+async def what_cannot_be_copied_never_reaches_the_bus(dut, change):
+    await begin(dut, read__data=0)
+    for valid in ("bus__awvalid", "bus__wvalid"):
+        assert await refuses(dut, Unit.STORE, change, valid=valid) == {"refused"}
+        assert await refuses(dut, Unit.STORE, None, valid=valid) == {"outside"}
 
 
 def test_store_unit_copies_whatever_the_memory_does():

@@ -42,7 +42,8 @@ def test_unit():
 
 async def begin(dut):
     names = [f"unit_{unit.name.lower()}" for unit in Unit]
-    inputs = ("reset", "available", "ready", "done", "command__set_valid", "command__go_valid")
+    inputs = ("reset", "stop", "available", "ready", "done", "command__set_valid")
+    inputs += ("command__go_valid",)
     idle = {f"{name}__{i}": 0 for name in names for i in inputs}
     await bench.start(dut, **idle, tokens__reset=0, tokens__give=0, tokens__take=0)
     # The start of a program, which clears the registers.
@@ -61,7 +62,18 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
     port = {
         p: getattr(dut, f"{name}__{p}")
         for p in (
-            *("reset", "available", "take", "give", "ready", "start", "done", "idle", "tag"),
+            *(
+                "reset",
+                "stop",
+                "available",
+                "take",
+                "give",
+                "ready",
+                "start",
+                "done",
+                "idle",
+                "tag",
+            ),
             *("coming", "registers"),
         )
     } | {
@@ -88,12 +100,13 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
     for cycle in range(CYCLES):
         act = not idle or random.random() < 0.5
         reset = random.random() < 0.005
+        stop = random.random() < 0.01
         available = random.choice([0, ALL, random.getrandbits(TOKEN_COUNT)])
         word = random.choice(["set", "set", "go"]) if act and not pending and not reset else ""
         ready = random.random() < 0.7
         done = bool(running) and random.random() < 0.1
         port["reset"].value, port["available"].value, port["done"].value = reset, available, done
-        port["ready"].value = ready
+        port["ready"].value, port["stop"].value = ready, stop
         port["set_valid"].value, port["go_valid"].value = word == "set", word == "go"
         number = random.randrange(len(REGISTERS[unit]))
         value = random.getrandbits(32)
@@ -135,8 +148,9 @@ async def commands_start_once_there_is_room_and_all_tokens_are_there(dut, unit, 
             command, pending = go, True
         if done:
             running.popleft()
-        if reset:
+        if reset or stop:
             pending = start = False
+        if reset:
             running.clear()
             shadow = dict.fromkeys(shadow, 0)
     assert starts > CYCLES / 50

@@ -48,6 +48,9 @@ extern "C" int run(const uint64_t timing[4], unsigned beat_bytes, uint8_t *memor
 #endif
     top->available = 0;
     top->reset = 0;
+    top->stop = 0;
+    top->window_first = 0;
+    top->window_last = (1 << 20) - 1;  // of the pages: all of memory
     top->rst = 1;
     top->clk = 0;
     top->eval();

@@ -174,36 +174,23 @@ def fails(fill, about=None, **options):
     return caught.value
 
 
-def test_a_deadlock_names_who_waits_for_what():
-    def fill(assembler):
-        assembler.go(Unit.STORE, area(0, 0), [Token.RESULTS_READY])
-
-    error = fails(fill, stall_cycles=500)
-    assert "nothing moved for 500 cycles" in str(error)
-    assert "store waits for RESULTS_READY" in str(error)
-    assert "load is idle" in str(error)
-    end = len(program(fill).words) - 1
-    assert f"fetch waits at word {end}, END, for store to finish" in str(error)
-    for port in ("command port", "data port, read", "data port, write"):
-        assert f"{port}: no bursts in flight" in str(error)
-
-
-def test_a_fetch_that_a_pending_unit_blocks_names_the_unit_and_its_token():
+@pytest.mark.parametrize("unit", list(Unit))
+def test_a_deadlock_is_refused_at_the_command_that_waits(unit):
     words = []
+    space = {"SPACE": Space.ACTIVATION} if unit is Unit.LOAD else {}
+    registers = {} if unit is Unit.COMPUTE else {**area(0, 0), **space}
 
     def fill(assembler):
-        assembler.go(Unit.STORE, area(0, 0), [Token.RESULTS_READY])
-        words.append(assembler.word_count)
-        assembler.go(Unit.STORE, {}, [Token.RESULTS_READY])
-        assembler.go(
-            Unit.LOAD, {**area(0, 0), "SPACE": Space.ACTIVATION}, [], [Token.RESULTS_READY]
-        )
+        assembler.go(Unit.LOAD, {**area(0, 0), "SPACE": Space.ACTIVATION}, [], [Token.STORED])
+        assembler.go(unit, registers, [Token.STORED, Token.RESULTS_READY])
+        words.append(assembler.word_count - 1)
+        # A token that a later command gives is none.
+        assembler.go(Unit.LOAD, {}, [], [Token.RESULTS_READY])
 
-    error = fails(fill, stall_cycles=500)
-    waits = f"fetch waits at word {words[0]}, GO store, for store, whose command before is still"
-    assert waits in str(error)
+    error = fails(fill)
+    assert error.code is ErrorCode.DEADLOCK
     assert error.word == words[0]
-    assert "store waits for RESULTS_READY" in str(error)
+    assert f"GO {unit.name.lower()} after RESULTS_READY and STORED" in str(error)
 
 
 LATENCY_CYCLES = 1000
@@ -214,6 +201,25 @@ def test_a_fetch_without_words_names_the_word_and_the_handshake():
     error = fails(lambda a: None, SLOW, stall_cycles=LATENCY_CYCLES // 2)
     assert "fetch waits for word 0 of the program from the command port" in str(error)
     assert "command port: 1 burst in flight, core waits for RVALID" in str(error)
+
+
+def test_a_fetch_that_a_pending_unit_blocks_names_the_unit_and_its_token():
+    words = []
+
+    def fill(assembler):
+        # The load's first bursts are still on their way.
+        load = {**area(0, 0, rows=5), "SPACE": Space.ACTIVATION}
+        assembler.go(Unit.LOAD, load, [], [Token.RESULTS_READY])
+        assembler.go(Unit.STORE, area(0, 0), [Token.RESULTS_READY])
+        words.append(assembler.word_count)
+        assembler.go(Unit.STORE, {})
+
+    # Two latencies for the program; the load takes three.
+    error = fails(fill, SLOW, max_cycles=2 * LATENCY_CYCLES + 500)
+    waits = f"fetch waits at word {words[0]}, GO store, for store, whose command before is still"
+    assert waits in str(error)
+    assert error.word == words[0]
+    assert "store waits for RESULTS_READY" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def library(unit, machine):
     text = to_verilog(
         unit(machine),
         "dma",
-        {f"{member}__": f"{member}_" for member in ("command", "bus", "read", "write")},
+        {f"{member}__": f"{member}_" for member in ("command", "bus", "read", "write", "window")},
     )
     return ctypes.CDLL(
         str(

@@ -111,10 +111,12 @@ class Core(wiring.Component):
         m.submodules.fetch = fetch = FetchUnit(machine)
         load, compute, store = LoadUnit(machine), ComputeUnit(machine), StoreUnit(machine)
         # When a program is stopped, what computes forgets everything at once, and what has ports
-        # when nothing is on its way there any more.
-        m.submodules.load = ResetInserter(fetch.flush)(load)
-        m.submodules.compute = ResetInserter(fetch.stop)(compute)
-        m.submodules.store = ResetInserter(fetch.flush)(store)
+        # when nothing is on its way there any more. A cycle later, as these resets go far.
+        stopped, flushed = Signal(), Signal()
+        m.d.sync += [stopped.eq(fetch.stop), flushed.eq(fetch.flush)]
+        m.submodules.load = ResetInserter(flushed)(load)
+        m.submodules.compute = ResetInserter(stopped)(compute)
+        m.submodules.store = ResetInserter(flushed)(store)
         m.submodules.tokens = tokens = TokenCounters()
         m.submodules.faults = faults = Faults()
         units = (load, compute, store)
@@ -218,7 +220,8 @@ class Core(wiring.Component):
             faults.busy.eq(fetch.busy),
             faults.watchdog.eq(control.watchdog),
             faults.soft_reset.eq(control.soft_reset),
-            fetch.fault.eq(faults.code),
+            fetch.fault.eq(faults.fault),
+            fetch.fault_code.eq(faults.code),
             fetch.fault_has_word.eq(faults.has_word),
             fetch.fault_word.eq(faults.word),
             fetch.soft_reset.eq(control.soft_reset),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,7 +23,7 @@ class Faults(wiring.Component):
     """Gathers the faults of all units, looks for deadlock, and counts cycles without progress.
 
     *Deadlock.* A GO must wait only for tokens that GOs before it give. So those promised are
-    counted as GOs are handled; one that is missing then is reported two cycles later.
+    counted as GOs are handled; one that is missing then is a fault two cycles later.
 
     *Watchdog.* After `watchdog` cycles in a row with `busy` and without `progress`, if it is not 0,
     the waiting unit is named: the first that runs of load, store and compute; else the first that
@@ -51,10 +51,12 @@ class Faults(wiring.Component):
         The control register.
     soft_reset : In(1)
         Strobe.
+    fault : Out(1)
+        There is a fault in this cycle.
     code : Out(8)
-        An ErrorCode if there is a fault in this cycle, else 0.
+        What it is, in the cycle after: an ErrorCode.
     has_word, word : Out(1), Out(32)
-        Whether it is about a command, and the index of that command's GO.
+        In the cycle after, whether it is about a command, and the index of that command's GO.
     """
 
     def __init__(self) -> None:
@@ -76,6 +78,7 @@ class Faults(wiring.Component):
                 "progress": In(1),
                 "watchdog": In(32),
                 "soft_reset": In(1),
+                "fault": Out(1),
                 "code": Out(8),
                 "has_word": Out(1),
                 "word": Out(32),
@@ -137,11 +140,12 @@ class Faults(wiring.Component):
             (expired, ErrorCode.WATCHDOG_FETCH, None),
             (self.soft_reset, ErrorCode.RESET, None),
         ]
+        m.d.comb += self.fault.eq(Cat(strobe for strobe, _, _ in faults).any())
         condition = m.If
         for strobe, code, word in faults:
             with condition(strobe):
-                m.d.comb += self.code.eq(code)
+                m.d.sync += [self.code.eq(code), self.has_word.eq(word is not None)]
                 if word is not None:
-                    m.d.comb += [self.has_word.eq(1), self.word.eq(word)]
+                    m.d.sync += self.word.eq(word)
             condition = m.Elif
         return m

@@ -22,7 +22,6 @@ from mensa.rtl.commands import (
     Unit,
 )
 from mensa.rtl.countdown import Countdown
-from mensa.rtl.datum import datum
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import FETCH_BURST_WORDS as BURST_WORDS
 from mensa.rtl.registers import FETCH_FIFO_WORDS as FIFO_WORDS
@@ -83,7 +82,7 @@ _KIND = data.StructLayout(
 class FetchUnit(wiring.Component):
     """Reads a program in bursts and handles its words in order, at most one a cycle.
 
-    *Start.* In the cycle after one with `start` high, `busy` low and no old read on its way,
+    *Start.* In the cycle after one with `start` high and `active` low,
     `reset` is high; the next is cycle 0, the first one with `busy` high. `start` may be held until
     then.
 
@@ -133,10 +132,10 @@ class FetchUnit(wiring.Component):
         No unit is running; pending is taken from the command ports.
     units_quiet : In(1)
         No unit has a burst on its way, nor will it ask for one while `stop` is high.
-    fault : In(8)
-        An ErrorCode other than 0, no later than when END could be handled, stops the program.
-    fault_has_word, fault_word : In(1), In(32)
-        Whether the fault is about a command, and its GO's index.
+    fault : In(1)
+        Stops the program, if it comes no later than when END could be handled.
+    fault_code, fault_has_word, fault_word : In(8), In(1), In(32)
+        In the cycle after: its ErrorCode, whether it is about a command, and its GO's index.
     soft_reset : In(1)
         Forget the set-up. That it is a fault, too, is told by `fault`.
     busy, active, done : Out(1)
@@ -167,7 +166,8 @@ class FetchUnit(wiring.Component):
                 "window": In(WindowSignature()),
                 "units_idle": In(1),
                 "units_quiet": In(1),
-                "fault": In(8),
+                "fault": In(1),
+                "fault_code": In(8),
                 "fault_has_word": In(1),
                 "fault_word": In(32),
                 "soft_reset": In(1),
@@ -273,7 +273,8 @@ class FetchUnit(wiring.Component):
         pending = Cat(ports[unit].pending for unit in Unit)
 
         words_left = Countdown(32, "words_left")
-        faulted = self.fault.any() | outside
+        faulted = self.fault | outside
+        told = Signal()  # there was a fault in the cycle before
         bad, problem = Signal(), Signal(8)  # the head stops the program; why, if it does
         finished = Signal()  # no unit was running or pending in the cycle before
         port_quiet = ~in_flight.any() & ~held
@@ -298,11 +299,6 @@ class FetchUnit(wiring.Component):
         with m.If(clear):
             m.d.sync += [self.word.eq(0), self.commands.eq(0)]
 
-        # The error is about a word that was handled long ago.
-        about, about_word = Signal(), datum(32)
-        with m.If(state[_State.FAILED] & about):
-            m.d.sync += self.word.eq(about_word)
-
         # The set-up that the program names in word 0.
         no_setup, settled = Signal(), Signal()
         allowed = no_setup | settled | kind.is_setup
@@ -315,7 +311,6 @@ class FetchUnit(wiring.Component):
 
         with m.If(self.reset):
             m.d.sync += [
-                about.eq(0),
                 occupied.eq(-places),
                 write.addr.eq(0),
                 read.addr.eq(0),
@@ -386,12 +381,11 @@ class FetchUnit(wiring.Component):
             m.d.sync += self.error.eq(Mux(kind.broken, ErrorCode.BUS_ERROR, problem))
             with m.If(outside):
                 m.d.sync += self.error.eq(ErrorCode.FETCH_OUTSIDE)
-            with m.If(self.fault.any()):
-                m.d.sync += [
-                    self.error.eq(self.fault),
-                    about.eq(self.fault_has_word),
-                    about_word.eq(self.fault_word),
-                ]
+        m.d.sync += told.eq(fetching & self.fault)
+        with m.If(told):
+            m.d.sync += self.error.eq(self.fault_code)
+            with m.If(self.fault_has_word):
+                m.d.sync += self.word.eq(self.fault_word)
         return m
 
     def _kind(self, m: Module, setups: SetupRecord) -> data.View[data.StructLayout]:

@@ -16,8 +16,12 @@ DRIVER = """\
  *     address, and every program_*.bin to the address of its program.
  *  2. Once: read MENSA_REG_ID, MENSA_REG_COMMAND_SET_VERSION and MENSA_REG_CONFIG_HASH; they are
  *     MENSA_MAGIC, MENSA_VERSION and MENSA_CONFIGURATION on the core that this is for.
- *  3. Once: run mensa_setup[], if it has programs: it fills the buffers on chip. Again after a
- *     reset, and after programs of another network.
+ *     It may keep the core inside this memory: write the first and the last address to
+ *     MENSA_REG_WINDOW_BASE and MENSA_REG_WINDOW_LIMIT; and end what hangs: write to
+ *     MENSA_REG_WATCHDOG how many cycles nothing may move.
+ *  3. Once: run mensa_setup[], if it has programs: it fills the buffers on chip. Again after an
+ *     error in it, after a reset, and after programs of another network: until then programs end
+ *     with MENSA_ERROR_SETUP_MISSING.
  *  4. For every inference: write the inputs to their addresses, then take the steps of
  *     mensa_steps[] in order. MENSA_STEP_PROGRAM: run the program at `value`. MENSA_STEP_HOST: the
  *     processor computes operator number `value` from tensors in memory to tensors in memory; what
@@ -29,9 +33,11 @@ DRIVER = """\
  *  c. Write MENSA_CONTROL_START | MENSA_CONTROL_INTERRUPT_ENABLE to MENSA_REG_CONTROL.
  *  d. Wait for the interrupt, or until MENSA_REG_STATUS has MENSA_STATUS_DONE.
  *  e. Read MENSA_REG_STATUS: MENSA_STATUS_ERROR in it is MENSA_ERROR_NONE if all is well, else
- *     MENSA_REG_PROGRAM_WORD says which word it is about.
+ *     MENSA_REG_PROGRAM_WORD says which word it is about. The core can be started again at once.
  *  f. Write MENSA_STATUS_DONE to MENSA_REG_STATUS: it clears the interrupt.
  *  g. Invalidate what the caches hold of the memory.
+ * To end a program before its time, write MENSA_CONTROL_RESET to MENSA_REG_CONTROL, with
+ * MENSA_CONTROL_INTERRUPT_ENABLE if the interrupt is wanted, and go on with d.
 """
 
 _ROLES = ("input", "output")

@@ -36,7 +36,8 @@ async def fault(dut, faults, cycles):
     """The first fault of the next cycles as (cycle, code, word or None), or None."""
     for cycle in range(cycles):
         await RisingEdge(dut.clk)
-        if faults.code.value != 0:
+        if faults.fault.value == 1:
+            await RisingEdge(dut.clk)
             word = int(faults.word.value) if faults.has_word.value == 1 else None
             return cycle, ErrorCode(int(faults.code.value)), word
     return None
@@ -107,12 +108,9 @@ async def every_strobe_has_its_code_and_names_the_command_that_started_last(dut)
         for (port, unit), code in named.items():
             handle = getattr(faults, port)
             handle.value = 1 if unit is None else 1 << unit
-            await RisingEdge(dut.clk)
+            assert await fault(dut, faults, 1) == (0, ErrorCode[code], running.get(unit))
             handle.value = 0
-            assert int(faults.code.value) == ErrorCode[code]
-            assert faults.has_word.value == (unit is not None)
-            if unit is not None:
-                assert int(faults.word.value) == running[unit]
+            await RisingEdge(dut.clk)
             assert await fault(dut, faults, 3) is None
 
 

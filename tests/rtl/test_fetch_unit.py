@@ -13,7 +13,7 @@ from cocotb.triggers import RisingEdge
 from mensa.rtl.commands import COMMAND_SET_VERSION, MAGIC, REGISTERS, Opcode, Unit
 from mensa.rtl.fetch_unit import FetchUnit
 from mensa.rtl.machine import Machine
-from mensa.rtl.registers import FETCH_LATENCY, PROGRAM_ALIGNMENT_BYTES, ErrorCode
+from mensa.rtl.registers import FETCH_LATENCY, PAGE_BITS, PROGRAM_ALIGNMENT_BYTES, ErrorCode
 from mensa.sim.memory import PortTiming
 from mensa.sim.timing_dma import ReadPort
 from mensa.sim.timing_fetch import FetchTiming
@@ -31,10 +31,20 @@ LAST_PAGE = (1 << 20) - 1
 WATCHDOG = 20_000
 
 
-def header(words, *, magic=MAGIC, version=COMMAND_SET_VERSION, configuration=None, count=None):
+def header(
+    words,
+    *,
+    magic=MAGIC,
+    version=COMMAND_SET_VERSION,
+    configuration=None,
+    count=None,
+    setup=0,
+    is_setup=False,
+):
     configuration = MACHINE.config_hash if configuration is None else configuration
     count = len(words) + 2 if count is None else count
-    return [version << 32 | magic, count << 32 | configuration, *words]
+    first = setup << 40 | version << 32 | magic
+    return [first, is_setup << 63 | count << 32 | configuration, *words]
 
 
 END = Opcode.END << 60
@@ -156,7 +166,7 @@ def expected(word):
     return unit, ("go", word >> 48 & 255, word >> 40 & 255, word & 0xFFFF)
 
 
-async def run_program(dut, words, memory, units, *, address, fault_at=None):
+async def run_program(dut, words, memory, units, *, address, fault_at=None, index=None):
     """Run from start to done.
 
     Returns: cycles of the handled words, the commands with theirs, and the last busy cycle.
@@ -181,7 +191,8 @@ async def run_program(dut, words, memory, units, *, address, fault_at=None):
             continue
         memory.sample()
         # `word` counts what was handled before the last cycle.
-        if cycle and int(dut.word.value) > count:
+        told = index is not None and int(dut.word.value) == index and dut.stop.value == 1
+        if cycle and int(dut.word.value) > count and not told:
             count += 1
             handled.append(cycle - 2)
             assert int(dut.word.value) == count
@@ -191,10 +202,9 @@ async def run_program(dut, words, memory, units, *, address, fault_at=None):
         went = command[0] if command is not None and command[1][0] == "go" else None
         units.clock(cycle, went)
         if fault_at == cycle:
-            dut.fault.value = ErrorCode.BANK_CONFLICT
+            dut.fault.value = 1
         if dut.busy.value == 1:
             last = cycle
-        assert dut.stop.value == (dut.busy.value == 1 and dut.error.value != 0)
         if dut.done.value == 1:
             assert not memory.flight, "done while reads are on their way"
             assert dut.flush.value == dut.stop.value
@@ -210,7 +220,7 @@ async def run_program(dut, words, memory, units, *, address, fault_at=None):
         units.drive()
         await RisingEdge(dut.clk)
         assert not dut.active.value, "active after done"
-        if int(dut.word.value) > count:
+        if index is None and int(dut.word.value) > count:
             count += 1
             handled.append(cycle + late - 1)
     return handled, commands, last
@@ -220,7 +230,8 @@ async def begin(dut):
     await bench.start(
         dut, start=0, address=0, fault=0, units_idle=1, bus__arready=0, bus__rvalid=0,
         bus__rresp=0, bus__rdata=0, bus__rlast=0, units_quiet=1, soft_reset=0,
-        fault_has_word=0, fault_word=0, window__first=0, window__last=LAST_PAGE,
+        fault_code=ErrorCode.BANK_CONFLICT, fault_has_word=0, fault_word=0,
+        window__first=0, window__last=LAST_PAGE,
         load__pending=0, compute__pending=0, store__pending=0,
     )  # fmt: skip
 
@@ -371,6 +382,74 @@ async def reports_bus_errors_faults_and_alignment(dut):
     await run_program(dut, words, memory, Units(dut, random.Random(6)), address=64)
     assert dut.error.value == ErrorCode.UNALIGNED_PROGRAM
     assert not memory.requests
+
+
+@cocotb.test()
+async def a_program_whose_setup_has_not_ended_well_is_refused(dut):
+    await begin(dut)
+    identifiers = [random.getrandbits(24) | 1 for _ in range(2)]
+    known, outcomes = None, set()
+    for trial in range(120):
+        setup, is_setup = random.choice(
+            [(0, False), *((i, s) for i in identifiers for s in (0, 1))]
+        )
+        fails = random.random() < 0.3
+        body = [GOOD[0], 0, END] if fails else GOOD
+        words = header(body, setup=setup, is_setup=is_setup)
+        missing = bool(setup) and not is_setup and setup != known
+        memory = Memory(dut, words, 0, latency=random.choice([1, 5]))
+        _, commands, _ = await run_program(dut, words, memory, Units(dut, random), address=0)
+        if missing:
+            assert dut.error.value == ErrorCode.SETUP_MISSING, trial
+            assert int(dut.word.value) == 1
+            assert commands == []
+        else:
+            assert dut.error.value == (ErrorCode.BAD_COMMAND if fails else ErrorCode.NONE), trial
+            if is_setup or not setup:
+                known = None
+            if is_setup and not fails:
+                known = setup
+        outcomes.add((missing, is_setup, fails))
+        if random.random() < 0.1:
+            dut.soft_reset.value = 1
+            await RisingEdge(dut.clk)
+            dut.soft_reset.value = 0
+            known = None
+    assert len(outcomes) == 6
+
+
+@cocotb.test()
+async def nothing_is_read_outside_the_window(dut):
+    await begin(dut)
+    refused = 0
+    for trial in range(40):
+        words = random_program(random, random.choice([3, 300, 900]))
+        first = random.randrange(1, 6)
+        last = first + random.randrange(3)
+        address = random.randrange(first << PAGE_BITS, 8 << PAGE_BITS) // 128 * 128
+        dut.window__first.value, dut.window__last.value = first, last
+        memory = Memory(dut, words, address, latency=3)
+        await run_program(dut, words, memory, Units(dut, random), address=address)
+        pages = {(address + 8 * k) >> PAGE_BITS for k in range(0, len(words), 16)}
+        outside = any(not first <= page <= last for page in pages)
+        assert dut.error.value == (ErrorCode.FETCH_OUTSIDE if outside else ErrorCode.NONE), trial
+        assert all(first <= start >> PAGE_BITS <= last for start, _ in memory.requests)
+        refused += outside
+    assert 5 < refused < 35
+    dut.window__first.value, dut.window__last.value = 0, LAST_PAGE
+
+
+@cocotb.test()
+async def a_fault_about_a_command_gives_its_index(dut):
+    await begin(dut)
+    words = random_program(random.Random(7), 100)
+    dut.fault_has_word.value, dut.fault_word.value = 1, 33
+    for fault_at in (30, 31, 60):
+        memory, units = Memory(dut, words, 0), Units(dut, random.Random(7))
+        await run_program(dut, words, memory, units, address=0, fault_at=fault_at, index=33)
+        assert dut.error.value == ErrorCode.BANK_CONFLICT
+        assert int(dut.word.value) == 33
+    dut.fault_has_word.value = 0
 
 
 @pytest.mark.parametrize("seed", [1])

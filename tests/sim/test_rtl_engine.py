@@ -8,9 +8,15 @@ import random
 import numpy as np
 import pytest
 
-from mensa.rtl.commands import WORD_BYTES, Space, Token, Unit
+from mensa.rtl.commands import WORD_BYTES, Mode, Space, Token, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, MAX_CLOCK_HZ, Machine
-from mensa.rtl.program import Assembler, Program
+from mensa.rtl.program import (
+    Assembler,
+    Program,
+    ProgramError,
+    setup_identifier,
+    with_setup,
+)
 from mensa.rtl.registers import CATEGORIES, ErrorCode
 from mensa.sim import rtl_engine
 from mensa.sim.events import CommandEvent, RunTrace, layer_timing
@@ -191,6 +197,86 @@ def test_a_deadlock_is_refused_at_the_command_that_waits(unit):
     assert error.code is ErrorCode.DEADLOCK
     assert error.word == words[0]
     assert f"GO {unit.name.lower()} after RESULTS_READY and STORED" in str(error)
+
+
+COPY = area(0, 0)
+LARGEST = dict.fromkeys(
+    (
+        *("PIXELS", "OUT_WIDTH", "KERNEL_H", "KERNEL_W", "GROUPS", "SEGMENT", "LAST_SEGMENT"),
+        *("GROUP_CHANNELS", "LAST_GROUP_CHANNELS", "INPUT_ROWS", "INPUT_ROW_BYTES", "UNIFORM"),
+    ),
+    1,
+) | {"MODE": Mode.MAX}
+
+
+@pytest.mark.parametrize(
+    ("unit", "registers"),
+    [
+        *((unit, COPY | {"ROWS": 0}) for unit in (Unit.LOAD, Unit.STORE)),
+        *((unit, COPY | {"ROW_BYTES": 0}) for unit in (Unit.LOAD, Unit.STORE)),
+        *((unit, COPY | {"MEMORY_ADDRESS": 1}) for unit in (Unit.LOAD, Unit.STORE)),
+        *((unit, COPY | {"BUFFER_PITCH": 1}) for unit in (Unit.LOAD, Unit.STORE)),
+        (Unit.LOAD, COPY | {"SPACE": 3}),
+        *(
+            (Unit.COMPUTE, LARGEST | {name: 0})
+            for name in ("PIXELS", "OUT_WIDTH", "KERNEL_H", "KERNEL_W", "GROUPS", "LAST_SEGMENT")
+        ),
+        (Unit.COMPUTE, LARGEST | {"LAST_GROUP_CHANNELS": 0}),
+        *((Unit.COMPUTE, LARGEST | {"MODE": mode}) for mode in range(len(Mode), 8)),
+    ],
+    ids=str,
+)
+def test_a_command_that_cannot_be_is_refused_by_the_core_as_by_the_functional_engine(
+    unit, registers
+):
+    words = []
+
+    def fill(assembler):
+        good = COPY | {"SPACE": Space.ACTIVATION}
+        assembler.go(Unit.LOAD, good, [], [Token.ACTIVATIONS_READY])
+        assembler.go(Unit.COMPUTE, LARGEST, [Token.ACTIVATIONS_READY])
+        assembler.go(unit, registers)
+        words.append(assembler.word_count - 1)
+        assembler.go(Unit.LOAD, good)
+
+    error = fails(fill)
+    assert error.code is ErrorCode.REFUSED
+    assert error.word == words[0]
+    job = program(fill)
+    with pytest.raises(ProgramError, match=f"word {words[0]} "):
+        FunctionalEngine(MACHINE).run(job, job.initial_memory())
+
+
+def test_an_inference_without_its_setup_is_refused_by_both_engines():
+    load = {**area(0, 0), "SPACE": Space.ACTIVATION}
+    setup = program(lambda a: a.go(Unit.LOAD, load))
+    other = program(lambda a: a.go(Unit.LOAD, {**load, "ROWS": 1}))
+    assert setup_identifier(setup) != setup_identifier(other)
+    inference = with_setup(program(lambda a: a.go(Unit.STORE, area(0, 0))), setup_identifier(setup))
+    setup = with_setup(setup, setup_identifier(setup), is_setup=True)
+    content = setup.initial_memory()
+    for before, runs in (
+        ([], False),
+        ([setup], True),
+        ([setup, inference], True),
+        ([with_setup(other, setup_identifier(other), is_setup=True)], False),
+        ([setup, other], False),
+    ):
+        for engine in (RtlEngine(MACHINE, memory()), FunctionalEngine(MACHINE)):
+            for each in before:
+                each.place(content)
+                engine.run(each, content)
+            inference.place(content)
+            if runs:
+                engine.run(inference, content)
+                continue
+            with pytest.raises((RunError, ProgramError)) as caught:
+                engine.run(inference, content)
+            if isinstance(caught.value, RunError):
+                assert caught.value.code is ErrorCode.SETUP_MISSING
+                assert caught.value.word == 1
+            else:
+                assert "word 1: the program needs set-up" in str(caught.value)
 
 
 LATENCY_CYCLES = 1000

@@ -345,12 +345,15 @@ def test_tensors_survive_memory(dtype):
 def test_without_a_token_the_watcher_finds_a_clash(token):
     """The check of the protocol is itself worth something."""
     graph, machine = load_network("pretrainedResnet_quant"), SHAPES["8x8 tiled"]
-    (program,) = lower(graph, machine).programs
+    lowered = lower(graph, machine)
+    (program,) = lowered.programs
     wait = np.uint64(1 << (48 + token))
     words = program.words.copy()
     is_go = words >> np.uint64(60) == Opcode.GO
     words[is_go] &= ~wait
     fields = {name: getattr(program, name) for name in program.__dataclass_fields__}
     broken = Program(**(fields | {"words": words}))
+    watcher = Watcher(machine)
+    watcher.run(lowered.setup, lowered.initial_memory())
     with pytest.raises(AssertionError, match="at the same time"):
-        Watcher(machine).run(broken, broken.initial_memory())
+        watcher.run(broken, broken.initial_memory())

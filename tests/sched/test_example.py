@@ -3,12 +3,13 @@
 import subprocess
 from pathlib import Path
 
+import icarus
 import pytest
 
 from mensa.sim import verilator
 
+from .example_runs import run_cocotb, run_icarus
 from .example_system import MEMORY_BYTES, ExampleSystem
-from .icarus import LANGUAGES, run_cocotb, run_icarus
 from .yosys import run_yosys
 
 SETTINGS = {
@@ -69,7 +70,7 @@ def test_the_example_system_gets_goldens_outputs(system):
     system.assert_file_equals_golden()
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", icarus.LANGUAGES)
 def test_it_does_in_every_language_that_icarus_reads(system, language):
     run_icarus(system, language)
     system.assert_file_equals_golden()
@@ -90,5 +91,5 @@ def test_it_does_after_synthesis(tmp_path):
         f"select -assert-none t:$add t:$mul t:$dff; write_verilog -noattr {core.name}",
         core.parent,
     )
-    run_icarus(system, LANGUAGES[-1])
+    run_icarus(system, icarus.LANGUAGES[-1])
     system.assert_file_equals_golden()

@@ -1,6 +1,6 @@
 // Drives the example system of `mensa rtl` as network.h of `mensa compile` says, in plain Verilog of
-// any year. The programs' addresses are in programs.hex; macros say how many there are, how large
-// the memory is, and where registers are. Writes after.hex if every program ended well.
+// any year, beside the AXI checker. The programs' addresses are in programs.hex; macros say how many
+// there are, how large memory and beats are, and where registers are. Writes after.hex if every program ended well.
 `timescale 1ns / 1ps
 module bench;
   reg clk = 0, rst = 1;
@@ -23,6 +23,42 @@ module bench;
     .s_axi_control_arvalid(arvalid), .s_axi_control_arready(arready),
     .s_axi_control_rdata(rdata), .s_axi_control_rresp(rresp),
     .s_axi_control_rvalid(rvalid), .s_axi_control_rready(rready)
+  );
+
+  // The rules of AXI on the memory's ports, and that nothing on them is unknown.
+  wire [31:0] broken_command, broken_read, broken_write;
+  wire [7:0] first_command, first_read, first_write;
+  axi_read_checker #(.BYTES(8)) check_command (
+    .clk(clk), .rst(rst), .violations(broken_command), .first(first_command), .outstanding(),
+    .araddr(system.m_axi_command_araddr), .arlen(system.m_axi_command_arlen),
+    .arsize(system.m_axi_command_arsize), .arburst(system.m_axi_command_arburst),
+    .arprot(system.m_axi_command_arprot), .arvalid(system.m_axi_command_arvalid),
+    .arready(system.m_axi_command_arready),
+    .rdata(system.m_axi_command_rdata), .rresp(system.m_axi_command_rresp),
+    .rlast(system.m_axi_command_rlast), .rvalid(system.m_axi_command_rvalid),
+    .rready(system.m_axi_command_rready)
+  );
+  axi_read_checker #(.BYTES(`BEAT_BYTES)) check_read (
+    .clk(clk), .rst(rst), .violations(broken_read), .first(first_read), .outstanding(),
+    .araddr(system.m_axi_data_araddr), .arlen(system.m_axi_data_arlen),
+    .arsize(system.m_axi_data_arsize), .arburst(system.m_axi_data_arburst),
+    .arprot(system.m_axi_data_arprot), .arvalid(system.m_axi_data_arvalid),
+    .arready(system.m_axi_data_arready),
+    .rdata(system.m_axi_data_rdata), .rresp(system.m_axi_data_rresp),
+    .rlast(system.m_axi_data_rlast), .rvalid(system.m_axi_data_rvalid),
+    .rready(system.m_axi_data_rready)
+  );
+  axi_write_checker #(.BYTES(`BEAT_BYTES)) check_write (
+    .clk(clk), .rst(rst), .violations(broken_write), .first(first_write), .outstanding(),
+    .awaddr(system.m_axi_data_awaddr), .awlen(system.m_axi_data_awlen),
+    .awsize(system.m_axi_data_awsize), .awburst(system.m_axi_data_awburst),
+    .awprot(system.m_axi_data_awprot), .awvalid(system.m_axi_data_awvalid),
+    .awready(system.m_axi_data_awready),
+    .wdata(system.m_axi_data_wdata), .wstrb(system.m_axi_data_wstrb),
+    .wlast(system.m_axi_data_wlast), .wvalid(system.m_axi_data_wvalid),
+    .wready(system.m_axi_data_wready),
+    .bresp(system.m_axi_data_bresp), .bvalid(system.m_axi_data_bvalid),
+    .bready(system.m_axi_data_bready)
   );
 
   // An unknown value is no answer: it must not end a wait.
@@ -78,6 +114,10 @@ module bench;
       $display("program %h: status %h, %0d cycles", programs[i], status, cycles);
       if (status !== 2) $finish;  // done, without an error
       write(`STATUS, 2);
+    end
+    if (broken_command || broken_read || broken_write) begin
+      $display("broken rules: %h, %h, %h", first_command, first_read, first_write);
+      $finish;
     end
     $writememh("after.hex", system.memory.words);
     $finish;

@@ -11,6 +11,7 @@ from mensa.rtl.registers import OFFSET
 from .example_system import MEMORY_BYTES
 
 BENCH = Path(__file__).with_name("example_bench.v")
+CHECKER = Path(__file__).parents[1] / "rtl" / "axi_checker.v"
 COCOTB = Path(__file__).with_name("example_cocotb.py")
 
 MOST_CYCLES = 10_000
@@ -21,6 +22,7 @@ def run_icarus(system, language):
     """Run the programs of an ExampleSystem; `language` is one of `icarus.LANGUAGES`."""
     macros = {
         "MEMORY_BYTES": MEMORY_BYTES,
+        "BEAT_BYTES": system.beat_bytes,
         "PROGRAMS": len(system.programs),
         "MOST_CYCLES": MOST_CYCLES,
         **{name: OFFSET[name] for name in ("PROGRAM_ADDRESS", "CONTROL", "STATUS", "CYCLES_LOW")},
@@ -29,7 +31,7 @@ def run_icarus(system, language):
     (system.folder / "programs.hex").write_text(text)
     defined = [f"-D{name}={value}" for name, value in macros.items()]
     model = system.folder / f"model.{language}"
-    sources = [BENCH, *system.verilog]
+    sources = [BENCH, CHECKER, *system.verilog]
     icarus.compile_verilog(sources, model, "-s", "bench", *defined, language=language)
     said = icarus.run_model(model)
     assert (system.folder / "after.hex").is_file(), said

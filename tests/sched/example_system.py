@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from mensa import golden
+from mensa.rtl.machine import Machine
 from mensa.sched.cli import invoke
 
 from ..small_network import small_network
@@ -24,6 +25,8 @@ class ExampleSystem:
         Core, memory, and the module that joins them.
     network : Path
         The folder of `mensa compile`.
+    beat_bytes : int
+        Of the data port.
     programs : list of int
         Addresses of the programs, in order.
     """
@@ -39,6 +42,7 @@ class ExampleSystem:
         assert invoke(compiled) == 0
         self.verilog = sorted(hardware.glob("*.v"))
         about = json.loads((self.network / "memory_map.json").read_text())
+        self.beat_bytes = Machine(**about["machine"]).beat_bytes
         self._tensors = {each["index"]: each for each in about["tensors"]}
         assert about["steps"] == [{"program": "0"}]
         address = {each["name"]: each["address"] for each in about["programs"]}
@@ -56,7 +60,9 @@ class ExampleSystem:
         words = image.reshape(-1, word_bytes)[:, ::-1]
         text += f"@{where.start // word_bytes:x}\n"
         text += "\n".join(word.tobytes().hex() for word in words)
-        (folder / "memory.hex").write_text(text + "\n")
+        # What the network's memory leaves open is not unknown in a real one.
+        zeros = f"{0:0{2 * word_bytes}x}\n" * (MEMORY_BYTES // word_bytes)
+        (folder / "memory.hex").write_text(f"{zeros}@0\n{text}\n")
 
     def _place(self, index):
         start = self._tensors[index]["address"] - BASE

@@ -1,4 +1,4 @@
-"""A network of a thousand cycles with every kind of command: convolution, filter, vectors, pool."""
+"""A network of a thousand cycles with every kind of command: array, filter, vectors, copies."""
 
 import numpy as np
 
@@ -24,10 +24,10 @@ def small_network():
     z = builder.depthwise_conv2d(
         y, weights(1, 3, 3, 4), bias(4), weight_scale=0.01, scale=0.1, zero_point=-7
     )
-    z = builder.add(y, z, scale=0.15, zero_point=5)
-    z = builder.pool2d("max", z, window=(2, 2), stride=(2, 2), padding="VALID")
+    sums = builder.add(y, z, scale=0.15, zero_point=5)
+    z = builder.pool2d("max", sums, window=(2, 2), stride=(2, 2), padding="VALID")
     z = builder.reshape(z, (1, 16))
     z = builder.fully_connected(
         z, weights(16, 16), bias(16), weight_scale=0.01, scale=0.3, zero_point=1
     )
-    return builder.build([z])
+    return builder.build([y, sums, z])

@@ -1,5 +1,6 @@
 # Everything starts here: `make help` lists what there is.
-# A clean clone needs Python >= 3.11, g++, make and perl; the rest is installed into .venv.
+# A clean clone needs Python >= 3.11, g++, make and perl, the tests iverilog; the rest is installed
+# into .venv.
 
 PYTHON ?= python3
 JOBS ?= 2
@@ -14,7 +15,7 @@ export MYPYPATH := typing
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test regress bench lint clean
+.PHONY: help demo test regress bench lint clean test-tools
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -22,10 +23,10 @@ help:  ## Show this list
 demo: $(VENV)/.sim  ## Classify digits on the simulated hardware, checked layer by layer
 	@$(BIN)/mensa run --engine rtl --machine edge_tpu --set rows=8 --set cols=8 --check
 
-test: $(VENV)/.test  ## Lint, types and all tests (MENSA_MODELS: a folder of real networks)
+test: test-tools $(VENV)/.test  ## Lint, types and all tests (MENSA_MODELS: a folder of real networks)
 	@$(BIN)/python .ci/shares.py --jobs $(JOBS)
 
-regress: $(VENV)/.test  ## The same tests with many more random cases and machine shapes
+regress: test-tools $(VENV)/.test  ## The same tests with many more random cases and machine shapes
 	@MENSA_REGRESS=1 $(BIN)/python .ci/shares.py --jobs $(JOBS)
 
 bench: $(VENV)/.test  ## Measure the engines and golden
@@ -37,6 +38,9 @@ lint: $(VENV)/.test  ## Style, format and types
 clean:  ## Remove .venv and everything that a build or a test left here
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+test-tools:
+	@PYTHON=$(PYTHON) sh .ci/tools.sh test
 
 # The stamps say which extras are installed. `test` contains `sim`.
 $(VENV)/.sim $(VENV)/.test: $(VENV)/.%: pyproject.toml

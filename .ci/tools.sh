@@ -1,5 +1,6 @@
 #!/bin/sh
-# Says which tools of the system are missing, and the Debian package of each. PYTHON names the interpreter.
+# Says which tools of the system are missing, and the Debian package of each. PYTHON names the interpreter;
+# with the argument `test`, those that only tests need are looked for, too.
 
 python=${PYTHON:-python3}
 missing=
@@ -17,6 +18,7 @@ fi
 needs g++ g++
 needs make make
 needs perl perl
+test "$1" != test || needs iverilog iverilog
 
 if [ -n "$missing" ]; then
     printf 'mensa: error: missing tools (Debian and Ubuntu packages):%b\n' "$missing" >&2

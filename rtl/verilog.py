@@ -18,6 +18,11 @@ __all__ = ["to_verilog", "written"]
 _WITHOUT_BITS = re.compile(r"^ *wire \[-1:0\] .*;\n", re.MULTILINE)
 """How yosys declares a signal of no bits: as one of two, which nothing drives or reads."""
 
+_BLOCK = "  always @* begin\n"
+_WAKING = re.compile(rf"^{re.escape(_BLOCK)}    if \((\S+) \) begin end\n", re.MULTILINE)
+"""How yosys makes a combinational block run at time 0 though its inputs may never change: it waits
+for one more register, of which nothing else comes than its value in the declaration."""
+
 _ESCAPED = re.compile(r"(?<=\\)\S+")
 _ELEMENT = re.compile(r"\[(\d+)\]")
 """Amaranth calls an element of an array ``values[3]``, and yosys' abc9 a bit of a wire: where both
@@ -80,6 +85,26 @@ def _without_zeros() -> Iterator[None]:
         rtlil.ModuleEmitter.emit_memory = emit
 
 
+def _awake(text: str) -> str:
+    """Make every combinational block run at time 0, in whichever language the text is read.
+
+    A value in a declaration is an event in Verilog, though one that may come before a block waits
+    for it, and none in SystemVerilog, where the block's outputs would stay unknown. A nonblocking
+    assignment comes when all blocks are waiting.
+    """
+    waking = _WAKING.findall(text)
+    for register in sorted(set(waking)):
+        parts = text.split(f"  reg {register}  = 0;\n")
+        text = f"  reg {register} ;\n  initial {register}  <= 0;\n".join(parts)
+        if len(parts) != 2:
+            raise RuntimeError(f"yosys declares {register} in {len(parts) - 1} places, not in one")
+    if text.count(_BLOCK) != len(waking):
+        raise RuntimeError(
+            f"of {text.count(_BLOCK)} blocks, yosys lets {len(waking)} run at time 0"
+        )
+    return text
+
+
 def to_verilog(component: Any, name: str, renames: Mapping[str, str] | None = None) -> str:
     """Verilog of a component, with `clk` and `rst` beside its members as ports.
 
@@ -116,6 +141,6 @@ def to_verilog(component: Any, name: str, renames: Mapping[str, str] | None = No
         text: str = verilog.convert(
             fragment, name=name, ports=ports, emit_src=False, strip_internal_attrs=True
         )
-    text = _WITHOUT_BITS.sub("", text)
+    text = _awake(_WITHOUT_BITS.sub("", text))
     text = _ESCAPED.sub(lambda name: _ELEMENT.sub(r".\1", name[0]), text)
     return text + "".join(f"\nmodule \\{called} {rest}" for called, rest in modules.items())

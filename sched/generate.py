@@ -24,6 +24,8 @@ lint_off -rule DECLFILENAME -file "*mensa_*.v"
 lint_off -rule UNUSEDSIGNAL -file "*{top}.v"
 // a register has a value at power-up besides the one at reset
 lint_off -rule PROCASSINIT -file "*{top}.v"
+// what wakes combinational blocks at time 0 comes after all of them have begun to wait
+lint_off -rule INITIALDLY -file "*{top}.v"
 // a default is assigned before a case statement, not inside it
 lint_off -rule CASEINCOMPLETE -file "*{top}.v"
 // a generator compares with a bound that this configuration's widths never reach

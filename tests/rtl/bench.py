@@ -74,16 +74,92 @@ def run(
         Write dump.vcd into the directory that the failure message names.
     """
     __tracebackhide__ = True
-    test_module = Path(test_module)
     text = to_verilog(component, "top")
-    executable = build(_cocotb_build(type(component).__name__, text, waves))
-    if seed is None:
-        seed = int(os.environ.get("MENSA_SEED", "1"))
+    run_verilog(
+        type(component).__name__,
+        text,
+        test_module,
+        testcase=testcase,
+        env=env,
+        seed=seed,
+        waves=waves,
+    )
+
+
+def run_verilog(
+    name: str,
+    text: str,
+    test_module: str | Path,
+    *,
+    testcase: str | None = None,
+    env: Mapping[str, object] | None = None,
+    seed: int | None = None,
+    waves: bool = False,
+) -> str:
+    """Run the cocotb tests of a file on a module in Verilog; see `run`.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    text : str
+        Verilog. The module ``top`` has no more in its first line than the names of its ports.
+    test_module, testcase, env, seed, waves
+        As for `run`.
+
+    Returns
+    -------
+    str
+        The log.
+    """
+    __tracebackhide__ = True
+    executable = build(_cocotb_build(name, text, waves))
     directory = Path(tempfile.mkdtemp(prefix="mensa-bench-"))
-    log = directory / "log"
     # cocotb_tools looks for an executable named for the top module.
     (directory / "top").symlink_to(executable)
     runner = cocotb_tools.runner.get_runner("verilator")
+    said = simulate(
+        runner, "top", directory, test_module, testcase=testcase, env=env, seed=seed, waves=waves
+    )
+    if not waves:
+        shutil.rmtree(directory)
+    return said
+
+
+def simulate(
+    runner: Any,
+    top: str,
+    directory: Path,
+    test_module: str | Path,
+    *,
+    testcase: str | None = None,
+    env: Mapping[str, object] | None = None,
+    seed: int | None = None,
+    waves: bool = False,
+) -> str:
+    """Run the cocotb tests of a file in a simulator; see `run`.
+
+    Parameters
+    ----------
+    runner : cocotb_tools.runner.Runner
+        Of the simulator.
+    top : str
+        The module that is `dut`.
+    directory : Path
+        Where the simulation was built, and where it runs.
+    test_module, testcase, env, seed, waves
+        As for `run`.
+
+    Returns
+    -------
+    str
+        The log.
+    """
+    __tracebackhide__ = True
+    test_module = Path(test_module)
+    if seed is None:
+        seed = int(os.environ.get("MENSA_SEED", "1"))
+    log = directory / "log"
     paths = [str(test_module.parent), str(Path(__file__).parent)]
     before = list(sys.path)
     try:
@@ -91,7 +167,7 @@ def run(
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv("PYTEST_CURRENT_TEST", raising=False)
             results = runner.test(
-                hdl_toplevel="top",
+                hdl_toplevel=top,
                 hdl_toplevel_lang="verilog",
                 test_module=test_module.stem,
                 build_dir=directory,
@@ -121,8 +197,7 @@ def run(
         pytest.fail(
             f"{problem} (seed {seed}, files in {directory})\n{_telling(log)}", pytrace=False
         )
-    if not waves:
-        shutil.rmtree(directory)
+    return log.read_text(errors="replace")
 
 
 def _cocotb_build(name: str, text: str, waves: bool) -> Build:
@@ -292,7 +367,9 @@ __all__ = [
     "parameter",
     "receive",
     "run",
+    "run_verilog",
     "send",
+    "simulate",
     "sometimes",
     "start",
     "watchdog",

@@ -1,25 +1,24 @@
 """The example system of `mensa rtl` runs what `mensa compile` writes, driven as its header says."""
 
-import json
 import subprocess
 from pathlib import Path
 
-import numpy as np
+import icarus
+import pytest
 
-from mensa import golden
-from mensa.sched import digits
-from mensa.sched.cli import invoke
 from mensa.sim import verilator
 
-MODEL = digits.DATA / "digits.tflite"
-SETTINGS = [
-    f"--set={setting}"
-    for setting in (
-        "rows=4", "cols=3", "parameter_buffer_bytes=4096", "activation_buffer_bytes=8192",
-    )
-]  # fmt: skip
-MEMORY_BYTES = 1 << 14
-BASE = 3 * MEMORY_BYTES
+from .example_runs import run_cocotb, run_icarus
+from .example_system import MEMORY_BYTES, ExampleSystem
+from .yosys import run_yosys
+
+SETTINGS = {
+    "rows": 4, "cols": 3, "parameter_buffer_bytes": 2048, "activation_buffer_bytes": 2048,
+}  # fmt: skip
+NETLIST_SETTINGS = {
+    "rows": 4, "cols": 4, "parameter_buffer_bytes": 2048, "activation_buffer_bytes": 2048,
+    "constant_entries": 16,
+}  # fmt: skip
 MAIN = Path(__file__).with_name("example_main.cpp")
 
 # The system, and the way to see what its memory has in the end.
@@ -42,47 +41,55 @@ endmodule
 """
 
 
-def test_the_example_system_gets_goldens_outputs(tmp_path):
-    hardware, network = tmp_path / "hardware", tmp_path / "network"
-    assert invoke(["rtl", "edge_tpu", *SETTINGS, "-o", str(hardware)]) == 0
-    compiled = ["compile", str(MODEL), *SETTINGS, "--base", hex(BASE), "-o", str(network)]
-    assert invoke(compiled) == 0
+def run_verilator(system):
+    """Run the example under Verilator, driven by a program in C++ that includes the headers."""
     build = verilator.build(
         verilator.Build(
             name="the example system",
-            verilog=BENCH % MEMORY_BYTES
-            + "".join(path.read_text() for path in sorted(hardware.glob("*.v"))),
+            verilog=BENCH % MEMORY_BYTES + "".join(path.read_text() for path in system.verilog),
             top="bench",
             sources=(MAIN,),
-            generated=tuple((path.name, path.read_text()) for path in network.glob("*.h")),
+            generated=tuple((path.name, path.read_text()) for path in system.network.glob("*.h")),
         )
     )
+    subprocess.run([build], cwd=system.folder, check=True, timeout=60)
 
-    about = json.loads((network / "memory_map.json").read_text())
-    graph = digits.load_network()
-    rng = np.random.default_rng(3)
-    image = rng.integers(-128, 128, graph.tensors[graph.inputs[0]].shape, np.int8)
-    tensors = {each["index"]: each for each in about["tensors"]}
 
-    def place(index):
-        start = tensors[index]["address"] - BASE
-        return slice(start, start + tensors[index]["bytes"])
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    return ExampleSystem(tmp_path_factory.mktemp("example"), SETTINGS)
 
-    text = (network / "memory.hex").read_text()
-    word_bytes = len(max(text.splitlines(), key=len)) // 2
-    where = place(graph.inputs[0])
-    assert where.start % word_bytes == where.stop % word_bytes == 0
-    words = image.reshape(-1, word_bytes)[:, ::-1]
-    text += f"@{where.start // word_bytes:x}\n" + "\n".join(word.tobytes().hex() for word in words)
-    (tmp_path / "memory.hex").write_text(text + "\n")
-    subprocess.run([build], cwd=tmp_path, check=True, timeout=60)
 
-    lines = (tmp_path / "after.hex").read_text().split()
-    memory = b"".join(bytes.fromhex(line)[::-1] for line in lines if not line.startswith("@"))
-    assert len(memory) == MEMORY_BYTES
-    (host,) = (step for step in about["steps"] if "host" in step)
-    wanted = golden.run(graph, [image], keep="all")
-    for index in host["inputs"]:
-        np.testing.assert_array_equal(
-            np.frombuffer(memory[place(index)], np.int8), wanted[index].ravel()
-        )
+@pytest.fixture(autouse=True)
+def nothing_left(system):
+    (system.folder / "after.hex").unlink(missing_ok=True)
+
+
+def test_the_example_system_gets_goldens_outputs(system):
+    run_verilator(system)
+    system.assert_file_equals_golden()
+
+
+@pytest.mark.parametrize("language", icarus.LANGUAGES)
+def test_it_does_in_every_language_that_icarus_reads(system, language):
+    run_icarus(system, language)
+    system.assert_file_equals_golden()
+
+
+def test_it_does_under_cocotb(system):
+    run_cocotb(system)
+
+
+def test_it_does_after_synthesis(tmp_path):
+    # Gates and flip-flops of no particular device; memories stay arrays. Icarus is much the faster:
+    # Verilator's C++ of so many gates compiles for minutes.
+    system = ExampleSystem(tmp_path, NETLIST_SETTINGS)
+    (core,) = (path for path in system.verilog if path.stem == "mensa_edge_tpu")
+    run_yosys(
+        f"read_verilog {core.name}; synth -top {core.stem} -run begin:fine; opt -fast -full; "
+        "opt -undriven -fine; techmap; opt -fast; abc; opt -fast; clean; check -assert; "
+        f"select -assert-none t:$add t:$mul t:$dff; write_verilog -noattr {core.name}",
+        core.parent,
+    )
+    run_icarus(system, icarus.LANGUAGES[-1])
+    system.assert_file_equals_golden()

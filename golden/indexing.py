@@ -72,6 +72,11 @@ class GatherPlan(Plan):
         """The elements and the indices."""
         return (0, 1)
 
+    @property
+    def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
+        """Places along the dimension."""
+        return {1: (0, self.input_shape[self.axis] - 1)}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GatherNdPlan(Plan):
@@ -97,6 +102,11 @@ class GatherNdPlan(Plan):
         """The elements and the indices."""
         return (0, 1)
 
+    @property
+    def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
+        """Places along the first dimensions."""
+        return {1: (0, np.array(self.input_shape[: self.index_shape[-1]]) - 1)}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EmbeddingPlan(Plan):
@@ -120,6 +130,11 @@ class EmbeddingPlan(Plan):
     def operands(self) -> tuple[int, ...]:
         """The indices and the table."""
         return (0, 1)
+
+    @property
+    def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
+        """Rows of the table."""
+        return {0: (0, self.table_shape[0] - 1)}
 
 
 # --- Preparing ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .fixed_point import INT32_MIN
 from .options import ReverseSequenceOptions
@@ -55,6 +56,11 @@ class ReverseSequencePlan(Plan):
     def operands(self) -> tuple[int, ...]:
         """The sequences, and how many steps of each are reversed."""
         return (0, 1)
+
+    @property
+    def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
+        """Lengths."""
+        return {1: (0, self.shape[self.seq_dim])}
 
 
 @shapes("REVERSE_V2", "REVERSE_SEQUENCE")

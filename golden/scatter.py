@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .place import Place
 from .plan import Plan, Rounding, Shape
@@ -38,6 +39,11 @@ class ScatterPlan(Plan):
         """The indices and the slices."""
         return (0, 1)
 
+    @property
+    def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
+        """Places along the first dimensions."""
+        return {0: (0, np.array(self.output_shape[: self.index_shape[-1]]) - 1)}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UpdatePlan(Plan):
@@ -58,6 +64,16 @@ class UpdatePlan(Plan):
     def operands(self) -> tuple[int, ...]:
         """The tensor, the part, and where it starts."""
         return (0, 1, 2)
+
+    @property
+    def room(self) -> npt.NDArray[np.int64]:
+        """How far each dimension's start may be from 0 so that the part fits."""
+        return np.array(self.shape, np.int64) - np.array(self.update_shape, np.int64)
+
+    @property
+    def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
+        """Where the part fits."""
+        return {2: (0, self.room)}
 
 
 @shapes("SCATTER_ND")
@@ -139,8 +155,7 @@ def _update(place: Place, rounding: Rounding) -> Plan:
 @kernel(UpdatePlan)
 def update_slice(plan: UpdatePlan, x: Array, update: Array, start: Array) -> Array:
     """`x` with `update` from `start` on, or from as near as it fits. Returns: ``plan.shape``."""
-    room = np.subtract(plan.shape, plan.update_shape)
-    first = np.clip(start.astype(np.int64), 0, room).tolist()
+    first = np.clip(start.astype(np.int64), 0, plan.room).tolist()
     out: Array = x.reshape(plan.shape).copy()
     part = tuple(slice(at, at + size) for at, size in zip(first, plan.update_shape, strict=True))
     out[part] = update.reshape(plan.update_shape)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .place import Place
 from .plan import Plan, Rounding, Shape
@@ -41,6 +42,11 @@ class TopKPlan(Plan):
     def operands(self) -> tuple[int, ...]:
         """The elements, and the number where it is no constant."""
         return (0, 1) if self.computed else (0,)
+
+    @property
+    def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
+        """The number, which is known."""
+        return {1: (self.k, self.k)}
 
 
 def _output_shape(place: Place, k: int) -> Shape:

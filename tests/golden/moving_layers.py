@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import mensa.golden as golden
 from mensa.golden.options import CumsumOptions, ReverseSequenceOptions
 
 from .strategies import maker
@@ -22,8 +23,9 @@ def _elements(d, shape):
     return d.builder.input(shape)
 
 
-def _integers(d, values, kind=np.int32):
-    return d.builder.tensor(data=np.array(values, kind), dtype=kind)
+def constant(builder, values, kind=np.int32):
+    """Adds a constant of integers. Returns: its tensor index."""
+    return builder.tensor(data=np.array(values, kind), dtype=kind)
 
 
 @maker("BROADCAST_TO", tflm=_ALL, litert=_ALL)
@@ -32,7 +34,7 @@ def _broadcast_to(d):
     kept = shape[d.number(0, len(shape) - 1) :]
     source = tuple(d.choice(size, 1) for size in kept)
     kind = d.choice(np.int32, np.int64)
-    return d.builder.apply("BROADCAST_TO", _elements(d, source), _integers(d, shape, kind))
+    return d.builder.apply("BROADCAST_TO", _elements(d, source), constant(d.builder, shape, kind))
 
 
 @maker(
@@ -45,7 +47,9 @@ def _topk_v2(d):
     x = _elements(d, shape)
     if d.choice(True, False):
         # Every element more than once: of equals the first counts.
-        x = d.builder.apply("TILE", x, _integers(d, [1] * (len(shape) - 1) + [d.number(2, 3)]))
+        x = d.builder.apply(
+            "TILE", x, constant(d.builder, [1] * (len(shape) - 1) + [d.number(2, 3)])
+        )
     width = d.builder.build([]).tensors[x].shape[-1]
     return d.builder.top_k(x, d.number(0, width), places=d.choice(np.int32, np.int16))
 
@@ -63,12 +67,12 @@ def _scatter_nd(d):
         # The kernel takes no scalar.
         outer = (1,)
     columns = [d.generator.integers(0, size, outer) for size in shape[:depth]]
-    where = _integers(d, np.stack(columns, axis=-1))
+    where = constant(d.builder, np.stack(columns, axis=-1))
     updates = _elements(d, (*outer, *shape[depth:]))
     source = d.builder.build([]).tensors[updates]
     kinds = {"scale": source.scale, "zero_point": source.zero_point} if source.scale.size else {}
     return d.builder.apply(
-        "SCATTER_ND", where, updates, _integers(d, shape), dtype=source.dtype, **kinds
+        "SCATTER_ND", where, updates, constant(d.builder, shape), dtype=source.dtype, **kinds
     )
 
 
@@ -78,7 +82,7 @@ def _reverse_v2(d):
     first = d.number(0, len(shape) - 1)
     axes = np.arange(first, d.number(first, len(shape) - 1) + 1)
     axes = d.generator.permutation(axes - len(shape) * d.generator.integers(0, 2, len(axes)))
-    return d.builder.apply("REVERSE_V2", _elements(d, shape), _integers(d, axes))
+    return d.builder.apply("REVERSE_V2", _elements(d, shape), constant(d.builder, axes))
 
 
 @maker(
@@ -93,7 +97,9 @@ def _reverse_sequence(d):
     options = ReverseSequenceOptions(seq_dim=seq_dim, batch_dim=batch_dim)
     kind = d.choice(np.int32, np.int64)
     x = _elements(d, shape)
-    return d.builder.apply("REVERSE_SEQUENCE", x, _integers(d, lengths, kind), options=options)
+    return d.builder.apply(
+        "REVERSE_SEQUENCE", x, constant(d.builder, lengths, kind), options=options
+    )
 
 
 @maker(
@@ -106,7 +112,7 @@ def _dynamic_update_slice(d):
     part = tuple(d.number(1, size) for size in shape)
     kind = d.choice(np.int32, np.int64)
     # Beyond the ends, too: the kernels move the part inside.
-    start = _integers(d, [d.number(-2, size + 1) for size in shape], kind)
+    start = constant(d.builder, [d.number(-2, size + 1) for size in shape], kind)
     if d.choice(True, False, False):
         start = d.builder.input((len(shape),), dtype=kind)
     x, update = _elements(d, shape), _elements(d, part)
@@ -132,7 +138,9 @@ def _space_to_batch_nd(d):
         padding[0][0] -= block[0] * d.number(1, 2)
         pixels[0] += block[0] * d.number(2, 3)
     x = _elements(d, (d.number(1, 3), *pixels, d.number(1, 4)))
-    return d.builder.apply("SPACE_TO_BATCH_ND", x, _integers(d, block), _integers(d, padding))
+    return d.builder.apply(
+        "SPACE_TO_BATCH_ND", x, constant(d.builder, block), constant(d.builder, padding)
+    )
 
 
 @maker("BATCH_TO_SPACE_ND", **_BLOCKS)
@@ -141,7 +149,9 @@ def _batch_to_space_nd(d):
     pixels, crops = _image(d, block)
     whole = [(size + sum(pair)) // of for size, pair, of in zip(pixels, crops, block, strict=True)]
     x = _elements(d, (int(np.prod(block)) * d.number(1, 3), *whole, d.number(1, 4)))
-    return d.builder.apply("BATCH_TO_SPACE_ND", x, _integers(d, block), _integers(d, crops))
+    return d.builder.apply(
+        "BATCH_TO_SPACE_ND", x, constant(d.builder, block), constant(d.builder, crops)
+    )
 
 
 @maker("CUMSUM", tflm=("int8", "float32"), litert=("int32", "int64", "float32"))
@@ -158,5 +168,37 @@ def _cumsum(d):
         outer = {"scale": scale * 2.0 ** d.number(-2, 6), "zero_point": d.zero_point()}
     x = d.builder.input(tuple(shape), **kinds)
     return d.builder.apply(
-        "CUMSUM", x, _integers(d, d.choice([axis], axis)), options=options, **outer
+        "CUMSUM", x, constant(d.builder, d.choice([axis], axis)), options=options, **outer
     )
+
+
+def dilated(depthwise, zero_point, size=(9, 7), dilation=(2, 3)):
+    """A dilated 3 x 3 convolution of an image ``[1, *size, 4]`` as converters write it: in batches.
+
+    Returns: that graph, and the graph of the same convolution as one operator.
+    """
+    generator = np.random.default_rng(8)
+    filters = generator.integers(-127, 128, (1, 3, 3, 4) if depthwise else (5, 3, 3, 4))
+    bias = generator.integers(-900, 900, filters.shape[-1] if depthwise else len(filters))
+    # As SAME pads it, and then up to whole blocks.
+    ends = [[of, of + -(length + 2 * of) % of] for length, of in zip(size, dilation, strict=True)]
+    crops = [[0, last - of] for (_, last), of in zip(ends, dilation, strict=True)]
+
+    def layer(builder, x, **kinds):
+        make = builder.depthwise_conv2d if depthwise else builder.conv2d
+        kinds |= {"weight_scale": 0.01, "scale": 0.9, "zero_point": 4}
+        return make(x, filters, bias, **kinds)
+
+    graphs = []
+    for whole in (False, True):
+        builder = golden.GraphBuilder("dilated")
+        x = builder.input((1, *size, 4), scale=0.5, zero_point=zero_point)
+        if whole:
+            y = layer(builder, x, dilation=dilation)
+        else:
+            block = constant(builder, dilation)
+            y = builder.apply("SPACE_TO_BATCH_ND", x, block, constant(builder, ends))
+            y = layer(builder, y, padding="VALID")
+            y = builder.apply("BATCH_TO_SPACE_ND", y, block, constant(builder, crops))
+        graphs.append(builder.build([y]))
+    return graphs

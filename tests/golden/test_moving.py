@@ -10,6 +10,7 @@ from mensa.golden.options import (
 )
 
 from .comparison import equal
+from .moving_layers import constant, dilated
 from .oracles import OracleError
 
 
@@ -29,10 +30,6 @@ def refused_by_both(graph, arrays, oracle, reason):
     assert caught.value.operator == f"operator 0 ({graph.operators[0].op})"
     with pytest.raises(OracleError):
         oracle.run(golden.write(graph), [arrays], list(graph.outputs))
-
-
-def constant(builder, values, kind=np.int32):
-    return builder.tensor(data=np.array(values, kind), dtype=kind)
 
 
 def scatter(indices, shape, updates):
@@ -276,35 +273,6 @@ def test_pixels_that_are_not_whole_blocks_are_refused(op, ends, litert):
     operands = (x, constant(builder, [2, 2]), constant(builder, ends))
     builder.operator(op, operands, (y,))
     refused_by_both(builder.build([y]), [np.zeros((4, 4, 4, 2), np.int8)], litert, "pixels|left")
-
-
-def dilated(depthwise, zero_point, size=(9, 7), dilation=(2, 3)):
-    """A dilated 3 x 3 convolution as converters write it, and as one operator: two graphs."""
-    generator = np.random.default_rng(8)
-    filters = generator.integers(-127, 128, (1, 3, 3, 4) if depthwise else (5, 3, 3, 4))
-    bias = generator.integers(-900, 900, filters.shape[-1] if depthwise else len(filters))
-    # As SAME pads it, and then up to whole blocks.
-    ends = [[of, of + -(length + 2 * of) % of] for length, of in zip(size, dilation, strict=True)]
-    crops = [[0, last - of] for (_, last), of in zip(ends, dilation, strict=True)]
-
-    def layer(builder, x, **kinds):
-        make = builder.depthwise_conv2d if depthwise else builder.conv2d
-        kinds |= {"weight_scale": 0.01, "scale": 0.9, "zero_point": 4}
-        return make(x, filters, bias, **kinds)
-
-    graphs = []
-    for whole in (False, True):
-        builder = golden.GraphBuilder("dilated")
-        x = builder.input((1, *size, 4), scale=0.5, zero_point=zero_point)
-        if whole:
-            y = layer(builder, x, dilation=dilation)
-        else:
-            block = constant(builder, dilation)
-            y = builder.apply("SPACE_TO_BATCH_ND", x, block, constant(builder, ends))
-            y = layer(builder, y, padding="VALID")
-            y = builder.apply("BATCH_TO_SPACE_ND", y, block, constant(builder, crops))
-        graphs.append(builder.build([y]))
-    return graphs
 
 
 @pytest.mark.parametrize("depthwise", [False, True])

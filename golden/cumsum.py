@@ -8,6 +8,7 @@ import numpy as np
 
 from .fixed_point import quantize_multiplier, requantize_double, wrap32
 from .options import CumsumOptions
+from .oracle_types import require_kernel
 from .place import Place, limits
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
@@ -72,8 +73,9 @@ def _axis(place: Place) -> int:
 def _cumsum(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
     options = place.options(CumsumOptions)
-    known = ("int8", "float32") if rounding == "tflm" else ("int32", "int64", "float32")
-    place.of_type(data, *known)
+    require_kernel(
+        *(place, data, rounding), tflm=("int8", "float32"), litert=("int32", "int64", "float32")
+    )
     place.same_type(data, output)
     place.shape(output, data.shape)
     axis = _axis(place)

@@ -380,6 +380,73 @@ class BatchMatMulOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchToSpaceNDOptions(Options):
+    """BATCH_TO_SPACE_ND."""
+
+    union_type: ClassVar[int] = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceToBatchNDOptions(Options):
+    """SPACE_TO_BATCH_ND."""
+
+    union_type: ClassVar[int] = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopKV2Options(Options):
+    """TOPK_V2."""
+
+    union_type: ClassVar[int] = 34
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReverseV2Options(Options):
+    """REVERSE_V2."""
+
+    union_type: ClassVar[int] = 81
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReverseSequenceOptions(Options):
+    """REVERSE_SEQUENCE: the dimension of a sequence's steps, and the one that counts sequences."""
+
+    union_type: ClassVar[int] = 87
+    seq_dim: int = _int(0)
+    batch_dim: int = _int(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScatterNdOptions(Options):
+    """SCATTER_ND."""
+
+    union_type: ClassVar[int] = 97
+
+
+@dataclass(frozen=True, kw_only=True)
+class CumsumOptions(Options):
+    """CUMSUM: whether a sum leaves its own element out, and whether it runs from the end."""
+
+    union_type: ClassVar[int] = 102
+    exclusive: bool = _bool(0)
+    reverse: bool = _bool(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BroadcastToOptions(Options):
+    """BROADCAST_TO."""
+
+    union_type: ClassVar[int] = 104
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicUpdateSliceOptions(Options):
+    """DYNAMIC_UPDATE_SLICE."""
+
+    union_type: ClassVar[int] = 117
+
+
+@dataclass(frozen=True, kw_only=True)
 class SVDFOptions(Options):
     """SVDF: how many filters make one unit."""
 
@@ -457,73 +524,6 @@ class GatherNdOptions(Options):
     """GATHER_ND."""
 
     union_type: ClassVar[int] = 83
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchToSpaceNDOptions(Options):
-    """BATCH_TO_SPACE_ND."""
-
-    union_type: ClassVar[int] = 24
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpaceToBatchNDOptions(Options):
-    """SPACE_TO_BATCH_ND."""
-
-    union_type: ClassVar[int] = 25
-
-
-@dataclass(frozen=True, kw_only=True)
-class TopKV2Options(Options):
-    """TOPK_V2."""
-
-    union_type: ClassVar[int] = 34
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReverseV2Options(Options):
-    """REVERSE_V2."""
-
-    union_type: ClassVar[int] = 81
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReverseSequenceOptions(Options):
-    """REVERSE_SEQUENCE: the dimension of a sequence's steps, and the one that counts sequences."""
-
-    union_type: ClassVar[int] = 87
-    seq_dim: int = _int(0)
-    batch_dim: int = _int(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScatterNdOptions(Options):
-    """SCATTER_ND."""
-
-    union_type: ClassVar[int] = 97
-
-
-@dataclass(frozen=True, kw_only=True)
-class CumsumOptions(Options):
-    """CUMSUM: whether a sum leaves its own element out, and whether it runs from the end."""
-
-    union_type: ClassVar[int] = 102
-    exclusive: bool = _bool(0)
-    reverse: bool = _bool(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BroadcastToOptions(Options):
-    """BROADCAST_TO."""
-
-    union_type: ClassVar[int] = 104
-
-
-@dataclass(frozen=True, kw_only=True)
-class DynamicUpdateSliceOptions(Options):
-    """DYNAMIC_UPDATE_SLICE."""
-
-    union_type: ClassVar[int] = 117
 
 
 #: Options class of every operator that golden reads and writes.

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from .fixed_point import INT32_MIN
 from .options import ReverseSequenceOptions
+from .oracle_types import require_kernel
 from .place import Place
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
@@ -71,15 +72,12 @@ def _same(place: Place) -> tuple[Shape, ...]:
 @planner("REVERSE_V2")
 def _reverse(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
-    if rounding == "tflm":
-        place.of_type(data, *_TFLM_REVERSED)
-        place.require(
-            len(data.shape) <= _TFLM_MAX_RANK,
-            f"{len(data.shape)} dimensions, TensorFlow Lite Micro takes {_TFLM_MAX_RANK}",
-            data,
-        )
-    else:
-        place.of_type(data, *_TFLM_REVERSED, "float16")
+    require_kernel(place, data, rounding, tflm=_TFLM_REVERSED, litert=(*_TFLM_REVERSED, "float16"))
+    place.require(
+        rounding == "litert" or len(data.shape) <= _TFLM_MAX_RANK,
+        f"{len(data.shape)} dimensions, TensorFlow Lite Micro takes {_TFLM_MAX_RANK}",
+        data,
+    )
     place.same_type(data, output)
     place.shape(output, data.shape)
     given = place.constant(1, np.int32).ravel().tolist()
@@ -101,10 +99,9 @@ def reverse(plan: ReversePlan, x: Array) -> Array:
 
 @planner("REVERSE_SEQUENCE")
 def _reverse_sequence(place: Place, rounding: Rounding) -> Plan:
-    place.require(rounding == "litert", "TFLM has no such kernel")
     data, lengths, output = place.input(0), place.input(1), place.output()
     options = place.options(ReverseSequenceOptions)
-    place.of_type(data, *_SEQUENCES)
+    require_kernel(place, data, rounding, tflm=(), litert=_SEQUENCES)
     place.same_type(data, output)
     place.of_type(lengths, "int32", "int64")
     rank = len(data.shape)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .oracle_types import require_kernel
 from .place import Place
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
 
 _SCATTERED = ("int8", "uint8", "int32", "int64", "bool", "float32")
 _TFLM_UPDATED = ("int8", "int16", "int32", "float32")
+_UPDATED = (*_TFLM_UPDATED, "uint8", "uint16", "uint32", "int64", "bool", "float16")
 # DYNAMIC_UPDATE_SLICE of TFLM takes so many dimensions at most.
 _TFLM_MAX_RANK = 6
 
@@ -92,10 +94,9 @@ def _scatter_shape(place: Place) -> tuple[Shape, ...]:
 
 @planner("SCATTER_ND")
 def _scatter(place: Place, rounding: Rounding) -> Plan:
-    place.require(rounding == "litert", "TFLM has no such kernel")
     where, updates, output = place.input(0), place.input(1), place.output()
+    require_kernel(place, updates, rounding, tflm=(), litert=_SCATTERED)
     place.of_type(where, "int32")
-    place.of_type(updates, *_SCATTERED)
     place.same_type(updates, output)
     place.shape(output, _scatter_shape(place)[0])
     return ScatterPlan(index_shape=where.shape, output_shape=output.shape)
@@ -137,14 +138,12 @@ def _update_shape(place: Place) -> tuple[Shape, ...]:
 @planner("DYNAMIC_UPDATE_SLICE")
 def _update(place: Place, rounding: Rounding) -> Plan:
     data, update, start, output = place.input(0), place.input(1), place.input(2), place.output()
-    if rounding == "tflm":
-        place.of_type(data, *_TFLM_UPDATED)
-        place.require(
-            len(data.shape) <= _TFLM_MAX_RANK,
-            f"{len(data.shape)} dimensions, TensorFlow Lite Micro takes {_TFLM_MAX_RANK}",
-            data,
-        )
-    place.require(data.dtype.kind in "iufb", f"{data.type_name} is not supported", data)
+    require_kernel(place, data, rounding, tflm=_TFLM_UPDATED, litert=_UPDATED)
+    place.require(
+        rounding == "litert" or len(data.shape) <= _TFLM_MAX_RANK,
+        f"{len(data.shape)} dimensions, TensorFlow Lite Micro takes {_TFLM_MAX_RANK}",
+        data,
+    )
     for tensor in (update, output):
         place.same_type(data, tensor)
     place.of_type(start, "int32", "int64")

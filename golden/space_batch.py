@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from .graph import Tensor
+from .oracle_types import require_kernel
 from .place import QUANTIZED, Place
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
 
 _TFLM_TYPES = ("int8", "float32")
+_TYPES = (*_TFLM_TYPES, "uint8", "int16", "int32", "uint32", "int64", "bool", "float16")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,12 +121,10 @@ def _batch_to_space_shape(place: Place) -> tuple[Shape, ...]:
 
 def _data_and_output(place: Place, rounding: Rounding) -> tuple[Tensor, Tensor]:
     data, output = place.input(0), place.output()
-    if rounding == "tflm":
-        place.of_type(data, *_TFLM_TYPES)
-    elif data.dtype in QUANTIZED:
-        place.same_quantization(data, output)
+    require_kernel(place, data, rounding, tflm=_TFLM_TYPES, litert=_TYPES)
     place.same_type(data, output)
-    place.require(data.dtype.kind in "iufb", f"{data.type_name} is not supported", data)
+    if rounding == "litert" and data.dtype in QUANTIZED:
+        place.same_quantization(data, output)
     return data, output
 
 
@@ -134,12 +134,9 @@ def _pad_value(place: Place, output: Tensor, rounding: Rounding) -> int:
     if rounding == "tflm" or not output.zero_point.size or output.dtype.itemsize > 2:
         return 0
     value = int(output.zero_point[0])
-    if output.dtype.itemsize == 2:
-        # The kernel sets bytes, not elements.
-        place.require(value == 0, f"zero point {value} does not fit {output.dtype}", output)
-        return value
-    info = np.iinfo(np.uint8 if output.dtype == np.bool_ else output.dtype)
-    place.require(info.min <= value <= info.max, "its zero point does not fit", output)
+    # Of two bytes the kernel sets each.
+    low, high = {"int8": (-128, 127), "uint8": (0, 255)}.get(output.dtype.name, (0, 0))
+    place.require(low <= value <= high, f"zero point {value} does not fit {output.dtype}", output)
     return value
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .oracle_types import require_kernel
 from .place import Place
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
@@ -67,10 +68,9 @@ def _top_k_shapes(place: Place) -> tuple[Shape, ...]:
 
 @planner("TOPK_V2")
 def _top_k(place: Place, rounding: Rounding) -> Plan:
-    place.require(rounding == "litert", "TFLM has no such kernel")
     data, count = place.input(0), place.input(1)
     largest, where = place.outputs(2)
-    place.of_type(data, *_ELEMENTS)
+    require_kernel(place, data, rounding, tflm=(), litert=_ELEMENTS)
     place.same_type(data, largest)
     place.of_type(count, "int32", "int16")
     place.require(count.size == 1, "must be one number", count)

@@ -73,7 +73,7 @@ def random_inputs(graph, count, seed):
                 arrays.append(generator.normal(0, 2, tensor.shape).astype(tensor.dtype))
                 continue
             if tensor.dtype.kind == "b":
-                arrays.append(generator.random(tensor.shape) < 0.5)
+                arrays.append(generator.integers(0, 2, tensor.shape).astype(tensor.dtype))
                 continue
             limits = np.iinfo(tensor.dtype)
             values = generator.integers(limits.min, limits.max + 1, tensor.shape)

@@ -7,11 +7,8 @@ import pytest
 
 import mensa.golden as golden
 from mensa.golden.options import Conv2DOptions
-from mensa.sched.lower import lower, supported
+from mensa.sched.lower import supported
 from mensa.sched.lower.supported import RESTRICTIONS, why_on_host
-
-from ..golden.moving_layers import dilated
-from .runner import assert_equals_golden, machine_of, random_inputs
 
 
 def test_every_restriction_is_a_sentence():
@@ -98,16 +95,3 @@ def test_other_operators_run_on_the_machine(rounding):
         builder.quantize(x, scale=0.1, dtype=np.uint8),
     ):
         assert reason(builder, output, rounding) is None
-
-
-@pytest.mark.parametrize("depthwise", [False, True])
-@pytest.mark.parametrize("rounding", ["tflm", "litert"])
-def test_of_a_dilated_convolution_in_batches_the_convolution_runs_on_the_machine(
-    depthwise, rounding
-):
-    graph, _ = dilated(depthwise, zero_point=6)
-    why = [why_on_host(graph, operator, rounding) for operator in graph.operators]
-    none = "the accelerators have no such operation"
-    assert why == [none, None, none]
-    lowered = lower(graph, machine_of(4, 4, 1024, 1024), rounding)
-    assert_equals_golden(lowered, random_inputs(graph, 1))

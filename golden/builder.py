@@ -30,6 +30,7 @@ _TYPE_NAMES = {np.dtype(kind): name for name, kind in TENSOR_TYPES.values() if k
 _INT8_VERSIONS = {
     "ADD": 2,
     "AVERAGE_POOL_2D": 2,
+    "BROADCAST_TO": 2,
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 3,
     "FULLY_CONNECTED": 4,
@@ -465,3 +466,24 @@ class GraphBuilder:
         """Adds QUANTIZE from x's type and scale to `dtype` and `scale`."""
         y = self.tensor(self._shape(x), dtype=dtype, scale=scale, zero_point=zero_point, name=name)
         return self.operator("QUANTIZE", (x,), (y,))
+
+    def top_k(
+        self, x: int, k: int, *, places: npt.DTypeLike = np.int32, name: str = ""
+    ) -> tuple[int, int]:
+        """Adds TOPK_V2 along the last dimension. Returns: the indices of both outputs.
+
+        Parameters: `k` how many, `places` the type of the second output, int32 or int16.
+        """
+        source = self._tensors[x]
+        count = self.tensor(data=np.array([k], np.int32), dtype=np.int32, name="k")
+        shape = (*source.shape[:-1], k)
+        largest = self.tensor(
+            shape,
+            dtype=source.dtype,
+            scale=source.scale if source.scale.size else None,
+            zero_point=source.zero_point,
+            name=name,
+        )
+        where = self.tensor(shape, dtype=places, name=name and f"{name}_places")
+        self.operator("TOPK_V2", (x, count), (largest, where))
+        return largest, where

@@ -72,6 +72,11 @@ class GatherPlan(Plan):
         """The elements and the indices."""
         return (0, 1)
 
+    @property
+    def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
+        """Places along the dimension."""
+        return {1: (0, self.input_shape[self.axis] - 1)}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GatherNdPlan(Plan):
@@ -97,6 +102,11 @@ class GatherNdPlan(Plan):
         """The elements and the indices."""
         return (0, 1)
 
+    @property
+    def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
+        """Places along the first dimensions."""
+        return {1: (0, np.array(self.input_shape[: self.index_shape[-1]]) - 1)}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EmbeddingPlan(Plan):
@@ -121,13 +131,13 @@ class EmbeddingPlan(Plan):
         """The indices and the table."""
         return (0, 1)
 
+    @property
+    def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
+        """Rows of the table."""
+        return {0: (0, self.table_shape[0] - 1)}
+
 
 # --- Preparing ---
-
-
-def _axis(place: Place, axis: int, rank: int) -> int:
-    place.require(-rank <= axis < rank, f"there is no dimension {axis} in {rank}")
-    return axis % rank
 
 
 def _arg_axis(place: Place) -> int:
@@ -135,7 +145,7 @@ def _arg_axis(place: Place) -> int:
     place.require(where.dtype.kind == "i" and where.size == 1, "must be one integer", where)
     if where.data is None:
         raise place.error("the dimension must be a constant", where)
-    return _axis(place, int(where.data.ravel()[0]), len(data.shape))
+    return place.axis(int(where.data.ravel()[0]), len(data.shape))
 
 
 @shapes("ARG_MAX", "ARG_MIN")
@@ -193,7 +203,7 @@ def _batch_dims(place: Place, axis: int) -> int:
 @shapes("GATHER")
 def _gather_shape(place: Place) -> tuple[Shape, ...]:
     data, where = place.input(0), place.input(1)
-    axis = _axis(place, place.options(GatherOptions).axis, len(data.shape))
+    axis = place.axis(place.options(GatherOptions).axis, len(data.shape))
     batch_dims = _batch_dims(place, axis)
     return ((*data.shape[:axis], *where.shape[batch_dims:], *data.shape[axis + 1 :]),)
 
@@ -203,7 +213,7 @@ def _gather(place: Place, rounding: Rounding) -> Plan:
     data, where, output = place.input(0), place.input(1), place.output()
     _elements(place, data, output, rounding)
     _indices(place, where, rounding)
-    axis = _axis(place, place.options(GatherOptions).axis, len(data.shape))
+    axis = place.axis(place.options(GatherOptions).axis, len(data.shape))
     place.shape(output, _gather_shape(place)[0])
     return GatherPlan(
         input_shape=data.shape,

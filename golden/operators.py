@@ -1,8 +1,10 @@
 """Every family of operators; importing this module registers them all."""
 
 from . import (  # noqa: F401
+    broadcast,
     computed_weights,
     conversion,
+    cumsum,
     detection,
     elementwise,
     floats,
@@ -13,11 +15,15 @@ from . import (  # noqa: F401
     prepare,
     reduce,
     resize,
+    reverse,
     roots,
+    scatter,
     shape_ops,
     softmax,
+    space_batch,
     svdf,
     tables,
+    top_k,
     transpose_conv,
     wide,
     wide_pool,

@@ -380,6 +380,73 @@ class BatchMatMulOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchToSpaceNDOptions(Options):
+    """BATCH_TO_SPACE_ND."""
+
+    union_type: ClassVar[int] = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceToBatchNDOptions(Options):
+    """SPACE_TO_BATCH_ND."""
+
+    union_type: ClassVar[int] = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopKV2Options(Options):
+    """TOPK_V2."""
+
+    union_type: ClassVar[int] = 34
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReverseV2Options(Options):
+    """REVERSE_V2."""
+
+    union_type: ClassVar[int] = 81
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReverseSequenceOptions(Options):
+    """REVERSE_SEQUENCE: the dimension of a sequence's steps, and the one that counts sequences."""
+
+    union_type: ClassVar[int] = 87
+    seq_dim: int = _int(0)
+    batch_dim: int = _int(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScatterNdOptions(Options):
+    """SCATTER_ND."""
+
+    union_type: ClassVar[int] = 97
+
+
+@dataclass(frozen=True, kw_only=True)
+class CumsumOptions(Options):
+    """CUMSUM: whether a sum leaves its own element out, and whether it runs from the end."""
+
+    union_type: ClassVar[int] = 102
+    exclusive: bool = _bool(0)
+    reverse: bool = _bool(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BroadcastToOptions(Options):
+    """BROADCAST_TO."""
+
+    union_type: ClassVar[int] = 104
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicUpdateSliceOptions(Options):
+    """DYNAMIC_UPDATE_SLICE."""
+
+    union_type: ClassVar[int] = 117
+
+
+@dataclass(frozen=True, kw_only=True)
 class SVDFOptions(Options):
     """SVDF: how many filters make one unit."""
 
@@ -466,13 +533,17 @@ OPTIONS: dict[str, type[Options]] = {
     "ARG_MIN": ArgMinOptions,
     "AVERAGE_POOL_2D": Pool2DOptions,
     "BATCH_MATMUL": BatchMatMulOptions,
+    "BATCH_TO_SPACE_ND": BatchToSpaceNDOptions,
+    "BROADCAST_TO": BroadcastToOptions,
     "CAST": CastOptions,
     "CONCATENATION": ConcatenationOptions,
     "CONV_2D": Conv2DOptions,
+    "CUMSUM": CumsumOptions,
     "DEPTHWISE_CONV_2D": DepthwiseConv2DOptions,
     "DEPTH_TO_SPACE": DepthToSpaceOptions,
     "DEQUANTIZE": DequantizeOptions,
     "DIV": DivOptions,
+    "DYNAMIC_UPDATE_SLICE": DynamicUpdateSliceOptions,
     "EMBEDDING_LOOKUP": NoOptions,
     "EXP": ExpOptions,
     "EXPAND_DIMS": ExpandDimsOptions,
@@ -501,9 +572,13 @@ OPTIONS: dict[str, type[Options]] = {
     "RESHAPE": ReshapeOptions,
     "RESIZE_BILINEAR": ResizeBilinearOptions,
     "RESIZE_NEAREST_NEIGHBOR": ResizeNearestNeighborOptions,
+    "REVERSE_SEQUENCE": ReverseSequenceOptions,
+    "REVERSE_V2": ReverseV2Options,
     "RSQRT": NoOptions,
+    "SCATTER_ND": ScatterNdOptions,
     "SLICE": SliceOptions,
     "SOFTMAX": SoftmaxOptions,
+    "SPACE_TO_BATCH_ND": SpaceToBatchNDOptions,
     "SPACE_TO_DEPTH": SpaceToDepthOptions,
     "SPLIT": SplitOptions,
     "SPLIT_V": SplitVOptions,
@@ -515,6 +590,7 @@ OPTIONS: dict[str, type[Options]] = {
     "SVDF": SVDFOptions,
     "TANH": NoOptions,
     "TILE": TileOptions,
+    "TOPK_V2": TopKV2Options,
     "TRANSPOSE": TransposeOptions,
     "TRANSPOSE_CONV": TransposeConvOptions,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": UnidirectionalSequenceLSTMOptions,

@@ -163,6 +163,23 @@ class Place:
             raise self.error("must be a constant", tensor)
         return tensor.data
 
+    def integers(self, position: int) -> tuple[int, ...]:
+        """Elements of input number `position`, which must be an int32 or int64 constant."""
+        return tuple(int(v) for v in self.constant(position, np.int32, np.int64).ravel())
+
+    def axis(self, axis: int, rank: int) -> int:
+        """The dimension `axis` out of `rank`; a negative one counts from the last."""
+        self.require(-rank <= axis < rank, f"dimension {axis} is not one of {rank}")
+        return axis % rank
+
+    def of_type(self, tensor: Tensor, *names: str) -> None:
+        """Requires a tensor of one of NumPy's types of these `names`."""
+        self.require(
+            tensor.dtype.name in names,
+            f"must be {' or '.join(names)}, not {tensor.type_name or tensor.dtype}",
+            tensor,
+        )
+
     def broadcast(self, first: Tensor, second: Tensor) -> Shape:
         """The shape that both tensors broadcast to."""
         try:

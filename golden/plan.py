@@ -51,6 +51,15 @@ class Plan:
         """Positions of those operands that are variable tensors, which the kernel gives anew."""
         return ()
 
+    @property
+    def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
+        """Positions of those operands that are indices, counts or lengths.
+
+        With each come the least and the largest value that means something, which broadcast to
+        the operand's shape.
+        """
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConvPlan(Plan):

@@ -169,16 +169,6 @@ class TilePlan(Plan):
     output_shape: Shape
 
 
-def _axis(place: Place, axis: int, rank: int) -> int:
-    place.require(-rank <= axis < rank, f"dimension {axis} is not one of {rank}")
-    return axis % rank
-
-
-def _integers(place: Place, position: int) -> tuple[int, ...]:
-    """A constant input of int32 or int64 elements."""
-    return tuple(int(v) for v in place.constant(position, np.int32, np.int64).ravel())
-
-
 def _data_and_output(place: Place) -> tuple[Tensor, Tensor]:
     """The first input and the only output, of one type and with elements golden knows."""
     data, output = place.input(0), place.output()
@@ -200,7 +190,7 @@ def _inputs(place: Place) -> tuple[Tensor, ...]:
 def _concatenated(place: Place) -> tuple[Shape, ...]:
     inputs = _inputs(place)
     first = inputs[0].shape
-    axis = _axis(place, place.options(ConcatenationOptions).axis, len(first))
+    axis = place.axis(place.options(ConcatenationOptions).axis, len(first))
     for tensor in inputs:
         place.require(
             len(tensor.shape) == len(first)
@@ -251,7 +241,7 @@ def _concatenation(place: Place, rounding: Rounding) -> Plan:
     return ConcatPlan(
         input_shapes=tuple(tensor.shape for tensor in inputs),
         output_shape=output.shape,
-        axis=_axis(place, options.axis, len(output.shape)),
+        axis=place.axis(options.axis, len(output.shape)),
         tables=tables,
     )
 
@@ -260,7 +250,7 @@ def _concatenation(place: Place, rounding: Rounding) -> Plan:
 def _packed(place: Place) -> tuple[Shape, ...]:
     inputs = _inputs(place)
     first = inputs[0].shape
-    axis = _axis(place, place.options(PackOptions).axis, len(first) + 1)
+    axis = place.axis(place.options(PackOptions).axis, len(first) + 1)
     for tensor in inputs:
         place.shape(tensor, first)
     return ((*first[:axis], len(inputs), *first[axis:]),)
@@ -278,7 +268,7 @@ def _pack(place: Place, rounding: Rounding) -> Plan:
     for tensor in inputs:
         place.same_type(tensor, output)
     place.shape(output, _packed(place)[0])
-    axis = _axis(place, options.axis, len(output.shape))
+    axis = place.axis(options.axis, len(output.shape))
     one = (*output.shape[:axis], 1, *output.shape[axis + 1 :])
     return ConcatPlan(
         input_shapes=(one,) * len(inputs),
@@ -306,7 +296,7 @@ def _parts(shape: Shape, axis: int, sizes: tuple[int, ...]) -> tuple[Shape, ...]
 
 
 def _one(place: Place, position: int) -> int:
-    values = _integers(place, position)
+    values = place.integers(position)
     place.require(len(values) == 1, "must be one number", place.input(position))
     return values[0]
 
@@ -316,7 +306,7 @@ def _split_sizes(place: Place) -> tuple[int, int, tuple[int, ...]]:
     if place.operator.op == "SPLIT":
         count = place.options(SplitOptions).num_splits
         data = place.input(1)
-        axis = _axis(place, _one(place, 0), len(data.shape))
+        axis = place.axis(_one(place, 0), len(data.shape))
         size = data.shape[axis]
         place.require(
             0 < count <= size and size % count == 0,
@@ -325,8 +315,8 @@ def _split_sizes(place: Place) -> tuple[int, int, tuple[int, ...]]:
         )
         return 1, axis, (size // count,) * count
     data = place.input(0)
-    axis = _axis(place, _one(place, 2), len(data.shape))
-    sizes = _integers(place, 1)
+    axis = place.axis(_one(place, 2), len(data.shape))
+    sizes = place.integers(1)
     given = [size for size in sizes if size != -1]
     place.require(
         len(sizes) == place.options(SplitVOptions).num_splits
@@ -354,7 +344,7 @@ def _split_shapes(place: Place) -> tuple[Shape, ...]:
 def _unpacked(place: Place) -> tuple[Shape, ...]:
     shape = place.input(0).shape
     options = place.options(UnpackOptions)
-    axis = _axis(place, options.axis, len(shape))
+    axis = place.axis(options.axis, len(shape))
     place.require(
         options.num == shape[axis],
         f"has {shape[axis]} parts, the operator's option says {options.num}",
@@ -384,7 +374,7 @@ def _split(place: Place, rounding: Rounding) -> Plan:
 def _unpack(place: Place, rounding: Rounding) -> Plan:
     options = place.options(UnpackOptions)
     wanted = _unpacked(place)
-    axis = _axis(place, options.axis, len(place.input(0).shape))
+    axis = place.axis(options.axis, len(place.input(0).shape))
     return _split_plan(place, 0, axis, (1,) * options.num, wanted)
 
 
@@ -403,7 +393,7 @@ def split(plan: SplitPlan, x: Array) -> tuple[Array, ...]:
 
 def _padding(place: Place) -> tuple[tuple[int, int], ...]:
     data = place.input(0)
-    values = _integers(place, 1)
+    values = place.integers(1)
     place.require(
         len(values) == 2 * len(data.shape) and min(values, default=0) >= 0,
         f"{list(values)} are not two sizes for each of {len(data.shape)} dimensions",
@@ -470,7 +460,7 @@ def pad(plan: PadPlan, x: Array) -> Array:
 
 def _slice_plan(place: Place) -> SlicePlan:
     shape = place.input(0).shape
-    starts, sizes = _integers(place, 1), _integers(place, 2)
+    starts, sizes = place.integers(1), place.integers(2)
     place.require(
         len(starts) == len(sizes) == len(shape),
         f"starts {list(starts)} and sizes {list(sizes)} are not of {len(shape)} dimensions",
@@ -493,7 +483,7 @@ def _slice_plan(place: Place) -> SlicePlan:
 def _strided_slice_plan(place: Place) -> SlicePlan:
     shape = place.input(0).shape
     options = place.options(StridedSliceOptions)
-    begins, ends, steps = (_integers(place, position) for position in (1, 2, 3))
+    begins, ends, steps = (place.integers(position) for position in (1, 2, 3))
     place.require(
         len(begins) == len(ends) == len(steps) and 0 not in steps,
         f"begins {list(begins)}, ends {list(ends)} and strides {list(steps)} do not fit",
@@ -592,7 +582,7 @@ def _rearrange_plan(place: Place) -> RearrangePlan:
     data = place.input(0)
     if op == "TRANSPOSE":
         rank = len(data.shape)
-        given = _integers(place, 1)
+        given = place.integers(1)
         order = tuple(axis % rank for axis in given if -rank <= axis < rank)
         place.require(
             len(order) == len(given) and sorted(order) == list(range(rank)),
@@ -654,7 +644,7 @@ def rearrange(plan: RearrangePlan, x: Array) -> Array:
 
 @shapes("TILE")
 def _tiled(place: Place) -> tuple[Shape, ...]:
-    shape, multiples = place.input(0).shape, _integers(place, 1)
+    shape, multiples = place.input(0).shape, place.integers(1)
     place.require(
         len(multiples) == len(shape) and min(multiples, default=0) >= 0,
         f"{list(multiples)} are not {len(shape)} numbers of copies",
@@ -667,7 +657,7 @@ def _tiled(place: Place) -> tuple[Shape, ...]:
 def _tile(place: Place, rounding: Rounding) -> Plan:
     _, output = _data_and_output(place)
     place.shape(output, _tiled(place)[0])
-    return TilePlan(multiples=_integers(place, 1), output_shape=output.shape)
+    return TilePlan(multiples=place.integers(1), output_shape=output.shape)
 
 
 @kernel(TilePlan)
@@ -680,10 +670,10 @@ def tile(plan: TilePlan, x: Array) -> Array:
 def _squeezed(place: Place) -> tuple[Shape, ...]:
     shape = place.input(0).shape
     if place.operator.op == "EXPAND_DIMS":
-        axis = _axis(place, _one(place, 1), len(shape) + 1)
+        axis = place.axis(_one(place, 1), len(shape) + 1)
         return ((*shape[:axis], 1, *shape[axis:]),)
     given = place.options(SqueezeOptions).squeeze_dims
-    axes = {_axis(place, axis, len(shape)) for axis in given}
+    axes = {place.axis(axis, len(shape)) for axis in given}
     place.require(
         all(shape[axis] == 1 for axis in axes),
         f"dimensions {list(given)} of {list(shape)} are not all of size 1",

@@ -208,7 +208,7 @@ def run(
         source = "digits"
     else:
         source = source or "random"
-        inputs = [make_inputs(graph, source, seed + step) for step in range(steps or 1)]
+        inputs = [make_inputs(graph, source, seed + step, rounding) for step in range(steps or 1)]
 
     result = _run(
         graph, system, inputs, engine, rounding, check, vcd, {"input": source, "seed": seed}
@@ -314,7 +314,7 @@ def golden(
 
     _check_outputs({"--json": json_file, "--save-tensors": save_tensors}, model, source)
     graph = _load(model, rounding)
-    inputs = make_inputs(graph, source or "random", seed)
+    inputs = make_inputs(graph, source or "random", seed, rounding)
     with ProgressBar() as progress:
         progress(0, 2, "computing")
         tensors = model_of.run(graph, inputs, keep="all", rounding=rounding)

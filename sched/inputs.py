@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import Graph, Tensor
+from mensa.sched.index_ranges import Range, index_ranges
 
 __all__ = ["InputError", "check_inputs", "make_inputs"]
 
@@ -22,7 +23,7 @@ class InputError(ValueError):
     """An input that does not fit the network; the message names the tensor and the file."""
 
 
-def make_inputs(graph: Graph, source: str, seed: int) -> list[Array]:
+def make_inputs(graph: Graph, source: str, seed: int, rounding: str | None = None) -> list[Array]:
     """Arrays for the inputs of `graph`, in its order.
 
     Parameters
@@ -33,19 +34,25 @@ def make_inputs(graph: Graph, source: str, seed: int) -> list[Array]:
         ``"random"``, ``"zeros"``, or the name of a .npy or .npz file. A .npz file names its arrays
         by tensor index or tensor name; with one array and one input the name is of no account.
     seed : int
-        Of the random arrays, at least 0.
+        Of the random arrays, at least 0. They are normal numbers, or integers over the whole range
+        of their type; indices are inside what they index.
+    rounding : "tflm", "litert" or None
+        Whose arithmetic is meant; None is the graph's default.
 
     Raises
     ------
     InputError
         If the file can't be read or does not fit.
+    mensa.golden.GraphError
+        For a network that golden can't compute.
     """
     tensors = [graph.tensors[index] for index in graph.inputs]
     if source == RANDOM:
         if seed < 0:
             raise InputError(f"the seed of random input must be at least 0, not {seed}")
         rng = np.random.default_rng(seed)
-        return [_random(tensor, rng) for tensor in tensors]
+        ranges = index_ranges(graph, rounding)
+        return [_random(tensor, rng, ranges.get(tensor.index)) for tensor in tensors]
     if source == ZEROS:
         return [np.zeros(tensor.shape, tensor.dtype) for tensor in tensors]
     return check_inputs(graph, _read(tensors, Path(source)), source)
@@ -68,13 +75,20 @@ def check_inputs(graph: Graph, arrays: list[Array], source: str) -> list[Array]:
     return arrays
 
 
-def _random(tensor: Tensor, rng: np.random.Generator) -> Array:
+def _random(tensor: Tensor, rng: np.random.Generator, indices: Range | None) -> Array:
     if tensor.dtype.kind == "f":
         return rng.standard_normal(tensor.shape).astype(tensor.dtype)
+    if tensor.dtype.kind == "b":
+        return rng.random(tensor.shape) < 0.5
     if tensor.dtype.kind not in "iu":
         raise InputError(f"no random values for {tensor} of type {tensor.dtype}; give a file")
     limits = np.iinfo(tensor.dtype)
-    return rng.integers(limits.min, limits.max, tensor.shape, tensor.dtype, endpoint=True)
+    if indices is None:
+        return rng.integers(limits.min, limits.max, tensor.shape, tensor.dtype, endpoint=True)
+    low, high = np.maximum(indices[0], limits.min), np.minimum(indices[1], limits.max)
+    if np.any(low > high):
+        raise InputError(f"no value of {tensor} is inside all that it indexes; give a file")
+    return np.asarray(rng.integers(low, high, tensor.shape, tensor.dtype, endpoint=True))
 
 
 def _read(tensors: list[Tensor], path: Path) -> list[Array]:

@@ -48,6 +48,8 @@ DIFFERENCES = {
     "RSQRT": "Of int16 values: TFLM computes in fixed point, LiteRT interpolates a table",
     "SOFTMAX": "Of int16 values: the tables are made in single precision by TFLM, in double by "
     "LiteRT",
+    "SPACE_TO_BATCH_ND": "TFLM's kernel never sets what it pads with, which in fresh memory is 0; "
+    "LiteRT's pads with the zero point",
     "SUB": _POWERS,
     "SUM": "LiteRT takes the bytes of int8 values for unsigned numbers",
     "SVDF": _SCALES,

@@ -30,6 +30,14 @@ def oracle(request, _oracles):
 
 
 @pytest.fixture
+def tflm(_oracles):
+    """TensorFlow Lite Micro."""
+    if not available("tflm"):
+        pytest.skip("NOT COMPARED with tflm: its wheel is not installed")
+    return _oracles["tflm"]
+
+
+@pytest.fixture
 def litert(_oracles):
     """LiteRT's BUILTIN_REF."""
     if not available("litert"):

@@ -2,6 +2,7 @@
 
 from . import (  # noqa: F401
     elementwise_layers,
+    moving_layers,
     product_layers,
     recurrent_layers,
     shape_layers,

@@ -85,7 +85,8 @@ def run(
     inputs : list or dict
         Arrays in the graph's input order, or by tensor index, of the file's shapes and types.
     keep : "outputs" or "all"
-        Which tensors to return: the graph's outputs, or every activation, inputs included.
+        Which tensors to return: the graph's outputs, or every activation, inputs included, and
+        outputs that are constants.
     rounding : "tflm", "litert" or None
         Equal TensorFlow Lite Micro or LiteRT's BUILTIN_REF; None takes "tflm" for int8 files
         and "litert" for files with uint8 activations, which TFLM can't load.
@@ -107,7 +108,12 @@ def run(
     profile = resolve_rounding(graph, rounding)
     steps = _steps(graph, profile)
     values = _take_inputs(graph, inputs)
-    variables = [tensor for tensor in graph.tensors if tensor.is_variable and tensor.data is None]
+    # A variable that is an input is what was put in, as with the oracles.
+    variables = [
+        tensor
+        for tensor in graph.tensors
+        if tensor.is_variable and tensor.data is None and tensor.index not in graph.inputs
+    ]
     for tensor in variables:
         values[tensor.index] = _take_state(tensor, state or {})
     for operator, work, last_used in steps:
@@ -116,13 +122,13 @@ def run(
             for index in last_used:
                 values.pop(index, None)
     results = Tensors({tensor.index: values[tensor.index] for tensor in variables}, profile)
-    wanted = graph.outputs if keep == "outputs" else sorted(values)
+    wanted = graph.outputs if keep == "outputs" else sorted({*values, *graph.outputs})
     for index in wanted:
-        tensor = graph.tensors[index]
+        constant = graph.tensors[index].data
         if index in values:
             results[index] = values[index]
-        elif tensor.data is not None:
-            results[index] = tensor.data
+        elif constant is not None:
+            results[index] = constant
     return results
 
 
@@ -191,9 +197,14 @@ def _take_input(tensor: Tensor, value: npt.ArrayLike) -> Array:
 
 
 def _take_state(tensor: Tensor, state: Mapping[int, Array]) -> Array:
-    """Value of a variable tensor before a run: at first real zero, as TFLite sets it."""
+    """Value of a variable tensor before a run."""
     if tensor.index in state:
         return _take_input(tensor, state[tensor.index])
+    return initial_state(tensor)
+
+
+def initial_state(tensor: Tensor) -> Array:
+    """Value of a variable tensor before the first run: real zero, as TFLite sets it."""
     zero = int(tensor.zero_point[0]) if tensor.dtype == np.int8 and tensor.scale.size else 0
     return np.full(tensor.shape, zero, tensor.dtype)
 

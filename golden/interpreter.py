@@ -45,6 +45,10 @@ def check_supported(graph: Graph, rounding: str | None = None) -> None:
     profile = resolve_rounding(graph, rounding)
     known = {*graph.inputs, *(t.index for t in graph.tensors if t.data is not None)}
     known.update(tensor.index for tensor in graph.tensors if tensor.is_variable)
+    for index in graph.inputs:
+        # Plans are made of constants: another value could not reach them.
+        if graph.tensors[index].data is not None:
+            raise GraphError("is both an input and a constant", tensor=str(graph.tensors[index]))
     for operator in graph.operators:
         plan(graph, operator, profile)
         for index in operator.inputs:

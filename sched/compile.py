@@ -76,11 +76,11 @@ def relocated(words: Words, base: int) -> Words:
 
 
 def _segments(lowered: Lowered) -> list[tuple[int, bytes]]:
-    """Addresses and bytes of all parameters, by rising address."""
+    """Addresses and bytes of all that must be there from the start, by rising address."""
     placed = {
         address: content.tobytes()
-        for each in compiled_programs(lowered)
-        for address, content in each.program.image
+        for image in (lowered.image, *(each.program.image for each in compiled_programs(lowered)))
+        for address, content in image
     }
     return sorted(placed.items())
 

@@ -234,9 +234,9 @@ class _Bench:
                 operator = graph.operators[step.operator]
                 found = _on_host(lowered, operator, values, self._state)
                 self._state = found.state
-                for index in operator.outputs:
-                    values[index] = found[index]
-                    _put(lowered, memory, index, values[index])
+                values |= {index: found[index] for index in operator.outputs}
+                for index in (*operator.outputs, *found.state):
+                    _put(lowered, memory, index, found[index])
                 continue
             self._reader.begin(step)
             traces.append(self._engine.run(step.program, memory))
@@ -247,6 +247,11 @@ class _Bench:
                         values[index] = tensor_from_memory(
                             graph.tensors[index], memory, lowered.tensors[index]
                         )
+        values |= {
+            index: tensor_from_memory(graph.tensors[index], memory, lowered.tensors[index])
+            for index in graph.outputs
+            if index not in values  # constants and states
+        }
         exact = {}
         if self._check:
             meter.next("golden")
@@ -255,11 +260,20 @@ class _Bench:
             )
             exact = {
                 operator.index: all(
-                    np.array_equal(values[index], wanted[index]) for index in operator.outputs
+                    _same_bits(values[index], wanted[index]) for index in operator.outputs
                 )
                 for operator in graph.operators
             }
         return _Inference(values, exact, tuple(traces))
+
+
+def _same_bits(ours: Array, theirs: Array) -> bool:
+    """Whether two arrays have the same type, shape and bits; one NaN is as good as another."""
+    if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
+        return False
+    if ours.dtype.kind == "f":
+        ours, theirs = (np.where(np.isnan(each), np.nan, each) for each in (ours, theirs))
+    return ours.tobytes() == theirs.tobytes()
 
 
 class _ModelBench:
@@ -340,7 +354,11 @@ def _on_host(
     """One operator by golden, from the values that the engine has given so far."""
     graph = lowered.graph
     read = (graph.tensors[index] for index in dict.fromkeys(operator.inputs) if index >= 0)
-    given = tuple(tensor.index for tensor in read if tensor.data is None and not tensor.is_variable)
+    given = tuple(
+        tensor.index
+        for tensor in read
+        if tensor.index in graph.inputs or (tensor.data is None and not tensor.is_variable)
+    )
     single = Graph(
         graph.tensors, (dataclasses.replace(operator, index=0),), given, operator.outputs
     )

@@ -183,11 +183,11 @@ class Report:
 
     @property
     def bit_exact(self) -> bool | None:
-        """Whether every layer equals golden; None if one of them was not compared."""
+        """Whether every layer equals golden; None if one was not compared, or there is none."""
         found = [layer.bit_exact for layer in self.layers]
         if False in found:
             return False
-        return None if None in found else True
+        return None if None in found or not found else True
 
     @property
     def passed(self) -> bool:

@@ -1,5 +1,7 @@
 """Graphs with odd ends (constants, inputs and states among the outputs, ...) as the oracles."""
 
+import dataclasses
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -50,3 +52,12 @@ def test_any_tensor_may_be_an_output(oracle):
 
     sweep()
     assert min(counts.values()) > 5, counts
+
+
+def test_an_input_that_is_a_constant_is_refused():
+    graph = ENDS["constant_that_is_read_is_output"]
+    (constant,) = (each.index for each in graph.tensors if each.data is not None)
+    graph = dataclasses.replace(graph, inputs=(*graph.inputs, constant))
+    with pytest.raises(golden.GraphError, match="input and a constant") as caught:
+        golden.run(graph, random_inputs(graph, 1, seed=1)[0])
+    assert caught.value.tensor == "tensor 1 'constant'"

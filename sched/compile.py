@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +25,7 @@ from mensa.rtl.registers import c_header
 from mensa.sched.compile_header import network_header
 from mensa.sched.files import fresh_directory
 from mensa.sched.lower import HostStep, Lowered
+from mensa.sim.strict_json import json_text
 
 __all__ = ["CompiledProgram", "compile_network", "compiled_programs", "memory_map"]
 
@@ -211,7 +211,7 @@ def compile_network(lowered: Lowered, directory: str | Path, base: int = 0) -> l
     files: dict[str, bytes] = {
         "registers.h": c_header(lowered.machine).encode(),
         "network.h": network_header(about).encode(),
-        "memory_map.json": (json.dumps(about, indent=2) + "\n").encode(),
+        "memory_map.json": json_text(about).encode(),
         PARAMETERS: b"".join(content for _, content in _segments(lowered)),
     }
     memory = lowered.initial_memory()

@@ -8,6 +8,9 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from mensa.sim.strict_json import json_text
 
 __all__ = [
     "OutputError",
@@ -15,6 +18,7 @@ __all__ = [
     "check_writable",
     "fresh_directory",
     "new_file",
+    "write_json",
     "write_text",
 ]
 
@@ -118,6 +122,11 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file, whole or not at all as `new_file` does. Raises: OutputError."""
     with new_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, tree: Any) -> None:
+    """Write a tree of JSON values as `write_text` does. Raises: OutputError."""
+    write_text(path, json_text(tree))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from mensa.rtl.machine import Machine
 from mensa.rtl.registers import c_header, register_map_markdown
 from mensa.sched.files import fresh_directory
 from mensa.sched.hardware_example import CONSTRAINTS, axi_ram, example_top, fusesoc_core
+from mensa.sim.strict_json import json_text
 
 __all__ = ["generate", "hardware_files"]
 
@@ -52,7 +52,7 @@ def hardware_files(machine: Machine) -> dict[str, Callable[[], str]]:
         f"{top}.vlt": lambda: LINT_WAIVER.format(top=top),
         "registers.md": lambda: register_map_markdown(machine),
         "registers.h": lambda: c_header(machine),
-        "machine.json": lambda: json.dumps(dataclasses.asdict(machine), indent=2) + "\n",
+        "machine.json": lambda: json_text(dataclasses.asdict(machine)),
         f"{top}.core": lambda: fusesoc_core(machine),
         f"{top}_example.v": lambda: example_top(machine),
         "mensa_axi_ram.v": axi_ram,

@@ -105,7 +105,8 @@ def run_network(
     rounding : "tflm", "litert" or None
         Whose arithmetic; None is the graph's default.
     check : bool
-        Compare every layer's output with golden, and the RTL's times with the timing model's.
+        Compare every layer's output with golden, and the RTL's times with the timing model's;
+        the engine "model" has nothing to compare.
     vcd : path or None
         Write the waves of all programs there (RTL only).
     provenance : mapping or None
@@ -124,6 +125,11 @@ def run_network(
         raise EngineError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
     if vcd is not None and engine != "rtl":
         raise EngineError(f"--vcd needs --engine rtl; the engine {engine!r} has no signals")
+    if check and engine == "model":
+        raise EngineError(
+            "--check needs --engine rtl or functional; the engine 'model' has golden's own values, "
+            "so there is nothing to compare"
+        )
     if not inputs:
         raise EngineError("no inputs: ask for at least one inference")
     golden.check_supported(graph, rounding)
@@ -443,7 +449,6 @@ def _layer_report(
     graph, machine = lowered.graph, lowered.machine
     layer, operator = lowered.layers[index], graph.operators[index]
     tensor = graph.output_tensor(operator)
-    compared = check and engine != "model"
     on_machine = layer.reason is None
     cycles = read = written = stalls = None
     if on_machine and engine != "functional":
@@ -468,7 +473,7 @@ def _layer_report(
         parameter_bytes=(
             {"cached": layer.cached_bytes, "streamed": layer.streamed_bytes} if on_machine else None
         ),
-        bit_exact=all(run.exact[index] for run in runs) if compared else None,
+        bit_exact=all(run.exact[index] for run in runs) if check else None,
         reason=layer.reason,
     )
 

@@ -43,6 +43,11 @@ def check_supported(graph: Graph, rounding: str | None = None) -> None:
     Raises: GraphError that names the first operator that it can't, the tensor and the reason.
     """
     profile = resolve_rounding(graph, rounding)
+    for index in (*graph.inputs, *graph.outputs):
+        tensor = graph.tensors[index]
+        if tensor.dtype.kind not in "iufb":
+            name = tensor.type_name or tensor.dtype.name
+            raise GraphError(f"elements of type {name} are not supported", tensor=str(tensor))
     known = {*graph.inputs, *(t.index for t in graph.tensors if t.data is not None)}
     known.update(tensor.index for tensor in graph.tensors if tensor.is_variable)
     for index in graph.inputs:

@@ -31,6 +31,9 @@ __all__ = ["CompiledProgram", "compile_network", "compiled_programs", "memory_ma
 
 PARAMETERS, MEMORY = "parameters.bin", "memory.hex"
 
+PROGRAMS = r"program_(setup|\d+)\.(bin|hex)"
+"""Files whose number depends on the network."""
+
 
 @dataclasses.dataclass(frozen=True)
 class CompiledProgram:
@@ -224,7 +227,7 @@ def compile_network(lowered: Lowered, directory: str | Path, base: int = 0) -> l
         files[f"{each.file}.hex"] = "".join(f"{word:016x}\n" for word in words.tolist()).encode()
     # As wide as the memory of the example that `mensa rtl` writes.
     files[MEMORY] = _memory_hex(memory, max(lowered.machine.beat_bytes, WORD_BYTES)).encode()
-    with fresh_directory(directory, files) as temporary:
+    with fresh_directory(directory, files, PROGRAMS) as temporary:
         for name, content in files.items():
             (temporary / name).write_bytes(content)
     return [Path(directory) / name for name in files]

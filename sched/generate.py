@@ -36,6 +36,10 @@ lint_off -rule WIDTHTRUNC -file "*{top}.v"
 """Verilator's control file for ``verilator --lint-only -Wall``; other files are linted in full."""
 
 
+MACHINE_FILES = rf"mensa_\w+\.(v|f|vlt|core|{'|'.join(CONSTRAINTS)})"
+"""Files that are named after the machine."""
+
+
 def hardware_files(machine: Machine) -> dict[str, Callable[[], str]]:
     """What makes the text of every file of a machine's hardware, by the file's name.
 
@@ -73,7 +77,7 @@ def generate(machine: Machine, directory: str | Path) -> list[Path]:
         If the directory can't be written.
     """
     files = hardware_files(machine)
-    with fresh_directory(directory, files) as temporary:
+    with fresh_directory(directory, files, MACHINE_FILES) as temporary:
         for name, text in files.items():
             (temporary / name).write_text(text(), encoding="utf-8", newline="\n")
     return [Path(directory) / name for name in files]

@@ -23,4 +23,12 @@ class GraphError(ValueError):
         self.operator = operator
         self.tensor = tensor
         where = ", ".join(place for place in (operator, tensor) if place is not None)
-        super().__init__(f"{where}: {reason}" if where else reason)
+        super().__init__(printable(f"{where}: {reason}" if where else reason))
+
+
+def printable(text: str) -> str:
+    """A text on one line of a terminal: what would break the line or is no character is escaped.
+
+    Names in a file may hold anything.
+    """
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

@@ -43,8 +43,17 @@ def check_supported(graph: Graph, rounding: str | None = None) -> None:
     Raises: GraphError that names the first operator that it can't, the tensor and the reason.
     """
     profile = resolve_rounding(graph, rounding)
+    for index in (*graph.inputs, *graph.outputs):
+        tensor = graph.tensors[index]
+        if tensor.dtype.kind not in "iufb":
+            name = tensor.type_name or tensor.dtype.name
+            raise GraphError(f"elements of type {name} are not supported", tensor=str(tensor))
     known = {*graph.inputs, *(t.index for t in graph.tensors if t.data is not None)}
     known.update(tensor.index for tensor in graph.tensors if tensor.is_variable)
+    for index in graph.inputs:
+        # Plans are made of constants: another value could not reach them.
+        if graph.tensors[index].data is not None:
+            raise GraphError("is both an input and a constant", tensor=str(graph.tensors[index]))
     for operator in graph.operators:
         plan(graph, operator, profile)
         for index in operator.inputs:
@@ -85,7 +94,8 @@ def run(
     inputs : list or dict
         Arrays in the graph's input order, or by tensor index, of the file's shapes and types.
     keep : "outputs" or "all"
-        Which tensors to return: the graph's outputs, or every activation, inputs included.
+        Which tensors to return: the graph's outputs, or every activation, inputs included, and
+        outputs that are constants.
     rounding : "tflm", "litert" or None
         Equal TensorFlow Lite Micro or LiteRT's BUILTIN_REF; None takes "tflm" for int8 files
         and "litert" for files with uint8 activations, which TFLM can't load.
@@ -107,7 +117,12 @@ def run(
     profile = resolve_rounding(graph, rounding)
     steps = _steps(graph, profile)
     values = _take_inputs(graph, inputs)
-    variables = [tensor for tensor in graph.tensors if tensor.is_variable and tensor.data is None]
+    # A variable that is an input is what was put in, as with the oracles.
+    variables = [
+        tensor
+        for tensor in graph.tensors
+        if tensor.is_variable and tensor.data is None and tensor.index not in graph.inputs
+    ]
     for tensor in variables:
         values[tensor.index] = _take_state(tensor, state or {})
     for operator, work, last_used in steps:
@@ -116,13 +131,13 @@ def run(
             for index in last_used:
                 values.pop(index, None)
     results = Tensors({tensor.index: values[tensor.index] for tensor in variables}, profile)
-    wanted = graph.outputs if keep == "outputs" else sorted(values)
+    wanted = graph.outputs if keep == "outputs" else sorted({*values, *graph.outputs})
     for index in wanted:
-        tensor = graph.tensors[index]
+        constant = graph.tensors[index].data
         if index in values:
             results[index] = values[index]
-        elif tensor.data is not None:
-            results[index] = tensor.data
+        elif constant is not None:
+            results[index] = constant
     return results
 
 
@@ -191,9 +206,14 @@ def _take_input(tensor: Tensor, value: npt.ArrayLike) -> Array:
 
 
 def _take_state(tensor: Tensor, state: Mapping[int, Array]) -> Array:
-    """Value of a variable tensor before a run: at first real zero, as TFLite sets it."""
+    """Value of a variable tensor before a run."""
     if tensor.index in state:
         return _take_input(tensor, state[tensor.index])
+    return initial_state(tensor)
+
+
+def initial_state(tensor: Tensor) -> Array:
+    """Value of a variable tensor before the first run: real zero, as TFLite sets it."""
     zero = int(tensor.zero_point[0]) if tensor.dtype == np.int8 and tensor.scale.size else 0
     return np.full(tensor.shape, zero, tensor.dtype)
 

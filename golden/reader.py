@@ -106,8 +106,6 @@ def _graph(source: Source, name: str) -> Graph:
         for place in places:
             if not 0 <= place < len(tensors):
                 raise GraphError(f"the graph's {kind} {place} is not one of its tensors")
-    if not operators:
-        raise GraphError("the graph has no operators")
     return Graph(tensors, operators, inputs, outputs, name, model.text(3))
 
 

@@ -428,7 +428,8 @@ class Program:
             f"image_{number}": content for number, (_, content) in enumerate(self.image)
         }
         with Path(path).open("wb") as file:
-            np.savez_compressed(file, about=np.array(json.dumps(about)), words=self.words, **arrays)
+            text = np.array(json.dumps(about, allow_nan=False))
+            np.savez_compressed(file, about=text, words=self.words, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Program:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from mensa.golden import Graph
 from mensa.rtl.commands import Unit
 from mensa.sim.events import RunTrace
 from mensa.sim.soc import Soc
+from mensa.sim.strict_json import json_text
 
 __all__ = ["chrome_trace"]
 
@@ -59,4 +59,4 @@ def chrome_trace(graph: Graph, soc: Soc, traces: Sequence[tuple[float, RunTrace]
                     "args": {"layer": event.tag, "cycle": event.start, "beats": event.beats},
                 }
             )
-    return json.dumps({"displayTimeUnit": "ns", "traceEvents": rows}) + "\n"
+    return json_text({"displayTimeUnit": "ns", "traceEvents": rows}, indent=None)

@@ -7,7 +7,7 @@ and an exit status here, in `main`: 0 is success, 1 a check that failed, 2 bad i
 from __future__ import annotations
 
 import contextlib
-import json
+import io
 import os
 import sys
 import tempfile
@@ -31,6 +31,8 @@ __all__ = ["app", "invoke", "main"]
 
 CHECK_FAILED = 1
 BAD_INPUT = 2
+INTERRUPTED = 130
+"""What shells report of a program that was ended by Ctrl-C."""
 
 STDOUT = 1
 """File descriptor; typer may have wrapped the file."""
@@ -164,7 +166,8 @@ def run(
         bool,
         typer.Option(
             "--check",
-            help="Compare every layer's output with golden, and RTL times with the timing model.",
+            help="Compare every layer's output with golden, and RTL times with the timing model; "
+            "with --engine rtl or functional.",
         ),
     ] = False,
     json_file: JsonOption = None,
@@ -185,8 +188,9 @@ def run(
 
     Example: mensa run net.tflite --engine rtl --set rows=8 --set cols=8 --check --json report.json
     """
+    from mensa.golden.error import printable
     from mensa.sched import digits, table
-    from mensa.sched.files import write_text
+    from mensa.sched.files import write_json, write_text
     from mensa.sched.inputs import make_inputs
     from mensa.sched.run import EngineError
     from mensa.sched.settings import choose_soc
@@ -214,7 +218,7 @@ def run(
         graph, system, inputs, engine, rounding, check, vcd, {"input": source, "seed": seed}
     )
     if json_file is not None:
-        write_text(json_file, result.report.json_text())
+        write_json(json_file, result.report.to_json())
     if trace is not None:
         from mensa.sched.chrome_trace import chrome_trace
 
@@ -223,12 +227,10 @@ def run(
     out = table.console()
     if samples is not None:
         _show_digits(graph, samples, result)
-    out.print(f"{graph.name} on {_name(system)}, engine {engine}")
+    out.print(printable(f"{graph.name} on {_name(system)}, engine {engine}"), soft_wrap=True)
     out.print(table.layer_table(result.report, out))
     for line in table.summary(result.report):
-        out.print(line, soft_wrap=True, markup=False)
-    if check and engine == "model":
-        out.print("nothing to compare: the timing model computes no values; use --engine rtl")
+        out.print(line, soft_wrap=True)
     if not result.report.passed:
         raise typer.Exit(CHECK_FAILED)
 
@@ -307,8 +309,9 @@ def golden(
     import numpy as np
 
     from mensa import golden as model_of
+    from mensa.golden.error import printable
     from mensa.sched import profile, table
-    from mensa.sched.files import new_file, write_text
+    from mensa.sched.files import new_file, write_json
     from mensa.sched.inputs import make_inputs
     from mensa.sched.progress import ProgressBar
 
@@ -338,13 +341,13 @@ def golden(
                 for index in graph.outputs
             ],
         }
-        write_text(json_file, json.dumps(answer, indent=2) + "\n")
+        write_json(json_file, answer)
     out = table.console()
-    out.print(f"{graph.name}, {tensors.rounding} rounding", markup=False)
+    out.print(printable(f"{graph.name}, {tensors.rounding} rounding"), soft_wrap=True)
     out.print(profile.table(times))
     for index in graph.outputs:
         for line in _largest(graph.tensors[index], tensors[index]):
-            out.print(line, soft_wrap=True, markup=False)
+            out.print(line, soft_wrap=True)
 
 
 def _largest(tensor: Tensor, array: Any) -> Iterator[str]:
@@ -371,7 +374,7 @@ def inspect(
     Example: mensa inspect net.tflite
     """
     from mensa.sched import inspection, table
-    from mensa.sched.files import write_text
+    from mensa.sched.files import write_json
 
     _check_outputs({"--json": json_file}, model)
     graph = _load(model, rounding, check=False)
@@ -382,11 +385,11 @@ def inspect(
             "layers": [layer.to_json() for layer in layers],
             "totals": inspection.total(layers).to_json(),
         }
-        write_text(json_file, json.dumps(answer, indent=2) + "\n")
+        write_json(json_file, answer)
     out = table.console()
     out.print(inspection.table(layers))
     for line in inspection.summary(layers):
-        out.print(line, soft_wrap=True, markup=False)
+        out.print(line, soft_wrap=True)
 
 
 @app.command("compile")
@@ -498,7 +501,7 @@ def synth(
     activation_buffer_bytes=8192 --target ecp5-25k
     """
     from mensa.sched import synth_text
-    from mensa.sched.files import fresh_directory, write_text
+    from mensa.sched.files import fresh_directory, write_json
     from mensa.sched.progress import ProgressBar
     from mensa.sched.settings import choose_machine
     from mensa.sched.synth import FILES, find_device, synthesize
@@ -531,7 +534,7 @@ def synth(
     for line in synth_text.lines(result):
         print(line)
     if json_file is not None:
-        write_text(json_file, json.dumps(result.to_json(), indent=2) + "\n")
+        write_json(json_file, result.to_json())
     if frequency is not None and result.fmax_hz is not None and result.fmax_hz < wanted_hz:
         print(f"slower than the {frequency:g} MHz that are wanted")
         raise typer.Exit(CHECK_FAILED)
@@ -580,7 +583,7 @@ def doctor(json_file: JsonOption = None) -> None:
     Example: mensa doctor
     """
     from mensa.sched.doctor import examine
-    from mensa.sched.files import check_writable, write_text
+    from mensa.sched.files import check_writable, write_json
 
     check_writable(json_file)
     findings = examine()
@@ -592,7 +595,7 @@ def doctor(json_file: JsonOption = None) -> None:
         print(f"{finding.tool:19} {finding.purpose:42} {state}")
     if json_file is not None:
         answer = [finding.to_json() for finding in findings]
-        write_text(json_file, json.dumps(answer, indent=2) + "\n")
+        write_json(json_file, answer)
     if any(finding.missing and finding.needed for finding in findings):
         raise typer.Exit(CHECK_FAILED)
 
@@ -624,60 +627,97 @@ def _load(model: Path, rounding: str | None, check: bool = True) -> Graph:
     return graph
 
 
+BAD_INPUT_ERRORS = {
+    "mensa.golden.error": ("GraphError",),
+    "mensa.rtl.machine": ("MachineError",),
+    "mensa.rtl.program": ("ProgramError",),
+    "mensa.sched.files": ("OutputError",),
+    "mensa.sched.inputs": ("InputError",),
+    "mensa.sched.lower.error": ("LoweringError",),
+    "mensa.sched.run": ("EngineError",),
+    "mensa.sched.settings": ("SettingError",),
+    "mensa.sched.synth_errors": ("SynthesisError",),
+    "mensa.sim.memory": ("MemoryConfigError",),
+    "mensa.sim.soc": ("SocError",),
+    "mensa.sim.verilator": ("ToolError",),
+    "builtins": ("OSError", "MemoryError"),
+}
+"""Exceptions of exit status 2 by module. One that was never imported has raised none."""
+
+CHECK_FAILED_ERRORS = {
+    "mensa.sched.synth_errors": ("SynthesisToolError",),
+    "mensa.sim.rtl_engine": ("RunError",),
+}
+"""The same of exit status 1."""
+
+
 def _status(error: Exception) -> int | None:
     """Return the exit status that an exception stands for; None for a fault of ours."""
-    from mensa.golden import GraphError
-    from mensa.rtl.machine import MachineError
-    from mensa.rtl.program import ProgramError
-    from mensa.sched.files import OutputError
-    from mensa.sched.inputs import InputError
-    from mensa.sched.lower import LoweringError
-    from mensa.sched.run import EngineError
-    from mensa.sched.settings import SettingError
-    from mensa.sched.synth_errors import SynthesisError, SynthesisToolError
-    from mensa.sim.memory import MemoryConfigError
-    from mensa.sim.rtl_engine import RunError
-    from mensa.sim.soc import SocError
-    from mensa.sim.verilator import ToolError
-
-    if isinstance(error, RunError | SynthesisToolError):
-        return CHECK_FAILED
-    bad_input = (
-        EngineError,
-        GraphError,
-        InputError,
-        LoweringError,
-        MachineError,
-        MemoryConfigError,
-        OSError,
-        OutputError,
-        ProgramError,
-        SettingError,
-        SocError,
-        SynthesisError,
-        ToolError,
-    )
-    return BAD_INPUT if isinstance(error, bad_input) else None
+    for status, table in ((CHECK_FAILED, CHECK_FAILED_ERRORS), (BAD_INPUT, BAD_INPUT_ERRORS)):
+        for module, names in table.items():
+            if module in sys.modules:
+                kinds = tuple(getattr(sys.modules[module], name) for name in names)
+                if isinstance(error, kinds):
+                    return status
+    return None
 
 
 def invoke(arguments: Sequence[str]) -> int:
     """Run `mensa` with these arguments. Returns: the exit status."""
+    _prepare_streams()
     try:
         status = app(list(arguments), standalone_mode=False, prog_name="mensa")
         sys.stdout.flush()
-        return status if isinstance(status, int) else 0
     except (BrokenPipeError, SystemExit) as error:
         # Typer and rich turn the one into the other, with status 1.
         if not any(isinstance(each, BrokenPipeError) for each in (error, error.__context__)):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        _forget_output()
         return 0  # the reader has seen enough
     except Exception as error:
-        found = BAD_INPUT if hasattr(error, "format_message") else _status(error)
-        if found is None:
-            raise
-        print(f"mensa: error: {_message(error)}", file=sys.stderr)
-        return found
+        if isinstance(error, typer.Abort) and isinstance(error.__cause__, KeyboardInterrupt):
+            status = INTERRUPTED  # as older versions of typer put it
+        else:
+            return _failed(error)
+    if status == INTERRUPTED:
+        _say("interrupted")
+    return status if isinstance(status, int) else 0
+
+
+def _prepare_streams() -> None:
+    """Let text be printed in any encoding, and to nowhere where a stream is closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _forget_output() -> None:
+    """Send what is left to be printed nowhere; the interpreter would try again as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong. Returns: the exit status; raises a fault of ours again."""
+    found = BAD_INPUT if hasattr(error, "format_message") else _status(error)
+    if found is None:
+        raise error
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _forget_output()
+    _say(_message(error))
+    return found
+
+
+def _say(text: str) -> None:
+    """Print one line on standard error."""
+    from mensa.golden.error import printable
+
+    with contextlib.suppress(OSError):  # nobody can be told
+        print(f"mensa: error: {printable(text)}", file=sys.stderr)
 
 
 def _message(error: Exception) -> str:
@@ -685,8 +725,12 @@ def _message(error: Exception) -> str:
     usage = getattr(error, "format_message", None)
     if usage is not None:
         return f"{usage().rstrip('.')}; see mensa --help"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; use a smaller network, or fewer --steps"
     if isinstance(error, OSError) and error.filename is not None:
         return f"can't use {error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"can't write the output: {error.strerror}"
     return str(error)
 
 

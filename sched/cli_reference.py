@@ -27,9 +27,11 @@ INTRODUCTION = """\
 # Command line
 
 Every command exits with 0 on success, 1 when a check failed, and 2 on bad input, with one line on
-standard error that says what was wrong, where, and what to do. Files are written whole or not at
-all; links, devices and pipes stay what they are. Networks are .tflite files; builds of the hardware
-are kept in the user's cache, or in the directory that the environment variable `MENSA_CACHE` names.
+standard error that says what was wrong, where, and what to do; Ctrl-C is 130. What the terminal's
+encoding lacks is printed as `?`; files are UTF-8, and JSON has null for a number that is not
+finite. Files are written whole or not at all; links, devices and pipes stay what they are. Networks
+are .tflite files; builds of the hardware are kept in the user's cache, or in the directory that the
+environment variable `MENSA_CACHE` names.
 """
 
 
@@ -39,8 +41,9 @@ SETTINGS = """\
 ## Settings
 
 What `--set` takes, and a system's file: the value of the named machine or memory, and what it is.
-A switch is `on` or `off`, in a file `true` or `false`. Programs and hardware must be made with the
-same settings of the machine, but for `name`, `clock_hz`, `prefetch` and `residency`.
+A switch is `on` or `off`, in a file `true` or `false`; a whole number may be written as `1e9`.
+Programs and hardware must be made with the same settings of the machine, but for `name`,
+`clock_hz`, `prefetch` and `residency`.
 """
 
 

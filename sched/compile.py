@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -26,10 +25,14 @@ from mensa.rtl.registers import c_header
 from mensa.sched.compile_header import network_header
 from mensa.sched.files import fresh_directory
 from mensa.sched.lower import HostStep, Lowered
+from mensa.sim.strict_json import json_text
 
 __all__ = ["CompiledProgram", "compile_network", "compiled_programs", "memory_map"]
 
 PARAMETERS, MEMORY = "parameters.bin", "memory.hex"
+
+PROGRAMS = r"program_(setup|\d+)\.(bin|hex)"
+"""Files whose number depends on the network."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +79,11 @@ def relocated(words: Words, base: int) -> Words:
 
 
 def _segments(lowered: Lowered) -> list[tuple[int, bytes]]:
-    """Addresses and bytes of all parameters, by rising address."""
+    """Addresses and bytes of all that must be there from the start, by rising address."""
     placed = {
         address: content.tobytes()
-        for each in compiled_programs(lowered)
-        for address, content in each.program.image
+        for image in (lowered.image, *(each.program.image for each in compiled_programs(lowered)))
+        for address, content in image
     }
     return sorted(placed.items())
 
@@ -211,7 +214,7 @@ def compile_network(lowered: Lowered, directory: str | Path, base: int = 0) -> l
     files: dict[str, bytes] = {
         "registers.h": c_header(lowered.machine).encode(),
         "network.h": network_header(about).encode(),
-        "memory_map.json": (json.dumps(about, indent=2) + "\n").encode(),
+        "memory_map.json": json_text(about).encode(),
         PARAMETERS: b"".join(content for _, content in _segments(lowered)),
     }
     memory = lowered.initial_memory()
@@ -224,7 +227,7 @@ def compile_network(lowered: Lowered, directory: str | Path, base: int = 0) -> l
         files[f"{each.file}.hex"] = "".join(f"{word:016x}\n" for word in words.tolist()).encode()
     # As wide as the memory of the example that `mensa rtl` writes.
     files[MEMORY] = _memory_hex(memory, max(lowered.machine.beat_bytes, WORD_BYTES)).encode()
-    with fresh_directory(directory, files) as temporary:
+    with fresh_directory(directory, files, PROGRAMS) as temporary:
         for name, content in files.items():
             (temporary / name).write_bytes(content)
     return [Path(directory) / name for name in files]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 
 BAD_INPUT = 2
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line, or say how to install it."""
     try:
         from mensa.sched.cli import main as command_line
+
+        command_line()
     except ModuleNotFoundError as missing:
         if missing.name is None or missing.name.startswith("mensa"):
             raise
@@ -20,4 +23,6 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(BAD_INPUT) from None
-    command_line()
+    except KeyboardInterrupt:
+        print("mensa: error: interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from mensa.sim.strict_json import json_text
 
 __all__ = [
     "OutputError",
@@ -15,6 +19,7 @@ __all__ = [
     "check_writable",
     "fresh_directory",
     "new_file",
+    "write_json",
     "write_text",
 ]
 
@@ -120,8 +125,15 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_json(path: str | Path, tree: Any) -> None:
+    """Write a tree of JSON values as `write_text` does. Raises: OutputError."""
+    write_text(path, json_text(tree))
+
+
 @contextmanager
-def fresh_directory(path: str | Path, names: Iterable[str]) -> Iterator[Path]:
+def fresh_directory(
+    path: str | Path, names: Iterable[str], earlier: str | None = None
+) -> Iterator[Path]:
     """Give a temporary directory, whose files become those of `path` if all goes well.
 
     Parameters
@@ -131,6 +143,8 @@ def fresh_directory(path: str | Path, names: Iterable[str]) -> Iterator[Path]:
         replaced one by one, but only if it holds nothing but files of these names.
     names : strings
         Of the files that the body makes.
+    earlier : regular expression or None
+        Of names that it gives files when it is asked for something else. Such files are removed.
 
     Raises
     ------
@@ -144,7 +158,8 @@ def fresh_directory(path: str | Path, names: Iterable[str]) -> Iterator[Path]:
     there = target.is_dir()
     if there:
         _check_permission(place, target)
-        _check_replaceable(place, set(names))
+        ours = re.compile("|".join([*map(re.escape, names), *([earlier] if earlier else [])]))
+        _check_replaceable(place, ours)
     else:
         _check_parent(place)
     with _explained(place):
@@ -168,28 +183,31 @@ STAGE = ".mensa."
 
 
 def _replace_files(target: Path, fresh: Path, old: Path) -> None:
-    """Move all files of `fresh` to `target`, or none; `old` is for copies of those replaced."""
+    """Let `target` have the files of `fresh` and no others, or all be as it was.
+
+    `old` is for copies of those that there were.
+    """
     names = sorted(entry.name for entry in fresh.iterdir())
-    kept = [name for name in names if (target / name).exists()]
-    for name in kept:
+    before = sorted(entry.name for entry in target.iterdir() if not entry.name.startswith(STAGE))
+    for name in before:
         shutil.copy2(target / name, old / name)
-    moved = []
     try:
         for name in names:
-            moved.append(name)
             (fresh / name).replace(target / name)
+        for name in set(before).difference(names):
+            (target / name).unlink()
     except BaseException:
-        for name in moved:
-            if name in kept:
-                (old / name).replace(target / name)
-            else:
+        for name in names:
+            if name not in before:
                 (target / name).unlink(missing_ok=True)
+        for name in before:
+            (old / name).replace(target / name)
         raise
 
 
-def _check_replaceable(place: Path, names: set[str]) -> None:
+def _check_replaceable(place: Path, names: re.Pattern[str]) -> None:
     for entry in sorted(place.iterdir()):
-        ours = entry.name in names and entry.is_file() and not entry.is_symlink()
+        ours = names.fullmatch(entry.name) and entry.is_file() and not entry.is_symlink()
         if not ours and not entry.name.startswith(STAGE):  # one is left where a run was killed
             raise OutputError(
                 f"can't write {place}: it holds {entry.name}, which this command did not make; "

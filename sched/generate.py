@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from mensa.rtl.machine import Machine
 from mensa.rtl.registers import c_header, register_map_markdown
 from mensa.sched.files import fresh_directory
 from mensa.sched.hardware_example import CONSTRAINTS, axi_ram, example_top, fusesoc_core
+from mensa.sim.strict_json import json_text
 
 __all__ = ["generate", "hardware_files"]
 
@@ -38,6 +38,10 @@ lint_off -rule WIDTHTRUNC -file "*{top}.v"
 """Verilator's control file for ``verilator --lint-only -Wall``; other files are linted in full."""
 
 
+MACHINE_FILES = rf"mensa_\w+\.(v|f|vlt|core|{'|'.join(CONSTRAINTS)})"
+"""Files that are named after the machine."""
+
+
 def hardware_files(machine: Machine) -> dict[str, Callable[[], str]]:
     """What makes the text of every file of a machine's hardware, by the file's name.
 
@@ -54,7 +58,7 @@ def hardware_files(machine: Machine) -> dict[str, Callable[[], str]]:
         f"{top}.vlt": lambda: LINT_WAIVER.format(top=top),
         "registers.md": lambda: register_map_markdown(machine),
         "registers.h": lambda: c_header(machine),
-        "machine.json": lambda: json.dumps(dataclasses.asdict(machine), indent=2) + "\n",
+        "machine.json": lambda: json_text(dataclasses.asdict(machine)),
         f"{top}.core": lambda: fusesoc_core(machine),
         f"{top}_example.v": lambda: example_top(machine),
         "mensa_axi_ram.v": axi_ram,
@@ -75,7 +79,7 @@ def generate(machine: Machine, directory: str | Path) -> list[Path]:
         If the directory can't be written.
     """
     files = hardware_files(machine)
-    with fresh_directory(directory, files) as temporary:
+    with fresh_directory(directory, files, MACHINE_FILES) as temporary:
         for name, text in files.items():
             (temporary / name).write_text(text(), encoding="utf-8", newline="\n")
     return [Path(directory) / name for name in files]

@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from mensa.golden import Graph, GraphError, plan
+from mensa.golden.error import printable
 from mensa.golden.plan import resolve_rounding
 from mensa.sched.lower.supported import why_on_host
 
@@ -146,7 +147,7 @@ def table(layers: Sequence[LayerView]) -> Table:
         place = "machine" if layer.reason is None else "host"
         rows.add_row(
             str(layer.index),
-            layer.op,
+            printable(layer.op),
             "x".join(map(str, layer.shape)),
             *_cells(layer),
             place if layer.computable else "nothing",
@@ -178,7 +179,7 @@ def summary(layers: Sequence[LayerView]) -> Iterator[str]:
         which = f"layer {places[0]}" if len(places) == 1 else f"layers {_list(places)}"
         are = "is" if len(places) == 1 else "are"
         state = f"{are} on the host" if computable else "can't be run"
-        yield f"{which} {op} {state}: {reason}"
+        yield printable(f"{which} {op} {state}: {reason}")
 
 
 def _list(numbers: Sequence[int]) -> str:

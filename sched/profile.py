@@ -13,6 +13,7 @@ from rich import box
 from rich.table import Table
 
 from mensa.golden import Graph, Operator, evaluate, plan
+from mensa.golden.error import printable
 
 __all__ = ["OperatorTime", "operator_times", "table"]
 
@@ -97,7 +98,7 @@ def table(times: Sequence[OperatorTime]) -> Table:
         rows.add_column(heading, justify="left" if left else "right", no_wrap=True)
     for each in times:
         shape = "x".join(map(str, each.shape))
-        rows.add_row(str(each.index), each.op, shape, *_cells(each.time_ns, total))
+        rows.add_row(str(each.index), printable(each.op), shape, *_cells(each.time_ns, total))
     rows.add_section()
     rows.add_row("", "all", "", *_cells(total, total))
     return rows

@@ -26,11 +26,11 @@ class ProgressBar:
     def __enter__(self) -> ProgressBar:
         if self._console.is_terminal:
             self._bar = Progress(
-                SpinnerColumn(),
+                SpinnerColumn("dots" if self._console.encoding.startswith("utf") else "line"),
                 BarColumn(30),
                 TextColumn("{task.completed:.0f}/{task.total:.0f}"),
                 TimeElapsedColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 console=self._console,
                 transient=True,
             )

@@ -105,7 +105,8 @@ def run_network(
     rounding : "tflm", "litert" or None
         Whose arithmetic; None is the graph's default.
     check : bool
-        Compare every layer's output with golden, and the RTL's times with the timing model's.
+        Compare every layer's output with golden, and the RTL's times with the timing model's;
+        the engine "model" has nothing to compare.
     vcd : path or None
         Write the waves of all programs there (RTL only).
     provenance : mapping or None
@@ -124,6 +125,11 @@ def run_network(
         raise EngineError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
     if vcd is not None and engine != "rtl":
         raise EngineError(f"--vcd needs --engine rtl; the engine {engine!r} has no signals")
+    if check and engine == "model":
+        raise EngineError(
+            "--check needs --engine rtl or functional; the engine 'model' has golden's own values, "
+            "so there is nothing to compare"
+        )
     if not inputs:
         raise EngineError("no inputs: ask for at least one inference")
     golden.check_supported(graph, rounding)
@@ -234,9 +240,9 @@ class _Bench:
                 operator = graph.operators[step.operator]
                 found = _on_host(lowered, operator, values, self._state)
                 self._state = found.state
-                for index in operator.outputs:
-                    values[index] = found[index]
-                    _put(lowered, memory, index, values[index])
+                values |= {index: found[index] for index in operator.outputs}
+                for index in (*operator.outputs, *found.state):
+                    _put(lowered, memory, index, found[index])
                 continue
             self._reader.begin(step)
             traces.append(self._engine.run(step.program, memory))
@@ -247,6 +253,11 @@ class _Bench:
                         values[index] = tensor_from_memory(
                             graph.tensors[index], memory, lowered.tensors[index]
                         )
+        values |= {
+            index: tensor_from_memory(graph.tensors[index], memory, lowered.tensors[index])
+            for index in graph.outputs
+            if index not in values  # constants and states
+        }
         exact = {}
         if self._check:
             meter.next("golden")
@@ -255,11 +266,20 @@ class _Bench:
             )
             exact = {
                 operator.index: all(
-                    np.array_equal(values[index], wanted[index]) for index in operator.outputs
+                    _same_bits(values[index], wanted[index]) for index in operator.outputs
                 )
                 for operator in graph.operators
             }
         return _Inference(values, exact, tuple(traces))
+
+
+def _same_bits(ours: Array, theirs: Array) -> bool:
+    """Whether two arrays have the same type, shape and bits; one NaN is as good as another."""
+    if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
+        return False
+    if ours.dtype.kind == "f":
+        ours, theirs = (np.where(np.isnan(each), np.nan, each) for each in (ours, theirs))
+    return ours.tobytes() == theirs.tobytes()
 
 
 class _ModelBench:
@@ -340,7 +360,11 @@ def _on_host(
     """One operator by golden, from the values that the engine has given so far."""
     graph = lowered.graph
     read = (graph.tensors[index] for index in dict.fromkeys(operator.inputs) if index >= 0)
-    given = tuple(tensor.index for tensor in read if tensor.data is None and not tensor.is_variable)
+    given = tuple(
+        tensor.index
+        for tensor in read
+        if tensor.index in graph.inputs or (tensor.data is None and not tensor.is_variable)
+    )
     single = Graph(
         graph.tensors, (dataclasses.replace(operator, index=0),), given, operator.outputs
     )
@@ -425,7 +449,6 @@ def _layer_report(
     graph, machine = lowered.graph, lowered.machine
     layer, operator = lowered.layers[index], graph.operators[index]
     tensor = graph.output_tensor(operator)
-    compared = check and engine != "model"
     on_machine = layer.reason is None
     cycles = read = written = stalls = None
     if on_machine and engine != "functional":
@@ -450,7 +473,7 @@ def _layer_report(
         parameter_bytes=(
             {"cached": layer.cached_bytes, "streamed": layer.streamed_bytes} if on_machine else None
         ),
-        bit_exact=all(run.exact[index] for run in runs) if compared else None,
+        bit_exact=all(run.exact[index] for run in runs) if check else None,
         reason=layer.reason,
     )
 

@@ -49,8 +49,8 @@ def choose_machine(machine: str | None, settings: Iterable[str]) -> Machine:
 def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:
     """Settings by name, from texts such as ``rows=8`` and ``memory.latency_ns=62.5``.
 
-    A number may be written with underscores, or in hexadecimal after ``0x``; ``none`` is None,
-    ``on`` and ``off`` are True and False.
+    A number may be written with underscores, with an exponent as ``1e9``, or in hexadecimal after
+    ``0x``; ``none`` is None, ``on`` and ``off`` are True and False.
     """
     parsed: dict[str, Setting] = {}
     for text in settings:

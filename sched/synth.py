@@ -30,6 +30,7 @@ from mensa.sched.synth_errors import SynthesisError, SynthesisToolError
 from mensa.sched.synth_estimate import check_fits
 from mensa.sched.synth_path import Hop, critical_path
 from mensa.sched.synth_registers import Moved, move_registers
+from mensa.sim.strict_json import json_text
 
 __all__ = ["FILES", "SPEED_GRADE", "Synthesis", "find_device", "synthesize"]
 
@@ -228,7 +229,7 @@ def synthesize(
         seed=seed,
         seconds=time.monotonic() - start,
     )
-    (directory / "synthesis.json").write_text(json.dumps(result.to_json(), indent=2) + "\n")
+    (directory / "synthesis.json").write_text(json_text(result.to_json()))
     return result
 
 
@@ -300,7 +301,7 @@ def _place_registers(netlist: Path) -> tuple[Moved, int]:
     """Move and copy registers in a file, which is then what nextpnr reads. Returns: how many."""
     tree = json.loads(netlist.read_text())
     moved, copies = move_registers(tree, TOP), copy_registers(tree, TOP)
-    netlist.write_text(json.dumps(tree))
+    netlist.write_text(json.dumps(tree, allow_nan=False))
     return moved, copies
 
 

@@ -11,8 +11,10 @@ from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
-from mensa.sim.report import HOST, LayerReport, Report
+from mensa.golden.error import printable
+from mensa.sim.report import LayerReport, Report
 
 LEGEND = (
     "util: MACs of the array's peak. work: cycles in which the array was fed; 100% is the bound of "
@@ -41,8 +43,9 @@ UNBOUNDED = 1000
 
 
 def console() -> Console:
-    """Return the console of standard output."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_LOG, highlight=False)
+    """Return the console of standard output, which prints texts as they are."""
+    width = None if sys.stdout.isatty() else WIDTH_OF_A_LOG
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 class Detail(IntEnum):
@@ -80,16 +83,18 @@ def _layer_table(report: Report, detail: Detail) -> Table:
     return table
 
 
-Columns = dict[str, Callable[[LayerReport], str]]
+Columns = dict[str, Callable[[LayerReport], str | Text]]
 """What a layer shows in each column, by heading."""
 
-_VERDICTS = {True: "yes", False: "[bold red]NO[/]", None: "-"}
+BAD = "bold red"
+
+_VERDICTS: dict[bool | None, str | Text] = {True: "yes", False: Text("NO", BAD), None: "-"}
 
 
 def _identity(detail: Detail) -> Columns:
     columns: Columns = {
         "#": lambda layer: str(layer.index),
-        "layer": lambda layer: layer.op,
+        "layer": lambda layer: printable(layer.op),
         "output": lambda layer: "x".join(map(str, layer.shape)),
     }
     if detail >= Detail.ALL:
@@ -122,11 +127,11 @@ def _count(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
 
 
-def _beside(cycles: int | None, model: int) -> str:
+def _beside(cycles: int | None, model: int) -> str | Text:
     """Return the model's cycles with a mark that says whether they are the same."""
     if cycles is None:
         return "-"
-    return f"= {model:,}" if model == cycles else f"[bold red]!= {model:,}[/]"
+    return f"= {model:,}" if model == cycles else Text(f"!= {model:,}", BAD)
 
 
 def _share(category: str, layer: LayerReport) -> str:
@@ -150,14 +155,18 @@ def _parameters(where: str, layer: LayerReport) -> str:
 
 def summary(report: Report) -> Iterator[str]:
     """Lines below the table: totals, why layers are on the host, and what was compared."""
-    machines = report.cycles
-    accelerated = sum(layer.macs for layer in report.layers if layer.machine != HOST)
-    for machine, cycles in machines.items():
-        time = report.time_ns_without_host
-        assert time is not None
+    machines = report.machines
+    for machine, total in machines.items():
         yield (
-            f"{machine}: {cycles:,} cycles, {time / 1000:,.1f} us, "
-            f"{accelerated:,} of {report.macs:,} MACs"
+            f"{machine}: {total.cycles:,} cycles, {total.time_ns / 1000:,.1f} us, "
+            f"{total.macs:,} of {report.macs:,} MACs"
+        )
+    time = report.time_ns_without_host
+    if len(machines) > 1 and time is not None:
+        macs = sum(total.macs for total in machines.values())
+        yield (
+            f"all machines, one after another: {time / 1000:,.1f} us, "
+            f"{macs:,} of {report.macs:,} MACs"
         )
     for machine, cycles in report.setup_cycles.items():
         yield f"{machine}: {cycles:,} cycles once, to load the parameters that stay on chip"
@@ -170,7 +179,7 @@ def summary(report: Report) -> Iterator[str]:
         yield LEGEND
     for layer in report.layers:
         if layer.reason is not None:
-            yield f"layer {layer.index} {layer.op} is on the host: {layer.reason}"
+            yield printable(f"layer {layer.index} {layer.op} is on the host: {layer.reason}")
     if report.bit_exact is not None:
         exact = sum(layer.bit_exact is True for layer in report.layers)
         verdict = "bit-exact" if report.bit_exact else "NOT BIT-EXACT"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["HOST", "LayerReport", "Report", "TimingCheck"]
+from mensa.sim.strict_json import json_text
+
+__all__ = ["HOST", "LayerReport", "MachineTotal", "Report", "TimingCheck"]
 
 HOST = "host"
 """Where a layer runs that no accelerator takes."""
@@ -94,6 +95,25 @@ class LayerReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MachineTotal:
+    """Sums over the layers that one machine ran.
+
+    Attributes
+    ----------
+    macs : int
+        Multiply-accumulates.
+    cycles : int
+        Of the machine's clock.
+    time_ns : float
+        The same in nanoseconds.
+    """
+
+    macs: int
+    cycles: int
+    time_ns: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TimingCheck:
     """The timing model's numbers beside those of the engine that ran.
 
@@ -149,13 +169,23 @@ class Report:
     setup_cycles: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def machines(self) -> dict[str, MachineTotal]:
+        """Totals by machine, the host left out; nothing from an engine without time."""
+        totals: dict[str, MachineTotal] = {}
+        for layer in self.layers:
+            if layer.cycles is not None and layer.time_ns is not None:
+                before = totals.get(layer.machine, MachineTotal(macs=0, cycles=0, time_ns=0.0))
+                totals[layer.machine] = MachineTotal(
+                    macs=before.macs + layer.macs,
+                    cycles=before.cycles + layer.cycles,
+                    time_ns=before.time_ns + layer.time_ns,
+                )
+        return totals
+
+    @property
     def cycles(self) -> dict[str, int]:
         """Cycles by machine, the host left out."""
-        totals: dict[str, int] = {}
-        for layer in self.layers:
-            if layer.cycles is not None:
-                totals[layer.machine] = totals.get(layer.machine, 0) + layer.cycles
-        return totals
+        return {name: total.cycles for name, total in self.machines.items()}
 
     @property
     def macs(self) -> int:
@@ -183,11 +213,11 @@ class Report:
 
     @property
     def bit_exact(self) -> bool | None:
-        """Whether every layer equals golden; None if one of them was not compared."""
+        """Whether every layer equals golden; None if one was not compared, or there is none."""
         found = [layer.bit_exact for layer in self.layers]
         if False in found:
             return False
-        return None if None in found else True
+        return None if None in found or not found else True
 
     @property
     def passed(self) -> bool:
@@ -231,4 +261,4 @@ class Report:
 
     def json_text(self) -> str:
         """Return the report as JSON text."""
-        return json.dumps(self.to_json(), indent=2) + "\n"
+        return json_text(self.to_json())

@@ -17,6 +17,9 @@ __all__ = ["Setting", "Soc", "SocError", "edge_tpu", "find", "load", "socs"]
 MEMORY_PREFIX = "memory."
 """What stands before the name of a memory's setting, where both kinds of settings are given."""
 
+LARGEST = 1 << 64
+"""Beyond every setting's values."""
+
 Setting = int | float | str | None
 
 T = TypeVar("T")
@@ -64,12 +67,12 @@ class Soc:
 
         Raises
         ------
-        MachineError, MemoryConfigError
+        MachineError, MemoryConfigError, SocError
             If a setting does not exist or its value is refused.
         """
         ours: dict[str, Any] = {}
         memory: dict[str, Any] = {}
-        for name, value in settings.items():
+        for name, value in _whole_numbers(settings).items():
             if name.startswith(MEMORY_PREFIX):
                 memory[name.removeprefix(MEMORY_PREFIX)] = value
             else:
@@ -127,7 +130,7 @@ def load(path: str | Path) -> Soc:
             about = tomllib.load(file)
     except OSError as error:
         raise SocError(f"can't read {place}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers without end
         raise SocError(f"{place} is not TOML: {error}") from error
     known = ("name", "machine", "memory")
     for key in about:
@@ -141,8 +144,12 @@ def load(path: str | Path) -> Soc:
     try:
         return Soc(
             name=name,
-            machine=_named("machine", machines, machine_base).replace(**machine_settings),
-            memory=_named("memory", memories, memory_base).replace(**memory_settings),
+            machine=_named("machine", machines, machine_base).replace(
+                **_whole_numbers(machine_settings)
+            ),
+            memory=_named("memory", memories, memory_base).replace(
+                **_whole_numbers(memory_settings)
+            ),
         )
     except (MachineError, MemoryConfigError, SocError) as error:
         raise SocError(f"{place}: {error}") from error
@@ -160,6 +167,20 @@ def _section(
     if not isinstance(base, str):
         raise SocError(f"{place}: [{key}] base must be a name, not {base!r}")
     return base, settings
+
+
+def _whole_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which a float that is a whole number, such as 1e15, is an integer.
+
+    Raises: SocError for a number that is too long to be printed in a message about it.
+    """
+    for name, value in settings.items():
+        if isinstance(value, int | float) and abs(value) > LARGEST:
+            raise SocError(f"{name} is given a number that is beyond all settings")
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in settings.items()
+    }
 
 
 def _named(kind: str, table: Mapping[str, T], name: str) -> T:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import Graph, Tensor
+from mensa.golden.interpreter import initial_state
 from mensa.rtl.machine import AXI_PAGE_BYTES, Machine
 from mensa.rtl.program import Bytes
 from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES
@@ -74,13 +75,18 @@ class MemoryMap:
         return address
 
     def tensor(self, index: int) -> int:
-        """Address of a tensor, placed now unless it has been; a constant brings its content."""
+        """Address of a tensor, placed now unless it has been.
+
+        A constant brings its content, a variable what it is before the first inference.
+        """
         if index not in self._tensors:
             tensor = self._graph.tensors[index]
-            if tensor.data is None:
+            content = initial_state(tensor) if tensor.is_variable else None
+            content = content if tensor.data is None else tensor.data
+            if content is None:
                 self._tensors[index] = self.reserve(tensor.nbytes)
             else:
-                self._tensors[index] = self.place(tensor_to_memory(tensor, tensor.data))
+                self._tensors[index] = self.place(tensor_to_memory(tensor, content))
         return self._tensors[index]
 
     def alias(self, index: int, of: int) -> None:

@@ -141,6 +141,9 @@ class Lowered:
         Bytes of the memory that all programs share.
     layers : tuple of LoweredLayer
         One per operator, in order.
+    image : tuple of (int, uint8 array)
+        Addresses and bytes of what else must be in memory before the first inference: outputs that
+        are constants, and states that only the host reads.
     setup : Program or None
         Loads the parameters that stay on chip; to be run once, before the first inference.
     """
@@ -152,6 +155,7 @@ class Lowered:
     tensors: Mapping[int, int]
     memory_bytes: int
     layers: tuple[LoweredLayer, ...]
+    image: tuple[tuple[int, Bytes], ...] = ()
     setup: Program | None = None
 
     @property
@@ -160,8 +164,10 @@ class Lowered:
         return tuple(step.program for step in self.steps if isinstance(step, ProgramStep))
 
     def initial_memory(self) -> Bytes:
-        """A new memory with every program and its parameters in place."""
+        """A new memory with every program, its parameters and `image` in place."""
         memory = np.zeros(self.memory_bytes, np.uint8)
+        for address, content in self.image:
+            memory[address : address + content.size] = content
         for program in (self.setup, *self.programs):
             if program is not None:
                 program.place(memory)
@@ -291,6 +297,7 @@ class _Lowering:
             traffic |= used
         for index in graph.outputs:
             memory.tensor(self.root(index))
+        image = memory.take_image()
         draft_setup = self._setup(resident, room)
         for tensor, root in self.roots.items():
             if root in memory.tensors:
@@ -331,6 +338,7 @@ class _Lowering:
                 )
                 for op in graph.operators
             ),
+            image=image,
             setup=setup,
         )
 
@@ -344,7 +352,7 @@ class _Lowering:
         for layer, sets in resident.items():
             emitter.load_resident(layer, sets)
         words = emitter.finish()
-        return _Draft(words, self.memory.reserve(words.nbytes), self.memory.take_image(), ())
+        return _Draft(words, self.memory.reserve(words.nbytes), (), ())
 
 
 @dataclass(eq=False)

@@ -85,7 +85,10 @@ def restrict_variable_input(subject: Subject) -> Verdict:
     """A reshaped tensor must be computed or an input."""
     if subject.operator.op == "RESHAPE":
         tensor = subject.graph.tensors[subject.operator.inputs[0]]
-        return tensor.data is None, f"{tensor} is a constant"
+        # The state that replaces another would replace the output, which has its bytes.
+        kept = "a state" if tensor.is_variable else None
+        kept = kept if tensor.data is None else "a constant"
+        return kept is None, f"{tensor} is {kept}"
     return True, ""
 
 

@@ -1,6 +1,8 @@
 """The command line as users meet it: results, exit status, one line for bad input."""
 
+import ast
 import dataclasses
+import importlib
 import io
 import json
 import os
@@ -18,7 +20,7 @@ from mensa import golden
 from mensa.golden.plan import Rounding as GoldenRounding
 from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.registers import CATEGORIES
-from mensa.sched import digits, inspection
+from mensa.sched import cli, digits, inspection
 from mensa.sched.cli import Rounding, invoke
 from mensa.sched.inputs import InputError, make_inputs
 from mensa.sched.lower import lower
@@ -150,6 +152,12 @@ BAD = [
     ("run --set memory.lanes=8", "lanes"),
     ("run --set memory.latency_ns=-1", "latency_ns"),
     ("run --set memory.size_bytes=4096", "memory"),
+    ("run --set memory.bandwidth_bytes_per_s=1e16", "at most 1000000000000000"),
+    ("run --set rows=8.5", "rows must be an integer, not 8.5"),
+    (f"run --set rows=0x{'f' * 5000}", "beyond all settings"),
+    (f"run --set rows={'9' * 5000}", "beyond all settings"),
+    ("run --set memory.latency_ns=inf", "beyond all settings"),
+    ("run --set memory.latency_ns=nan", "finite"),
     ("run --set name=../x", "name"),
     ("run --set activation_buffer_bytes=1024 --set parameter_buffer_bytes=512", "bank"),
     ("run --machine tpu9", "tpu9"),
@@ -161,6 +169,8 @@ BAD = [
     ("run --steps 0", "--steps"),
     ("run --steps 99", "--input random"),
     ("run --vcd waves.vcd", "--engine rtl"),
+    ("run --check", "--check needs --engine rtl or functional"),
+    ("run net.tflite --engine model --check --json r.json", "nothing to compare"),
     ("run --json no/where.json", "no/where.json"),
     ("run --json directory", "directory"),
     ("run --trace no/where.json", "no/where.json"),
@@ -195,7 +205,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("command", "words"), BAD, ids=[command or "-" for command, _ in BAD])
+@pytest.mark.parametrize(("command", "words"), BAD, ids=[command[:80] or "-" for command, _ in BAD])
 def test_bad_input_is_one_clear_line_and_leaves_nothing(workplace, capsys, command, words):
     bad_files(workplace)
     before = contents(workplace)
@@ -275,7 +285,8 @@ def test_the_bundled_network_reads_digits_and_shows_them(workplace, capsys):
 
 @pytest.mark.parametrize("engine", ["model", "functional", "rtl"])
 def test_every_engine_gives_a_whole_report(workplace, capsys, engine):
-    status, report = run_json(workplace, "--engine", engine, "--check", "--steps", "2", *SMALL)
+    check = () if engine == "model" else ("--check",)
+    status, report = run_json(workplace, "--engine", engine, *check, "--steps", "2", *SMALL)
     assert status == 0
     assert report["engine"] == engine
     assert report["soc"] == "edge_tpu"
@@ -401,8 +412,9 @@ def test_golden_and_inspect_take_every_real_network(workplace, capsys, name):
 @pytest.mark.parametrize("name", ["keras_lstm_mnist_ptq", "trained_lstm_int8"])
 def test_a_recurrent_network_keeps_its_state_over_the_steps(workplace, capsys, name, engine):
     path = network_path(name)
+    check = () if engine == "model" else ("--check",)
     status, report = run_json(
-        workplace, str(path), "--engine", engine, "--steps", "3", "--check", *SMALL
+        workplace, str(path), "--engine", engine, "--steps", "3", *check, *SMALL
     )
     assert status == 0
     assert report["totals"]["bit_exact"] is (None if engine == "model" else True)
@@ -443,6 +455,52 @@ def test_an_npz_names_its_arrays_by_tensor_index(workplace, capsys):
     inputs = digits.load_samples().inputs
     np.savez("in.npz", **{str(index): inputs[:1], "other": np.zeros(3)})
     assert invoke(["run", str(MODEL), "--input", "in.npz"]) == 0
+
+
+def roots_network():
+    """Square roots of floats, of which those of negative numbers are NaN."""
+    builder = golden.GraphBuilder("roots", np.float32)
+    x = builder.input((1, 64))
+    outputs = [builder.apply(op, builder.apply(op, x)) for op in ("SQRT", "RSQRT")]
+    return builder.build(outputs)
+
+
+@pytest.mark.parametrize("engine", ["functional", "rtl"])
+def test_a_number_that_is_none_equals_goldens(workplace, capsys, engine):
+    golden.save(roots_network(), "roots.tflite")
+    status, report = run_json(workplace, "roots.tflite", "--engine", engine, "--check", *SMALL)
+    assert status == 0
+    assert report["totals"]["bit_exact"] is True
+
+
+def test_json_has_null_for_what_is_no_number(workplace, capsys):
+    graph = roots_network()
+    golden.save(graph, "roots.tflite")
+    np.save("x.npy", np.linspace(-1, 1, 64, dtype=np.float32)[None])
+    arguments = ["golden", "roots.tflite", "--input", "x.npy", "--json", "answer.json"]
+    assert invoke(arguments) == 0
+    text = Path("answer.json").read_text()
+    outputs = json.loads(text, parse_constant=pytest.fail)["outputs"]
+    wanted = golden.run(graph, [np.load("x.npy")])
+    for entry, index in zip(outputs, graph.outputs, strict=True):
+        found = np.array(entry["values"], np.float32)  # null becomes NaN
+        finite = np.where(np.isfinite(wanted[index]), wanted[index], np.nan)
+        assert np.isnan(finite).any()
+        assert np.array_equal(found, finite, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "same"),
+    [
+        ("memory.bandwidth_bytes_per_s=1e15", "memory.bandwidth_bytes_per_s=1000000000000000"),
+        ("clock_hz=250e6", "clock_hz=250_000_000"),
+        ("rows=8.0", "rows=0x8"),
+    ],
+)
+def test_a_whole_number_may_be_written_with_an_exponent(setting, same):
+    found, wanted = (choose_soc("edge_tpu", None, [each]) for each in (setting, same))
+    assert found == wanted
+    assert isinstance(found.memory.bandwidth_bytes_per_s, int)
 
 
 def test_the_trace_has_a_bar_for_every_command(workplace, capsys):
@@ -503,3 +561,36 @@ def test_doctor_names_what_is_missing_and_how_to_get_it(workplace, capsys, monke
     monkeypatch.setenv("PATH", "")
     assert invoke(["doctor"]) == 1
     assert "MISSING: apt install g++" in capsys.readouterr().out
+
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("golden", "rtl", "sim", "sched")
+SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
+
+
+def test_every_exception_of_ours_has_an_exit_status():
+    known = {
+        (module, name)
+        for table in (cli.BAD_INPUT_ERRORS, cli.CHECK_FAILED_ERRORS)
+        for module, names in table.items()
+        for name in names
+    }
+    found = {("builtins", "OSError"), ("builtins", "MemoryError")}
+    for path in SOURCES:
+        module = ".".join(("mensa", *path.relative_to(ROOT).with_suffix("").parts))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Error"):
+                assert issubclass(getattr(importlib.import_module(module), node.name), Exception)
+                found.add((module, node.name))
+    assert found == known
+
+
+def test_nothing_is_written_that_is_no_json():
+    calls = 0
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.dump", "json.dumps"):
+                calls += 1
+                strict = {each.arg: ast.unparse(each.value) for each in node.keywords}
+                assert strict.get("allow_nan") == "False", f"{path}:{node.lineno}"
+    assert calls

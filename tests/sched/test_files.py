@@ -1,5 +1,6 @@
 """Outputs are written whole or not at all, and what is not a plain file stays what it is."""
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -181,3 +182,36 @@ def test_what_a_killed_run_left_is_no_obstacle(workplace):
     (Path("out") / ".mensa.left").mkdir()
     write_all("out", "new")
     assert (Path("out") / "a.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize("fails_at", [None, 0, 1])
+def test_files_made_for_something_else_are_removed_or_all_is_as_it_was(
+    workplace, monkeypatch, fails_at
+):
+    before = {"a.txt": "old", "part_1.txt": "old", "part_2.txt": "old"}
+    Path("out").mkdir()
+    for name, text in before.items():
+        (Path("out") / name).write_text(text)
+    removed = []
+    right = Path.unlink
+
+    def unlink(self, missing_ok=False):
+        if len(removed) == fails_at:
+            raise OSError(30, "Read-only file system")
+        removed.append(self.name)
+        right(self, missing_ok)
+
+    if fails_at is not None:
+        monkeypatch.setattr(Path, "unlink", unlink)
+    with contextlib.ExitStack() as stack:
+        if fails_at is not None:
+            stack.enter_context(pytest.raises(OutputError, match="Read-only"))
+        with fresh_directory("out", NAMES, r"part_\d\.txt") as temporary:
+            (temporary / "a.txt").write_text("new")
+    assert contents("out") == ({"a.txt": "new"} if fails_at is None else before)
+    (Path("out") / "part_x.txt").write_text("yours")
+    with (
+        pytest.raises(OutputError, match="part_x"),
+        fresh_directory("out", NAMES, r"part_\d\.txt"),
+    ):
+        pass

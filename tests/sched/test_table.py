@@ -7,7 +7,7 @@ from mensa.rtl.machine import edge_tpu
 from mensa.sched import digits, table
 from mensa.sched.inputs import make_inputs
 from mensa.sched.run import run_network
-from mensa.sim.report import HOST
+from mensa.sim.report import HOST, LayerReport, Report
 from mensa.sim.soc import Soc
 from mensa.sim.soc import edge_tpu as system
 
@@ -67,3 +67,45 @@ def test_the_parameters_that_stay_and_that_are_loaded_are_summed(report):
     assert line == (
         f"parameters and constants: 0 B stay on chip, {wanted:,} B are loaded by each inference"
     )
+
+
+def layer(index, machine, macs, cycles, clock_hz):
+    return LayerReport(
+        index=index,
+        op="CONV_2D",
+        name="",
+        shape=(1, 8),
+        machine=machine,
+        macs=macs,
+        cycles=cycles,
+        time_ns=None if cycles is None else cycles * 1e9 / clock_hz,
+        parameter_bytes=None if cycles is None else {"cached": 3, "streamed": 5},
+        reason="why" if cycles is None else None,
+    )
+
+
+def test_the_summary_has_each_machine_s_own_work_and_time():
+    layers = (
+        layer(0, "small", 100, 1000, 250_000_000),
+        layer(1, "large", 7000, 2000, 500_000_000),
+        layer(2, HOST, 11, None, None),
+        layer(3, "small", 50, 3000, 250_000_000),
+    )
+    made = Report(
+        mensa="1", model="net", soc="two", engine="model", layers=layers,
+        setup_cycles={"small": 12, "large": 34},
+    )  # fmt: skip
+    lines = list(table.summary(made))
+    assert lines[:5] == [
+        "small: 4,000 cycles, 16.0 us, 150 of 7,161 MACs",
+        "large: 2,000 cycles, 4.0 us, 7,000 of 7,161 MACs",
+        "all machines, one after another: 20.0 us, 7,150 of 7,161 MACs",
+        "small: 12 cycles once, to load the parameters that stay on chip",
+        "large: 34 cycles once, to load the parameters that stay on chip",
+    ]
+
+
+def test_the_summary_of_one_machine_has_no_total_beside_its_own(report):
+    names = [line.split(":")[0] for line in table.summary(report)]
+    assert names.count("edge_tpu") == 1
+    assert not any(name.startswith("all machines") for name in names)

@@ -7,7 +7,7 @@ import pytest
 from mensa.rtl.machine import MachineError, edge_tpu
 from mensa.sim import soc
 from mensa.sim.memory import MemoryConfigError, lpddr4
-from mensa.sim.report import HOST, LayerReport, Report, TimingCheck
+from mensa.sim.report import HOST, LayerReport, MachineTotal, Report, TimingCheck
 
 LAYER_KEYS = {
     "index", "op", "name", "machine", "cycles", "time_ns", "macs", "utilization", "stalls",
@@ -57,6 +57,22 @@ def test_totals_are_the_sums_of_the_layers():
     assert totals["time_ns"] == totals["time_ns_without_host"] == 4.0 * 33
 
 
+def test_each_machine_has_the_sums_of_its_own_layers():
+    found = report(
+        layer(0),
+        layer(1, "other", macs=7),
+        layer(2, HOST, macs=1000),
+        layer(3, "other", macs=9),
+        layer(4),
+    )
+    assert found.machines == {
+        "edge_tpu": MachineTotal(macs=200, cycles=10 + 14, time_ns=4.0 * (10 + 14)),
+        "other": MachineTotal(macs=16, cycles=11 + 13, time_ns=4.0 * (11 + 13)),
+    }
+    assert found.cycles == {"edge_tpu": 24, "other": 24}
+    assert found.macs == 1216
+
+
 def test_time_is_unknown_while_a_layer_is_on_the_host_and_says_why():
     tree = report(layer(0), layer(1, HOST)).to_json()
     assert tree["totals"]["time_ns"] is None
@@ -97,11 +113,24 @@ def test_a_toml_file_describes_a_system(tmp_path):
     assert found.memory == lpddr4.replace(latency_ns=62.5)
 
 
+def test_a_whole_number_in_a_toml_file_may_be_a_float(tmp_path):
+    path = tmp_path / "fast.toml"
+    path.write_text("[machine]\nclock_hz = 5e8\n[memory]\nbandwidth_bytes_per_s = 1e15\n")
+    found = soc.find(str(path))
+    assert found.machine == edge_tpu.replace(clock_hz=500_000_000)
+    assert found.memory == lpddr4.replace(bandwidth_bytes_per_s=10**15)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("[machine]\nrows = 0\n", "rows"),
         ("[machine]\nrow = 8\n", "no setting 'row'"),
+        ("[machine]\nrows = 8.5\n", "rows must be an integer, not 8.5"),
+        (f"[machine]\nrows = 0x{'f' * 5000}\n", "rows"),
+        (f"[machine]\nrows = {'9' * 5000}\n", "not TOML"),
+        ("[memory]\nbandwidth_bytes_per_s = 1e308\n", "bandwidth_bytes_per_s"),
+        (f"rows = {'[' * 5000}\n", "not TOML"),
         ('[machine]\nbase = "tpu9"\n', "no machine 'tpu9'"),
         ('[machine]\nname = "a b"\n', "name"),
         ("[machine]\nbase = 3\n", "base"),

@@ -1,0 +1,157 @@
+"""No file ends a command in a traceback: every odd file, every command that takes a network.
+
+The figures at the end of::
+
+    python -m pytest tests/sched/test_every_file.py
+
+say how many files and commands there were and how they ended; with MENSA_REGRESS=1 there are many
+more.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mensa.sched import progress
+from mensa.sched.cli import invoke
+
+from ..sim.pool import POOL, ROOMY
+from . import odd_files
+from .conftest import ENDED
+
+REGRESS = os.environ.get("MENSA_REGRESS") == "1"
+LAYERS, DAMAGED = (10_000, 3_000) if REGRESS else (60, 60)
+ON_RTL = 1_000_000 if REGRESS else 12
+"""Files of each kind that the RTL runs at most."""
+
+SETTINGS = tuple(
+    part
+    for name in ("rows", "cols", "parameter_buffer_bytes", "activation_buffer_bytes")
+    for part in ("--set", f"{name}={getattr(POOL[ROOMY], name)}")
+)
+
+COMMANDS = {
+    "inspect": ("inspect", "{file}", "--json", "inspect.json"),
+    "golden": ("golden", "{file}", "--json", "golden.json", "--save-tensors", "tensors.npz"),
+    "golden zeros": ("golden", "{file}", "--input", "zeros", "--rounding", "litert"),
+    "model": (
+        *("run", "{file}", *SETTINGS, "--steps", "2"),
+        *("--json", "model.json", "--trace", "trace.json"),
+    ),
+    "functional": (
+        *("run", "{file}", *SETTINGS, "--engine", "functional", "--check", "--steps", "2"),
+        *("--json", "functional.json"),
+    ),
+    "disasm": ("disasm", "{file}", *SETTINGS),
+    "compile": ("compile", "{file}", *SETTINGS, "-o", "compiled"),
+}
+RTL = ("run", "{file}", *SETTINGS, "--engine", "rtl", "--check", "--json", "rtl.json")
+
+ENCODINGS = ("ascii", "utf-8")
+
+
+def sound_layers():
+    return odd_files.layers(LAYERS)
+
+
+def damaged_files():
+    return odd_files.damaged(odd_files.layers(LAYERS), DAMAGED)
+
+
+KINDS = {
+    "odd ends": odd_files.ends,
+    "odd names": odd_files.names,
+    "refused files": odd_files.files,
+    "sound layers": sound_layers,
+    "damaged files": damaged_files,
+}
+
+
+def run(monkeypatch, arguments, encoding):
+    """Exit status of a command, or its traceback; and what it printed, on both streams."""
+    streams = {}
+    for name in ("stdout", "stderr"):
+        streams[name] = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
+        monkeypatch.setattr(sys, name, streams[name])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # it would be printed, too
+            status = invoke(arguments)
+    except BaseException:
+        status = traceback.format_exc()
+    finally:
+        texts = []
+        for stream in streams.values():
+            stream.flush()
+            texts.append(stream.buffer.getvalue().decode(encoding))
+        monkeypatch.undo()
+    return status, *texts
+
+
+def complaint(status, shown, said):
+    """What is wrong with how a command ended, or nothing."""
+    if status == 0 and not said and "Traceback" not in shown:
+        return ""
+    one_line = said.startswith("mensa: error: ") and said.count("\n") == 1 and said[-1] == "\n"
+    if status == 2 and one_line and said[:-1].isprintable() and "Traceback" not in said + shown:
+        return ""
+    # Status 1 would say that an engine differs from golden.
+    return f"{status}: {said}"
+
+
+def strict_json(path):
+    def refuse(constant):
+        raise ValueError(f"{path} has {constant}")
+
+    json.loads(path.read_text("utf-8"), parse_constant=refuse)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_file_ends_a_command_in_a_traceback(tmp_path, monkeypatch, record_property, kind):
+    monkeypatch.chdir(tmp_path)
+    endings, wrong, on_rtl, count = Counter(), [], 0, 0
+
+    def attempt(name, command, arguments, encoding):
+        """Run a command on the file. Returns: whether its status was 0."""
+        for path in tmp_path.glob("*.json"):
+            path.unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(progress, "PATIENCE_SECONDS", 1e6)
+            words = [word.format(file="net.tflite") for word in arguments]
+            status, shown, said = run(patch, words, encoding)
+        endings[f"{command.split()[0]} {status if isinstance(status, int) else 'traceback'}"] += 1
+        found = complaint(status, shown, said)
+        if found:
+            wrong.append(f"{name}, {command}, {encoding}: {found}")
+        for path in tmp_path.glob("*.json"):
+            strict_json(path)
+        return status == 0
+
+    for number, (name, data) in enumerate(KINDS[kind]().items()):
+        if not odd_files.is_small(data):
+            continue
+        count += 1
+        Path("net.tflite").write_bytes(data)
+        ended = {}
+        for place, (command, arguments) in enumerate(COMMANDS.items()):
+            encoding = ENCODINGS[(number + place) % len(ENCODINGS)]
+            ended[command] = attempt(name, command, arguments, encoding)
+        if ended["functional"] and on_rtl < ON_RTL:
+            on_rtl += 1
+            attempt(name, "rtl", RTL, ENCODINGS[number % len(ENCODINGS)])
+        # All agree on whether it can be lowered, and all engines on whether it can be run.
+        lowered = ended["disasm"] is ended["compile"]
+        computed = ended["model"] is ended["functional"]
+        if not (lowered and computed and ended["golden"] >= ended["model"] <= ended["disasm"]):
+            wrong.append(f"{name}: {ended}")
+    assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong[:20])
+    record_property(ENDED, (kind, count, dict(endings)))

@@ -85,7 +85,8 @@ def run(
     inputs : list or dict
         Arrays in the graph's input order, or by tensor index, of the file's shapes and types.
     keep : "outputs" or "all"
-        Which tensors to return: the graph's outputs, or every activation, inputs included.
+        Which tensors to return: the graph's outputs, or every activation, inputs and what was
+        folded when the file was read included.
     rounding : "tflm", "litert" or None
         Equal TensorFlow Lite Micro or LiteRT's BUILTIN_REF; None takes "tflm" for int8 files
         and "litert" for files with uint8 activations, which TFLM can't load.
@@ -111,12 +112,12 @@ def run(
     for tensor in variables:
         values[tensor.index] = _take_state(tensor, state or {})
     for operator, work, last_used in steps:
-        values |= _compute(graph, operator, work, values)
+        values |= outputs_of(graph, operator, work, values)
         if keep == "outputs":
             for index in last_used:
                 values.pop(index, None)
     results = Tensors({tensor.index: values[tensor.index] for tensor in variables}, profile)
-    wanted = graph.outputs if keep == "outputs" else sorted(values)
+    wanted = graph.outputs if keep == "outputs" else sorted({*values, *graph.folded})
     for index in wanted:
         tensor = graph.tensors[index]
         if index in values:
@@ -198,10 +199,13 @@ def _take_state(tensor: Tensor, state: Mapping[int, Array]) -> Array:
     return np.full(tensor.shape, zero, tensor.dtype)
 
 
-def _compute(
+def outputs_of(
     graph: Graph, operator: Operator, work: Plan, values: Mapping[int, Array]
 ) -> dict[int, Array]:
-    """The operator's outputs and its new states, in the file's types and shapes."""
+    """The operator's outputs and its new states, in the file's types and shapes.
+
+    Parameters: `values` of the operands that are no constants, by tensor index. Raises: GraphError.
+    """
     operands = []
     for position in work.operands:
         index = operator.inputs[position]

@@ -14,6 +14,7 @@ from . import (  # noqa: F401
     reduce,
     resize,
     roots,
+    shape_of,
     shape_ops,
     softmax,
     svdf,

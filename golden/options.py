@@ -459,6 +459,14 @@ class GatherNdOptions(Options):
     union_type: ClassVar[int] = 83
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShapeOptions(Options):
+    """SHAPE: the type of the sizes."""
+
+    union_type: ClassVar[int] = 55
+    out_type: str = _enum(0, TYPE_NAMES)
+
+
 #: Options class of every operator that golden reads and writes.
 OPTIONS: dict[str, type[Options]] = {
     "ADD": AddOptions,
@@ -502,6 +510,7 @@ OPTIONS: dict[str, type[Options]] = {
     "RESIZE_BILINEAR": ResizeBilinearOptions,
     "RESIZE_NEAREST_NEIGHBOR": ResizeNearestNeighborOptions,
     "RSQRT": NoOptions,
+    "SHAPE": ShapeOptions,
     "SLICE": SliceOptions,
     "SOFTMAX": SoftmaxOptions,
     "SPACE_TO_DEPTH": SpaceToDepthOptions,

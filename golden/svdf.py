@@ -74,9 +74,12 @@ class SvdfPlan(Plan):
 
 @shapes("SVDF")
 def _shape(place: Place) -> tuple[Shape, ...]:
-    rank, filters = place.options(SVDFOptions).rank, place.input(1).shape[0]
+    data, features = place.input(0), place.input(1)
+    for tensor in (data, features):
+        place.require(len(tensor.shape) == 2, "must be a matrix", tensor)
+    rank, filters = place.options(SVDFOptions).rank, features.shape[0]
     place.require(rank > 0 and filters % rank == 0, f"{filters} filters of rank {rank}")
-    return ((place.input(0).shape[0], filters // rank),)
+    return ((data.shape[0], filters // rank),)
 
 
 @planner("SVDF")

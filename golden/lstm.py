@@ -434,7 +434,11 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
         len(place.operator.inputs) in (_INPUTS_WITHOUT_LAYER_NORM, _ALL_INPUTS),
         f"has {len(place.operator.inputs)} inputs, wants {_ALL_INPUTS}",
     )
-    place.require(options.activation == "TANH", f"activation {options.activation} is not TANH")
+    # LiteRT takes it for this one whatever the file says.
+    place.require(
+        rounding == "litert" or options.activation == "TANH",
+        f"activation {options.activation} is not TANH",
+    )
     for limit in (options.cell_clip, options.proj_clip):
         place.require(math.isfinite(limit) and limit >= 0.0, f"can't clip to {limit!r}")
     data, output = place.input(0), place.output()

@@ -45,6 +45,8 @@ class Options:
 
     #: Number of the table in the schema's union, 0 for operators without one.
     union_type: ClassVar[int] = 0
+    #: Fields that have another value where a file has no table than where the table lacks them.
+    without_table: ClassVar[dict[str, Any]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,7 @@ class AddOptions(Options):
     """ADD."""
 
     union_type: ClassVar[int] = 11
+    without_table: ClassVar[dict[str, Any]] = {"pot_scale_int16": False}
     activation: str = _enum(0, ACTIVATIONS)
     pot_scale_int16: bool = _bool(1, True)
 
@@ -223,6 +226,7 @@ class SubOptions(Options):
     """SUB."""
 
     union_type: ClassVar[int] = 28
+    without_table: ClassVar[dict[str, Any]] = {"pot_scale_int16": False}
     activation: str = _enum(0, ACTIVATIONS)
     pot_scale_int16: bool = _bool(1, True)
 
@@ -343,6 +347,7 @@ class MirrorPadOptions(Options):
     """MIRROR_PAD: REFLECT leaves the border's own elements out, SYMMETRIC repeats them."""
 
     union_type: ClassVar[int] = 77
+    without_table: ClassVar[dict[str, Any]] = {"mode": "SYMMETRIC"}
     mode: str = _enum(0, MIRROR_PAD_MODES)
 
 

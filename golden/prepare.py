@@ -384,8 +384,8 @@ def _softmax(place: Place, rounding: Rounding) -> Plan:
 def _new_shape(place: Place) -> Shape | None:
     """The shape that a RESHAPE is asked for, None where only the file's output says it.
 
-    As LiteRT has it: a vector of int32 as second input counts before the option, anything else
-    after it, and without either the only element becomes a scalar.
+    As LiteRT has it: a vector of int32 as second input counts before the option, and without
+    either the only element becomes a scalar; anything else as second input LiteRT does not read.
     """
     data, wanted = place.input(0), place.optional(1)
     options = place.operator.options
@@ -394,11 +394,11 @@ def _new_shape(place: Place) -> Shape | None:
     if given and not vector:
         # Old files mean a scalar by [0].
         shape = () if given == (0,) else given
+    elif data.size == 1 and not vector:
+        shape = ()
     elif wanted is not None:
         place.require(wanted.data is not None, "the new shape must be a constant", wanted)
         shape = tuple(int(size) for size in place.constant(1, np.int32, np.int64).ravel())
-    elif data.size == 1:
-        shape = ()
     else:
         return None
     if shape.count(-1) == 1:

@@ -16,6 +16,7 @@ from .error import GraphError
 from .flatbuffer import Source, Table
 from .graph import Graph, Operator, Tensor, shape_fault
 from .options import OPTIONS, NoOptions, Options
+from .passed_over import passed_over
 from .propagation import propagate
 
 #: Bytes that all tensors of a network may take together, weights and activations.
@@ -112,7 +113,8 @@ def _graph(source: Source, name: str) -> Graph:
     if not operators:
         raise GraphError("the graph has no operators")
     tensors = _with_empty_constants(tensors, operators, inputs)
-    return Graph(tensors, operators, inputs, outputs, name, model.text(3))
+    notes = passed_over(model, [op for op, _ in codes])
+    return Graph(tensors, operators, inputs, outputs, name, model.text(3), notes=notes)
 
 
 def _operator_code(table: Table) -> tuple[str, int]:
@@ -155,15 +157,10 @@ def _operator(table: Table, index: int, codes: list[tuple[str, int]], tensors: i
 
 
 def _options(kind: type[Options], operator: Table, where: str) -> Options:
-    given = int(operator.number(3, "<B", 0))
-    table = operator.table(4)
-    if table is None or given == 0 or kind.union_type == 0:
-        return kind()
-    if given != kind.union_type:
-        raise GraphError(
-            f"has options of type {given}, wants {kind.union_type} ({kind.__name__})",
-            operator=where,
-        )
+    # A table of another operator's options is as good as none: both oracles pass over it.
+    table = operator.table(4) if int(operator.number(3, "<B", 0)) == kind.union_type else None
+    if table is None or kind.union_type == 0:
+        return kind(**kind.without_table)
     values: dict[str, Any] = {}
     for item in fields(kind):
         slot, form = item.metadata["slot"], item.metadata["kind"]
@@ -190,6 +187,11 @@ def _tensor(source: Source, table: Table, index: int, buffers: list[Table]) -> T
     type_name, kind = schema.TENSOR_TYPES.get(int(table.number(1, "<b", 0)), ("UNKNOWN", None))
     dtype = np.dtype("V") if kind is None else np.dtype(kind)
     scale, zero_point, dimension = _quantization(table.table(4), where)
+    if table.table(6) is not None:
+        raise GraphError(
+            "is sparse, which golden does not read: convert the network with dense weights",
+            tensor=where,
+        )
     data = _data(source, table, buffers, shape, dtype, kind is not None, where)
     variable = bool(table.number(5, "<?", False))
     return Tensor(

@@ -345,6 +345,8 @@ def golden(
     for index in graph.outputs:
         for line in _largest(graph.tensors[index], tensors[index]):
             out.print(line, soft_wrap=True, markup=False)
+    for note in graph.notes:
+        out.print(f"note: {note}", soft_wrap=True, markup=False)
 
 
 def _largest(tensor: Tensor, array: Any) -> Iterator[str]:
@@ -381,11 +383,12 @@ def inspect(
             "model": graph.name,
             "layers": [layer.to_json() for layer in layers],
             "totals": inspection.total(layers).to_json(),
+            "notes": list(graph.notes),
         }
         write_text(json_file, json.dumps(answer, indent=2) + "\n")
     out = table.console()
     out.print(inspection.table(layers))
-    for line in inspection.summary(layers):
+    for line in (*inspection.summary(layers), *(f"note: {note}" for note in graph.notes)):
         out.print(line, soft_wrap=True, markup=False)
 
 

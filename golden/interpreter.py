@@ -214,7 +214,7 @@ def outputs_of(
         operands.append(to_int8(found) if found.dtype == np.uint8 and not work.raw else found)
     try:
         found_all = compute(work, *operands)
-    except ValueError as error:
+    except (MemoryError, ValueError) as error:
         raise GraphError(str(error), operator=str(operator)) from error
     # Operands that were brought into the int8 domain are not held beside results of their size.
     operands.clear()

@@ -247,7 +247,10 @@ def _concatenation(place: Place, rounding: Rounding) -> Plan:
     tables: tuple[Int8Array | None, ...] = (None,) * len(inputs)
     if output.dtype == np.uint8 and output.scale.size:
         place.eight_bit(output)
-        tables = tuple(_rescaling(place, tensor, output) for tensor in inputs)
+        # An input without elements needs no scale.
+        tables = tuple(
+            _rescaling(place, tensor, output) if tensor.size else None for tensor in inputs
+        )
     return ConcatPlan(
         input_shapes=tuple(tensor.shape for tensor in inputs),
         output_shape=output.shape,

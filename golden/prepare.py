@@ -109,6 +109,7 @@ def _conv(place: Place, rounding: Rounding) -> Plan:
         pad_left=pad_left,
         clamp_min=clamp_min,
         clamp_max=clamp_max,
+        unsigned=data.dtype == np.uint8,
     )
 
 
@@ -162,6 +163,7 @@ def _depthwise(place: Place, rounding: Rounding) -> Plan:
         pad_left=pad_left,
         clamp_min=clamp_min,
         clamp_max=clamp_max,
+        unsigned=data.dtype == np.uint8,
     )
 
 
@@ -231,6 +233,7 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
         scale=scale,
         clamp_min=clamp_min,
         clamp_max=clamp_max,
+        unsigned=data.dtype == np.uint8,
     )
 
 
@@ -331,11 +334,11 @@ def _quantize(place: Place, rounding: Rounding) -> Plan:
             multiplier=0,
             shift=0,
             output_scale=float(output.scale[0]),
+            unsigned=output.dtype == np.uint8,
         )
     place.eight_bit(data)
     real = float(data.scale[0]) / float(output.scale[0])
     multiplier, shift = quantize_multiplier(real)
-    place.require(shift <= 30, "the scales of input and output are too far apart", output)
     return RequantPlan(
         shape=data.shape,
         float_input=False,
@@ -344,6 +347,7 @@ def _quantize(place: Place, rounding: Rounding) -> Plan:
         multiplier=multiplier,
         shift=shift,
         output_scale=float(output.scale[0]),
+        unsigned=output.dtype == np.uint8,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,10 +137,7 @@ def _svdf(place: Place, rounding: Rounding) -> Plan:
         real = float(one.scale[0] * two.scale[0] / result.scale[0])
         if rounding == "tflm":
             real = float(one.scale[0]) * float(two.scale[0]) / float(result.scale[0])
-        place.require(math.isfinite(real), "the scales of its tensors overflow")
-        multiplier, shift = quantize_multiplier(real)
-        place.require(shift <= 30, "the scales of its tensors are too far apart")
-        factors.append((multiplier, shift))
+        factors.append(quantize_multiplier(real))
     assert features.data is not None
     assert times.data is not None
     return SvdfPlan(

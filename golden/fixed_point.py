@@ -110,8 +110,9 @@ def rounding_divide_by_pot(x: IntLike, exponent: IntLike) -> Int64Array:
     beyond = (exponents & 32) != 0
     half = np.where(beyond, 0, half)
     # Below zero a half goes down, where the shift alone would take it up.
-    result: Int64Array = (value + (half - ((value < 0) & (half > 0)))) >> (exponents & 31)
-    return result + (beyond & (value >= 0))
+    whole = (value + (half - ((value < 0) & (half > 0)))) >> (exponents & 31)
+    result: Int64Array = whole + (beyond & (value >= 0))
+    return result
 
 
 def double_requantizer(multiplier: IntLike, shift: IntLike) -> Callable[..., Int64Array]:

@@ -167,7 +167,7 @@ class Graph:
         return self.tensors[operator.outputs[position]]
 
     def macs(self, operator: Operator) -> int:
-        """Multiply-accumulates of `operator`, padding included, from the file's shapes.
+        """Multiply-accumulates of `operator`, padding included, from the shapes.
 
         0 for an operator that does not multiply matrices.
         """

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .fixed_point import quantize_multiplier, requantize_double, round_half_away, wrap32
+from .fixed_point import quantize_multiplier, quantized, requantize_double, wrap32
 from .place import QUANTIZED, Place, limits
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
@@ -151,7 +151,6 @@ def _rescale(place: Place, rounding: Rounding) -> Plan:
         place.quantized(data, types)
         input_zero_point = place.zero_point(data)
         multiplier, shift = quantize_multiplier(float(data.scale[0]) / float(output.scale[0]))
-        place.require(shift <= 30, "the scales of input and output are too far apart", output)
     return RescalePlan(
         shape=data.shape,
         dtype=output.dtype,
@@ -167,9 +166,7 @@ def _rescale(place: Place, rounding: Rounding) -> Plan:
 def rescale(plan: RescalePlan, x: Array) -> Array:
     """`x` at the output's scale. Parameters: of ``plan.shape``. Returns: ``plan.dtype``."""
     if x.dtype == np.float32:
-        rounded = round_half_away(x / np.float32(plan.output_scale))
-        # Beyond int32 the C cast is undefined; saturate far outside the output's range instead.
-        value = np.clip(np.nan_to_num(rounded), -(1 << 30), 1 << 30).astype(np.int64)
+        value = quantized(x, plan.output_scale)
     else:
         difference = wrap32(x.astype(np.int64) - plan.input_zero_point)
         value = requantize_double(difference, plan.multiplier, plan.shift)

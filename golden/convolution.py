@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from .derived import once_per_plan
 from .fixed_point import Int64Array, double_requantizer, requantize_float64, wrap32
-from .plan import ConvPlan, Int8Array
+from .plan import ZERO_POINT_SHIFT, ConvPlan, Int8Array
 from .registry import kernel
 from .rounder import EXACT, FloatArray, Kind, Rounder, rounding_error
 
@@ -56,8 +56,9 @@ def requantize(plan: ConvPlan, total: Int64Array, channels: Channels = slice(Non
         scaled = requantize_float64(wrapped, plan.scale[channels])
     else:
         scaled = form(plan).scaled(wrapped, channels)
-    # TFLite adds the zero point in int32, where a very large result wraps.
-    shifted = wrap32(scaled + plan.output_zero_point)
+    # TFLite adds the file's own zero point in int32, where a very large result wraps.
+    domain = ZERO_POINT_SHIFT if plan.unsigned else 0
+    shifted = wrap32(scaled + (plan.output_zero_point - domain)) + domain
     np.maximum(shifted, plan.clamp_min, out=shifted)
     np.minimum(shifted, plan.clamp_max, out=shifted)
     return shifted.astype(np.int8)

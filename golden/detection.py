@@ -13,8 +13,8 @@ from .error import GraphError
 from .flexbuffer import Number, read_map
 from .graph import Tensor
 from .place import Place
-from .plan import Plan, Rounding
-from .registry import Array, kernel, planner
+from .plan import Plan, Rounding, Shape
+from .registry import Array, kernel, planner, shapes
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -91,14 +91,32 @@ def _real(options: dict[str, Number], name: str) -> np.float32:
         return np.float32(float(options.get(name, 0.0)))
 
 
+def _options(place: Place) -> dict[str, Number]:
+    try:
+        return read_map(place.operator.custom_options)
+    except GraphError as error:
+        raise place.error(error.reason) from error
+
+
+def _counts(place: Place, options: dict[str, Number]) -> tuple[int, int]:
+    """Most detections, and most classes of each."""
+    most = _integer(place, options, "max_detections")
+    each = _integer(place, options, "max_classes_per_detection")
+    place.require(most > 0 and each > 0, "can't give no detections at all")
+    return most, each
+
+
+@shapes(OP)
+def _shapes(place: Place) -> tuple[Shape, ...]:
+    rows = math.prod(_counts(place, _options(place)))
+    return (1, rows, 4), (1, rows), (1, rows), (1,)
+
+
 @planner(OP)
 def _detection(place: Place, rounding: Rounding) -> Plan:
     encodings, scores, anchors = (place.input(position) for position in range(3))
     outputs = place.outputs(4)
-    try:
-        options = read_map(place.operator.custom_options)
-    except GraphError as error:
-        raise place.error(error.reason) from error
+    options = _options(place)
     for tensor, rank in ((encodings, 3), (scores, 3), (anchors, 2)):
         place.require(
             len(tensor.shape) == rank and tensor.size > 0, f"must have {rank} dimensions", tensor
@@ -121,11 +139,10 @@ def _detection(place: Place, rounding: Rounding) -> Plan:
     place.require(
         rounding == "litert" or not any(quantization), "TensorFlow Lite Micro takes float32 only"
     )
-    most = _integer(place, options, "max_detections")
-    each = _integer(place, options, "max_classes_per_detection")
+    most, each = _counts(place, options)
     per_class = _integer(place, options, "detections_per_class", _DETECTIONS_PER_CLASS)
     regular = bool(options.get("use_regular_nms", False))
-    place.require(most > 0 and each > 0 and per_class > 0, "can't give no detections at all")
+    place.require(per_class > 0, "can't give no detections at all")
     place.require(
         regular or rounding == "litert" or min(each, classes) == 1,
         "TensorFlow Lite Micro writes several classes per detection past its outputs",
@@ -135,8 +152,7 @@ def _detection(place: Place, rounding: Rounding) -> Plan:
         not regular or rounding == "litert" or most + min(per_class, boxes) <= most * boxes,
         "TensorFlow Lite Micro overruns its buffers with so few boxes or detections",
     )
-    wanted = ((1, most * each, 4), (1, most * each), (1, most * each), (1,))
-    for tensor, shape in zip(outputs, wanted, strict=True):
+    for tensor, shape in zip(outputs, _shapes(place), strict=True):
         place.require(tensor.dtype == np.float32, "must be float32", tensor)
         place.shape(tensor, shape)
     overlap = _real(options, "nms_iou_threshold")

@@ -2,9 +2,12 @@
 
 A real factor ``r`` is held as a pair (multiplier, shift) with
 ``r = multiplier * 2**(shift - 31)``; a positive shift is to the left. `requantize_double` and
-`requantize_single` are the software twins of the hardware's requantiser. Their domain is every
+`requantize_single` are the software twins of the hardware's requantiser. Its domain is every
 int32 value, multipliers from 0 to ``2**31 - 1``, left shifts from 0 to 30, right shifts from 0
 to 31.
+
+Scales that are very far apart ask for left shifts that C++ leaves undefined. The oracles are built
+for x86, which counts them modulo the width of the number, and so do the functions here.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ IntLike = npt.ArrayLike
 
 INT32_MIN = -(1 << 31)
 INT32_MAX = (1 << 31) - 1
-#: Largest left shift of `requantize_wide`.
+#: Largest left shift at which `requantize_wide` multiplies.
 MAX_WIDE_SHIFT = 14
 
 
@@ -30,14 +33,15 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     """Multiplier and shift that stand for `real` (``QuantizeMultiplier``, quantization_util.cc).
 
     The multiplier has 31 significant bits, rounded half away from zero; a factor below
-    ``2**-32`` becomes (0, 0).
+    ``2**-32`` becomes (0, 0), and so does one that is not finite: the kernels cast it to an integer
+    whose lower half is 0.
 
     Returns: (multiplier in ``[0, 2**31 - 1]``, shift, positive to the left).
-    Raises: ValueError when `real` is negative or not finite.
+    Raises: ValueError when `real` is negative.
     """
-    if not math.isfinite(real) or real < 0.0:
-        raise ValueError(f"A scale factor must be finite and not negative, not {real!r}")
-    if real == 0.0:
+    if real < 0.0:
+        raise ValueError(f"A scale factor must not be negative, not {real!r}")
+    if real == 0.0 or not math.isfinite(real):
         return 0, 0
     fraction, shift = math.frexp(real)
     # fraction * 2**31 is exact in a double and its fractional part too: floor(x + 0.5) is
@@ -95,13 +99,19 @@ def saturating_rounding_doubling_high_mul(a: IntLike, b: IntLike) -> Int64Array:
 def rounding_divide_by_pot(x: IntLike, exponent: IntLike) -> Int64Array:
     """``x / 2**exponent`` rounded half away from zero (gemmlowp's fixedpoint.h).
 
-    Parameters: int32 values `x` and exponents from 0 to 31 that broadcast. Returns: int64 array.
+    Parameters: int32 values `x` and exponents from 0 to 31 that broadcast; others count modulo 64,
+    and those beyond 31 divide as modulo 32, and add 1 to what is not negative. Returns: int64
+    array.
     """
     value = np.asarray(x, dtype=np.int64)
     exponents = np.asarray(exponent, dtype=np.int64)
-    half = (np.int64(1) << exponents) >> 1
+    half = (np.int64(1) << (exponents & 31)) >> 1
+    # The mask of the bits that go has 64 bits, of which the kernel takes the lower half.
+    beyond = (exponents & 32) != 0
+    half = np.where(beyond, 0, half)
     # Below zero a half goes down, where the shift alone would take it up.
-    result: Int64Array = (value + (half - ((value < 0) & (half > 0)))) >> exponents
+    whole = (value + (half - ((value < 0) & (half > 0)))) >> (exponents & 31)
+    result: Int64Array = whole + (beyond & (value >= 0))
     return result
 
 
@@ -113,9 +123,10 @@ def double_requantizer(multiplier: IntLike, shift: IntLike) -> Callable[..., Int
     """
     multipliers = np.asarray(multiplier, dtype=np.int64)
     shifts = np.asarray(shift, dtype=np.int64)
-    left = np.maximum(shifts, 0) if shifts.size and shifts.max() > 0 else None
+    left = np.maximum(shifts, 0) & 31 if shifts.size and shifts.max() > 0 else None
     right = np.asarray(np.maximum(-shifts, 0))
-    half = np.asarray((np.int64(1) << right) >> 1)
+    beyond = bool(shifts.size and shifts.min() < -31)
+    half = np.asarray((np.int64(1) << (right & 31)) >> 1)
     # Below zero a half goes down, where the shift alone would take it up.
     down = np.asarray(half - (half > 0))
 
@@ -125,6 +136,8 @@ def double_requantizer(multiplier: IntLike, shift: IntLike) -> Callable[..., Int
             value = wrap32(value << left[index])
         # No product saturates: multipliers are not negative.
         high = (value * multipliers[index] + (1 << 30)) >> 31
+        if beyond:
+            return rounding_divide_by_pot(high, right[index])
         nudge = np.where(high < 0, down[index], half[index])
         result: Int64Array = (high + nudge) >> right[index]
         return result
@@ -138,7 +151,8 @@ def requantize_double(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64A
     ``MultiplyByQuantizedMultiplier`` (common.cc): a left shift that wraps to 32 bits, the
     doubling high product rounded half up, then a right shift rounded half away from zero.
 
-    Parameters: int32 values that broadcast; `shift` from -31 to 30, positive to the left.
+    Parameters: int32 values that broadcast; `shift` from -31 to 30, positive to the left. Further
+    to the left it counts modulo 32, and further to the right as in `rounding_divide_by_pot`.
     Returns: int64 array of int32 values.
     """
     return double_requantizer(multiplier, shift)(x)
@@ -174,13 +188,15 @@ def requantize_wide(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Arr
     use: the multiplier keeps 15 of its bits, and a result outside int32 wraps.
 
     Parameters: int64 values within ``2**47`` that broadcast; `multiplier` from 0 to
-    ``2**31 - 1``, `shift` from -31 to 14, positive to the left. Returns: int64 array of int32
-    values.
+    ``2**31 - 1``, `shift` from -31 on, positive to the left: beyond 14, ``15 - shift`` counts
+    modulo 64. Returns: int64 array of int32 values.
     """
     narrow = np.minimum((np.asarray(multiplier, np.int64) + (1 << 15)) >> 16, (1 << 15) - 1)
     right = 15 - np.asarray(shift, np.int64)
-    product = np.asarray(x, np.int64) * narrow + (np.int64(1) << (right - 1))
-    return wrap32(product >> right)
+    # Wraps where the rounding constant becomes the sign.
+    with np.errstate(over="ignore"):
+        product = np.asarray(x, np.int64) * narrow + (np.int64(1) << ((right - 1) & 63))
+    return wrap32(product >> (right & 63))
 
 
 def round_half_away(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -193,15 +209,28 @@ def round_half_away(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return result
 
 
+def to_int32(x: npt.NDArray[Any]) -> Int64Array:
+    """Floats as a cast to int32 sees them: toward zero, and what does not fit as ``-2**31``.
+
+    In C++ what does not fit is undefined; this is x86-64. Returns: int64 array of int32 values.
+    """
+    fits = (x >= INT32_MIN) & (x < -float(INT32_MIN))
+    result: Int64Array = np.where(fits, x, INT32_MIN).astype(np.int64)
+    return result
+
+
+def quantized(x: npt.NDArray[Any], scale: float) -> Int64Array:
+    """Whole numbers of `scale` in float32 `x`, halves away from zero (``AffineQuantize``)."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return to_int32(round_half_away(x.astype(np.float32) / np.float32(scale)))
+
+
 def requantize_float64(x: IntLike, scale: npt.ArrayLike) -> Int64Array:
     """``round(double(x) * scale)``, half away from zero, as an x86-64 cast to int32 sees it.
 
-    The float requantisation of LiteRT 2.x's reference FULLY_CONNECTED. A result outside int32 is
-    undefined in C; the cast on x86-64 gives ``-2**31``, and so does this.
+    The float requantisation of LiteRT 2.x's reference FULLY_CONNECTED.
 
     Parameters: int32 `x` and float64 `scale` that broadcast. Returns: int64 array of int32 values.
     """
-    rounded = round_half_away(np.asarray(x, dtype=np.float64) * np.asarray(scale, dtype=np.float64))
-    fits = (rounded >= INT32_MIN) & (rounded <= INT32_MAX)
-    result: Int64Array = np.where(fits, rounded, INT32_MIN).astype(np.int64)
-    return result
+    product = np.asarray(x, dtype=np.float64) * np.asarray(scale, dtype=np.float64)
+    return to_int32(round_half_away(product))

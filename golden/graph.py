@@ -21,6 +21,20 @@ def _no_zero_points() -> npt.NDArray[np.int64]:
     return np.zeros(0, np.int64)
 
 
+_MAX_RANK = 8
+_MAX_SIZE = 1 << 40
+
+
+def shape_fault(shape: tuple[int, ...]) -> str | None:
+    """Why no tensor of a file can have this shape; None if one can."""
+    if len(shape) > _MAX_RANK or any(size < 0 for size in shape):
+        return f"shape {list(shape)} is not possible"
+    # NumPy refuses a shape whose other sizes are beyond memory even where one of them is 0.
+    if math.prod(max(size, 1) for size in shape) >= _MAX_SIZE:
+        return f"shape {list(shape)} is beyond any memory"
+    return None
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """One tensor of a graph: an activation, or a constant when it has `data`.
@@ -32,7 +46,8 @@ class Tensor:
     name : str
         Name in the file; need not be unique.
     shape : tuple of int
-        Sizes as the file gives them, for images ``[batch, height, width, channels]``.
+        Sizes, for images ``[batch, height, width, channels]``: as the file gives them, but of
+        computed tensors as their operators do.
     dtype : numpy.dtype
         Type of an element; ``numpy.dtype("V")`` for a type that NumPy has no twin for.
     scale, zero_point : arrays, float32 and int64
@@ -80,7 +95,7 @@ class Operator:
     Parameters
     ----------
     index : int
-        Place among the file's operators, which is also the order of execution.
+        Place among the graph's operators, which is also the order of execution.
     op : str
         The schema's name, such as ``"CONV_2D"``; ``"CUSTOM:<name>"`` for a custom operator.
     inputs, outputs : tuple of int
@@ -115,13 +130,18 @@ class Graph:
     Parameters
     ----------
     tensors, operators : tuples
-        In the file's order: ``tensors[i].index == i``, ``operators[i].index == i``.
+        In the file's order: ``tensors[i].index == i``, ``operators[i].index == i``. Operators
+        whose outputs are in `folded` are left out, and the others count on.
     inputs, outputs : tuple of int
         Tensor indices.
     name : str
         For people: the file's name without its suffix, or what its builder was given.
     description : str
         What the file says about itself.
+    folded : tuple of int
+        Constants that operators of the file compute from its constants and shapes alone.
+    notes : tuple of str
+        What reading the file left out or worked out, in sentences.
     """
 
     tensors: tuple[Tensor, ...]
@@ -130,6 +150,8 @@ class Graph:
     outputs: tuple[int, ...]
     name: str = ""
     description: str = ""
+    folded: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
     _plans: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def input_tensor(self, operator: Operator, position: int) -> Tensor | None:
@@ -145,7 +167,7 @@ class Graph:
         return self.tensors[operator.outputs[position]]
 
     def macs(self, operator: Operator) -> int:
-        """Multiply-accumulates of `operator`, padding included, from the file's shapes.
+        """Multiply-accumulates of `operator`, padding included, from the shapes.
 
         0 for an operator that does not multiply matrices.
         """

@@ -160,7 +160,12 @@ def _arg(place: Place, rounding: Rounding) -> Plan:
     options: ArgMaxOptions | ArgMinOptions
     options = place.options(ArgMaxOptions) if largest else place.options(ArgMinOptions)
     data, output = place.input(0), place.output()
-    place.require(options.output_type == output.type_name, f"is not {options.output_type}", output)
+    # TFLM goes by the tensor.
+    place.require(
+        rounding == "tflm" or options.output_type == output.type_name,
+        f"is not {options.output_type}",
+        output,
+    )
     known = ("float32", "int8") if rounding == "tflm" else ("float32", "int8", "uint8", "int32")
     place.require(data.dtype.name in known, f"can't search {data.type_name}", data)
     wide = ("int32",) if rounding == "tflm" else ("int32", "int64")

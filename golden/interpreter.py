@@ -94,8 +94,8 @@ def run(
     inputs : list or dict
         Arrays in the graph's input order, or by tensor index, of the file's shapes and types.
     keep : "outputs" or "all"
-        Which tensors to return: the graph's outputs, or every activation, inputs included, and
-        outputs that are constants.
+        Which tensors to return: the graph's outputs, or every activation, with inputs, with what
+        was folded when the file was read, and with outputs that are constants.
     rounding : "tflm", "litert" or None
         Equal TensorFlow Lite Micro or LiteRT's BUILTIN_REF; None takes "tflm" for int8 files
         and "litert" for files with uint8 activations, which TFLM can't load.
@@ -126,12 +126,14 @@ def run(
     for tensor in variables:
         values[tensor.index] = _take_state(tensor, state or {})
     for operator, work, last_used in steps:
-        values |= _compute(graph, operator, work, values)
+        values |= outputs_of(graph, operator, work, values)
         if keep == "outputs":
             for index in last_used:
                 values.pop(index, None)
     results = Tensors({tensor.index: values[tensor.index] for tensor in variables}, profile)
-    wanted = graph.outputs if keep == "outputs" else sorted({*values, *graph.outputs})
+    wanted = graph.outputs
+    if keep == "all":
+        wanted = tuple(sorted({*values, *graph.folded, *graph.outputs}))
     for index in wanted:
         constant = graph.tensors[index].data
         if index in values:
@@ -218,10 +220,13 @@ def initial_state(tensor: Tensor) -> Array:
     return np.full(tensor.shape, zero, tensor.dtype)
 
 
-def _compute(
+def outputs_of(
     graph: Graph, operator: Operator, work: Plan, values: Mapping[int, Array]
 ) -> dict[int, Array]:
-    """The operator's outputs and its new states, in the file's types and shapes."""
+    """The operator's outputs and its new states, in the file's types and shapes.
+
+    Parameters: `values` of the operands that are no constants, by tensor index. Raises: GraphError.
+    """
     operands = []
     for position in work.operands:
         index = operator.inputs[position]
@@ -230,7 +235,7 @@ def _compute(
         operands.append(to_int8(found) if found.dtype == np.uint8 and not work.raw else found)
     try:
         found_all = compute(work, *operands)
-    except ValueError as error:
+    except (MemoryError, ValueError) as error:
         raise GraphError(str(error), operator=str(operator)) from error
     # Operands that were brought into the int8 domain are not held beside results of their size.
     operands.clear()

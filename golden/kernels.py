@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from . import convolution  # noqa: F401  registers its kernel
 from .derived import once_per_plan
-from .fixed_point import requantize_double
-from .plan import AddPlan, Int8Array, PoolPlan, RequantPlan, ReshapePlan
+from .fixed_point import quantized, requantize_double, wrap32
+from .plan import ZERO_POINT_SHIFT, AddPlan, Int8Array, PoolPlan, RequantPlan, ReshapePlan
 from .registry import Array, kernel
 from .rounder import Rounder, rounding_error
 
@@ -154,16 +154,15 @@ def pool(plan: PoolPlan, x: Int8Array) -> Int8Array:
 @kernel(RequantPlan)
 def quantize(plan: RequantPlan, x: Int8Array | Float32Array) -> Int8Array:
     """`x` at the output's scale. Parameters: int8 or float32 ``plan.shape``. Returns: int8."""
+    # TFLite adds the file's own zero point in int32, where a very large result wraps.
+    domain = ZERO_POINT_SHIFT if plan.unsigned else 0
+    zero_point = plan.output_zero_point - domain
     if plan.float_input:
-        ratio = x.astype(np.float32) / np.float32(plan.output_scale)
-        whole = np.trunc(ratio)
-        rounded = whole + np.where(np.abs(ratio - whole) >= 0.5, np.sign(ratio), 0)
-        # Beyond int32 the C cast is undefined; saturate far outside the int8 range instead.
-        bounded = np.clip(np.nan_to_num(rounded), -(1 << 30), 1 << 30).astype(np.int64)
-        return _finish(bounded, plan.output_zero_point, plan.clamp_min, plan.clamp_max)
+        whole = wrap32(quantized(x, plan.output_scale) + zero_point)
+        return _finish(whole, domain, plan.clamp_min, plan.clamp_max)
     values = np.arange(-128, 128, dtype=np.int64) - plan.input_zero_point
-    scaled = requantize_double(values, plan.multiplier, plan.shift)
-    table = _finish(scaled, plan.output_zero_point, plan.clamp_min, plan.clamp_max)
+    scaled = wrap32(requantize_double(values, plan.multiplier, plan.shift) + zero_point)
+    table = _finish(scaled, domain, plan.clamp_min, plan.clamp_max)
     # In the order of the values' bytes, which translate() looks up without an array of indices.
     by_byte = np.roll(table, 128).tobytes()
     flat, out = x.reshape(-1), np.empty(x.size, np.int8)

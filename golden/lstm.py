@@ -17,7 +17,6 @@ import numpy.typing as npt
 from .derived import once_per_plan
 from .fixed_point import (
     INT32_MAX,
-    MAX_WIDE_SHIFT,
     Int64Array,
     double_requantizer,
     quantize_multiplier,
@@ -268,13 +267,6 @@ def _symmetric(place: Place, tensor: Tensor) -> np.float32:
     return scale
 
 
-def _factor(place: Place, real: float | np.float32) -> tuple[int, int]:
-    place.require(math.isfinite(float(real)), "the scales of its tensors overflow")
-    multiplier, shift = quantize_multiplier(float(real))
-    place.require(shift <= 30, "the scales of its tensors are too far apart")
-    return multiplier, shift
-
-
 def _state(place: Place, position: int, dtype: npt.DTypeLike, size: int) -> Tensor:
     tensor = place.input(position)
     place.require(
@@ -340,13 +332,9 @@ class _Maker:
             # TFLM works this out in double precision, LiteRT in float32.
             if self.rounding == "tflm":
                 real = float(scales[0]) * float(scales[1]) / float(out_scale)
-                factors.append(_factor(place, real))
+                factors.append(quantize_multiplier(real))
             else:
-                factors.append(_factor(place, scales[0] * scales[1] / out_scale))
-        place.require(
-            not wide or max(shift for _, shift in factors) <= MAX_WIDE_SHIFT,
-            "the scales of its tensors are too far apart",
-        )
+                factors.append(quantize_multiplier(float(scales[0] * scales[1] / out_scale)))
         peephole = place.optional(_PEEPHOLE_WEIGHTS + (0, 1, -1, 2)[number])
         if name == "cell" or peephole is None:
             peephole_weights, peephole_factor = None, (0, 0)
@@ -354,7 +342,7 @@ class _Maker:
             values = _constant(place, peephole, np.int16, (self.cells,))
             peephole_weights = values.astype(np.int16)
             scale = 2.0**self.cell_power * float(_symmetric(place, peephole)) / float(out_scale)
-            peephole_factor = _factor(place, np.float32(scale))
+            peephole_factor = quantize_multiplier(float(np.float32(scale)))
         x_shape, h_shape = (self.cells, self.features), (self.cells, self.outputs)
         return Gate(
             input_weights=_constant(place, x_weights, np.int8, x_shape).astype(np.int8),
@@ -374,9 +362,8 @@ class _Maker:
         tensor = self.place.input(_LAYER_NORM + number)
         coefficients = _constant(self.place, tensor, np.int16, (self.cells,))
         scale = _symmetric(self.place, tensor)
-        multiplier, shift = _factor(self.place, scale)
+        multiplier, shift = quantize_multiplier(float(scale))
         # The kernel shifts by 12 more, to Q3.12.
-        self.place.require(shift + GATE_BITS <= 30, "its scale is too large", tensor)
         guard = np.float32(10000) * scale
         self.place.require(float(guard) <= INT32_MAX, "its scale is too large", tensor)
         return LayerNorm(
@@ -399,7 +386,7 @@ class _Maker:
         if bias_tensor is not None:
             bias = _constant(place, bias_tensor, np.int32, (self.outputs,))
         product = _symmetric(place, weights) * _scale(place, between)
-        multiplier, shift = _factor(place, product / _scale(place, self.hidden))
+        multiplier, shift = quantize_multiplier(float(product / _scale(place, self.hidden)))
         output = place.output()
         clip = np.float32(self.options.proj_clip) / _scale(place, output)
         return Projection(
@@ -434,7 +421,11 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
         len(place.operator.inputs) in (_INPUTS_WITHOUT_LAYER_NORM, _ALL_INPUTS),
         f"has {len(place.operator.inputs)} inputs, wants {_ALL_INPUTS}",
     )
-    place.require(options.activation == "TANH", f"activation {options.activation} is not TANH")
+    # LiteRT takes it for this one whatever the file says.
+    place.require(
+        rounding == "litert" or options.activation == "TANH",
+        f"activation {options.activation} is not TANH",
+    )
     for limit in (options.cell_clip, options.proj_clip):
         place.require(math.isfinite(limit) and limit >= 0.0, f"can't clip to {limit!r}")
     data, output = place.input(0), place.output()
@@ -487,9 +478,9 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
     if rounding == "tflm":
         place.require(outputs == cells, f"has {outputs} outputs for {cells} cells", output)
         place.require(-30 <= cell_power <= 2, "its scale is out of range", cell)
-        forget = _factor(place, 2.0**-15 * float(cell_scale) / float(cell_scale))
-        combine = _factor(place, 2.0**-30 / float(cell_scale))
-        hidden_factor = _factor(place, 2.0**-30 / float(_scale(place, hidden)))
+        forget = quantize_multiplier(2.0**-15 * float(cell_scale) / float(cell_scale))
+        combine = quantize_multiplier(2.0**-30 / float(cell_scale))
+        hidden_factor = quantize_multiplier(2.0**-30 / float(_scale(place, hidden)))
         hidden_out = place.zero_point(hidden)
         sigmoid, tanh = interpolated_sigmoid(), interpolated_tanh(-GATE_BITS)
         cell_tanh = interpolated_tanh(cell_power)
@@ -505,7 +496,7 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
         )
         forget, combine = (0, -15), (0, -30 - cell_power)
         scale = 2.0**-15 / float(_scale(place, between)) * 2.0**-15
-        hidden_factor = _factor(place, np.float32(scale))
+        hidden_factor = quantize_multiplier(float(np.float32(scale)))
         hidden_out = place.zero_point(between)
         if projection is not None:
             hidden_out = -hidden_out

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .filters import channel_multipliers
-from .fixed_point import MAX_WIDE_SHIFT, requantize_double, requantize_wide, wrap32
+from .fixed_point import requantize_double, requantize_wide, wrap32
 from .graph import Tensor
 from .options import BatchMatMulOptions
 from .place import INT16, Place, limits
@@ -108,9 +108,6 @@ def _matmul(place: Place, rounding: Rounding) -> Plan:
     # TFLM multiplies the scales in double precision, LiteRT in float32.
     fused = rounding == "litert"
     multiplier, shift, _ = channel_multipliers(place, first, second, output, 1, fused)
-    place.require(
-        not wide or int(shift[0]) <= MAX_WIDE_SHIFT, "the scales are too far apart", output
-    )
     return MatMulPlan(
         input_shapes=(first.shape, second.shape),
         output_shape=output.shape,

@@ -18,6 +18,7 @@ from . import (  # noqa: F401
     reverse,
     roots,
     scatter,
+    shape_of,
     shape_ops,
     softmax,
     space_batch,

@@ -45,6 +45,8 @@ class Options:
 
     #: Number of the table in the schema's union, 0 for operators without one.
     union_type: ClassVar[int] = 0
+    #: Fields that have another value where a file has no table than where the table lacks them.
+    without_table: ClassVar[dict[str, Any]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,7 @@ class AddOptions(Options):
     """ADD."""
 
     union_type: ClassVar[int] = 11
+    without_table: ClassVar[dict[str, Any]] = {"pot_scale_int16": False}
     activation: str = _enum(0, ACTIVATIONS)
     pot_scale_int16: bool = _bool(1, True)
 
@@ -223,6 +226,7 @@ class SubOptions(Options):
     """SUB."""
 
     union_type: ClassVar[int] = 28
+    without_table: ClassVar[dict[str, Any]] = {"pot_scale_int16": False}
     activation: str = _enum(0, ACTIVATIONS)
     pot_scale_int16: bool = _bool(1, True)
 
@@ -343,6 +347,7 @@ class MirrorPadOptions(Options):
     """MIRROR_PAD: REFLECT leaves the border's own elements out, SYMMETRIC repeats them."""
 
     union_type: ClassVar[int] = 77
+    without_table: ClassVar[dict[str, Any]] = {"mode": "SYMMETRIC"}
     mode: str = _enum(0, MIRROR_PAD_MODES)
 
 
@@ -526,6 +531,14 @@ class GatherNdOptions(Options):
     union_type: ClassVar[int] = 83
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShapeOptions(Options):
+    """SHAPE: the type of the sizes."""
+
+    union_type: ClassVar[int] = 55
+    out_type: str = _enum(0, TYPE_NAMES)
+
+
 #: Options class of every operator that golden reads and writes.
 OPTIONS: dict[str, type[Options]] = {
     "ADD": AddOptions,
@@ -576,6 +589,7 @@ OPTIONS: dict[str, type[Options]] = {
     "REVERSE_V2": ReverseV2Options,
     "RSQRT": NoOptions,
     "SCATTER_ND": ScatterNdOptions,
+    "SHAPE": ShapeOptions,
     "SLICE": SliceOptions,
     "SOFTMAX": SoftmaxOptions,
     "SPACE_TO_BATCH_ND": SpaceToBatchNDOptions,

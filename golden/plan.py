@@ -100,6 +100,8 @@ class ConvPlan(Plan):
         Rows and columns of zero points before the input; those after it follow from the shapes.
     clamp_min, clamp_max : int
         The fused activation's range; ``clamp_min > clamp_max`` can't occur.
+    unsigned : bool
+        Whether the file has uint8 values: a very large result wraps when their zero point is added.
     """
 
     kind: Literal["conv", "depthwise"]
@@ -124,6 +126,7 @@ class ConvPlan(Plan):
     pad_left: int = 0
     clamp_min: int = -128
     clamp_max: int = 127
+    unsigned: bool = False
 
     @property
     def kernel_h(self) -> int:
@@ -228,7 +231,7 @@ class RequantPlan(Plan):
 
     ``output = clamp(requantize_double(input - input_zero_point, multiplier, shift) +
     output_zero_point)``; from float, ``clamp(round(input / output_scale) + output_zero_point)``
-    in float32, half away from zero.
+    in float32, half away from zero, what int32 does not hold as ``-2**31``.
 
     Parameters
     ----------
@@ -240,6 +243,8 @@ class RequantPlan(Plan):
         As in `ConvPlan`, one for the whole tensor.
     output_scale : float
         Of the output tensor.
+    unsigned : bool
+        As in `ConvPlan`, of the output.
     """
 
     shape: Shape
@@ -251,6 +256,7 @@ class RequantPlan(Plan):
     output_scale: float
     clamp_min: int = -128
     clamp_max: int = 127
+    unsigned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -36,9 +36,10 @@ from .plan import (
     RequantPlan,
     ReshapePlan,
     Rounding,
+    Shape,
     SoftmaxPlan,
 )
-from .registry import planner
+from .registry import planner, shapes
 from .softmax import DIFFERENCE_BITS, exp_table
 
 # Taps along one dimension of a pool's window.
@@ -46,6 +47,18 @@ _MAX_POOL_WINDOW = 1 << 16
 
 #: ADD gives its inputs this many more bits before it scales them (add.cc).
 ADD_LEFT_SHIFT = 20
+
+
+@shapes("CONV_2D", "DEPTHWISE_CONV_2D")
+def _convolved(place: Place) -> tuple[Shape, ...]:
+    depthwise = place.operator.op == "DEPTHWISE_CONV_2D"
+    options: Conv2DOptions | DepthwiseConv2DOptions
+    options = place.options(DepthwiseConv2DOptions) if depthwise else place.options(Conv2DOptions)
+    n, h, w, _ = place.images(place.input(0))
+    first, kh, kw, last = place.images(place.input(1))
+    oh, _ = window_outputs(place, options.padding, h, kh, options.stride_h, options.dilation_h)
+    ow, _ = window_outputs(place, options.padding, w, kw, options.stride_w, options.dilation_w)
+    return ((n, oh, ow, last if depthwise else first),)
 
 
 @planner("CONV_2D")
@@ -96,6 +109,7 @@ def _conv(place: Place, rounding: Rounding) -> Plan:
         pad_left=pad_left,
         clamp_min=clamp_min,
         clamp_max=clamp_max,
+        unsigned=data.dtype == np.uint8,
     )
 
 
@@ -149,7 +163,25 @@ def _depthwise(place: Place, rounding: Rounding) -> Plan:
         pad_left=pad_left,
         clamp_min=clamp_min,
         clamp_max=clamp_max,
+        unsigned=data.dtype == np.uint8,
     )
+
+
+@shapes("FULLY_CONNECTED")
+def _connected(place: Place) -> tuple[Shape, ...]:
+    data, weights = place.input(0), place.input(1)
+    place.require(
+        len(weights.shape) == 2 and weights.shape[1] > 0,
+        f"must have shape [outputs, inputs], not {list(weights.shape)}",
+        weights,
+    )
+    outputs, depth = weights.shape
+    if not place.options(FullyConnectedOptions).keep_num_dims:
+        return ((data.size // depth, outputs),)
+    place.require(
+        data.shape[-1:] == (depth,), f"must have {depth} elements along its last dimension", data
+    )
+    return ((*data.shape[:-1], outputs),)
 
 
 @planner("FULLY_CONNECTED")
@@ -201,6 +233,7 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
         scale=scale,
         clamp_min=clamp_min,
         clamp_max=clamp_max,
+        unsigned=data.dtype == np.uint8,
     )
 
 
@@ -240,6 +273,15 @@ def _add(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@shapes("AVERAGE_POOL_2D", "MAX_POOL_2D")
+def _pooled(place: Place) -> tuple[Shape, ...]:
+    options = place.options(Pool2DOptions)
+    n, h, w, c = place.images(place.input(0))
+    oh, _ = window_outputs(place, options.padding, h, options.filter_h, options.stride_h, 1)
+    ow, _ = window_outputs(place, options.padding, w, options.filter_w, options.stride_w, 1)
+    return ((n, oh, ow, c),)
+
+
 @planner("AVERAGE_POOL_2D", "MAX_POOL_2D")
 def _pool(place: Place, rounding: Rounding) -> Plan:
     options = place.options(Pool2DOptions)
@@ -273,6 +315,11 @@ def _pool(place: Place, rounding: Rounding) -> Plan:
     )
 
 
+@shapes("QUANTIZE")
+def _quantized(place: Place) -> tuple[Shape, ...]:
+    return (place.input(0).shape,)
+
+
 @planner("QUANTIZE")
 def _quantize(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
@@ -287,11 +334,11 @@ def _quantize(place: Place, rounding: Rounding) -> Plan:
             multiplier=0,
             shift=0,
             output_scale=float(output.scale[0]),
+            unsigned=output.dtype == np.uint8,
         )
     place.eight_bit(data)
     real = float(data.scale[0]) / float(output.scale[0])
     multiplier, shift = quantize_multiplier(real)
-    place.require(shift <= 30, "the scales of input and output are too far apart", output)
     return RequantPlan(
         shape=data.shape,
         float_input=False,
@@ -300,6 +347,7 @@ def _quantize(place: Place, rounding: Rounding) -> Plan:
         multiplier=multiplier,
         shift=shift,
         output_scale=float(output.scale[0]),
+        unsigned=output.dtype == np.uint8,
     )
 
 
@@ -337,27 +385,52 @@ def _softmax(place: Place, rounding: Rounding) -> Plan:
     )
 
 
-@planner("RESHAPE")
-def _reshape(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
-    place.same_type(data, output)
-    wanted = place.optional(1)
-    if wanted is not None:
-        if wanted.data is None:
-            raise place.error("the new shape must be a constant", wanted)
-        place.require(
-            wanted.dtype.name in ("int32", "int64"), "the new shape must be int32 or int64", wanted
-        )
-        shape = tuple(int(size) for size in wanted.data.ravel())
-    elif isinstance(place.operator.options, ReshapeOptions):
-        shape = place.operator.options.new_shape
-    else:
+def _new_shape(place: Place) -> Shape | None:
+    """The shape that a RESHAPE is asked for, None where only the file's output says it.
+
+    As LiteRT has it: a vector of int32 as second input counts before the option, and without
+    either the only element becomes a scalar; anything else as second input LiteRT does not read.
+    """
+    data, wanted = place.input(0), place.optional(1)
+    options = place.operator.options
+    given = options.new_shape if isinstance(options, ReshapeOptions) else ()
+    vector = wanted is not None and wanted.dtype == np.int32 and len(wanted.shape) == 1
+    if given and not vector:
+        # Old files mean a scalar by [0].
+        shape = () if given == (0,) else given
+    elif data.size == 1 and not vector:
         shape = ()
+    elif wanted is not None:
+        place.require(wanted.data is not None, "the new shape must be a constant", wanted)
+        shape = tuple(int(size) for size in place.constant(1, np.int32, np.int64).ravel())
+    else:
+        return None
     if shape.count(-1) == 1:
         rest = -math.prod(shape)
         place.require(rest > 0 and data.size % rest == 0, f"can't become {list(shape)}", data)
         shape = tuple(data.size // rest if size == -1 else size for size in shape)
-    if shape:
+    place.require(
+        min(shape, default=0) >= 0 and data.size == math.prod(shape),
+        f"{data.size} elements can't become {list(shape)}",
+        data,
+    )
+    return shape
+
+
+@shapes("RESHAPE")
+def _reshaped(place: Place) -> tuple[Shape, ...]:
+    shape = _new_shape(place)
+    if shape is None:
+        raise place.error("nothing says what the new shape is")
+    return (shape,)
+
+
+@planner("RESHAPE")
+def _reshape(place: Place, rounding: Rounding) -> Plan:
+    data, output = place.input(0), place.output()
+    place.same_type(data, output)
+    shape = _new_shape(place)
+    if shape is not None:
         place.shape(output, shape)
     place.require(
         data.size == output.size, f"{data.size} elements can't become {list(output.shape)}", data

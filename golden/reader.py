@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,16 @@ import numpy.typing as npt
 from . import schema
 from .error import GraphError
 from .flatbuffer import Source, Table
-from .graph import Graph, Operator, Tensor
+from .graph import Graph, Operator, Tensor, shape_fault
 from .options import OPTIONS, NoOptions, Options
+from .passed_over import passed_over
+from .propagation import propagate
 
 #: Bytes that all tensors of a network may take together, weights and activations.
 DEFAULT_MAX_BYTES = 1 << 29
 #: Multiply-accumulates that one inference may take.
 DEFAULT_MAX_MACS = 20_000_000_000
 
-_MAX_RANK = 8
 _LAYOUTS = {"int32": "<i", "float32": "<f", "bool": "<?", "enum": "<b"}
 
 
@@ -80,6 +81,9 @@ def read(
         graph = _graph(Source(data), name)
     except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError) as error:
         raise GraphError(f"damaged: {error}") from error
+    graph = propagate(graph, max_bytes, max_macs)
+    for tensor in graph.tensors:
+        _check_scales(tensor)
     _check_budget(graph, max_bytes, max_macs)
     return graph
 
@@ -106,7 +110,9 @@ def _graph(source: Source, name: str) -> Graph:
         for place in places:
             if not 0 <= place < len(tensors):
                 raise GraphError(f"the graph's {kind} {place} is not one of its tensors")
-    return Graph(tensors, operators, inputs, outputs, name, model.text(3))
+    tensors = _with_empty_constants(tensors, operators, inputs)
+    notes = passed_over(model, [op for op, _ in codes])
+    return Graph(tensors, operators, inputs, outputs, name, model.text(3), notes=notes)
 
 
 def _operator_code(table: Table) -> tuple[str, int]:
@@ -149,15 +155,10 @@ def _operator(table: Table, index: int, codes: list[tuple[str, int]], tensors: i
 
 
 def _options(kind: type[Options], operator: Table, where: str) -> Options:
-    given = int(operator.number(3, "<B", 0))
-    table = operator.table(4)
-    if table is None or given == 0 or kind.union_type == 0:
-        return kind()
-    if given != kind.union_type:
-        raise GraphError(
-            f"has options of type {given}, wants {kind.union_type} ({kind.__name__})",
-            operator=where,
-        )
+    # A table of another operator's options is as good as none: both oracles pass over it.
+    table = operator.table(4) if int(operator.number(3, "<B", 0)) == kind.union_type else None
+    if table is None or kind.union_type == 0:
+        return kind(**kind.without_table)
     values: dict[str, Any] = {}
     for item in fields(kind):
         slot, form = item.metadata["slot"], item.metadata["kind"]
@@ -178,14 +179,17 @@ def _tensor(source: Source, table: Table, index: int, buffers: list[Table]) -> T
     name = table.text(3)
     where = f"tensor {index} {name!r}"
     shape = table.integers(0)
-    if len(shape) > _MAX_RANK or any(size < 0 for size in shape):
-        raise GraphError(f"shape {list(shape)} is not possible", tensor=where)
-    # NumPy refuses a shape whose other sizes are beyond memory even where one of them is 0.
-    if math.prod(max(size, 1) for size in shape) >= 1 << 40:
-        raise GraphError(f"shape {list(shape)} is beyond any memory", tensor=where)
+    fault = shape_fault(shape)
+    if fault is not None:
+        raise GraphError(fault, tensor=where)
     type_name, kind = schema.TENSOR_TYPES.get(int(table.number(1, "<b", 0)), ("UNKNOWN", None))
     dtype = np.dtype("V") if kind is None else np.dtype(kind)
-    scale, zero_point, dimension = _quantization(table.table(4), shape, where)
+    scale, zero_point, dimension = _quantization(table.table(4), where)
+    if table.table(6) is not None:
+        raise GraphError(
+            "is sparse, which golden does not read: convert the network with dense weights",
+            tensor=where,
+        )
     data = _data(source, table, buffers, shape, dtype, kind is not None, where)
     variable = bool(table.number(5, "<?", False))
     return Tensor(
@@ -194,7 +198,7 @@ def _tensor(source: Source, table: Table, index: int, buffers: list[Table]) -> T
 
 
 def _quantization(
-    table: Table | None, shape: tuple[int, ...], where: str
+    table: Table | None, where: str
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], int]:
     none = np.zeros(0, np.float32), np.zeros(0, np.int64), 0
     if table is None:
@@ -212,13 +216,16 @@ def _quantization(
         zero_point = np.repeat(zero_point, scale.size)
     if zero_point.size != scale.size:
         raise GraphError(f"{scale.size} scales but {zero_point.size} zero points", tensor=where)
-    dimension = int(table.number(6, "<i", 0))
-    if scale.size > 1 and not (0 <= dimension < len(shape) and shape[dimension] == scale.size):
+    return scale, zero_point.astype(np.int64), int(table.number(6, "<i", 0))
+
+
+def _check_scales(tensor: Tensor) -> None:
+    count, dimension, shape = tensor.scale.size, tensor.quantized_dimension, tensor.shape
+    if count > 1 and not (0 <= dimension < len(shape) and shape[dimension] == count):
         raise GraphError(
-            f"{scale.size} scales do not fit dimension {dimension} of shape {list(shape)}",
-            tensor=where,
+            f"{count} scales do not fit dimension {dimension} of shape {list(shape)}",
+            tensor=str(tensor),
         )
-    return scale, zero_point.astype(np.int64), dimension
 
 
 def _data(
@@ -241,7 +248,9 @@ def _data(
         # Files beyond 2 GB keep the bytes behind the flatbuffer.
         offset, size = int(buffer.number(1, "<Q", 0)), int(buffer.number(2, "<Q", 0))
         if offset <= 1 or size == 0:
-            return None
+            # A vector of no bytes is all that a constant without elements has.
+            empty = raw is not None and known and 0 in shape
+            return _no_elements(shape, dtype) if empty else None
         raw = np.frombuffer(source.slice(offset, size), np.uint8)
     if not known:
         return raw
@@ -252,6 +261,34 @@ def _data(
             tensor=where,
         )
     return raw.view(dtype.newbyteorder("<")).reshape(shape)
+
+
+def _no_elements(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.zeros(shape, dtype)
+    array.setflags(write=False)
+    return array
+
+
+def _with_empty_constants(
+    tensors: tuple[Tensor, ...], operators: tuple[Operator, ...], inputs: tuple[int, ...]
+) -> tuple[Tensor, ...]:
+    """The tensors, of which those without elements are constants where nothing else gives them.
+
+    Files have nothing in the buffers of such constants, or no buffers for them.
+    """
+    read = {index for operator in operators for index in operator.inputs}
+    made = {index for operator in operators for index in operator.outputs} | {*inputs}
+
+    def settled(tensor: Tensor) -> Tensor:
+        if tensor.size or tensor.is_variable or tensor.dtype.kind == "V":
+            return tensor
+        if tensor.index in made:
+            return replace(tensor, data=None)
+        if tensor.data is None and tensor.index in read:
+            return replace(tensor, data=_no_elements(tensor.shape, tensor.dtype))
+        return tensor
+
+    return tuple(settled(tensor) for tensor in tensors)
 
 
 def _check_budget(graph: Graph, max_bytes: int, max_macs: int) -> None:

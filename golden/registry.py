@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
+from .compiled import why_compiled
 from .graph import Graph, Operator
 from .place import Place
 from .plan import Plan, Rounding, Shape
@@ -115,7 +116,7 @@ def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
     place = Place(graph, operator)
     planners = _loaded(_PLANNERS)
     if operator.op not in planners:
-        raise place.error("this operator is not supported")
+        raise place.error(why_compiled(operator.op) or "this operator is not supported")
     if operator.op in _COMPUTED_PLANNERS:
         position, found = _COMPUTED_PLANNERS[operator.op]
         tensor = place.optional(position)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .fixed_point import INT32_MAX, quantize_multiplier, requantize_double
+from .fixed_point import quantize_multiplier, requantize_double, to_int32, wrap32
 from .fixed_point_functions import inverse_square_root
 from .floats import expf
 from .graph import Tensor
@@ -77,11 +77,6 @@ def _root_plan(place: Place, data: Tensor, values: Int64Array) -> RootPlan:
 def _exp(place: Place, rounding: Rounding) -> Plan:
     place.require(rounding == "litert", "TFLM has no such kernel")
     data, output = _ends(place)
-    difference = (_stored(data) - place.zero_point(data)).astype(np.float32)
-    with np.errstate(over="ignore"):
-        largest = expf(data.scale[0] * difference[-1:]) / output.scale[0]
-    # Larger numbers than int32 holds are undefined in the kernel.
-    place.require(float(largest[0]) < INT32_MAX // 2, "exp() of the input overflows it", output)
     if data.dtype == np.int16:
         return tabled(data, _interpolated(data, output, expf))
     return in_single_precision(place, data, output, expf)
@@ -93,8 +88,7 @@ def _sqrt(place: Place, rounding: Rounding) -> Plan:
     data, output = _ends(place)
     difference = np.maximum(_stored(data) - place.zero_point(data), 0).astype(np.float32)
     quotient = np.sqrt(data.scale[0] * difference) / output.scale[0]
-    place.require(float(quotient[-1]) < INT32_MAX // 2, "its scale is too small", output)
-    return _root_plan(place, data, quotient.astype(np.int64) + place.zero_point(output))
+    return _root_plan(place, data, wrap32(to_int32(quotient) + place.zero_point(output)))
 
 
 @planner("RSQRT", types=("int8", "int16"))
@@ -113,9 +107,6 @@ def _rsqrt(place: Place, rounding: Rounding) -> Plan:
     scale = np.sqrt(data.scale[0]) * output.scale[0]
     place.require(float(scale) > 0.0, "the scales are too small", output)
     multiplier, shift = quantize_multiplier(1.0 / float(scale))
-    place.require(
-        -31 <= shift - _ROOT_BITS <= 30, "its scale does not fit that of the input", output
-    )
     inverse, inverse_shift = inverse_square_root(value)
     unit = requantize_double(1, inverse, inverse_shift + _ROOT_BITS)
     scaled = requantize_double(unit, multiplier, shift - _ROOT_BITS) + place.zero_point(output)

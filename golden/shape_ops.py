@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from .fixed_point import round_half_away, to_int32, wrap32
 from .graph import Tensor
 from .options import (
     ConcatenationOptions,
@@ -214,9 +215,7 @@ def _rescaling(place: Place, data: Tensor, output: Tensor) -> Int8Array | None:
     scale = data.scale[0] * (np.float32(1) / output.scale[0])
     bias = np.float32(-int(data.zero_point[0])) * scale
     real = np.arange(256, dtype=np.float32) * scale + bias
-    whole = np.trunc(real)
-    rounded = whole + np.where(np.abs(real - whole) >= 0.5, np.sign(real), 0)
-    value = np.clip(rounded, -(2.0**30), 2.0**30).astype(np.int64) + int(output.zero_point[0])
+    value = wrap32(to_int32(round_half_away(real)) + int(output.zero_point[0]))
     table: Int8Array = (np.clip(value, 0, 255) - 128).astype(np.int8)
     return table
 
@@ -237,7 +236,10 @@ def _concatenation(place: Place, rounding: Rounding) -> Plan:
     tables: tuple[Int8Array | None, ...] = (None,) * len(inputs)
     if output.dtype == np.uint8 and output.scale.size:
         place.eight_bit(output)
-        tables = tuple(_rescaling(place, tensor, output) for tensor in inputs)
+        # An input without elements needs no scale.
+        tables = tuple(
+            _rescaling(place, tensor, output) if tensor.size else None for tensor in inputs
+        )
     return ConcatPlan(
         input_shapes=tuple(tensor.shape for tensor in inputs),
         output_shape=output.shape,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,9 +73,12 @@ class SvdfPlan(Plan):
 
 @shapes("SVDF")
 def _shape(place: Place) -> tuple[Shape, ...]:
-    rank, filters = place.options(SVDFOptions).rank, place.input(1).shape[0]
+    data, features = place.input(0), place.input(1)
+    for tensor in (data, features):
+        place.require(len(tensor.shape) == 2, "must be a matrix", tensor)
+    rank, filters = place.options(SVDFOptions).rank, features.shape[0]
     place.require(rank > 0 and filters % rank == 0, f"{filters} filters of rank {rank}")
-    return ((place.input(0).shape[0], filters // rank),)
+    return ((data.shape[0], filters // rank),)
 
 
 @planner("SVDF")
@@ -135,10 +137,7 @@ def _svdf(place: Place, rounding: Rounding) -> Plan:
         real = float(one.scale[0] * two.scale[0] / result.scale[0])
         if rounding == "tflm":
             real = float(one.scale[0]) * float(two.scale[0]) / float(result.scale[0])
-        place.require(math.isfinite(real), "the scales of its tensors overflow")
-        multiplier, shift = quantize_multiplier(real)
-        place.require(shift <= 30, "the scales of its tensors are too far apart")
-        factors.append((multiplier, shift))
+        factors.append(quantize_multiplier(real))
     assert features.data is not None
     assert times.data is not None
     return SvdfPlan(

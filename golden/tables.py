@@ -20,6 +20,8 @@ from .fixed_point import (
     round_half_away,
     rounding_divide_by_pot,
     scale_ratio,
+    to_int32,
+    wrap32,
 )
 from .fixed_point_functions import logistic, tanh
 from .gates import interpolate_sigmoid, interpolate_tanh
@@ -104,6 +106,9 @@ def in_single_precision(
     real = data.scale[0] * _values(place, data).astype(np.float32)
     inverse = np.float32(1) / output.scale[0]
     quantized = round_half_away(function(real) * inverse) + np.float32(place.zero_point(output))
+    # What int32 does not hold the kernel of uint8 values casts, and that of int8 values saturates.
+    if data.dtype == np.uint8:
+        return tabled(data, to_int32(quantized))
     return tabled(data, np.clip(quantized, -(2.0**30), 2.0**30).astype(np.int64))
 
 
@@ -115,15 +120,18 @@ def _in_fixed_point(
     Returns: for each input value, -2**31 and 2**31 where the argument is out of range.
     """
     real = float(data.scale[0]) * (1 << (31 - _INTEGER_BITS))
-    multiplier, shift = quantize_multiplier(real)
-    place.require(shift <= 30, "its scale is too large", data)
-    place.require(shift >= 0, "its scale is too small", data)
-    radius = math.floor(((1 << _INTEGER_BITS) - 1) * (1 << (31 - _INTEGER_BITS)) / (1 << shift))
+    # Without what `quantize_multiplier` does about very small factors.
+    fraction, shift = math.frexp(real)
+    multiplier = math.floor(fraction * (1 << 31) + 0.5)
+    # A shift of 64 bits counts modulo 64, and its result has a sign.
+    step = 1 << (shift & 63) if shift & 63 < 63 else -(1 << 63)
+    radius = math.floor(((1 << _INTEGER_BITS) - 1) * (1 << (31 - _INTEGER_BITS)) / step)
     x = _values(place, data)
-    inside = np.abs(x) < radius
-    argument = requantize_double(np.where(inside, x, 0), multiplier, shift)
+    below = x <= -radius
+    above = ~below & (x >= radius)
+    argument = requantize_double(np.where(below | above, 0, x), multiplier, shift)
     value = rounding_divide_by_pot(function(argument, _INTEGER_BITS), 31 - bits)
-    return np.where(inside, value, np.where(x < 0, -(1 << 31), 1 << 31))
+    return np.where(below, -(1 << 31), np.where(above, 1 << 31, value))
 
 
 def _logistic32(x: Float32Array) -> Float32Array:
@@ -160,8 +168,11 @@ def _interpolated(
     multiplier, shift = float(data.scale[0]) * _UNITS, 0
     while multiplier <= 32767.0 / 2.0 and shift <= 30:
         multiplier, shift = 2.0 * multiplier, shift + 1
-    place.require(multiplier < 1 << 16, "its scale is too large", data)
-    scaled = x * int(multiplier) + ((1 << shift) >> 1)
+    whole = int(to_int32(np.array(multiplier)))
+    if whole == 0:
+        # The kernels take that for a power of two, and shift 3 instead.
+        whole, shift = int(wrap32(3 << shift)), 0
+    scaled = wrap32(x * whole + ((1 << shift) >> 1))
     return tabled(data, function(scaled >> shift))
 
 
@@ -194,10 +205,8 @@ def _tanh(place: Place, rounding: Rounding) -> Plan:
     return tabled(data, _in_fixed_point(place, data, tanh, 7))
 
 
-def _scaled(place: Place, x: Int64Array, real: float) -> Int64Array:
-    place.require(math.isfinite(real), "the scales overflow")
+def _scaled(x: Int64Array, real: float) -> Int64Array:
     multiplier, shift = quantize_multiplier(abs(real))
-    place.require(shift <= 30, "the scales are too far apart")
     result = requantize_double(x, multiplier, shift)
     return -result if real < 0 else result
 
@@ -208,16 +217,23 @@ def _leaky_relu(place: Place, rounding: Rounding) -> Plan:
     data, output = _tensors(place, rounding, (*EIGHT_BIT, *INT16))
     x = _values(place, data)
     scale, alpha = data.scale[0], np.float32(options.alpha)
-    above = _scaled(place, x, scale_ratio(rounding, [scale], output.scale[0]))
-    below = _scaled(place, x, scale_ratio(rounding, [scale, alpha], output.scale[0]))
+    above = _scaled(x, scale_ratio(rounding, [scale], output.scale[0]))
+    below = _scaled(x, scale_ratio(rounding, [scale, alpha], output.scale[0]))
     return tabled(data, np.where(x >= 0, above, below) + place.zero_point(output))
 
 
 def _quantized(place: Place, real: float, tensor: Tensor) -> int:
-    """`real` at the tensor's scale and zero point."""
-    ratio = float(np.float32(real) / tensor.scale[0])
-    place.require(abs(ratio) < 1 << 30, "its scale is too small", tensor)
-    return place.zero_point(tensor) + math.floor(abs(ratio) + 0.5) * (1 if ratio >= 0 else -1)
+    """`real` at the tensor's scale and zero point, in int32 and with the file's own zero point."""
+    whole = to_int32(round_half_away(np.array(np.float32(real) / tensor.scale[0])))
+    domain = place.zero_point(tensor) - int(tensor.zero_point[0])
+    return int(wrap32(whole + int(tensor.zero_point[0]))) + domain
+
+
+def _six(tensor: Tensor) -> int:
+    """6 at an int8 or int16 tensor's scale, as TFLM's RELU6 has it (``FloatToQuantizedType``)."""
+    whole = round_half_away(np.array(np.float32(6) / tensor.scale[0])).astype(np.float64)
+    lowest, highest = limits(tensor.dtype)
+    return min(max(int(to_int32(whole + int(tensor.zero_point[0]))), lowest), highest)
 
 
 @planner("RELU", "RELU6", "RELU_N1_TO_1")
@@ -230,14 +246,17 @@ def _relu(place: Place, rounding: Rounding) -> Plan:
         place.require(op != "RELU_N1_TO_1", "TFLM has no such kernel")
         if op == "RELU6":
             # TFLM clamps the input's own values and takes no notice of the output's scale.
-            zero, six = place.zero_point(data), _quantized(place, 6.0, data)
-            return tabled(data, np.clip(x + zero, zero, min(six, highest)))
+            zero, six = place.zero_point(data), _six(data)
+            value = x + zero
+            return tabled(data, np.where(value > six, six, np.maximum(value, zero)))
     low, high = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}[op]
     clamp_min = max(lowest, _quantized(place, low, output))
     clamp_max = highest if high is None else min(highest, _quantized(place, high, output))
-    scaled = _scaled(place, x, scale_ratio(rounding, [data.scale[0]], output.scale[0]))
+    scaled = _scaled(x, scale_ratio(rounding, [data.scale[0]], output.scale[0]))
     scaled += place.zero_point(output)
-    return tabled(data, np.minimum(np.maximum(scaled, clamp_min), clamp_max))
+    clamped = np.minimum(np.maximum(scaled, clamp_min), clamp_max)
+    # A highest value that overflowed is below what the type holds, and loses its upper bits.
+    return TablePlan(shape=data.shape, table=clamped.astype(f"i{data.dtype.itemsize}"))
 
 
 def _narrow(multiplier: int) -> int:
@@ -254,6 +273,11 @@ def _high_mul16(x: Int64Array, multiplier: int) -> Int64Array:
     return (x * multiplier + (1 << 14)) >> 15
 
 
+def _divide16(x: Int64Array, exponent: int) -> Int64Array:
+    """`rounding_divide_by_pot` of 16-bit numbers, which have a mask of 16 bits."""
+    return rounding_divide_by_pot(x, exponent) if exponent < 16 else np.where(x < 0, -1, 1)
+
+
 @planner("HARD_SWISH")
 def _hard_swish(place: Place, rounding: Rounding) -> Plan:
     """``x * relu6(x + 3) / 6`` in 16-bit fixed point."""
@@ -261,22 +285,22 @@ def _hard_swish(place: Place, rounding: Rounding) -> Plan:
     fine_scale = np.float32(1 / 128) * data.scale[0]
     factors = []
     for real in (fine_scale / output.scale[0], fine_scale / np.float32(3 / 32768)):
-        place.require(bool(np.isfinite(real)), "the scales overflow", output)
         multiplier, exponent = quantize_multiplier(float(real))
         factors.append((_narrow(multiplier), exponent))
     (scale, scale_exponent), (gate, gate_exponent) = factors
-    place.require(-15 <= scale_exponent <= 0, "its scale does not fit the input's", output)
-    place.require(-15 <= gate_exponent <= 15, "its scale is out of range", data)
+    place.require(scale_exponent <= 0, "its scale does not fit the input's", output)
     fine = _values(place, data) << 7
     scaled = _high_mul16(fine, scale)
     # The gate is the input over 3, from -1 to 1; the last bit of a left shift saturates.
-    value = _saturate16(fine << (gate_exponent - 1)) if gate_exponent > 0 else fine
+    value = fine
+    if gate_exponent > 0:
+        value = _saturate16(fine * int(wrap32(1 << ((gate_exponent - 1) & 31))))
     value = _high_mul16(value, gate)
     if gate_exponent > 0:
         value = _saturate16(value << 1)
     elif gate_exponent < 0:
-        value = rounding_divide_by_pot(value, -gate_exponent)
+        value = _divide16(value, -gate_exponent)
     value = (value + (1 << 15)) >> 1
     product = value * scaled
     product = np.sign(product) * (np.abs(product) >> 15)
-    return tabled(data, rounding_divide_by_pot(product, -scale_exponent) + place.zero_point(output))
+    return tabled(data, _divide16(product, -scale_exponent) + place.zero_point(output))

@@ -22,7 +22,6 @@ from .filters import (
     window_outputs,
 )
 from .fixed_point import (
-    MAX_WIDE_SHIFT,
     requantize_double,
     requantize_float64,
     requantize_wide,
@@ -159,24 +158,6 @@ def _sums(
     return bias, bias_type == "INT32"
 
 
-def _factors(
-    place: Place,
-    data: Tensor,
-    weights: Tensor,
-    output: Tensor,
-    channels: int,
-    requant: WideRequant,
-    fused: bool = False,
-) -> tuple[Int32Array, Int32Array, Float64Array]:
-    multiplier, shift, scale = channel_multipliers(place, data, weights, output, channels, fused)
-    place.require(
-        requant != "wide" or int(shift.max()) <= MAX_WIDE_SHIFT,
-        "the scales of input, weights and output are too far apart",
-        output,
-    )
-    return multiplier, shift, scale
-
-
 @planner("CONV_2D", "DEPTHWISE_CONV_2D", types=("int16",))
 def _conv(place: Place, rounding: Rounding) -> Plan:
     depthwise = place.operator.op == "DEPTHWISE_CONV_2D"
@@ -210,7 +191,7 @@ def _conv(place: Place, rounding: Rounding) -> Plan:
     reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
     check_padded(place, (oh, ow), reach, options, max(c, oc))
     requant: WideRequant = "double" if int32_sums else "wide"
-    multiplier, shift, scale = _factors(place, data, weights, output, oc, requant)
+    multiplier, shift, scale = channel_multipliers(place, data, weights, output, oc, fused=False)
     clamp_min, clamp_max = place.clamp(options.activation, output)
     return WideConvPlan(
         input_shape=data.shape,
@@ -263,8 +244,8 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
     requant: WideRequant = "double" if int32_sums else "wide"
     if rounding == "litert":
         requant = "float64"
-    multiplier, shift, scale = _factors(
-        place, data, weights, output, oc, requant, not per_channel and rounding == "litert"
+    multiplier, shift, scale = channel_multipliers(
+        place, data, weights, output, oc, fused=not per_channel and rounding == "litert"
     )
     clamp_min, clamp_max = place.clamp(options.activation, output)
     return WideConvPlan(
@@ -312,7 +293,7 @@ def _transpose_conv(place: Place, rounding: Rounding) -> Plan:
     else:
         bias, int32_sums = _sums(place, rounding, 3, oc, options.quantized_bias_type)
     requant: WideRequant = "double" if int32_sums else "wide"
-    multiplier, shift, scale = _factors(place, data, weights, output, oc, requant)
+    multiplier, shift, scale = channel_multipliers(place, data, weights, output, oc, fused=False)
     clamp_min, clamp_max = place.clamp(options.activation, output)
     return WideTransposeConvPlan(
         input_shape=data.shape,

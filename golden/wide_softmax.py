@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from .fixed_point import quantize_multiplier, requantize_double
+from .fixed_point import quantize_multiplier, requantize_double, wrap32
 from .floats import expf
 from .interpolated import entries, look_up
 from .options import SoftmaxOptions
@@ -76,8 +76,6 @@ def _softmax(place: Place, rounding: Rounding) -> Plan:
     real = product / (10.0 / _RANGE)
     place.require(math.isfinite(real) and real >= 0, "beta and this scale do not fit", data)
     multiplier, shift = quantize_multiplier(real)
-    # Differences have 17 bits: a larger one would overflow.
-    place.require(shift <= 14, "beta and this scale are too large", data)
     exp, reciprocal = _tables(rounding)
     return WideSoftmaxPlan(
         shape=data.shape, multiplier=multiplier, shift=shift, exp=exp, reciprocal=reciprocal
@@ -89,7 +87,7 @@ def softmax(plan: WideSoftmaxPlan, x: Int16Array) -> Int16Array:
     """Softmax of each row. Parameters: int16 ``plan.shape``. Returns: the same."""
     value = x.astype(np.int64)
     difference = value - value.max(axis=-1, keepdims=True)
-    scaled = requantize_double(difference, plan.multiplier, plan.shift) + _HIGHEST
+    scaled = wrap32(requantize_double(difference, plan.multiplier, plan.shift) + _HIGHEST)
     power = look_up(plan.exp, np.clip(scaled, -_HIGHEST - 1, _HIGHEST))
     total = power.sum(axis=-1, keepdims=True)
     # Bits of the sum, which is positive: the maximum itself gives one.

@@ -348,6 +348,8 @@ def golden(
     for index in graph.outputs:
         for line in _largest(graph.tensors[index], tensors[index]):
             out.print(line, soft_wrap=True)
+    for note in graph.notes:
+        out.print(f"note: {note}", soft_wrap=True)
 
 
 def _largest(tensor: Tensor, array: Any) -> Iterator[str]:
@@ -384,11 +386,12 @@ def inspect(
             "model": graph.name,
             "layers": [layer.to_json() for layer in layers],
             "totals": inspection.total(layers).to_json(),
+            "notes": list(graph.notes),
         }
         write_json(json_file, answer)
     out = table.console()
     out.print(inspection.table(layers))
-    for line in inspection.summary(layers):
+    for line in (*inspection.summary(layers), *(f"note: {note}" for note in graph.notes)):
         out.print(line, soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mensa.golden import AddPlan, ConvPlan, Graph, Operator, Plan, PoolPlan, plan
+from mensa.golden import AddPlan, ConvPlan, Graph, Operator, Plan, PoolPlan, RequantPlan, plan
 from mensa.sched.lower.requantisation import requantisation
 
 ACCELERATED = (
@@ -28,6 +28,8 @@ ACCELERATED = (
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _POOL_TAPS = 1 << 21
+# Of the requantiser.
+_LARGEST_SHIFT = 30
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,16 @@ def restrict_single_rounding(subject: Subject) -> Verdict:
     return equal, "no multiplier gives the same outputs for all sums that can occur"
 
 
+def restrict_shift(subject: Subject) -> Verdict:
+    """A layer must not shift its sums by more than 30 bits to the left."""
+    work, shift = subject.plan, 0
+    if isinstance(work, ConvPlan) and work.requant == "double":
+        shift = int(work.shift.max())
+    elif isinstance(work, RequantPlan):
+        shift = work.shift
+    return shift <= _LARGEST_SHIFT, f"its scales ask for {shift}"
+
+
 def restrict_average(subject: Subject) -> Verdict:
     """The window of an average pool must have fewer than 2**21 taps."""
     work = subject.plan
@@ -128,6 +140,7 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_variable_input,
     restrict_broadcast,
     restrict_average,
+    restrict_shift,
     restrict_single_rounding,
 )
 """All restrictions, in the order in which they are looked at: each may rely on those before."""

@@ -34,6 +34,18 @@ two differ. Where there is no number, nothing was compared.
 |---|---|--:|--:|--:|
 """
 
+UNDEFINED = """
+## What C++ leaves open
+
+Scales may be so far apart that a kernel shifts by more bits than a number has, or casts a float
+that no integer holds. C++ does not say what becomes of that. Both oracles are built for x86-64, and
+golden gives what their builds give: a shift counts modulo 32, or modulo 64 where the number has 64
+bits, and a cast to int32 gives -2147483648. Tests compare layers whose scales were moved by up to
+110 powers of two. Where a build has two answers, one of its vector instructions and one of the rest
+of its loop, golden refuses the layer: a `SUB` whose output's scale is finer than its inputs' by
+2**19, or by 2**14 of int16 values.
+"""
+
 DIFFER = """
 ## Where the oracles differ
 
@@ -86,7 +98,7 @@ def page(record):
         if op in DIFFERENCES:
             random = _share(sum(entry["differing"].values()), sum(entry["shared"].values()))
             text += _row(f"`{op}`", random, _share(*entry["ties"]), DIFFERENCES[op])
-    text += MISSING
+    text += UNDEFINED + MISSING
     for op, entry in operators:
         for oracle, name in ORACLES.items():
             if isinstance(entry[oracle], str):

@@ -44,7 +44,7 @@ def _reduce(op):
         scale = d.scale(-8, 0)
         x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
         rank = len(shape)
-        axes = d.draw(st.lists(st.integers(-rank, rank - 1), min_size=1, max_size=rank))
+        axes = d.draw(st.lists(st.integers(-rank, rank - 1), max_size=rank))
         keep = ReducerOptions(keep_dims=d.choice(True, False))
         out = scale * 2.0 ** d.draw(st.floats(-2, 2 if op == "MEAN" else 6, width=32))
         return d.builder.apply(
@@ -92,6 +92,9 @@ def _concatenation(d):
             factor = 2.0 ** d.draw(st.floats(-2, 2, width=32))
             kinds = {"scale": scale * factor, "zero_point": d.zero_point()}
         inputs.append(d.builder.input(tuple(size), **kinds))
+    if d.choice(True, False, False, False):
+        size[axis] = 0
+        inputs.insert(d.number(0, 1), d.builder.tensor(data=np.zeros(size), **kinds))
     return d.builder.apply(
         "CONCATENATION",
         *inputs,
@@ -202,9 +205,10 @@ def _slice(d):
 @maker("STRIDED_SLICE", **INT_TYPES)
 def _strided_slice(d):
     shape = _any_shape(d)
-    rank = len(shape)
+    # Dimensions that are not named are left whole, which TFLM does not know.
+    rank = len(shape) if d.oracle == "tflm" else d.number(0, len(shape))
     begins, ends, strides = [], [], []
-    for size in shape:
+    for size in shape[:rank]:
         begin = d.number(0, size - 1)
         backwards = d.choice(False, False, True)
         end = d.number(-1, begin - 1) if backwards else d.number(begin + 1, size + 2)
@@ -215,16 +219,16 @@ def _strided_slice(d):
             ends[-1] = -size - 1
     masks = {name: d.number(0, (1 << rank) - 1) for name in ("begin_mask", "end_mask")}
     # Not all, because TFLM has no scalar outputs here.
-    shrink = d.number(0, (1 << rank) - 2) if d.choice(True, False) else 0
+    shrink = d.number(0, max(0, (1 << rank) - 2)) if d.choice(True, False) else 0
     masks["begin_mask"] &= ~shrink
     strides = [abs(s) if shrink >> axis & 1 else s for axis, s in enumerate(strides)]
-    if d.oracle != "tflm" and d.choice(True, False, False):
+    if d.oracle != "tflm" and rank and d.choice(True, False, False):
         masks["new_axis_mask"] = 1 << d.number(0, rank - 1)
         masks["end_mask"] |= (1 << rank) - 1
         masks["begin_mask"] |= (1 << rank) - 1
         strides = [abs(stride) for stride in strides]
         shrink = 0
-    elif d.oracle != "tflm" and d.choice(True, False, False):
+    elif d.oracle != "tflm" and rank and d.choice(True, False, False):
         masks["ellipsis_mask"] = 1 << d.number(0, rank - 1)
         shrink &= ~masks["ellipsis_mask"]
     options = StridedSliceOptions(shrink_axis_mask=shrink, **masks)

@@ -9,6 +9,7 @@ from mensa.golden.options import (
     CastOptions,
     DivOptions,
     GatherOptions,
+    ShapeOptions,
     SVDFOptions,
 )
 
@@ -52,6 +53,14 @@ def _cast(d):
     y = d.builder.tensor(shape, dtype=target)
     options = CastOptions(in_data_type=_NAMES[d.builder.dtype.name], out_data_type=_NAMES[target])
     return d.builder.operator("CAST", (x,), (y,), options)
+
+
+@maker("SHAPE", tflm=("int8", "int16"), litert=("int8", "uint8", "int16"))
+def _shape_of(d):
+    x = d.builder.input(_shape(d), scale=d.scale(), zero_point=d.zero_point())
+    kind = np.int64 if d.oracle != "tflm" and d.choice(True, False) else np.int32
+    options = ShapeOptions(out_type=_NAMES[np.dtype(kind).name])
+    return d.builder.apply("SHAPE", x, options=options, dtype=kind)
 
 
 def _arg(d, op, kind):

@@ -12,6 +12,7 @@ import mensa.golden as golden
 from mensa.golden.flexbuffer import read_map
 
 from .comparison import EXAMPLES, Comparison, differ, runs_with
+from .disguise import shapes, with_false_shapes, without_shapes
 
 OP = "CUSTOM:TFLite_Detection_PostProcess"
 
@@ -97,8 +98,12 @@ def test_random_detections_equal_the_oracle(oracle, litert_beside, record_proper
     def check(data):
         graph, arrays, options = layer(data.draw, oracle.name)
         file = golden.write(graph)
+        seed = data.draw(st.integers(0, 2**31))
+        disguised = [without_shapes(graph), with_false_shapes(graph, seed)]
+        for each in disguised:
+            assert shapes(golden.read(golden.write(each))) == shapes(graph)
 
-        def compare(who):
+        def compare(who, file=file):
             (answer,) = who.run(file, [arrays], list(graph.outputs))
             wanted = detections(graph, answer, options)
             tensors = golden.run(golden.read(file), arrays, rounding=who.name)
@@ -111,6 +116,8 @@ def test_random_detections_equal_the_oracle(oracle, litert_beside, record_proper
         if litert_beside is not None and runs_with(graph, litert_beside):
             differs = differ(answers, compare(litert_beside))
         comparison.add(graph, differs)
+        if oracle.name == "litert":
+            compare(oracle, golden.write(disguised[seed % 2]))
 
     check()
     comparison.finish(record_property)

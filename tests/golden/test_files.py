@@ -17,6 +17,7 @@ import mensa.golden as golden
 from mensa.golden import schema
 
 from .makers import MAKERS
+from .model_files import changed
 from .strategies import layers
 
 
@@ -223,6 +224,41 @@ def test_an_unsupported_operator_is_named_but_does_not_stop_loading(data):
         lambda: golden.run(changed, [np.zeros((1, 5, 5, 2), np.int8)]),
     ):
         refused(call, "operator 3 (LOG_SOFTMAX)", "not supported")
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        ("edgetpu-custom-op", "Edge TPU"),
+        ("ethos-u", "Ethos-U"),
+        ("NeutronGraph", "Neutron"),
+        ("DISPATCH_OP", "NPU"),
+        ("DISPATCH_OP_3", "NPU"),
+        ("vsi-npu", "VeriSilicon"),
+        ("XC_conv2d_v2", "XMOS"),
+    ],
+)
+def test_a_compiled_network_is_refused_as_such(name, device):
+    builder = golden.GraphBuilder("compiled")
+    x, y = builder.input((1, 4), scale=1.0), builder.tensor((1, 2), scale=1.0)
+    builder.operator(f"CUSTOM:{name}", (x,), (y,))
+    graph = golden.read(golden.write(builder.build([y])))
+    refused(
+        lambda: golden.check_supported(graph),
+        f"operator 0 (CUSTOM:{name})",
+        "compiled for a",
+        device,
+        "what is wanted is the .tflite file that the compiler was given",
+    )
+
+
+def test_sparse_weights_are_refused_as_such(data):
+    def change(model, schema):
+        sparse = schema.SparsityParametersT()
+        sparse.traversalOrder, sparse.blockMap = [0, 1], []
+        model.subgraphs[0].tensors[1].sparsity = sparse
+
+    refused(lambda: golden.read(changed(data, change)), "tensor 1 'weights'", "is sparse")
 
 
 def test_shapes_that_do_not_agree_name_the_operator_and_the_tensor():

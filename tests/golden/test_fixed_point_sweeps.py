@@ -113,6 +113,36 @@ def test_requantisers(ours, exact, largest_shift):
     check(ours, exact, arrays)
 
 
+@pytest.mark.parametrize(
+    ("ours", "width"), [(fixed_point.requantize_double, 32), (fixed_point.requantize_wide, 64)]
+)
+def test_shifts_beyond_the_width_of_a_number_count_modulo_it(ours, width):
+    p = Points()
+    x, multiplier, shift = p.int32s()[:10_000], p.multipliers()[:10_000], np.arange(10_000) % 31
+    for turns in (1, 2, 3):
+        found = ours(x, multiplier, shift + turns * width)
+        np.testing.assert_array_equal(found, ours(x, multiplier, shift))
+
+
+def test_a_division_by_more_than_the_number_has_bits():
+    """As the kernel's own steps give it, on words of 64 and of 32 bits."""
+    x = Points().int32s()[:10_000]
+    for exponent in (32, 33, 45, 62, 63, 64, 65, 95, 96):
+        mask = wrap((1 << (exponent % 64)) - 1)
+        threshold = (mask >> 1) + (x < 0)
+        wanted = (x >> (exponent % 32)) + ((x & mask) > threshold)
+        np.testing.assert_array_equal(fixed_point.rounding_divide_by_pot(x, exponent), wanted)
+
+
+def test_floats_that_int32_does_not_hold():
+    edge = np.array(
+        [2147483520, 2147483648, -2147483648, -2147483904, np.nan, np.inf, -np.inf, 2.9]
+    )
+    wanted = [2147483520, INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN, 2]
+    for kind in (np.float32, np.float64):
+        assert fixed_point.to_int32(edge.astype(kind)).tolist() == wanted
+
+
 def test_the_doubling_high_product():
     p = Points()
     arrays = p.all(p.int32s(), p.int32s(), corners=(CORNERS, CORNERS))

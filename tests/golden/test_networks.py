@@ -6,6 +6,7 @@ import pytest
 import mensa.golden as golden
 
 from .comparison import REGRESS, equal
+from .disguise import shapes, with_false_shapes, without_shapes
 from .oracles import OracleError
 from .strategies import random_inputs
 
@@ -85,6 +86,12 @@ def test_a_saved_network_computes_the_same(network, litert, tmp_path):
         state = found.state
         assert differences(graph, found, wanted) == []
         assert differences(graph, wanted, theirs) == []
+
+
+def test_a_network_has_its_operators_shapes_whatever_its_file_says(network):
+    graph = golden.load(network)
+    for disguised in (without_shapes(graph), with_false_shapes(graph, seed=11)):
+        assert shapes(golden.read(golden.write(disguised))) == shapes(graph)
 
 
 def test_default_rounding_follows_the_type_of_the_activations(network):

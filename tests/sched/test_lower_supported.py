@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mensa.golden as golden
-from mensa.golden.options import Conv2DOptions
+from mensa.golden.options import Conv2DOptions, ShapeOptions
 from mensa.sched.lower import supported
 from mensa.sched.lower.supported import RESTRICTIONS, why_on_host
 
@@ -55,6 +55,35 @@ def test_int16_activations_run_on_the_host():
         why = why_on_host(graph, operator)
         assert why.startswith("activations must be int8 or uint8 (tensor"), operator
     assert "'sound' is int16" in why_on_host(graph, graph.operators[0])
+
+
+@pytest.mark.parametrize(("exponent", "host"), [(29, False), (30, True), (100, True)])
+def test_scales_too_far_apart_for_the_requantiser_run_on_the_host(exponent, host):
+    builder = golden.GraphBuilder()
+    x = builder.input((1, 4), scale=1.0)
+    coarse = builder.quantize(x, scale=2.0**-exponent)
+    sums = builder.fully_connected(
+        x, np.ones((2, 4)), [0, 0], weight_scale=1.0, scale=2.0**-exponent
+    )
+    for y in (coarse, sums):
+        graph = builder.build([y])
+        (operator,) = (each for each in graph.operators if y in each.outputs)
+        why = why_on_host(graph, operator, "tflm")
+        wanted = f"30 bits to the left (its scales ask for {exponent + 1})"
+        assert (why is not None and why.endswith(wanted)) == host
+
+
+def test_a_reshape_by_a_computed_shape_is_as_any_other():
+    builder = golden.GraphBuilder()
+    x = builder.input((2, 3, 4), scale=0.5)
+    sizes = builder.apply("SHAPE", x, options=ShapeOptions(out_type="INT32"), dtype=np.int32)
+    y = builder.tensor((2, 12), scale=0.5)
+    last = [builder.tensor(data=[size], dtype=np.int32) for size in (0, 1, -1)]
+    batch = builder.apply("SLICE", sizes, *last[:2])
+    wanted = builder.apply("CONCATENATION", batch, last[2])
+    builder.operator("RESHAPE", (x, wanted), (y,))
+    graph = golden.read(golden.write(builder.build([y])))
+    assert [why_on_host(graph, operator) for operator in graph.operators] == [None]
 
 
 def test_computed_weights_run_on_the_host():

@@ -1,0 +1,49 @@
+"""Files that say nothing, or something false, of the shapes of computed tensors.
+
+LiteRT works shapes out before it runs and takes no notice of them. TFLM takes them from the file,
+so it can only be asked about a file that tells the truth.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+#: Operators of which LiteRT does take notice: it refuses a file that is wrong about their output.
+NOTICED = ("SLICE",)
+
+
+def computed(graph):
+    """Indices of the tensors that operators write."""
+    return {index for operator in graph.operators for index in operator.outputs if index >= 0}
+
+
+def without_shapes(graph):
+    """A copy in which no computed tensor has a shape."""
+    return _with_shapes(graph, lambda shape: ())
+
+
+def with_false_shapes(graph, seed):
+    """A copy in which all computed tensors have random shapes."""
+    generator = np.random.default_rng(seed)
+
+    def another(shape):
+        ours = shape
+        while ours == shape:
+            ours = tuple(int(size) for size in generator.integers(0, 5, generator.integers(6)))
+        return ours
+
+    return _with_shapes(graph, another)
+
+
+def _with_shapes(graph, change):
+    wrong = computed(graph)
+    tensors = tuple(
+        replace(tensor, shape=change(tensor.shape)) if tensor.index in wrong else tensor
+        for tensor in graph.tensors
+    )
+    return replace(graph, tensors=tensors)
+
+
+def shapes(graph):
+    """Shapes of all tensors."""
+    return [tensor.shape for tensor in graph.tensors]

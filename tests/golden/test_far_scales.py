@@ -1,0 +1,149 @@
+"""Scales that are very far apart, for which the kernels' shifts and casts overflow.
+
+C++ leaves open what such a shift or cast gives; both oracles are built for x86-64, whose answer it
+is. Random layers have scales that networks have; here those of their activations are moved.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import mensa.golden as golden
+from mensa.golden.options import SoftmaxOptions
+
+from .comparison import EXAMPLES, equal
+from .makers import MAKERS
+from .oracles import OracleError
+from .strategies import layers
+
+#: What golden refuses, by the beginning of the reason, of files that an oracle does run.
+REFUSED = {
+    # The results of LiteRT's vector instructions and of the rest of its loop differ.
+    "SUB": "its scale is too small for that of the inputs",
+    # LiteRT runs on without the clamp.
+    "AVERAGE_POOL_2D": "its scale",
+    "MAX_POOL_2D": "its scale",
+    # Not a matter of scales that are far apart.
+    "L2_NORMALIZATION": "this operator gives scale",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "its scale must be a power of two",
+}
+#: Operators whose input and output must be of one scale, for one of the oracles.
+OF_ONE_SCALE = {
+    "AVERAGE_POOL_2D", "EXPAND_DIMS", "MAX_POOL_2D", "MIRROR_PAD", "PACK", "UNPACK",
+}  # fmt: skip
+#: Of float layers, and of types that have no scales, there is nothing to move.
+QUANTIZED = {"int8", "uint8", "int16"}
+
+
+def moved(graph, generator):
+    """A copy in which inputs or outputs of the last operator have other scales, or both."""
+    operator, tensors = graph.operators[-1], list(graph.tensors)
+    ends = (operator.outputs, operator.inputs[:2], (*operator.inputs[:2], *operator.outputs))
+    for index in ends[generator.integers(3)]:
+        if index < 0 or not tensors[index].scale.size:
+            continue
+        exponent = generator.uniform(-1, 1) * generator.choice([8, 45, 110])
+        scale = tensors[index].scale.astype(np.float64) * 2.0**exponent
+        scale = np.clip(scale, 2.0**-125, 2.0**125).astype(np.float32)
+        tensors[index] = replace(tensors[index], scale=scale)
+    for index in operator.inputs[2:]:
+        # Of a bias, which must have the product of the others.
+        if index >= 0 and tensors[index].dtype.kind == "i" and tensors[index].dtype.itemsize >= 4:
+            data, weights = (
+                tensors[place].scale.astype(np.float64) for place in operator.inputs[:2]
+            )
+            if data.size and weights.size and tensors[index].scale.size:
+                product = np.clip(data * weights, 2.0**-125, 2.0**125).astype(np.float32)
+                tensors[index] = replace(tensors[index], scale=product)
+    return replace(graph, tensors=tuple(tensors))
+
+
+@pytest.mark.parametrize("op", sorted(MAKERS))
+def test_layers_of_scales_far_apart_equal_the_oracle(op, oracle):
+    types = [kind for kind in MAKERS[op].types[oracle.name] if kind in QUANTIZED]
+    if isinstance(MAKERS[op].types[oracle.name], str) or not types:
+        pytest.skip("NOT COMPARED: no oracle, or no type, that has scales")
+    compared = []
+
+    @settings(
+        max_examples=EXAMPLES // 2,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(layer=layers(operators=(op,), dtypes=types, floats=True, oracle=oracle.name))
+    def check(layer):
+        graph = moved(layer.graph, np.random.default_rng(layer.seed))
+        data, outputs = golden.write(graph), list(graph.outputs)
+        (inputs,) = layer.inputs()
+        try:
+            (wanted,) = oracle.run(data, [inputs], outputs)
+        except OracleError:
+            return
+        try:
+            found = golden.run(golden.read(data), inputs, rounding=oracle.name)
+        except golden.GraphError as error:
+            if op not in REFUSED or not error.reason.startswith(REFUSED[op]):
+                pytest.fail(f"{layer}: {error}")
+            return
+        assert all(equal(found[index], wanted[index]) for index in outputs), layer
+        compared.append(layer)
+
+    check()
+    assert compared or op in OF_ONE_SCALE
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("shift", [25, 30, 31, 32, 33, 40, 63, 64, 95, 96, 102])
+def test_a_product_of_tiny_scale_equals_the_oracle(shift, dtype, oracle):
+    """A published network has such a MUL, whose output's scale is 3e-35."""
+    if oracle.name == "tflm" and dtype == "uint8":
+        pytest.skip("TFLM can't load uint8 networks")
+    builder = golden.GraphBuilder("tiny", dtype)
+    values = np.arange(256).astype(np.uint8).view(dtype)
+    x = builder.input((256,), scale=0.0235)
+    y = builder.tensor(data=values[::-1] * 3, scale=1 / 256)
+    scale = math.ldexp(float(np.float32(0.0235) / 256) / 0.7, -shift)
+    graph = builder.build([builder.apply("MUL", x, y, scale=scale)])
+    (output,) = graph.outputs
+    (wanted,) = oracle.run(golden.write(graph), [[values]], [output])
+    assert equal(golden.run(graph, [values], rounding=oracle.name)[output], wanted[output])
+
+
+FLOATS = np.array(
+    [1, -1, 0.005, 3, 1e10, -1e10, 3e38, -3e38, 2147483520, 2147483648, -2147483648, -2147483904,
+     np.nan, np.inf, -np.inf, 0, 0.25] * 3,
+    np.float32,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+@pytest.mark.parametrize("scale", [1.0, 0.4, 1e-12, 1e-38])
+@pytest.mark.parametrize("zero_point", [0, 5, "lowest", "highest"])
+def test_floats_beyond_int32_are_quantised_as_the_oracle_does_it(dtype, scale, zero_point, oracle):
+    if oracle.name == "tflm" and dtype == "uint8":
+        pytest.skip("TFLM has no kernel from float to uint8")
+    limits = {"lowest": np.iinfo(dtype).min, "highest": np.iinfo(dtype).max}
+    builder = golden.GraphBuilder("floats", dtype)
+    x = builder.input(FLOATS.shape, dtype=np.float32)
+    shift = 0 if dtype == "int16" else int(limits.get(zero_point, zero_point))
+    graph = builder.build([builder.quantize(x, scale=scale, zero_point=shift, dtype=dtype)])
+    (output,) = graph.outputs
+    (wanted,) = oracle.run(golden.write(graph), [[FLOATS]], [output])
+    assert equal(golden.run(graph, [FLOATS], rounding=oracle.name)[output], wanted[output])
+
+
+@pytest.mark.parametrize("scale", [1e-6, 0.3, 10.0, 1e3, 1e9, 1e20])
+def test_a_softmax_of_wide_steps_equals_the_oracle(scale, oracle):
+    builder = golden.GraphBuilder("steep", np.int16)
+    x = builder.input((5, 40), scale=scale)
+    options = SoftmaxOptions(beta=1.0)
+    graph = builder.build([builder.apply("SOFTMAX", x, options=options, scale=1 / 32768)])
+    (output,) = graph.outputs
+    values = np.random.default_rng(4).integers(-32768, 32768, (5, 40)).astype(np.int16)
+    (wanted,) = oracle.run(golden.write(graph), [[values]], [output])
+    assert equal(golden.run(graph, [values], rounding=oracle.name)[output], wanted[output])

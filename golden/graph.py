@@ -45,7 +45,8 @@ class Tensor:
     is_variable : bool
         Whether the tensor keeps its value from one run to the next.
     type_name : str
-        The schema's name of the element type, such as ``"INT8"``.
+        The schema's name of the element type, such as ``"INT8"``. Constants of ``"INT4"`` have
+        an element a byte here.
     """
 
     index: int
@@ -80,7 +81,8 @@ class Operator:
     Parameters
     ----------
     index : int
-        Place among the file's operators, which is also the order of execution.
+        Place among the file's operators, which is also the order of execution; those of a
+        composite count in its place.
     op : str
         The schema's name, such as ``"CONV_2D"``; ``"CUSTOM:<name>"`` for a custom operator.
     inputs, outputs : tuple of int
@@ -122,6 +124,8 @@ class Graph:
         For people: the file's name without its suffix, or what its builder was given.
     description : str
         What the file says about itself.
+    subgraphs : tuple of Graph
+        Further subgraphs of the file that operators call, by number, the first as 1.
     """
 
     tensors: tuple[Tensor, ...]
@@ -130,6 +134,7 @@ class Graph:
     outputs: tuple[int, ...]
     name: str = ""
     description: str = ""
+    subgraphs: tuple[Graph, ...] = ()
     _plans: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def input_tensor(self, operator: Operator, position: int) -> Tensor | None:
@@ -144,15 +149,21 @@ class Graph:
             raise GraphError(f"has no output {position}", operator=str(operator))
         return self.tensors[operator.outputs[position]]
 
+    def first_output(self, operator: Operator) -> Tensor | None:
+        """The first output of `operator`, None for one without, such as ASSIGN_VARIABLE."""
+        if not operator.outputs or operator.outputs[0] < 0:
+            return None
+        return self.tensors[operator.outputs[0]]
+
     def macs(self, operator: Operator) -> int:
         """Multiply-accumulates of `operator`, padding included, from the file's shapes.
 
         0 for an operator that does not multiply matrices.
         """
         weights = self.input_tensor(operator, 1)
-        if weights is None or not operator.outputs or operator.outputs[0] < 0:
+        output = self.first_output(operator)
+        if weights is None or output is None:
             return 0
-        output = self.output_tensor(operator)
         if operator.op == "CONV_2D":
             return output.size * math.prod(weights.shape[1:])
         if operator.op == "DEPTHWISE_CONV_2D":

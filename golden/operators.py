@@ -19,6 +19,7 @@ from . import (  # noqa: F401
     svdf,
     tables,
     transpose_conv,
+    variable_access,
     wide,
     wide_pool,
     wide_softmax,

@@ -39,12 +39,18 @@ def _ints(slot: int) -> Any:
     return field(default=(), metadata={"slot": slot, "kind": "int32s"})
 
 
+def _text(slot: int) -> Any:
+    return field(default="", metadata={"slot": slot, "kind": "text"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Options of one operator; the base class of all of them."""
 
     #: Number of the table in the schema's union, 0 for operators without one.
     union_type: ClassVar[int] = 0
+    #: Where an operator has that number; the table is in the next slot.
+    union_slot: ClassVar[int] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -459,13 +465,56 @@ class GatherNdOptions(Options):
     union_type: ClassVar[int] = 83
 
 
+@dataclass(frozen=True, kw_only=True)
+class CallOnceOptions(Options):
+    """CALL_ONCE: the subgraph that the first run calls, 1 for ``graph.subgraphs[0]``."""
+
+    union_type: ClassVar[int] = 103
+    init_subgraph_index: int = _int(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VarHandleOptions(Options):
+    """VAR_HANDLE: the variable's name."""
+
+    union_type: ClassVar[int] = 111
+    container: str = _text(0)
+    shared_name: str = _text(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadVariableOptions(Options):
+    """READ_VARIABLE."""
+
+    union_type: ClassVar[int] = 112
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssignVariableOptions(Options):
+    """ASSIGN_VARIABLE."""
+
+    union_type: ClassVar[int] = 113
+
+
+@dataclass(frozen=True, kw_only=True)
+class StableHLOCompositeOptions(Options):
+    """STABLEHLO_COMPOSITE: its name, and the subgraph of the file that it stands for."""
+
+    union_type: ClassVar[int] = 21
+    union_slot: ClassVar[int] = 11
+    name: str = _text(0)
+    decomposition_subgraph_index: int = _int(1)
+
+
 #: Options class of every operator that golden reads and writes.
 OPTIONS: dict[str, type[Options]] = {
     "ADD": AddOptions,
     "ARG_MAX": ArgMaxOptions,
     "ARG_MIN": ArgMinOptions,
+    "ASSIGN_VARIABLE": AssignVariableOptions,
     "AVERAGE_POOL_2D": Pool2DOptions,
     "BATCH_MATMUL": BatchMatMulOptions,
+    "CALL_ONCE": CallOnceOptions,
     "CAST": CastOptions,
     "CONCATENATION": ConcatenationOptions,
     "CONV_2D": Conv2DOptions,
@@ -495,6 +544,7 @@ OPTIONS: dict[str, type[Options]] = {
     "PADV2": PadV2Options,
     "PRELU": NoOptions,
     "QUANTIZE": QuantizeOptions,
+    "READ_VARIABLE": ReadVariableOptions,
     "RELU": NoOptions,
     "RELU6": NoOptions,
     "RELU_N1_TO_1": NoOptions,
@@ -509,6 +559,7 @@ OPTIONS: dict[str, type[Options]] = {
     "SPLIT_V": SplitVOptions,
     "SQRT": NoOptions,
     "SQUEEZE": SqueezeOptions,
+    "STABLEHLO_COMPOSITE": StableHLOCompositeOptions,
     "STRIDED_SLICE": StridedSliceOptions,
     "SUB": SubOptions,
     "SUM": ReducerOptions,
@@ -519,4 +570,5 @@ OPTIONS: dict[str, type[Options]] = {
     "TRANSPOSE_CONV": TransposeConvOptions,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": UnidirectionalSequenceLSTMOptions,
     "UNPACK": UnpackOptions,
+    "VAR_HANDLE": VarHandleOptions,
 }

@@ -15,7 +15,9 @@ from . import schema
 from .error import GraphError
 from .flatbuffer import Source, Table
 from .graph import Graph, Operator, Tensor
+from .int4 import unpack
 from .options import OPTIONS, NoOptions, Options
+from .subgraphs import joined
 
 #: Bytes that all tensors of a network may take together, weights and activations.
 DEFAULT_MAX_BYTES = 1 << 29
@@ -93,22 +95,28 @@ def _graph(source: Source, name: str) -> Graph:
     subgraphs = model.tables(2)
     if not subgraphs:
         raise GraphError("the file has no subgraph")
-    main = subgraphs[0]
     buffers = model.tables(4)
-    tensors = tuple(
-        _tensor(source, table, index, buffers) for index, table in enumerate(main.tables(0))
-    )
-    operators = tuple(
-        _operator(table, index, codes, len(tensors)) for index, table in enumerate(main.tables(3))
-    )
-    inputs, outputs = main.integers(1), main.integers(2)
-    for kind, places in (("input", inputs), ("output", outputs)):
-        for place in places:
-            if not 0 <= place < len(tensors):
-                raise GraphError(f"the graph's {kind} {place} is not one of its tensors")
-    if not operators:
+
+    def subgraph(number: int) -> Graph:
+        table = subgraphs[number]
+        tensors = tuple(
+            _tensor(source, each, index, buffers) for index, each in enumerate(table.tables(0))
+        )
+        operators = tuple(
+            _operator(each, index, codes, len(tensors))
+            for index, each in enumerate(table.tables(3))
+        )
+        inputs, outputs = table.integers(1), table.integers(2)
+        for kind, places in (("input", inputs), ("output", outputs)):
+            for place in places:
+                if not 0 <= place < len(tensors):
+                    raise GraphError(f"the graph's {kind} {place} is not one of its tensors")
+        return Graph(tensors, operators, inputs, outputs, name, model.text(3))
+
+    main = joined(subgraph, len(subgraphs))
+    if not main.operators:
         raise GraphError("the graph has no operators")
-    return Graph(tensors, operators, inputs, outputs, name, model.text(3))
+    return main
 
 
 def _operator_code(table: Table) -> tuple[str, int]:
@@ -151,8 +159,8 @@ def _operator(table: Table, index: int, codes: list[tuple[str, int]], tensors: i
 
 
 def _options(kind: type[Options], operator: Table, where: str) -> Options:
-    given = int(operator.number(3, "<B", 0))
-    table = operator.table(4)
+    given = int(operator.number(kind.union_slot, "<B", 0))
+    table = operator.table(kind.union_slot + 1)
     if table is None or given == 0 or kind.union_type == 0:
         return kind()
     if given != kind.union_type:
@@ -165,6 +173,8 @@ def _options(kind: type[Options], operator: Table, where: str) -> Options:
         slot, form = item.metadata["slot"], item.metadata["kind"]
         if form == "int32s":
             values[item.name] = table.integers(slot)
+        elif form == "text":
+            values[item.name] = table.text(slot)
         elif form == "enum":
             names = item.metadata["names"]
             number = int(table.number(slot, "<b", 0))
@@ -189,6 +199,8 @@ def _tensor(source: Source, table: Table, index: int, buffers: list[Table]) -> T
     dtype = np.dtype("V") if kind is None else np.dtype(kind)
     scale, zero_point, dimension = _quantization(table.table(4), shape, where)
     data = _data(source, table, buffers, shape, dtype, kind is not None, where)
+    if type_name == schema.INT4 and data is not None:
+        dtype, data = np.dtype(np.int8), unpack(data, shape, where)
     variable = bool(table.number(5, "<?", False))
     return Tensor(
         index, name, shape, dtype, scale, zero_point, dimension, data, variable, type_name
@@ -258,7 +270,7 @@ def _data(
 
 def _check_budget(graph: Graph, max_bytes: int, max_macs: int) -> None:
     total = 0
-    for tensor in graph.tensors:
+    for tensor in (tensor for each in (graph, *graph.subgraphs) for tensor in each.tensors):
         total += tensor.nbytes
         if total > max_bytes:
             raise GraphError(
@@ -266,8 +278,10 @@ def _check_budget(graph: Graph, max_bytes: int, max_macs: int) -> None:
                 tensor=str(tensor),
             )
     macs = 0
-    for operator in graph.operators:
-        macs += graph.macs(operator)
+    for place, operator in (
+        (each, operator) for each in (graph, *graph.subgraphs) for operator in each.operators
+    ):
+        macs += place.macs(operator)
         if macs > max_macs:
             raise GraphError(
                 f"the operators up to this one take {macs} multiply-accumulates, "

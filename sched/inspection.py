@@ -84,7 +84,7 @@ def inspect(graph: Graph, rounding: str | None = None) -> list[LayerView]:
             computable, reason = False, error.reason
         else:
             reason = why_on_host(graph, operator, rounding)
-        tensor = graph.tensors[operator.outputs[0]] if operator.outputs else None
+        tensor = graph.first_output(operator)
         layers.append(
             LayerView(
                 index=operator.index,

@@ -195,6 +195,14 @@ _TYPES = (np.int8, np.uint8, np.int16, np.int32, np.float32)
 
 def worst(graph):
     """Copies of a graph, by what was done to it, in each of which one field is at its worst."""
+    yield from _worst_within(graph)
+    for place, inner in enumerate(graph.subgraphs):
+        for what, changed in _worst_within(inner):
+            subgraphs = (*graph.subgraphs[:place], changed, *graph.subgraphs[place + 1 :])
+            yield f"subgraph {1 + place}: {what}", replace(graph, subgraphs=subgraphs)
+
+
+def _worst_within(graph):
     for tensor in graph.tensors:
         for what, changes in _worst_of_tensor(tensor):
             tensors = list(graph.tensors)
@@ -247,6 +255,7 @@ def _worst_of_operator(operator, tensors):
     for field in fields(operator.options):
         kind = field.metadata["kind"]
         values = {"float32": _REALS, "bool": (False, True), "int32s": ((), (0,), _INTEGERS)}
+        values["text"] = ("", "another name")
         for value in values.get(kind, field.metadata.get("names", _INTEGERS)):
             options = replace(operator.options, **{field.name: value})
             yield f"{field.name} = {value}", {"options": options}

@@ -187,7 +187,7 @@ class Graph:
         return 0
 
     def parameter_bytes(self, operator: Operator) -> int:
-        """Bytes of the constants that `operator` reads."""
+        """Bytes of the constants that `operator` reads, of int4 ones as they are here."""
         constants = {index for index in operator.inputs if index >= 0}
         return sum(
             self.tensors[index].nbytes

@@ -13,19 +13,33 @@ from .graph import Graph, Operator, Tensor
 from .plan import Int8Array, Rounding
 from .schema import INT4
 
-# By oracle and operator, the number of the input that may have elements of 4 bits.
-_WEIGHTS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1}
-_TAKEN = {"tflm": _WEIGHTS, "litert": _WEIGHTS}
+# Inputs that may be int4 where activations are int8, by operator, and what else LiteRT takes.
+# Kernels that are not listed refuse int4, or take its bytes for elements.
+_WEIGHTS = {("CONV_2D", 1), ("DEPTHWISE_CONV_2D", 1), ("FULLY_CONNECTED", 1)}
+_LITERT = _WEIGHTS | {("DEQUANTIZE", 0)}
+_LITERT_INT16 = {("CONV_2D", 1), ("FULLY_CONNECTED", 1)}
 _LOWEST, _HIGHEST = -8, 7
 
 
-def misplaced(graph: Graph, operator: Operator, rounding: Rounding) -> Tensor | None:
-    """A tensor of int4 where the oracle's kernel takes none, None where all is well."""
-    taken = _TAKEN[rounding].get(operator.op)
+def check_int4(graph: Graph, operator: Operator, rounding: Rounding) -> None:
+    """Checks that inputs of int4 are where the oracle's kernel takes such.
+
+    Raises: GraphError that names the operator and the tensor.
+    """
+    first = graph.input_tensor(operator, 0)
+    taken = _WEIGHTS if rounding == "tflm" else _LITERT
+    if first is not None and first.dtype == np.int16:
+        taken = _LITERT_INT16 if rounding == "litert" else set()
     for position, index in enumerate(operator.inputs):
-        if index >= 0 and graph.tensors[index].type_name == INT4 and position != taken:
-            return graph.tensors[index]
-    return None
+        if index < 0 or graph.tensors[index].type_name != INT4:
+            continue
+        tensor, reason = graph.tensors[index], None
+        if (operator.op, position) not in taken:
+            reason = "can't be int4 here"
+        elif rounding == "tflm" and operator.op == "FULLY_CONNECTED" and tensor.scale.size > 1:
+            reason = "TFLM wants one scale for int4 weights of this operator"
+        if reason is not None:
+            raise GraphError(reason, operator=str(operator), tensor=str(tensor))
 
 
 def unpack(raw: npt.NDArray[Any], shape: tuple[int, ...], where: str) -> Int8Array:

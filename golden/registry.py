@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 
 from .graph import Graph, Operator
-from .int4 import misplaced
+from .int4 import check_int4
 from .place import Place
 from .plan import Plan, Rounding, Shape
 
@@ -117,9 +117,7 @@ def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
     planners = _loaded(_PLANNERS)
     if operator.op not in planners:
         raise place.error("this operator is not supported")
-    narrow = misplaced(graph, operator, rounding)
-    if narrow is not None:
-        raise place.error("can't be int4 here", narrow)
+    check_int4(graph, operator, rounding)
     if operator.op in _COMPUTED_PLANNERS:
         position, found = _COMPUTED_PLANNERS[operator.op]
         tensor = place.optional(position)

@@ -49,11 +49,11 @@ def _small_networks(op):
     return {
         f"{op.lower()}_{dtype}_{number}": graph
         for dtype in types
-        for number, graph in enumerate(_draw(op, dtype, oracle)[-2:])
+        for number, graph in enumerate(graphs_of(op, dtype, oracle)[-2:])
     }
 
 
-def _draw(op, dtype, oracle):
+def graphs_of(op, dtype, oracle):
     graphs = []
 
     @settings(

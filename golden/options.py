@@ -43,6 +43,10 @@ def _text(slot: int) -> Any:
     return field(default="", metadata={"slot": slot, "kind": "text"})
 
 
+def _bytes(slot: int) -> Any:
+    return field(default=b"", metadata={"slot": slot, "kind": "bytes"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Options of one operator; the base class of all of them."""
@@ -498,12 +502,16 @@ class AssignVariableOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class StableHLOCompositeOptions(Options):
-    """STABLEHLO_COMPOSITE: its name, and the subgraph of the file that it stands for."""
+    """STABLEHLO_COMPOSITE: its name, and the subgraph of the file that it stands for.
+
+    Its attributes are a flexbuffer.
+    """
 
     union_type: ClassVar[int] = 21
     union_slot: ClassVar[int] = 11
     name: str = _text(0)
     decomposition_subgraph_index: int = _int(1)
+    composite_attributes: bytes = _bytes(2)
 
 
 #: Options class of every operator that golden reads and writes.

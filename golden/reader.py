@@ -175,6 +175,9 @@ def _options(kind: type[Options], operator: Table, where: str) -> Options:
             values[item.name] = table.integers(slot)
         elif form == "text":
             values[item.name] = table.text(slot)
+        elif form == "bytes":
+            content = table.array(slot, np.uint8)
+            values[item.name] = b"" if content is None else content.tobytes()
         elif form == "enum":
             names = item.metadata["names"]
             number = int(table.number(slot, "<b", 0))

@@ -12,7 +12,7 @@ from .graph import Graph, Operator, Tensor
 from .options import CallOnceOptions, ReshapeOptions, StableHLOCompositeOptions
 
 _COMPOSITE = "STABLEHLO_COMPOSITE"
-# Operators that all composites may become: ones within one another multiply.
+# Operators and tensors that all composites may bring: ones within one another multiply.
 _MAX_INLINED = 1 << 16
 
 
@@ -67,7 +67,17 @@ class _Inliner:
         """A subgraph with the operators of its composites in their places."""
         if number not in self._graphs:
             self._open.add(number)
-            self._graphs[number] = self._without_composites(self._read(number))
+            try:
+                graph = self._read(number)
+            except GraphError as error:
+                if number == 0:
+                    raise
+                raise GraphError(
+                    f"in subgraph {number}: {error.reason}",
+                    operator=error.operator,
+                    tensor=error.tensor,
+                ) from error
+            self._graphs[number] = self._without_composites(graph)
             self._open.remove(number)
         return self._graphs[number]
 
@@ -93,10 +103,11 @@ class _Inliner:
         assert isinstance(options, StableHLOCompositeOptions)
         number = self.callee(composite, options.decomposition_subgraph_index)
         inner = self.graph(number)
-        self._inlined += len(inner.operators)
+        self._inlined += len(inner.operators) + len(inner.tensors)
         if self._inlined > _MAX_INLINED:
             raise GraphError(
-                f"the composites up to this one have more than {_MAX_INLINED} operators",
+                f"the composites up to this one bring more than {_MAX_INLINED} operators and "
+                "tensors",
                 operator=str(composite),
             )
         for kind, given, wanted in (
@@ -109,16 +120,23 @@ class _Inliner:
                     operator=str(composite),
                 )
         computed = {index for operator in inner.operators for index in operator.outputs}
+        results = [index for index in inner.outputs if index in computed]
+        # LiteRT leaves the first of two such outputs without a value.
+        if len({*inner.inputs}) < len(inner.inputs) or len({*results}) < len(results):
+            raise GraphError(
+                f"calls subgraph {number}, which has an input or output twice",
+                operator=str(composite),
+            )
         place: dict[int, int] = {-1: -1}
         before, after = [], []
         for ours, theirs in zip(composite.inputs, inner.inputs, strict=True):
-            if theirs not in place and _alike(composite, tensors[ours], inner.tensors[theirs]):
+            if _alike(composite, tensors[ours], inner.tensors[theirs]):
                 place[theirs] = ours
             else:
                 before.append((ours, theirs))
         for ours, theirs in zip(composite.outputs, inner.outputs, strict=True):
             alike = _alike(composite, tensors[ours], inner.tensors[theirs])
-            if theirs not in place and theirs in computed and alike:
+            if theirs in computed and alike:
                 place[theirs] = ours
             else:
                 after.append((theirs, ours))

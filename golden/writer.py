@@ -84,6 +84,8 @@ class _Writer:
     def model(self, graph: Graph) -> bytes:
         builder = self._builder
         graphs = (graph, *graph.subgraphs)
+        if any(each.subgraphs for each in graph.subgraphs):
+            raise GraphError("a subgraph that has subgraphs can't be written")
         constants = [
             (number, tensor)
             for number, each in enumerate(graphs)
@@ -234,5 +236,7 @@ class _Writer:
                 kind, value = "offset", self._array(np.array(value, np.int32))
             elif kind == "text":
                 kind, value = "offset", self._builder.CreateString(value)
+            elif kind == "bytes":
+                kind, value = "offset", self._builder.CreateByteVector(value)
             values.append((slot, kind, value))
         return self._table(values)

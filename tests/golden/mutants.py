@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 import mensa.golden as golden
 
+from .composites import composite_network
 from .makers import MAKERS
 from .strategies import layers
 
@@ -94,7 +95,7 @@ def _detector():
 
 def corpus(files=()):
     """Sound files by name: layers of each operator, and those of the given that run quickly."""
-    found = {"detector": _detector()}
+    found = {"detector": _detector(), "composite": golden.write(composite_network())}
     for op in sorted(MAKERS):
         for name, graph in _small_networks(op).items():
             found[name] = golden.write(graph)
@@ -255,7 +256,7 @@ def _worst_of_operator(operator, tensors):
     for field in fields(operator.options):
         kind = field.metadata["kind"]
         values = {"float32": _REALS, "bool": (False, True), "int32s": ((), (0,), _INTEGERS)}
-        values["text"] = ("", "another name")
+        values |= {"text": ("", "another name"), "bytes": (b"", b"\xff")}
         for value in values.get(kind, field.metadata.get("names", _INTEGERS)):
             options = replace(operator.options, **{field.name: value})
             yield f"{field.name} = {value}", {"options": options}
@@ -301,6 +302,7 @@ def every_field(most="1000"):
         for op in sorted(MAKERS)
         for name, graph in list(_small_networks(op).items())[: int(most)]
     }
+    graphs["composite"] = composite_network()
     limit_memory()
     for name, graph in graphs.items():
         for what, changed in worst(graph):

@@ -286,6 +286,7 @@ def test_option_slots_agree_with_the_schema_package():
                 "bool": not item.default,
                 "int32s": (3, 1, 4),
                 "text": "words",
+                "bytes": b"\x03\x01\x04",
             }.get(form)
             if form == "enum":
                 value = item.metadata["names"][-1]
@@ -293,6 +294,9 @@ def test_option_slots_agree_with_the_schema_package():
             builder.Finish(_Writer(builder)._options(kind(**{item.name: value})))
             table = getattr(tflite, kind.__name__).GetRootAs(bytes(builder.Output()), 0)
             name = accessors.get(item.name, "".join(part.title() for part in item.name.split("_")))
+            if form == "bytes":
+                assert getattr(table, f"{name}AsNumpy")().tobytes() == value
+                continue
             if form == "int32s":
                 found = getattr(table, f"{name}AsNumpy")()
                 assert tuple(int(v) for v in found) == value

@@ -208,11 +208,7 @@ def _take_state(tensor: Tensor, state: Mapping[int, Array]) -> Array:
 
 def _before(graph: Graph, rounding: Rounding, state: Mapping[int, Array]) -> dict[int, Array]:
     """Values of variable tensors and of variables before a run."""
-    values = {
-        tensor.index: _take_state(tensor, state)
-        for tensor in graph.tensors
-        if tensor.is_variable and tensor.data is None
-    }
+    values = {index: _take_state(graph.tensors[index], state) for index in _states(graph)}
     for variable, content in contents(graph).items():
         if variable in state:
             named = replace(content, index=variable, name=graph.tensors[variable].name)
@@ -290,9 +286,17 @@ def run_operator(
 
 def _after(graph: Graph, values: Mapping[int, Array]) -> dict[int, Array]:
     """Of all values those of variable tensors and of variables."""
-    kept = {tensor.index for tensor in graph.tensors if tensor.is_variable and tensor.data is None}
-    kept.update(contents(graph))
-    return {index: values[index] for index in sorted(kept) if index in values}
+    kept = sorted({*_states(graph), *contents(graph)})
+    return {index: values[index] for index in kept if index in values}
+
+
+def _states(graph: Graph) -> list[int]:
+    """The variable tensors; one that is an input is what is put in, as with the oracles."""
+    return [
+        tensor.index
+        for tensor in graph.tensors
+        if tensor.is_variable and tensor.data is None and tensor.index not in graph.inputs
+    ]
 
 
 def _compute(

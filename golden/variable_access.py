@@ -10,7 +10,7 @@ from .interpreter import check_supported
 from .options import VarHandleOptions
 from .place import Place
 from .plan import Plan, Rounding, Shape
-from .registry import Array, kernel, planner
+from .registry import Array, kernel, planner, shapes
 from .schema import RESOURCE
 from .variables import called, contents, handles
 
@@ -64,6 +64,20 @@ class AssignVariablePlan(Plan):
     def states(self) -> tuple[int, ...]:
         """The variable."""
         return (0,)
+
+
+@shapes("VAR_HANDLE")
+def _handle_shape(place: Place) -> tuple[Shape, ...]:
+    return ((),)
+
+
+@shapes("READ_VARIABLE")
+def _value_shape(place: Place) -> tuple[Shape, ...]:
+    variable = handles(place.graph).get(place.input(0).index, -1)
+    content = contents(place.graph).get(variable)
+    if content is None:
+        raise place.error("nothing is assigned to this variable", place.input(0))
+    return (content.shape,)
 
 
 @planner("VAR_HANDLE")

@@ -236,8 +236,8 @@ class _Bench:
                 operator = graph.operators[step.operator]
                 found = run_operator(graph, operator, values, lowered.rounding, self._state)
                 self._state = found.state
-                for index, value in found.items():
-                    values[index] = value
+                values |= found
+                for index, value in (self._state | found).items():
                     _put(lowered, memory, index, value)
                 continue
             self._reader.begin(step)

@@ -38,6 +38,14 @@ def litert(_oracles):
 
 
 @pytest.fixture
+def tflm(_oracles):
+    """TensorFlow Lite Micro."""
+    if not available("tflm"):
+        pytest.skip("NOT COMPARED with tflm: its wheel is not installed")
+    return _oracles["tflm"]
+
+
+@pytest.fixture
 def litert_beside(oracle, _oracles):
     """LiteRT where `oracle` is TFLM, to ask both about one file; None where there is no other."""
     return _oracles["litert"] if oracle.name == "tflm" and available("litert") else None

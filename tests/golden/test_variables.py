@@ -111,6 +111,19 @@ def test_a_variable_of_no_value_is_zero_in_tflm_and_refused_by_litert(oracle):
     refused(graph, "READ_VARIABLE", "'memory'", "before", rounding="litert")
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+@pytest.mark.parametrize("zero_point", [-128, -1, 0, 127])
+def test_a_variable_of_no_value_holds_the_zero_point_of_what_is_assigned(dtype, zero_point, tflm):
+    builder = golden.GraphBuilder("no value", dtype)
+    kinds = {"scale": 0.1, "zero_point": zero_point if dtype == np.int8 else 0}
+    x = builder.input(SHAPE, **kinds)
+    handle = builder.var_handle("memory")
+    y = builder.read_variable(handle, SHAPE, scale=0.1)
+    builder.assign_variable(handle, x)
+    found = compare(builder.build([builder.add(x, y, scale=0.2)]), tflm)
+    assert np.all(found[0][y] == kinds["zero_point"])
+
+
 def test_names_in_two_containers_are_two_variables(litert):
     # TFLM's wheel makes room for as many variables as there are names, whatever the container.
     builder = golden.GraphBuilder("containers")

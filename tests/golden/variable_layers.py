@@ -36,8 +36,6 @@ def _streaming(d):
     names = [(f"memory {place}", d.choice("", "streams")) for place in range(count)]
     shapes = [(1, d.number(1, 5), channels) for _ in names]
     start = d.choice("one call", "calls", "assigned")
-    # Only TFLM has a value for a variable that nobody has assigned.
-    unset = d.oracle == "tflm" and start == "assigned" and d.choice(True, False)
     if start == "one call":
         d.builder.call_once(_first(d, names, shapes, kinds))
     elif start == "calls":
@@ -46,7 +44,7 @@ def _streaming(d):
     parts = []
     for name, (_, frames, _) in zip(names, shapes, strict=True):
         handles = [d.builder.var_handle(*name) for _ in range(d.number(1, 2))]
-        if start == "assigned" and not unset:
+        if start == "assigned":
             value = d.builder.tensor(data=d.values((1, frames, channels)), **kinds)
             d.builder.assign_variable(d.choice(*handles), value)
         memory = d.builder.read_variable(d.choice(*handles), (1, frames, channels), **kinds)

@@ -206,99 +206,6 @@ def _take_state(tensor: Tensor, state: Mapping[int, Array]) -> Array:
     return np.full(tensor.shape, zero, tensor.dtype)
 
 
-def _before(graph: Graph, rounding: Rounding, state: Mapping[int, Array]) -> dict[int, Array]:
-    """Values of variable tensors and of variables before a run."""
-    values = {index: _take_state(graph.tensors[index], state) for index in _states(graph)}
-    for variable, content in contents(graph).items():
-        if variable in state:
-            named = replace(content, index=variable, name=graph.tensors[variable].name)
-            values[variable] = _take_input(named, state[variable])
-        elif variable in (first := _first_values(graph, rounding)):
-            values[variable] = first[variable]
-        elif rounding == "tflm":
-            values[variable] = _zero_points(content)
-    return values
-
-
-def _zero_points(content: Tensor) -> Array:
-    """What TFLM fills a variable with: bytes of the zero point of what is first assigned to it."""
-    zero_point = int(content.zero_point[0]) if content.zero_point.size else 0
-    raw = np.full(content.nbytes, zero_point & 0xFF, np.uint8)
-    return raw.view(content.dtype).reshape(content.shape)
-
-
-def _first_values(graph: Graph, rounding: Rounding) -> dict[int, Array]:
-    """What variables are at the start of a sequence: what CALL_ONCE assigns them."""
-    key = ("first values", rounding)
-    if key not in graph._plans:
-        ours = names(graph)
-        found: dict[int, Array] = {}
-        for operator in graph.operators:
-            if operator.op == "CALL_ONCE":
-                first = called(graph, operator)
-                state = run(first, [], rounding=rounding).state
-                theirs = names(first)
-                found |= {
-                    ours[name]: state[theirs[name]]
-                    for name in ours.keys() & theirs.keys()
-                    if theirs[name] in state
-                }
-        graph._plans[key] = found
-    kept: dict[int, Array] = graph._plans[key]
-    return kept
-
-
-def run_operator(
-    graph: Graph,
-    operator: Operator,
-    values: Mapping[int, Array],
-    rounding: str | None = None,
-    state: Mapping[int, Array] | None = None,
-) -> Tensors:
-    """Computes one operator of a graph that golden can run.
-
-    Parameters
-    ----------
-    graph, operator : Graph, Operator
-        Which operator.
-    values : mapping
-        Its inputs that are not constants, by tensor index, and any others.
-    rounding, state
-        As in `run`.
-
-    Returns
-    -------
-    Tensors
-        Its outputs, and with them the state after it.
-
-    Raises
-    ------
-    GraphError
-        As `run`.
-    """
-    profile = resolve_rounding(graph, rounding)
-    before = _before(graph, profile, state or {})
-    found = _compute(graph, operator, plan(graph, operator, profile), {**values, **before})
-    results = Tensors(_after(graph, before | found), profile)
-    results |= {index: found[index] for index in operator.outputs if index in found}
-    return results
-
-
-def _after(graph: Graph, values: Mapping[int, Array]) -> dict[int, Array]:
-    """Of all values those of variable tensors and of variables."""
-    kept = sorted({*_states(graph), *contents(graph)})
-    return {index: values[index] for index in kept if index in values}
-
-
-def _states(graph: Graph) -> list[int]:
-    """The variable tensors; one that is an input is what is put in, as with the oracles."""
-    return [
-        tensor.index
-        for tensor in graph.tensors
-        if tensor.is_variable and tensor.data is None and tensor.index not in graph.inputs
-    ]
-
-
 def _compute(
     graph: Graph, operator: Operator, work: Plan, values: Mapping[int, Array]
 ) -> dict[int, Array]:
@@ -342,3 +249,96 @@ def evaluate(work: Plan, *operands: Array) -> Array:
         return compute(work, *operands)[0]
     except (TypeError, ValueError) as error:
         raise GraphError(f"{type(work).__name__}: {error}") from error
+
+
+def run_operator(
+    graph: Graph,
+    operator: Operator,
+    values: Mapping[int, Array],
+    rounding: str | None = None,
+    state: Mapping[int, Array] | None = None,
+) -> Tensors:
+    """Computes one operator of a graph that golden can run.
+
+    Parameters
+    ----------
+    graph, operator : Graph, Operator
+        Which operator.
+    values : mapping
+        Its inputs that are not constants, by tensor index, and any others.
+    rounding, state
+        As in `run`.
+
+    Returns
+    -------
+    Tensors
+        Its outputs, and with them the state after it.
+
+    Raises
+    ------
+    GraphError
+        As `run`.
+    """
+    profile = resolve_rounding(graph, rounding)
+    before = _before(graph, profile, state or {})
+    found = _compute(graph, operator, plan(graph, operator, profile), {**values, **before})
+    results = Tensors(_after(graph, before | found), profile)
+    results |= {index: found[index] for index in operator.outputs if index in found}
+    return results
+
+
+def _before(graph: Graph, rounding: Rounding, state: Mapping[int, Array]) -> dict[int, Array]:
+    """Values of variable tensors and of variables before a run."""
+    values = {index: _take_state(graph.tensors[index], state) for index in _states(graph)}
+    for variable, content in contents(graph).items():
+        if variable in state:
+            named = replace(content, index=variable, name=graph.tensors[variable].name)
+            values[variable] = _take_input(named, state[variable])
+        elif variable in (first := _first_values(graph, rounding)):
+            values[variable] = first[variable]
+        elif rounding == "tflm":
+            values[variable] = _zero_points(content)
+    return values
+
+
+def _zero_points(content: Tensor) -> Array:
+    """What TFLM fills a variable with: bytes of the zero point of what is first assigned to it."""
+    zero_point = int(content.zero_point[0]) if content.zero_point.size else 0
+    raw = np.full(content.nbytes, zero_point & 0xFF, np.uint8)
+    return raw.view(content.dtype).reshape(content.shape)
+
+
+def _first_values(graph: Graph, rounding: Rounding) -> dict[int, Array]:
+    """What variables are at the start of a sequence: what CALL_ONCE assigns them."""
+    key = ("first values", rounding)
+    if key not in graph._plans:
+        ours = names(graph)
+        found: dict[int, Array] = {}
+        for operator in graph.operators:
+            if operator.op == "CALL_ONCE":
+                first = called(graph, operator)
+                state = run(first, [], rounding=rounding).state
+                theirs = names(first)
+                found |= {
+                    ours[name]: state[theirs[name]]
+                    for name in ours.keys() & theirs.keys()
+                    if theirs[name] in state
+                }
+        graph._plans[key] = found
+    kept: dict[int, Array] = graph._plans[key]
+    return kept
+
+
+def _after(graph: Graph, values: Mapping[int, Array]) -> dict[int, Array]:
+    """Of all values those of variable tensors and of variables."""
+    kept = sorted({*_states(graph), *contents(graph)})
+    return {index: values[index] for index in kept if index in values}
+
+
+def _states(graph: Graph) -> list[int]:
+    """The variable tensors; one that is an input is what is put in, as with the oracles."""
+    return [
+        tensor.index
+        for tensor in graph.tensors
+        if tensor.is_variable and tensor.data is None and tensor.index not in graph.inputs
+    ]

@@ -158,6 +158,51 @@ class UnidirectionalSequenceLSTMOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CallOnceOptions(Options):
+    """CALL_ONCE: the subgraph that the first run calls, 1 for ``graph.subgraphs[0]``."""
+
+    union_type: ClassVar[int] = 103
+    init_subgraph_index: int = _int(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VarHandleOptions(Options):
+    """VAR_HANDLE: the variable's name."""
+
+    union_type: ClassVar[int] = 111
+    container: str = _text(0)
+    shared_name: str = _text(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadVariableOptions(Options):
+    """READ_VARIABLE."""
+
+    union_type: ClassVar[int] = 112
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssignVariableOptions(Options):
+    """ASSIGN_VARIABLE."""
+
+    union_type: ClassVar[int] = 113
+
+
+@dataclass(frozen=True, kw_only=True)
+class StableHLOCompositeOptions(Options):
+    """STABLEHLO_COMPOSITE: its name, and the subgraph of the file that it stands for.
+
+    Its attributes are a flexbuffer.
+    """
+
+    union_type: ClassVar[int] = 21
+    union_slot: ClassVar[int] = 11
+    name: str = _text(0)
+    decomposition_subgraph_index: int = _int(1)
+    composite_attributes: bytes = _bytes(2)
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuantizeOptions(Options):
     """QUANTIZE."""
 
@@ -467,51 +512,6 @@ class GatherNdOptions(Options):
     """GATHER_ND."""
 
     union_type: ClassVar[int] = 83
-
-
-@dataclass(frozen=True, kw_only=True)
-class CallOnceOptions(Options):
-    """CALL_ONCE: the subgraph that the first run calls, 1 for ``graph.subgraphs[0]``."""
-
-    union_type: ClassVar[int] = 103
-    init_subgraph_index: int = _int(0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class VarHandleOptions(Options):
-    """VAR_HANDLE: the variable's name."""
-
-    union_type: ClassVar[int] = 111
-    container: str = _text(0)
-    shared_name: str = _text(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadVariableOptions(Options):
-    """READ_VARIABLE."""
-
-    union_type: ClassVar[int] = 112
-
-
-@dataclass(frozen=True, kw_only=True)
-class AssignVariableOptions(Options):
-    """ASSIGN_VARIABLE."""
-
-    union_type: ClassVar[int] = 113
-
-
-@dataclass(frozen=True, kw_only=True)
-class StableHLOCompositeOptions(Options):
-    """STABLEHLO_COMPOSITE: its name, and the subgraph of the file that it stands for.
-
-    Its attributes are a flexbuffer.
-    """
-
-    union_type: ClassVar[int] = 21
-    union_slot: ClassVar[int] = 11
-    name: str = _text(0)
-    decomposition_subgraph_index: int = _int(1)
-    composite_attributes: bytes = _bytes(2)
 
 
 #: Options class of every operator that golden reads and writes.

@@ -98,25 +98,34 @@ def _graph(source: Source, name: str) -> Graph:
     buffers = model.tables(4)
 
     def subgraph(number: int) -> Graph:
-        table = subgraphs[number]
-        tensors = tuple(
-            _tensor(source, each, index, buffers) for index, each in enumerate(table.tables(0))
-        )
-        operators = tuple(
-            _operator(each, index, codes, len(tensors))
-            for index, each in enumerate(table.tables(3))
-        )
-        inputs, outputs = table.integers(1), table.integers(2)
-        for kind, places in (("input", inputs), ("output", outputs)):
-            for place in places:
-                if not 0 <= place < len(tensors):
-                    raise GraphError(f"the graph's {kind} {place} is not one of its tensors")
-        return Graph(tensors, operators, inputs, outputs, name, model.text(3))
+        return _subgraph(source, subgraphs[number], codes, buffers, name, model.text(3))
 
-    main = joined(subgraph, len(subgraphs))
-    if not main.operators:
+    graph = joined(subgraph, len(subgraphs))
+    if not graph.operators:
         raise GraphError("the graph has no operators")
-    return main
+    return graph
+
+
+def _subgraph(
+    source: Source,
+    main: Table,
+    codes: list[tuple[str, int]],
+    buffers: list[Table],
+    name: str,
+    description: str,
+) -> Graph:
+    tensors = tuple(
+        _tensor(source, table, index, buffers) for index, table in enumerate(main.tables(0))
+    )
+    operators = tuple(
+        _operator(table, index, codes, len(tensors)) for index, table in enumerate(main.tables(3))
+    )
+    inputs, outputs = main.integers(1), main.integers(2)
+    for kind, places in (("input", inputs), ("output", outputs)):
+        for place in places:
+            if not 0 <= place < len(tensors):
+                raise GraphError(f"the graph's {kind} {place} is not one of its tensors")
+    return Graph(tensors, operators, inputs, outputs, name, description)
 
 
 def _operator_code(table: Table) -> tuple[str, int]:

@@ -128,12 +128,13 @@ class _Inliner:
                 operator=str(composite),
             )
         place: dict[int, int] = {-1: -1}
-        before, after = [], []
+        before: dict[int, int] = {}
+        after = []
         for ours, theirs in zip(composite.inputs, inner.inputs, strict=True):
             if _alike(composite, tensors[ours], inner.tensors[theirs]):
                 place[theirs] = ours
             else:
-                before.append((ours, theirs))
+                before[theirs] = ours
         for ours, theirs in zip(composite.outputs, inner.outputs, strict=True):
             alike = _alike(composite, tensors[ours], inner.tensors[theirs])
             if theirs in computed and alike:
@@ -143,23 +144,25 @@ class _Inliner:
         for tensor in inner.tensors:
             if tensor.index not in place:
                 place[tensor.index] = len(tensors)
-                tensors.append(replace(tensor, index=len(tensors)))
+                like = tensors[before[tensor.index]] if tensor.index in before else tensor
+                tensors.append(replace(tensor, index=len(tensors), shape=like.shape))
         return [
-            *(_copy(tensors[ours], tensors[place[theirs]]) for ours, theirs in before),
+            *(_copy(tensors[ours], tensors[place[theirs]]) for theirs, ours in before.items()),
             *(_moved(operator, place) for operator in inner.operators),
             *(_copy(tensors[place[theirs]], tensors[ours]) for theirs, ours in after),
         ]
 
 
 def _alike(composite: Operator, ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two tensors mean the same; if not, one can be copied to the other.
+    """Whether values of two tensors mean the same; if not, one can be copied to the other.
+
+    Shapes follow from the composite's inputs, as in LiteRT, whatever the subgraph says.
 
     Raises: GraphError where it can't.
     """
-    if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+    if ours.dtype != theirs.dtype:
         raise GraphError(
-            f"is {list(ours.shape)} of {ours.type_name}, within it is {list(theirs.shape)} of "
-            f"{theirs.type_name}",
+            f"is {ours.type_name}, within the composite it is {theirs.type_name}",
             operator=str(composite),
             tensor=str(ours),
         )

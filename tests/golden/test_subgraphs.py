@@ -150,12 +150,19 @@ def test_a_subgraph_that_calls_itself_is_refused():
 def test_what_does_not_fit_is_refused():
     refused(with_composite(inputs=1), "inputs [0]", "wants 2")
     refused(with_composite(inputs=3), "inputs [0, 1, 2]", "wants 2")
-    for kinds in ({"shape": (4, 1)}, {"dtype": np.dtype(np.uint8), "type_name": "UINT8"}):
-        graph = with_composite()
-        tensors = tuple(
-            replace(tensor, **kinds) if tensor.index == 1 else tensor for tensor in graph.tensors
-        )
-        refused(replace(graph, tensors=tensors), "tensor 1", "within it is [1, 4] of INT8")
+    graph = with_composite()
+    x, y, *rest = graph.tensors
+    other = replace(y, dtype=np.dtype(np.uint8), type_name="UINT8")
+    refused(replace(graph, tensors=(x, other, *rest)), "tensor 1", "is UINT8", "it is INT8")
+
+
+def test_shapes_are_those_of_the_composites_inputs(litert):
+    """Whatever its subgraph says, for which no sizes are known."""
+    for scale in (0.1, 0.3):
+        (inner,) = wrapped(sums(scale=scale)).subgraphs
+        given = tuple(replace(t, shape=()) if t.index in inner.inputs else t for t in inner.tensors)
+        graph = replace(wrapped(sums()), subgraphs=(replace(inner, tensors=given),))
+        compare(graph, litert)
 
 
 def test_composites_that_multiply_are_refused_before_they_do():

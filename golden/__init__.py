@@ -7,7 +7,7 @@
 from .builder import GraphBuilder
 from .error import GraphError
 from .graph import Graph, Operator, Tensor
-from .interpreter import Tensors, check_supported, evaluate, run
+from .interpreter import Tensors, check_supported, evaluate, run, run_operator
 from .plan import (
     AddPlan,
     ConvPlan,
@@ -45,6 +45,7 @@ __all__ = [
     "plan",
     "read",
     "run",
+    "run_operator",
     "save",
     "write",
 ]

@@ -12,6 +12,7 @@ from .graph import Graph, Operator, Tensor
 from .options import (
     OPTIONS,
     AddOptions,
+    CallOnceOptions,
     Conv2DOptions,
     DepthwiseConv2DOptions,
     FullyConnectedOptions,
@@ -20,9 +21,10 @@ from .options import (
     Pool2DOptions,
     ReshapeOptions,
     SoftmaxOptions,
+    VarHandleOptions,
 )
 from .registry import output_shapes
-from .schema import TENSOR_TYPES
+from .schema import RESOURCE, TENSOR_TYPES
 
 _TYPE_NAMES = {np.dtype(kind): name for name, kind in TENSOR_TYPES.values() if kind is not None}
 
@@ -66,6 +68,7 @@ class GraphBuilder:
         self._tensors: list[Tensor] = []
         self._operators: list[Operator] = []
         self._inputs: list[int] = []
+        self._subgraphs: list[Graph] = []
 
     def tensor(
         self,
@@ -78,11 +81,13 @@ class GraphBuilder:
         quantized_dimension: int = 0,
         data: npt.ArrayLike | None = None,
         is_variable: bool = False,
+        type_name: str | None = None,
     ) -> int:
         """Adds a tensor; with `data` a constant, with `is_variable` a state. Returns: its index.
 
         Parameters: `scale` and `zero_point` one number or one per index along
-        `quantized_dimension`; without `scale` the tensor is not quantised.
+        `quantized_dimension`; without `scale` the tensor is not quantised. `type_name` where the
+        file's type is not that of `dtype`: "INT4" for int8 constants of 4 bits, "RESOURCE".
         """
         kind = self.dtype if dtype is None else np.dtype(dtype)
         array = None if data is None else np.asarray(data, dtype=kind, order="C")
@@ -107,7 +112,7 @@ class GraphBuilder:
                 quantized_dimension=quantized_dimension,
                 data=None if array is None else array.reshape(shape),
                 is_variable=is_variable,
-                type_name=_TYPE_NAMES.get(kind, ""),
+                type_name=_TYPE_NAMES.get(kind, "") if type_name is None else type_name,
             )
         )
         return index
@@ -137,7 +142,7 @@ class GraphBuilder:
         intermediates: tuple[int, ...] = (),
         custom_options: bytes = b"",
     ) -> int:
-        """Adds any operator on tensors that are there. Returns: its first output's index."""
+        """Adds any operator on tensors that are there. Returns: its first output's index, or -1."""
         if options is None:
             options = OPTIONS[op]() if op in OPTIONS else NoOptions()
         if version is None:
@@ -154,7 +159,7 @@ class GraphBuilder:
                 custom_options,
             )
         )
-        return outputs[0]
+        return outputs[0] if outputs else -1
 
     def apply(
         self,
@@ -219,7 +224,42 @@ class GraphBuilder:
             tuple(self._inputs),
             tuple(outputs),
             self.name,
+            subgraphs=tuple(self._subgraphs),
         )
+
+    def subgraph(self, graph: Graph) -> int:
+        """Adds a subgraph that operators can call. Returns: its number in the file."""
+        self._subgraphs.append(graph)
+        return len(self._subgraphs)
+
+    def call_once(self, graph: Graph) -> None:
+        """Adds CALL_ONCE of a graph that assigns variables their first values."""
+        options = CallOnceOptions(init_subgraph_index=self.subgraph(graph))
+        self.operator("CALL_ONCE", (), (), options)
+
+    def var_handle(self, shared_name: str, container: str = "") -> int:
+        """Adds VAR_HANDLE. Returns: the index of the tensor that stands for the variable."""
+        handle = self.tensor((), dtype=np.void, type_name=RESOURCE, name=shared_name)
+        options = VarHandleOptions(container=container, shared_name=shared_name)
+        return self.operator("VAR_HANDLE", (), (handle,), options)
+
+    def read_variable(
+        self,
+        handle: int,
+        shape: tuple[int, ...],
+        *,
+        scale: npt.ArrayLike | None = None,
+        zero_point: npt.ArrayLike = 0,
+        dtype: npt.DTypeLike | None = None,
+        name: str = "",
+    ) -> int:
+        """Adds READ_VARIABLE; the rest as in `tensor`. Returns: the output's index."""
+        y = self.tensor(shape, dtype=dtype, scale=scale, zero_point=zero_point, name=name)
+        return self.operator("READ_VARIABLE", (handle,), (y,))
+
+    def assign_variable(self, handle: int, value: int) -> None:
+        """Adds ASSIGN_VARIABLE of the tensor `value`."""
+        self.operator("ASSIGN_VARIABLE", (handle, value), ())
 
     def _shape(self, index: int) -> tuple[int, ...]:
         return self._tensors[index].shape

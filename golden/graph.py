@@ -60,7 +60,8 @@ class Tensor:
     is_variable : bool
         Whether the tensor keeps its value from one run to the next.
     type_name : str
-        The schema's name of the element type, such as ``"INT8"``.
+        The schema's name of the element type, such as ``"INT8"``. Constants of ``"INT4"`` have
+        an element a byte here.
     """
 
     index: int
@@ -95,7 +96,8 @@ class Operator:
     Parameters
     ----------
     index : int
-        Place among the graph's operators, which is also the order of execution.
+        Place among the file's operators, which is also the order of execution; those of a
+        composite count in its place, and those that are folded when the file is read not at all.
     op : str
         The schema's name, such as ``"CONV_2D"``; ``"CUSTOM:<name>"`` for a custom operator.
     inputs, outputs : tuple of int
@@ -142,6 +144,8 @@ class Graph:
         Constants that operators of the file compute from its constants and shapes alone.
     notes : tuple of str
         What reading the file left out or worked out, in sentences.
+    subgraphs : tuple of Graph
+        Further subgraphs of the file that operators call, by number, the first as 1.
     """
 
     tensors: tuple[Tensor, ...]
@@ -152,6 +156,7 @@ class Graph:
     description: str = ""
     folded: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    subgraphs: tuple[Graph, ...] = ()
     _plans: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def input_tensor(self, operator: Operator, position: int) -> Tensor | None:
@@ -166,15 +171,21 @@ class Graph:
             raise GraphError(f"has no output {position}", operator=str(operator))
         return self.tensors[operator.outputs[position]]
 
+    def first_output(self, operator: Operator) -> Tensor | None:
+        """The first output of `operator`, None for one without, such as ASSIGN_VARIABLE."""
+        if not operator.outputs or operator.outputs[0] < 0:
+            return None
+        return self.tensors[operator.outputs[0]]
+
     def macs(self, operator: Operator) -> int:
         """Multiply-accumulates of `operator`, padding included, from the shapes.
 
         0 for an operator that does not multiply matrices.
         """
         weights = self.input_tensor(operator, 1)
-        if weights is None or not operator.outputs or operator.outputs[0] < 0:
+        output = self.first_output(operator)
+        if weights is None or output is None:
             return 0
-        output = self.output_tensor(operator)
         if operator.op == "CONV_2D":
             return output.size * math.prod(weights.shape[1:])
         if operator.op == "DEPTHWISE_CONV_2D":
@@ -198,7 +209,7 @@ class Graph:
         return 0
 
     def parameter_bytes(self, operator: Operator) -> int:
-        """Bytes of the constants that `operator` reads."""
+        """Bytes of the constants that `operator` reads, of int4 ones as they are here."""
         constants = {index for index in operator.inputs if index >= 0}
         return sum(
             self.tensors[index].nbytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from .graph import Graph, Operator, Tensor
 from .place import to_int8
 from .plan import Plan, Rounding, plan, resolve_rounding
 from .registry import compute
+from .variables import called, check_order, contents, handles, names
 
 Array = npt.NDArray[Any]
 # An operator, its plan, and the tensors that nothing reads after it.
@@ -25,8 +27,8 @@ class Tensors(dict[int, Array]):
     Attributes
     ----------
     state : dict
-        Values of the variable tensors after the run, by tensor index: what the next `run` of
-        the same sequence takes as its `state`.
+        Values of the variable tensors after the run, by tensor index, and of variables by that
+        of their first handle: what the next `run` of the same sequence takes as its `state`.
     rounding : str
         Whose arithmetic it was, "tflm" or "litert".
     """
@@ -71,7 +73,10 @@ def check_supported(graph: Graph, rounding: str | None = None) -> None:
                     tensor=str(graph.tensors[index]),
                 )
         known.update(operator.outputs)
+    check_order(graph, profile)
     for index in graph.outputs:
+        if index in handles(graph):
+            raise GraphError("is an output but has no value", tensor=str(graph.tensors[index]))
         if index not in known:
             raise GraphError(
                 "is an output but no operator writes it", tensor=str(graph.tensors[index])
@@ -117,23 +122,19 @@ def run(
     profile = resolve_rounding(graph, rounding)
     steps = _steps(graph, profile)
     values = _take_inputs(graph, inputs)
-    # A variable that is an input is what was put in, as with the oracles.
-    variables = [
-        tensor
-        for tensor in graph.tensors
-        if tensor.is_variable and tensor.data is None and tensor.index not in graph.inputs
-    ]
-    for tensor in variables:
-        values[tensor.index] = _take_state(tensor, state or {})
+    before = _before(graph, profile, state or {})
+    values |= before
     for operator, work, last_used in steps:
         values |= outputs_of(graph, operator, work, values)
         if keep == "outputs":
             for index in last_used:
                 values.pop(index, None)
-    results = Tensors({tensor.index: values[tensor.index] for tensor in variables}, profile)
+    results = Tensors(_after(graph, values), profile)
+    known = handles(graph)
     wanted = graph.outputs
     if keep == "all":
-        wanted = tuple(sorted({*values, *graph.folded, *graph.outputs}))
+        kept = {*values, *graph.folded, *graph.outputs} - known.keys()
+        wanted = tuple(sorted(kept))
     for index in wanted:
         constant = graph.tensors[index].data
         if index in values:
@@ -154,7 +155,8 @@ def _steps(graph: Graph, rounding: Rounding) -> list[_Step]:
             last_use.pop(index, None)
         last_used: dict[int, list[int]] = {operator.index: [] for operator in graph.operators}
         for index, operator in last_use.items():
-            if index >= 0 and not graph.tensors[index].is_variable:
+            kept = index in handles(graph) or graph.tensors[index].is_variable
+            if index >= 0 and not kept:
                 last_used[operator.index].append(index)
         graph._plans[key] = [
             (operator, plan(graph, operator, rounding), tuple(last_used[operator.index]))
@@ -227,9 +229,12 @@ def outputs_of(
 
     Parameters: `values` of the operands that are no constants, by tensor index. Raises: GraphError.
     """
+    if work.declares:
+        return {}
+    known = handles(graph)
     operands = []
     for position in work.operands:
-        index = operator.inputs[position]
+        index = known.get(operator.inputs[position], operator.inputs[position])
         found = values[index] if index in values else graph.tensors[index].data
         assert found is not None
         operands.append(to_int8(found) if found.dtype == np.uint8 and not work.raw else found)
@@ -242,6 +247,9 @@ def outputs_of(
     places = (*operator.outputs, *(operator.inputs[position] for position in work.states))
     results = {}
     for index, result in zip(places, found_all, strict=True):
+        if index in known:
+            results[known[index]] = result
+            continue
         tensor = graph.tensors[index]
         result = result.reshape(tensor.shape)
         if tensor.dtype == np.uint8 and not work.raw:
@@ -260,3 +268,96 @@ def evaluate(work: Plan, *operands: Array) -> Array:
         return compute(work, *operands)[0]
     except (TypeError, ValueError) as error:
         raise GraphError(f"{type(work).__name__}: {error}") from error
+
+
+def run_operator(
+    graph: Graph,
+    operator: Operator,
+    values: Mapping[int, Array],
+    rounding: str | None = None,
+    state: Mapping[int, Array] | None = None,
+) -> Tensors:
+    """Computes one operator of a graph that golden can run.
+
+    Parameters
+    ----------
+    graph, operator : Graph, Operator
+        Which operator.
+    values : mapping
+        Its inputs that are not constants, by tensor index, and any others.
+    rounding, state
+        As in `run`.
+
+    Returns
+    -------
+    Tensors
+        Its outputs, and with them the state after it.
+
+    Raises
+    ------
+    GraphError
+        As `run`.
+    """
+    profile = resolve_rounding(graph, rounding)
+    before = _before(graph, profile, state or {})
+    found = outputs_of(graph, operator, plan(graph, operator, profile), {**values, **before})
+    results = Tensors(_after(graph, before | found), profile)
+    results |= {index: found[index] for index in operator.outputs if index in found}
+    return results
+
+
+def _before(graph: Graph, rounding: Rounding, state: Mapping[int, Array]) -> dict[int, Array]:
+    """Values of variable tensors and of variables before a run."""
+    values = {index: _take_state(graph.tensors[index], state) for index in _states(graph)}
+    for variable, content in contents(graph).items():
+        if variable in state:
+            named = replace(content, index=variable, name=graph.tensors[variable].name)
+            values[variable] = _take_input(named, state[variable])
+        elif variable in (first := _first_values(graph, rounding)):
+            values[variable] = first[variable]
+        elif rounding == "tflm":
+            values[variable] = _zero_points(content)
+    return values
+
+
+def _zero_points(content: Tensor) -> Array:
+    """What TFLM fills a variable with: bytes of the zero point of what is first assigned to it."""
+    zero_point = int(content.zero_point[0]) if content.zero_point.size else 0
+    raw = np.full(content.nbytes, zero_point & 0xFF, np.uint8)
+    return raw.view(content.dtype).reshape(content.shape)
+
+
+def _first_values(graph: Graph, rounding: Rounding) -> dict[int, Array]:
+    """What variables are at the start of a sequence: what CALL_ONCE assigns them."""
+    key = ("first values", rounding)
+    if key not in graph._plans:
+        ours = names(graph)
+        found: dict[int, Array] = {}
+        for operator in graph.operators:
+            if operator.op == "CALL_ONCE":
+                first = called(graph, operator)
+                state = run(first, [], rounding=rounding).state
+                theirs = names(first)
+                found |= {
+                    ours[name]: state[theirs[name]]
+                    for name in ours.keys() & theirs.keys()
+                    if theirs[name] in state
+                }
+        graph._plans[key] = found
+    kept: dict[int, Array] = graph._plans[key]
+    return kept
+
+
+def _after(graph: Graph, values: Mapping[int, Array]) -> dict[int, Array]:
+    """Of all values those of variable tensors and of variables."""
+    kept = sorted({*_states(graph), *contents(graph)})
+    return {index: values[index] for index in kept if index in values}
+
+
+def _states(graph: Graph) -> list[int]:
+    """The variable tensors; one that is an input is what is put in, as with the oracles."""
+    return [
+        tensor.index
+        for tensor in graph.tensors
+        if tensor.is_variable and tensor.data is None and tensor.index not in graph.inputs
+    ]

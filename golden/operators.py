@@ -26,6 +26,7 @@ from . import (  # noqa: F401
     tables,
     top_k,
     transpose_conv,
+    variable_access,
     wide,
     wide_pool,
     wide_softmax,

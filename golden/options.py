@@ -39,6 +39,14 @@ def _ints(slot: int) -> Any:
     return field(default=(), metadata={"slot": slot, "kind": "int32s"})
 
 
+def _text(slot: int) -> Any:
+    return field(default="", metadata={"slot": slot, "kind": "text"})
+
+
+def _bytes(slot: int) -> Any:
+    return field(default=b"", metadata={"slot": slot, "kind": "bytes"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Options of one operator; the base class of all of them."""
@@ -47,6 +55,8 @@ class Options:
     union_type: ClassVar[int] = 0
     #: Fields that have another value where a file has no table than where the table lacks them.
     without_table: ClassVar[dict[str, Any]] = {}
+    #: Where an operator has that number; the table is in the next slot.
+    union_slot: ClassVar[int] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +158,51 @@ class UnidirectionalSequenceLSTMOptions(Options):
     time_major: bool = _bool(3)
     asymmetric_quantize_inputs: bool = _bool(4)
     diagonal_recurrent_tensors: bool = _bool(5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallOnceOptions(Options):
+    """CALL_ONCE: the subgraph that the first run calls, 1 for ``graph.subgraphs[0]``."""
+
+    union_type: ClassVar[int] = 103
+    init_subgraph_index: int = _int(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VarHandleOptions(Options):
+    """VAR_HANDLE: the variable's name."""
+
+    union_type: ClassVar[int] = 111
+    container: str = _text(0)
+    shared_name: str = _text(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadVariableOptions(Options):
+    """READ_VARIABLE."""
+
+    union_type: ClassVar[int] = 112
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssignVariableOptions(Options):
+    """ASSIGN_VARIABLE."""
+
+    union_type: ClassVar[int] = 113
+
+
+@dataclass(frozen=True, kw_only=True)
+class StableHLOCompositeOptions(Options):
+    """STABLEHLO_COMPOSITE: its name, and the subgraph of the file that it stands for.
+
+    Its attributes are a flexbuffer.
+    """
+
+    union_type: ClassVar[int] = 21
+    union_slot: ClassVar[int] = 11
+    name: str = _text(0)
+    decomposition_subgraph_index: int = _int(1)
+    composite_attributes: bytes = _bytes(2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -544,10 +599,12 @@ OPTIONS: dict[str, type[Options]] = {
     "ADD": AddOptions,
     "ARG_MAX": ArgMaxOptions,
     "ARG_MIN": ArgMinOptions,
+    "ASSIGN_VARIABLE": AssignVariableOptions,
     "AVERAGE_POOL_2D": Pool2DOptions,
     "BATCH_MATMUL": BatchMatMulOptions,
     "BATCH_TO_SPACE_ND": BatchToSpaceNDOptions,
     "BROADCAST_TO": BroadcastToOptions,
+    "CALL_ONCE": CallOnceOptions,
     "CAST": CastOptions,
     "CONCATENATION": ConcatenationOptions,
     "CONV_2D": Conv2DOptions,
@@ -579,6 +636,7 @@ OPTIONS: dict[str, type[Options]] = {
     "PADV2": PadV2Options,
     "PRELU": NoOptions,
     "QUANTIZE": QuantizeOptions,
+    "READ_VARIABLE": ReadVariableOptions,
     "RELU": NoOptions,
     "RELU6": NoOptions,
     "RELU_N1_TO_1": NoOptions,
@@ -598,6 +656,7 @@ OPTIONS: dict[str, type[Options]] = {
     "SPLIT_V": SplitVOptions,
     "SQRT": NoOptions,
     "SQUEEZE": SqueezeOptions,
+    "STABLEHLO_COMPOSITE": StableHLOCompositeOptions,
     "STRIDED_SLICE": StridedSliceOptions,
     "SUB": SubOptions,
     "SUM": ReducerOptions,
@@ -609,4 +668,5 @@ OPTIONS: dict[str, type[Options]] = {
     "TRANSPOSE_CONV": TransposeConvOptions,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": UnidirectionalSequenceLSTMOptions,
     "UNPACK": UnpackOptions,
+    "VAR_HANDLE": VarHandleOptions,
 }

@@ -40,6 +40,8 @@ class Plan:
 
     #: Whether the kernel takes and gives the file's own types: uint8 values are then not shifted.
     raw: ClassVar[bool] = False
+    #: Whether the operator only says something about variables, so that a run computes nothing.
+    declares: ClassVar[bool] = False
 
     @property
     def operands(self) -> tuple[int, ...]:

@@ -15,9 +15,11 @@ from . import schema
 from .error import GraphError
 from .flatbuffer import Source, Table
 from .graph import Graph, Operator, Tensor, shape_fault
+from .int4 import unpack
 from .options import OPTIONS, NoOptions, Options
 from .passed_over import passed_over
 from .propagation import propagate
+from .subgraphs import joined
 
 #: Bytes that all tensors of a network may take together, weights and activations.
 DEFAULT_MAX_BYTES = 1 << 29
@@ -81,9 +83,11 @@ def read(
         graph = _graph(Source(data), name)
     except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError) as error:
         raise GraphError(f"damaged: {error}") from error
-    graph = propagate(graph, max_bytes, max_macs)
-    for tensor in graph.tensors:
-        _check_scales(tensor)
+    graph, *called = (propagate(each, max_bytes, max_macs) for each in (graph, *graph.subgraphs))
+    graph = replace(graph, subgraphs=tuple(called))
+    for each in (graph, *called):
+        for tensor in each.tensors:
+            _check_scales(tensor)
     _check_budget(graph, max_bytes, max_macs)
     return graph
 
@@ -97,8 +101,23 @@ def _graph(source: Source, name: str) -> Graph:
     subgraphs = model.tables(2)
     if not subgraphs:
         raise GraphError("the file has no subgraph")
-    main = subgraphs[0]
     buffers = model.tables(4)
+
+    def subgraph(number: int) -> Graph:
+        return _subgraph(source, subgraphs[number], codes, buffers, name, model.text(3))
+
+    notes = passed_over(model, [op for op, _ in codes])
+    return replace(joined(subgraph, len(subgraphs)), notes=notes)
+
+
+def _subgraph(
+    source: Source,
+    main: Table,
+    codes: list[tuple[str, int]],
+    buffers: list[Table],
+    name: str,
+    description: str,
+) -> Graph:
     tensors = tuple(
         _tensor(source, table, index, buffers) for index, table in enumerate(main.tables(0))
     )
@@ -111,8 +130,7 @@ def _graph(source: Source, name: str) -> Graph:
             if not 0 <= place < len(tensors):
                 raise GraphError(f"the graph's {kind} {place} is not one of its tensors")
     tensors = _with_empty_constants(tensors, operators, inputs)
-    notes = passed_over(model, [op for op, _ in codes])
-    return Graph(tensors, operators, inputs, outputs, name, model.text(3), notes=notes)
+    return Graph(tensors, operators, inputs, outputs, name, description)
 
 
 def _operator_code(table: Table) -> tuple[str, int]:
@@ -156,7 +174,8 @@ def _operator(table: Table, index: int, codes: list[tuple[str, int]], tensors: i
 
 def _options(kind: type[Options], operator: Table, where: str) -> Options:
     # A table of another operator's options is as good as none: both oracles pass over it.
-    table = operator.table(4) if int(operator.number(3, "<B", 0)) == kind.union_type else None
+    given = int(operator.number(kind.union_slot, "<B", 0))
+    table = operator.table(kind.union_slot + 1) if given == kind.union_type else None
     if table is None or kind.union_type == 0:
         return kind(**kind.without_table)
     values: dict[str, Any] = {}
@@ -164,6 +183,11 @@ def _options(kind: type[Options], operator: Table, where: str) -> Options:
         slot, form = item.metadata["slot"], item.metadata["kind"]
         if form == "int32s":
             values[item.name] = table.integers(slot)
+        elif form == "text":
+            values[item.name] = table.text(slot)
+        elif form == "bytes":
+            content = table.array(slot, np.uint8)
+            values[item.name] = b"" if content is None else content.tobytes()
         elif form == "enum":
             names = item.metadata["names"]
             number = int(table.number(slot, "<b", 0))
@@ -191,6 +215,8 @@ def _tensor(source: Source, table: Table, index: int, buffers: list[Table]) -> T
             tensor=where,
         )
     data = _data(source, table, buffers, shape, dtype, kind is not None, where)
+    if type_name == schema.INT4 and data is not None:
+        dtype, data = np.dtype(np.int8), unpack(data, shape, where)
     variable = bool(table.number(5, "<?", False))
     return Tensor(
         index, name, shape, dtype, scale, zero_point, dimension, data, variable, type_name
@@ -293,7 +319,7 @@ def _with_empty_constants(
 
 def _check_budget(graph: Graph, max_bytes: int, max_macs: int) -> None:
     total = 0
-    for tensor in graph.tensors:
+    for tensor in (tensor for each in (graph, *graph.subgraphs) for tensor in each.tensors):
         total += tensor.nbytes
         if total > max_bytes:
             raise GraphError(
@@ -301,8 +327,10 @@ def _check_budget(graph: Graph, max_bytes: int, max_macs: int) -> None:
                 tensor=str(tensor),
             )
     macs = 0
-    for operator in graph.operators:
-        macs += graph.macs(operator)
+    for place, operator in (
+        (each, operator) for each in (graph, *graph.subgraphs) for operator in each.operators
+    ):
+        macs += place.macs(operator)
         if macs > max_macs:
             raise GraphError(
                 f"the operators up to this one take {macs} multiply-accumulates, "

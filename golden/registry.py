@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from .compiled import why_compiled
 from .graph import Graph, Operator
+from .int4 import check_int4
 from .place import Place
 from .plan import Plan, Rounding, Shape
 
@@ -117,6 +118,7 @@ def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
     planners = _loaded(_PLANNERS)
     if operator.op not in planners:
         raise place.error(why_compiled(operator.op) or "this operator is not supported")
+    check_int4(graph, operator, rounding)
     if operator.op in _COMPUTED_PLANNERS:
         position, found = _COMPUTED_PLANNERS[operator.op]
         tensor = place.optional(position)

@@ -34,6 +34,9 @@ TENSOR_TYPES: dict[int, tuple[str, type[np.generic] | None]] = {
     18: ("BFLOAT16", None),
 }
 
+INT4 = "INT4"
+RESOURCE = "RESOURCE"
+
 CUSTOM = 32
 #: The one-byte field of old files stops here; larger operators have their number elsewhere.
 PLACEHOLDER_FOR_GREATER_OP_CODES = 127

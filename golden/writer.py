@@ -14,6 +14,7 @@ import numpy.typing as npt
 from . import schema
 from .error import GraphError
 from .graph import Graph, Operator, Tensor
+from .int4 import pack
 from .options import OPTIONS, Options
 
 # TFLite maps constants in place and wants them aligned like this.
@@ -23,6 +24,20 @@ _CUSTOM_PREFIX = "CUSTOM:"
 _TYPE_NUMBERS = {
     np.dtype(kind): number for number, (_, kind) in schema.TENSOR_TYPES.items() if kind is not None
 }
+
+_NAMED_NUMBERS = {
+    name: number
+    for number, (name, _) in schema.TENSOR_TYPES.items()
+    if name in (schema.INT4, schema.RESOURCE)
+}
+
+
+def _type_number(tensor: Tensor) -> int | None:
+    """The schema's number of a tensor's type, None where golden has no such tensors."""
+    packed = tensor.type_name == schema.INT4 and tensor.dtype == np.int8
+    if packed or tensor.dtype.kind == "V":
+        return _NAMED_NUMBERS.get(tensor.type_name)
+    return _TYPE_NUMBERS.get(tensor.dtype.newbyteorder("="))
 
 
 def save(graph: Graph, path: str | os.PathLike[str]) -> None:
@@ -68,33 +83,51 @@ class _Writer:
 
     def model(self, graph: Graph) -> bytes:
         builder = self._builder
-        constants = [tensor for tensor in graph.tensors if tensor.data is not None]
-        buffer_of = {tensor.index: 1 + place for place, tensor in enumerate(constants)}
+        graphs = (graph, *graph.subgraphs)
+        if any(each.subgraphs for each in graph.subgraphs):
+            raise GraphError("a subgraph that has subgraphs can't be written")
+        constants = [
+            (number, tensor)
+            for number, each in enumerate(graphs)
+            for tensor in each.tensors
+            if tensor.data is not None
+        ]
         buffers = [self._table([])]
-        buffers += [self._table([(0, "offset", self._bytes(tensor))]) for tensor in constants]
-        tensors = [self._tensor(tensor, buffer_of) for tensor in graph.tensors]
-        codes = sorted({(operator.op, operator.version) for operator in graph.operators})
-        operators = [self._operator(operator, codes) for operator in graph.operators]
-        subgraph = self._table(
-            [
-                (0, "offset", self._offsets(tensors)),
-                (1, "offset", self._array(np.array(graph.inputs, np.int32))),
-                (2, "offset", self._array(np.array(graph.outputs, np.int32))),
-                (3, "offset", self._offsets(operators)),
-                (4, "offset", builder.CreateString("main")),
-            ]
-        )
+        buffers += [self._table([(0, "offset", self._bytes(tensor))]) for _, tensor in constants]
+        buffer_of: list[dict[int, int]] = [{} for _ in graphs]
+        for place, (number, tensor) in enumerate(constants):
+            buffer_of[number][tensor.index] = 1 + place
+        codes = sorted({(op.op, op.version) for each in graphs for op in each.operators})
+        subgraphs = [
+            self._subgraph(each, f"subgraph_{number}" if number else "main", places, codes)
+            for number, (each, places) in enumerate(zip(graphs, buffer_of, strict=True))
+        ]
         model = self._table(
             [
                 (0, "uint32", schema.SCHEMA_VERSION),
                 (1, "offset", self._offsets([self._code(*code) for code in codes])),
-                (2, "offset", self._offsets([subgraph])),
+                (2, "offset", self._offsets(subgraphs)),
                 (3, "offset", builder.CreateString(graph.description or graph.name)),
                 (4, "offset", self._offsets(buffers)),
             ]
         )
         builder.Finish(model, file_identifier=schema.FILE_IDENTIFIER)
         return bytes(builder.Output())
+
+    def _subgraph(
+        self, graph: Graph, name: str, buffer_of: dict[int, int], codes: list[tuple[str, int]]
+    ) -> int:
+        tensors = [self._tensor(tensor, buffer_of) for tensor in graph.tensors]
+        operators = [self._operator(operator, codes) for operator in graph.operators]
+        return self._table(
+            [
+                (0, "offset", self._offsets(tensors)),
+                (1, "offset", self._array(np.array(graph.inputs, np.int32))),
+                (2, "offset", self._array(np.array(graph.outputs, np.int32))),
+                (3, "offset", self._offsets(operators)),
+                (4, "offset", self._builder.CreateString(name)),
+            ]
+        )
 
     def _table(self, values: list[tuple[int, str, Any]]) -> int:
         """A table of (slot, kind, value); a value is always written, default or not."""
@@ -127,19 +160,22 @@ class _Writer:
 
     def _bytes(self, tensor: Tensor) -> int:
         assert tensor.data is not None
-        content = np.ascontiguousarray(tensor.data).tobytes()
+        packed = tensor.type_name == schema.INT4 and tensor.dtype == np.int8
+        data = pack(tensor) if packed else np.ascontiguousarray(tensor.data)
+        content = data.tobytes()
         self._builder.Prep(_DATA_ALIGNMENT, len(content))
         return int(self._builder.CreateByteVector(content))
 
     def _tensor(self, tensor: Tensor, buffer_of: dict[int, int]) -> int:
-        if tensor.dtype.newbyteorder("=") not in _TYPE_NUMBERS:
+        number = _type_number(tensor)
+        if number is None:
             raise GraphError(
                 f"elements of type {tensor.type_name or tensor.dtype} can't be written",
                 tensor=str(tensor),
             )
         values: list[tuple[int, str, Any]] = [
             (0, "offset", self._array(np.array(tensor.shape, np.int32))),
-            (1, "int8", _TYPE_NUMBERS[tensor.dtype.newbyteorder("=")]),
+            (1, "int8", number),
             (2, "uint32", buffer_of.get(tensor.index, 0)),
             (3, "offset", self._builder.CreateString(tensor.name)),
         ]
@@ -182,8 +218,9 @@ class _Writer:
             content = self._builder.CreateByteVector(operator.custom_options)
             values.append((5, "offset", content))
         elif operator.options.union_type:
-            values.append((3, "uint8", operator.options.union_type))
-            values.append((4, "offset", self._options(operator.options)))
+            slot = operator.options.union_slot
+            values.append((slot, "uint8", operator.options.union_type))
+            values.append((slot + 1, "offset", self._options(operator.options)))
         if operator.intermediates:
             values.append((8, "offset", self._array(np.array(operator.intermediates, np.int32))))
         return self._table(values)
@@ -197,5 +234,9 @@ class _Writer:
                 value = item.metadata["names"].index(value)
             elif kind == "int32s":
                 kind, value = "offset", self._array(np.array(value, np.int32))
+            elif kind == "text":
+                kind, value = "offset", self._builder.CreateString(value)
+            elif kind == "bytes":
+                kind, value = "offset", self._builder.CreateByteVector(value)
             values.append((slot, kind, value))
         return self._table(values)

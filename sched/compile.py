@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mensa.golden import Tensor
+from mensa.golden.variables import handles
 from mensa.rtl.commands import (
     ADDRESS_BITS,
     COMMAND_SET_VERSION,
@@ -149,10 +150,11 @@ def _steps(lowered: Lowered) -> Iterator[dict[str, Any]]:
     for step in lowered.steps:
         if isinstance(step, HostStep):
             operator = lowered.graph.operators[step.operator]
+            variables = handles(lowered.graph)
             yield {
                 "host": operator.index,
                 "op": operator.op,
-                "inputs": list(operator.inputs),
+                "inputs": [variables.get(index, index) for index in operator.inputs],
                 "outputs": list(operator.outputs),
                 "reason": step.reason,
             }

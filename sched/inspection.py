@@ -12,6 +12,7 @@ from rich.table import Table
 from mensa.golden import Graph, GraphError, plan
 from mensa.golden.error import printable
 from mensa.golden.plan import resolve_rounding
+from mensa.golden.schema import INT4
 from mensa.sched.lower.supported import why_on_host
 
 __all__ = ["LayerView", "Total", "inspect", "summary", "table", "total"]
@@ -28,7 +29,10 @@ class LayerView:
     shape : tuple of int
         Of its output.
     macs, parameter_bytes, activation_bytes : int
-        Its work, and what it reads and writes, every tensor once.
+        Its work, and what it reads and writes, every tensor once; an element of int4, of which
+        a byte of the file has two, is a byte, as on the machine.
+    has_int4 : bool
+        Whether it reads such.
     reason : str or None
         Why it runs on the host; None if the accelerator takes it.
     computable : bool
@@ -42,6 +46,7 @@ class LayerView:
     macs: int
     parameter_bytes: int
     activation_bytes: int
+    has_int4: bool
     reason: str | None
     computable: bool
 
@@ -60,6 +65,7 @@ class LayerView:
             "macs": self.macs,
             "parameter_bytes": self.parameter_bytes,
             "activation_bytes": self.activation_bytes,
+            "has_int4": self.has_int4,
             "flop_per_byte": self.flop_per_byte,
             "accelerated": self.reason is None,
             "computable": self.computable,
@@ -85,7 +91,7 @@ def inspect(graph: Graph, rounding: str | None = None) -> list[LayerView]:
             computable, reason = False, error.reason
         else:
             reason = why_on_host(graph, operator, rounding)
-        tensor = graph.tensors[operator.outputs[0]] if operator.outputs else None
+        tensor = graph.first_output(operator)
         layers.append(
             LayerView(
                 index=operator.index,
@@ -95,6 +101,11 @@ def inspect(graph: Graph, rounding: str | None = None) -> list[LayerView]:
                 macs=graph.macs(operator),
                 parameter_bytes=graph.parameter_bytes(operator),
                 activation_bytes=graph.activation_bytes(operator),
+                has_int4=any(
+                    graph.tensors[index].type_name == INT4
+                    for index in operator.inputs
+                    if index >= 0
+                ),
                 reason=reason,
                 computable=computable,
             )
@@ -135,6 +146,10 @@ def _intensity(macs: int, moved_bytes: int) -> float | None:
 
 LEGEND = "Bytes are read and written, every tensor once; FLOP/B is two FLOP per MAC over both."
 
+INT4_LEGEND = (
+    "Weights of int4 count a byte each, as the machine stores them; the file has two a byte."
+)
+
 
 def table(layers: Sequence[LayerView]) -> Table:
     """Return a row per layer, and their sum."""
@@ -167,6 +182,8 @@ def _cells(work: LayerView | Total) -> Iterator[str]:
 def summary(layers: Sequence[LayerView]) -> Iterator[str]:
     """What the columns mean, how much is accelerated, and why the rest is not."""
     yield LEGEND
+    if any(layer.has_int4 for layer in layers):
+        yield INT4_LEGEND
     macs = total(layers).macs
     ours = total([layer for layer in layers if layer.reason is None]).macs
     count = sum(layer.reason is None for layer in layers)

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from rich import box
 from rich.table import Table
 
-from mensa.golden import Graph, Operator, evaluate, plan
+from mensa.golden import Graph, Operator, Tensors, evaluate, plan
 from mensa.golden.error import printable
+from mensa.golden.variables import handles
 
 __all__ = ["OperatorTime", "operator_times", "table"]
 
@@ -45,7 +46,7 @@ class OperatorTime:
 
 
 def operator_times(
-    graph: Graph, tensors: Mapping[int, Array], rounding: str | None = None
+    graph: Graph, tensors: Tensors, rounding: str | None = None
 ) -> list[OperatorTime]:
     """Time the evaluation of every operator.
 
@@ -53,8 +54,8 @@ def operator_times(
     ----------
     graph : Graph
         The network.
-    tensors : mapping
-        All its activations by tensor index, as ``golden.run(..., keep="all")`` gives them.
+    tensors : Tensors
+        All its activations, as ``golden.run(..., keep="all")`` gives them.
     rounding : str or None
         As that run's.
     """
@@ -62,8 +63,8 @@ def operator_times(
         OperatorTime(
             index=operator.index,
             op=operator.op,
-            shape=graph.output_tensor(operator).shape,
-            time_ns=_fastest(graph, operator, tensors, rounding),
+            shape=() if (output := graph.first_output(operator)) is None else output.shape,
+            time_ns=_fastest(graph, operator, {**tensors.state, **tensors}, rounding),
         )
         for operator in graph.operators
     ]
@@ -73,9 +74,11 @@ def _fastest(
     graph: Graph, operator: Operator, tensors: Mapping[int, Array], rounding: str | None
 ) -> int:
     work = plan(graph, operator, rounding)
+    if work.declares:
+        return 0
     operands = []
     for position in work.operands:
-        index = operator.inputs[position]
+        index = handles(graph).get(operator.inputs[position], operator.inputs[position])
         array = tensors[index] if index in tensors else graph.tensors[index].data
         assert array is not None
         # Plans take uint8 networks shifted to int8.

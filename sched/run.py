@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from mensa import golden
 from mensa.golden import Graph, Operator
+from mensa.golden.interpreter import run_operator
+from mensa.golden.variables import handles, variables_of
 from mensa.rtl.program import Bytes, Program
 from mensa.rtl.registers import CATEGORIES
 from mensa.sched.lower import (
@@ -238,11 +240,11 @@ class _Bench:
             meter.next(_describe(lowered, step))
             if isinstance(step, HostStep):
                 operator = graph.operators[step.operator]
-                found = _on_host(lowered, operator, values, self._state)
+                found = run_operator(graph, operator, values, lowered.rounding, self._state)
                 self._state = found.state
-                values |= {index: found[index] for index in operator.outputs}
-                for index in (*operator.outputs, *found.state):
-                    _put(lowered, memory, index, found[index])
+                values |= found
+                for index, value in (self._state | found).items():
+                    _put(lowered, memory, index, value)
                 continue
             self._reader.begin(step)
             traces.append(self._engine.run(step.program, memory))
@@ -264,9 +266,10 @@ class _Bench:
             wanted = golden.run(
                 graph, list(arrays), keep="all", rounding=lowered.rounding, state=before
             )
+            same = _equal(values, wanted) | _equal(self._state, wanted.state)
             exact = {
                 operator.index: all(
-                    _same_bits(values[index], wanted[index]) for index in operator.outputs
+                    same[index] for index in _results(graph, operator, wanted.state)
                 )
                 for operator in graph.operators
             }
@@ -351,30 +354,20 @@ def _put(lowered: Lowered, memory: Bytes, index: int, value: Array) -> None:
         memory[address : address + content.size] = content
 
 
-def _on_host(
-    lowered: Lowered,
-    operator: Operator,
-    values: Mapping[int, Array],
-    state: Mapping[int, Array],
-) -> golden.Tensors:
-    """One operator by golden, from the values that the engine has given so far."""
-    graph = lowered.graph
-    read = (graph.tensors[index] for index in dict.fromkeys(operator.inputs) if index >= 0)
-    given = tuple(
-        tensor.index
-        for tensor in read
-        if tensor.index in graph.inputs or (tensor.data is None and not tensor.is_variable)
-    )
-    single = Graph(
-        graph.tensors, (dataclasses.replace(operator, index=0),), given, operator.outputs
-    )
-    return golden.run(
-        single,
-        {index: values[index] for index in given},
-        keep="all",
-        rounding=lowered.rounding,
-        state=state,
-    )
+def _results(graph: Graph, operator: Operator, state: Container[int]) -> set[int]:
+    """Tensors that an operator computes, and what of the state it reads, changes or names."""
+    known = handles(graph)
+    kept = {*operator.inputs, *variables_of(graph, operator)}
+    return {index for index in kept if index in state} | {
+        index for index in operator.outputs if index not in known
+    }
+
+
+def _equal(found: Mapping[int, Array], wanted: Mapping[int, Array]) -> dict[int, bool]:
+    """Which arrays of golden's were found equal, by index."""
+    return {
+        index: index in found and _same_bits(found[index], array) for index, array in wanted.items()
+    }
 
 
 def _describe(lowered: Lowered, step: HostStep | ProgramStep) -> str:
@@ -448,7 +441,7 @@ def _layer_report(
 ) -> LayerReport:
     graph, machine = lowered.graph, lowered.machine
     layer, operator = lowered.layers[index], graph.operators[index]
-    tensor = graph.output_tensor(operator)
+    output = graph.first_output(operator)
     on_machine = layer.reason is None
     cycles = read = written = stalls = None
     if on_machine and engine != "functional":
@@ -461,7 +454,7 @@ def _layer_report(
         index=index,
         op=layer.op,
         name=layer.name,
-        shape=tensor.shape,
+        shape=() if output is None else output.shape,
         machine=machine.name if on_machine else HOST,
         macs=layer.macs,
         cycles=cycles,

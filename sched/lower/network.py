@@ -19,6 +19,7 @@ from mensa.golden import (
     plan,
 )
 from mensa.golden.plan import resolve_rounding
+from mensa.golden.variables import handles
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setup
 from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
@@ -288,7 +289,7 @@ class _Lowering:
         for operators, reason in runs:
             if reason is not None:
                 for index in (*operators[0].inputs, *operators[0].outputs):
-                    if index >= 0 and graph.tensors[index].data is None:
+                    if _has_value(graph, index):
                         memory.tensor(self.root(index))
                 drafts.append(HostStep(operators[0].index, reason))
                 continue
@@ -327,7 +328,7 @@ class _Lowering:
                 LoweredLayer(
                     index=op.index,
                     op=op.op,
-                    name=graph.output_tensor(op).name,
+                    name="" if (output := graph.first_output(op)) is None else output.name,
                     reason=self.reasons[op.index],
                     macs=graph.macs(op),
                     traffic=traffic.get(op.index, Traffic()),
@@ -557,12 +558,22 @@ class _Draft:
         )
 
 
+def _has_value(graph: Graph, index: int) -> bool:
+    """Whether a tensor is there and is computed: neither a constant nor a variable's handle."""
+    return index >= 0 and graph.tensors[index].data is None and index not in handles(graph)
+
+
 def _runs(
     graph: Graph, reasons: Mapping[int, str | None]
 ) -> Iterator[tuple[list[Operator], str | None]]:
-    """Host operators one by one, and maximal runs of accelerated ones (with no reason)."""
+    """Host operators one by one, and maximal runs of accelerated ones (with no reason).
+
+    A VAR_HANDLE, for which nobody has anything to do, is left out.
+    """
     run: list[Operator] = []
     for operator in graph.operators:
+        if operator.op == "VAR_HANDLE":
+            continue
         reason = reasons[operator.index]
         if reason is None:
             run.append(operator)

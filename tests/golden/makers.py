@@ -7,6 +7,7 @@ from . import (  # noqa: F401
     recurrent_layers,
     shape_layers,
     tail_layers,
+    variable_layers,
 )
 from .strategies import MAKERS
 

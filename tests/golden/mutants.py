@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 import mensa.golden as golden
 
+from .composites import composite_network
 from .makers import MAKERS
 from .strategies import layers
 
@@ -53,11 +54,11 @@ def _small_networks(op):
     return {
         f"{op.lower()}_{dtype}_{number}": graph
         for dtype in types
-        for number, graph in enumerate(_draw(op, dtype, oracle)[-2:])
+        for number, graph in enumerate(graphs_of(op, dtype, oracle)[-2:])
     }
 
 
-def _draw(op, dtype, oracle):
+def graphs_of(op, dtype, oracle):
     graphs = []
 
     @settings(
@@ -98,7 +99,7 @@ def _detector():
 
 def corpus(files=()):
     """Sound files by name: layers of each operator, and those of the given that run quickly."""
-    found = {"detector": _detector()}
+    found = {"detector": _detector(), "composite": golden.write(composite_network())}
     for op in sorted(MAKERS):
         for name, graph in _small_networks(op).items():
             found[name] = golden.write(graph)
@@ -201,6 +202,14 @@ _TYPES = (np.int8, np.uint8, np.int16, np.int32, np.float32)
 
 def worst(graph):
     """Copies of a graph, by what was done to it, in each of which one field is at its worst."""
+    yield from _worst_within(graph)
+    for place, inner in enumerate(graph.subgraphs):
+        for what, changed in _worst_within(inner):
+            subgraphs = (*graph.subgraphs[:place], changed, *graph.subgraphs[place + 1 :])
+            yield f"subgraph {1 + place}: {what}", replace(graph, subgraphs=subgraphs)
+
+
+def _worst_within(graph):
     for tensor in graph.tensors:
         for what, changes in _worst_of_tensor(tensor, tensor.index in graph.inputs):
             tensors = list(graph.tensors)
@@ -254,6 +263,7 @@ def _worst_of_operator(operator, tensors):
     for field in fields(operator.options):
         kind = field.metadata["kind"]
         values = {"float32": _REALS, "bool": (False, True), "int32s": ((), (0,), _INTEGERS)}
+        values |= {"text": ("", "another name"), "bytes": (b"", b"\xff")}
         for value in values.get(kind, field.metadata.get("names", _INTEGERS)):
             options = replace(operator.options, **{field.name: value})
             yield f"{field.name} = {value}", {"options": options}
@@ -299,6 +309,7 @@ def every_field(most="1000"):
         for op in sorted(MAKERS)
         for name, graph in list(_small_networks(op).items())[: int(most)]
     }
+    graphs["composite"] = composite_network()
     limit_memory()
     for name, graph in graphs.items():
         for what, changed in worst(graph):

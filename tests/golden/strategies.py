@@ -186,16 +186,29 @@ class Draw:
         padding = self.choice("SAME", "VALID") if fits else "SAME"
         return kernel, stride, dilation, padding
 
-    def weights(self, shape, channels, reduced, source_scale):
-        """Weights, bias and the keywords of scales that keep outputs mostly within range."""
+    def takes_int4(self, op, per_channel):
+        """Whether layers of `op` can have weights of int4 here."""
+        if self.unsigned or op is None:
+            return False
+        if self.wide:
+            # LiteRT's DEPTHWISE_CONV_2D of int16 takes their bytes for int8 weights.
+            return self.oracle == "litert" and op != "DEPTHWISE_CONV_2D"
+        return self.oracle == "litert" or not (per_channel and op == "FULLY_CONNECTED")
+
+    def weights(self, shape, channels, reduced, source_scale, op=None):
+        """Bias and the keywords of scales that keep outputs mostly within range.
+
+        With `op`, what `filters` then gives may be of int4.
+        """
         per_channel = not self.unsigned and self.draw(st.booleans())
         base = self.scale(-12, 0)
         weight_scale = base
         if per_channel:
             weight_scale = base * 2.0 ** self.generator.uniform(-4, 4, channels)
+        self.narrow = self.takes_int4(op, per_channel) and self.choice(True, False, False, False)
         # A sum of `reduced` random products has about this deviation, in units of its scale;
         # mapped to some tens of steps, now and then to far fewer or far more.
-        deviation = 74.0 * self.deviation * math.sqrt(reduced)
+        deviation = (4.6 if self.narrow else 74.0) * self.deviation * math.sqrt(reduced)
         steps = 2.0 ** self.draw(st.sampled_from((5, 5, 5, 6, 2, 0, 8, 12)))
         if self.wide:
             steps *= 256
@@ -210,13 +223,25 @@ class Draw:
             "activation": self.activation(),
         }
 
-    def filters(self, shape, kinds):
-        """Weights, a constant or now and then an input of the graph."""
+    def filters(self, shape, kinds, dimension=0):
+        """Weights: a constant, now and then of int4, or now and then an input of the graph."""
+        if self.narrow:
+            scale = kinds["weight_scale"]
+            return self.builder.tensor(
+                data=self.generator.integers(-8, 8, shape),
+                dtype=np.int8,
+                type_name="INT4",
+                scale=scale,
+                quantized_dimension=dimension if np.size(scale) > 1 else 0,
+            )
         one_scale = np.size(kinds["weight_scale"]) == 1
         if self.floats and not self.wide and one_scale and self.choice(True, False, False, False):
             scale, zero_point = kinds["weight_scale"], kinds["weight_zero_point"]
             return self.builder.input(shape, scale=scale, zero_point=zero_point)
         return self.values(shape, self.weight_dtype)
+
+    #: Whether weights of the scales that were drawn last are of int4.
+    narrow: bool = False
 
     #: LiteRT refuses CONV_2D without a bias, so that case would be compared with TFLM alone.
     no_bias_refused: bool = False
@@ -231,7 +256,7 @@ def _conv_2d(d):
     scale = d.scale()
     x = d.builder.input((n, h, w, c), scale=scale, zero_point=d.zero_point())
     d.no_bias_refused = True
-    bias, kinds = d.weights(shape, oc, math.prod(shape[1:]), scale)
+    bias, kinds = d.weights(shape, oc, math.prod(shape[1:]), scale, "CONV_2D")
     return d.builder.conv2d(
         x,
         d.filters(shape, kinds),
@@ -251,10 +276,10 @@ def _depthwise_conv_2d(d):
     shape = (1, *kernel, oc)
     scale = d.scale()
     x = d.builder.input((n, h, w, c), scale=scale, zero_point=d.zero_point())
-    bias, kinds = d.weights(shape, oc, math.prod(kernel), scale)
+    bias, kinds = d.weights(shape, oc, math.prod(kernel), scale, "DEPTHWISE_CONV_2D")
     return d.builder.depthwise_conv2d(
         x,
-        d.filters(shape, kinds),
+        d.filters(shape, kinds, dimension=3),
         bias,
         stride=stride,
         dilation=dilation,
@@ -268,7 +293,7 @@ def _fully_connected(d):
     scale = d.scale()
     shape = d.choice((rows, depth), (rows, 1, 1, depth))
     x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
-    bias, kinds = d.weights((outputs, depth), outputs, depth, scale)
+    bias, kinds = d.weights((outputs, depth), outputs, depth, scale, "FULLY_CONNECTED")
     keep = d.choice(True, False)
     weights = d.filters((outputs, depth), kinds)
     return d.builder.fully_connected(

@@ -1,0 +1,70 @@
+"""Constants of 4 bits: two to a byte in a file, an int8 element each in a graph."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .error import GraphError
+from .graph import Graph, Operator, Tensor
+from .plan import Int8Array, Rounding
+from .schema import INT4
+
+# Inputs that may be int4 where activations are int8, by operator, and what else LiteRT takes.
+# Kernels that are not listed refuse int4, or take its bytes for elements.
+_WEIGHTS = {("CONV_2D", 1), ("DEPTHWISE_CONV_2D", 1), ("FULLY_CONNECTED", 1)}
+_LITERT = _WEIGHTS | {("DEQUANTIZE", 0)}
+_LITERT_INT16 = {("CONV_2D", 1), ("FULLY_CONNECTED", 1)}
+_LOWEST, _HIGHEST = -8, 7
+
+
+def check_int4(graph: Graph, operator: Operator, rounding: Rounding) -> None:
+    """Checks that inputs of int4 are where the oracle's kernel takes such.
+
+    Raises: GraphError that names the operator and the tensor.
+    """
+    first = graph.input_tensor(operator, 0)
+    taken = _WEIGHTS if rounding == "tflm" else _LITERT
+    if first is not None and first.dtype == np.int16:
+        taken = _LITERT_INT16 if rounding == "litert" else set()
+    for position, index in enumerate(operator.inputs):
+        if index < 0 or graph.tensors[index].type_name != INT4:
+            continue
+        tensor, reason = graph.tensors[index], None
+        if (operator.op, position) not in taken:
+            reason = "can't be int4 here"
+        elif rounding == "tflm" and operator.op == "FULLY_CONNECTED" and tensor.scale.size > 1:
+            reason = "TFLM wants one scale for int4 weights of this operator"
+        if reason is not None:
+            raise GraphError(reason, operator=str(operator), tensor=str(tensor))
+
+
+def unpack(raw: npt.NDArray[Any], shape: tuple[int, ...], where: str) -> Int8Array:
+    """Elements of a file's bytes, of every two the first in the low half.
+
+    Raises: GraphError, which names the tensor as `where`, for too many or too few bytes.
+    """
+    count = math.prod(shape)
+    wanted = -(-count // 2)
+    if raw.size != wanted:
+        raise GraphError(
+            f"its buffer has {raw.size} bytes, shape {list(shape)} of int4 needs {wanted}",
+            tensor=where,
+        )
+    packed = raw.view(np.int8)
+    pairs = np.stack([(packed << 4) >> 4, packed >> 4], axis=-1)
+    return np.ascontiguousarray(pairs.reshape(-1)[:count].reshape(shape))
+
+
+def pack(tensor: Tensor) -> npt.NDArray[np.uint8]:
+    """The bytes of a constant in a file. Raises: GraphError for an element of more than 4 bits."""
+    assert tensor.data is not None
+    flat = tensor.data.reshape(-1)
+    if flat.size and not (flat.min() >= _LOWEST and flat.max() <= _HIGHEST):
+        raise GraphError(f"int4 holds {_LOWEST} to {_HIGHEST}", tensor=str(tensor))
+    halves = np.zeros(flat.size + flat.size % 2, np.uint8)
+    halves[: flat.size] = flat.view(np.uint8) & 0xF
+    return halves[::2] | (halves[1::2] << np.uint8(4))

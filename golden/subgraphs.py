@@ -1,0 +1,187 @@
+"""Further subgraphs of a file: composites become operators, what CALL_ONCE calls is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from .error import GraphError
+from .graph import Graph, Operator, Tensor
+from .options import CallOnceOptions, ReshapeOptions, StableHLOCompositeOptions
+
+_COMPOSITE = "STABLEHLO_COMPOSITE"
+# Operators and tensors that all composites may bring: ones within one another multiply.
+_MAX_INLINED = 1 << 16
+
+
+def joined(read: Callable[[int], Graph], count: int) -> Graph:
+    """The first of a file's `count` subgraphs, with all that its operators call.
+
+    In place of a STABLEHLO_COMPOSITE stand the operators of its decomposition; tensors of the
+    subgraph itself keep their numbers, and those within come after them. A subgraph that CALL_ONCE
+    calls is one of the graph's `subgraphs`; one that nothing calls is not read.
+
+    Parameters: `read` gives a subgraph by its number. Raises: GraphError for one that can't be
+    called.
+    """
+    inliner = _Inliner(read, count)
+    main = inliner.graph(0)
+    places: dict[int, int] = {}
+    operators = []
+    for operator in main.operators:
+        if isinstance(operator.options, CallOnceOptions):
+            called = inliner.callee(operator, operator.options.init_subgraph_index)
+            number = places.setdefault(called, 1 + len(places))
+            operator = replace(operator, options=CallOnceOptions(init_subgraph_index=number))
+        operators.append(operator)
+    return replace(
+        main,
+        operators=tuple(operators),
+        subgraphs=tuple(inliner.graph(number) for number in places),
+    )
+
+
+class _Inliner:
+    """The subgraphs of one file, without composites."""
+
+    def __init__(self, read: Callable[[int], Graph], count: int) -> None:
+        self._read = read
+        self._count = count
+        self._graphs: dict[int, Graph] = {}
+        self._open: set[int] = set()
+        self._inlined = 0
+
+    def callee(self, operator: Operator, number: int) -> int:
+        """The subgraph that `operator` calls, which must be there and must not call itself."""
+        if not 0 <= number < self._count:
+            raise GraphError(f"calls subgraph {number} of {self._count}", operator=str(operator))
+        if number == 0 or number in self._open:
+            raise GraphError(
+                f"calls subgraph {number}, of which it is a part", operator=str(operator)
+            )
+        return number
+
+    def graph(self, number: int) -> Graph:
+        """A subgraph with the operators of its composites in their places."""
+        if number not in self._graphs:
+            self._open.add(number)
+            try:
+                graph = self._read(number)
+            except GraphError as error:
+                if number == 0:
+                    raise
+                raise GraphError(
+                    f"in subgraph {number}: {error.reason}",
+                    operator=error.operator,
+                    tensor=error.tensor,
+                ) from error
+            self._graphs[number] = self._without_composites(graph)
+            self._open.remove(number)
+        return self._graphs[number]
+
+    def _without_composites(self, graph: Graph) -> Graph:
+        if all(operator.op != _COMPOSITE for operator in graph.operators):
+            return graph
+        tensors = list(graph.tensors)
+        operators: list[Operator] = []
+        for operator in graph.operators:
+            if operator.op == _COMPOSITE:
+                operators += self._decomposition(operator, tensors)
+            else:
+                operators.append(operator)
+        return replace(
+            graph,
+            tensors=tuple(tensors),
+            operators=tuple(replace(op, index=place) for place, op in enumerate(operators)),
+        )
+
+    def _decomposition(self, composite: Operator, tensors: list[Tensor]) -> list[Operator]:
+        """The operators of a composite on `tensors`, which its inner ones join."""
+        options = composite.options
+        assert isinstance(options, StableHLOCompositeOptions)
+        number = self.callee(composite, options.decomposition_subgraph_index)
+        inner = self.graph(number)
+        self._inlined += len(inner.operators) + len(inner.tensors)
+        if self._inlined > _MAX_INLINED:
+            raise GraphError(
+                f"the composites up to this one bring more than {_MAX_INLINED} operators and "
+                "tensors",
+                operator=str(composite),
+            )
+        for kind, given, wanted in (
+            ("inputs", composite.inputs, inner.inputs),
+            ("outputs", composite.outputs, inner.outputs),
+        ):
+            if len(given) != len(wanted) or -1 in given:
+                raise GraphError(
+                    f"has {kind} {list(given)}, its subgraph {number} wants {len(wanted)}",
+                    operator=str(composite),
+                )
+        computed = {index for operator in inner.operators for index in operator.outputs}
+        results = [index for index in inner.outputs if index in computed]
+        # LiteRT leaves the first of two such outputs without a value.
+        if len({*inner.inputs}) < len(inner.inputs) or len({*results}) < len(results):
+            raise GraphError(
+                f"calls subgraph {number}, which has an input or output twice",
+                operator=str(composite),
+            )
+        place: dict[int, int] = {-1: -1}
+        before: dict[int, int] = {}
+        after = []
+        for ours, theirs in zip(composite.inputs, inner.inputs, strict=True):
+            if _alike(composite, tensors[ours], inner.tensors[theirs]):
+                place[theirs] = ours
+            else:
+                before[theirs] = ours
+        for ours, theirs in zip(composite.outputs, inner.outputs, strict=True):
+            alike = _alike(composite, tensors[ours], inner.tensors[theirs])
+            if theirs in computed and alike:
+                place[theirs] = ours
+            else:
+                after.append((theirs, ours))
+        for tensor in inner.tensors:
+            if tensor.index not in place:
+                place[tensor.index] = len(tensors)
+                like = tensors[before[tensor.index]] if tensor.index in before else tensor
+                tensors.append(replace(tensor, index=len(tensors), shape=like.shape))
+        return [
+            *(_copy(tensors[ours], tensors[place[theirs]]) for theirs, ours in before.items()),
+            *(_moved(operator, place) for operator in inner.operators),
+            *(_copy(tensors[place[theirs]], tensors[ours]) for theirs, ours in after),
+        ]
+
+
+def _alike(composite: Operator, ours: Tensor, theirs: Tensor) -> bool:
+    """Whether values of two tensors mean the same; if not, one can be copied to the other.
+
+    Shapes follow from the composite's inputs, as in LiteRT, whatever the subgraph says.
+
+    Raises: GraphError where it can't.
+    """
+    if ours.dtype != theirs.dtype:
+        raise GraphError(
+            f"is {ours.type_name}, within the composite it is {theirs.type_name}",
+            operator=str(composite),
+            tensor=str(ours),
+        )
+    return (
+        np.array_equal(ours.scale, theirs.scale)
+        and np.array_equal(ours.zero_point, theirs.zero_point)
+        and ours.quantized_dimension == theirs.quantized_dimension
+    )
+
+
+def _copy(source: Tensor, target: Tensor) -> Operator:
+    options = ReshapeOptions(new_shape=target.shape)
+    return Operator(0, "RESHAPE", (source.index,), (target.index,), options)
+
+
+def _moved(operator: Operator, place: dict[int, int]) -> Operator:
+    return replace(
+        operator,
+        inputs=tuple(place[index] for index in operator.inputs),
+        outputs=tuple(place[index] for index in operator.outputs),
+        intermediates=tuple(place[index] for index in operator.intermediates),
+    )

@@ -1,0 +1,200 @@
+"""Composites: what golden makes of them, compared with LiteRT, which inlines them too."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import mensa.golden as golden
+
+from .comparison import EXAMPLES, equal
+from .composites import KINDS, add_composite, composite_network, copies, sums, wrapped
+from .makers import MAKERS
+from .strategies import layers, random_inputs
+
+VARIABLES = {"ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "VAR_HANDLE"}
+# By oracle and type, what can be drawn: operators that keep nothing from run to run.
+OPERATORS = sorted(
+    op
+    for op in MAKERS.keys() - VARIABLES - {"SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
+    if not isinstance(MAKERS[op].types["litert"], str)
+)
+
+
+def compare(graph, oracle, seed=0):
+    """Golden equals the oracle in all outputs. Returns: the graph that golden reads."""
+    content = golden.write(graph)
+    read = golden.read(content)
+    assert all(operator.op != "STABLEHLO_COMPOSITE" for operator in read.operators)
+    inputs = random_inputs(graph, 2, seed)
+    for arrays, wanted in zip(
+        inputs, oracle.run(content, inputs, list(graph.outputs)), strict=True
+    ):
+        found = golden.run(read, arrays, rounding=oracle.name)
+        for index in graph.outputs:
+            assert equal(found[index], wanted[index])
+    return read
+
+
+@st.composite
+def any_layer(draw):
+    op = draw(st.sampled_from(OPERATORS))
+    dtype = draw(st.sampled_from(MAKERS[op].types["litert"]))
+    return draw(layers(operators=(op,), dtypes=(dtype,), floats=True, oracle="litert"))
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(layer=any_layer(), times=st.integers(1, 2))
+def test_a_composite_of_any_layer_equals_litert(litert, layer, times):
+    compare(wrapped(layer.graph, times), litert, layer.seed)
+
+
+def test_composites_within_composites_equal_litert_and_are_saved_inlined(litert, oracle):
+    graph = compare(composite_network(), litert)
+    assert [operator.op for operator in graph.operators] == ["ADD"] * 5
+    assert not graph.subgraphs
+    # TFLM has no composites, but takes the network that golden has read.
+    again = compare(graph, oracle)
+    assert len(again.operators) == len(graph.operators)
+
+
+def test_scales_within_a_composite_are_its_own(litert):
+    graph = replace(wrapped(sums()), subgraphs=(sums(scale=0.3, zero_point=7),))
+    assert "RESHAPE" in {operator.op for operator in compare(graph, litert).operators}
+
+
+def test_outputs_that_nothing_within_computes_are_copied(litert):
+    builder = golden.GraphBuilder("passes on")
+    x, y = (builder.input((1, 4), **KINDS) for _ in range(2))
+    z = builder.add(x, y, **KINDS)
+    constant = builder.tensor(data=[[1, 2, 3, 4]], **KINDS)
+    compare(wrapped(builder.build([x, z, x, y, constant]), times=2), litert)
+
+
+def test_a_composite_that_calls_once_is_its_graphs_own(litert):
+    first = golden.GraphBuilder("first")
+    value = first.tensor(data=[[1, 2, 3, 4]], **KINDS)
+    first.assign_variable(first.var_handle("memory"), value)
+
+    builder = golden.GraphBuilder("remembers")
+    x = builder.input((1, 4), **KINDS)
+    builder.call_once(first.build([]))
+    handle = builder.var_handle("memory")
+    before = builder.read_variable(handle, (1, 4), **KINDS)
+    builder.assign_variable(handle, x)
+    inner = builder.build([builder.add(before, x, **KINDS)])
+    # In the file, what it calls is subgraph 1, and itself 2.
+    graph = wrapped(replace(inner, subgraphs=()))
+    options = replace(graph.operators[0].options, decomposition_subgraph_index=2)
+    operators = (replace(graph.operators[0], options=options),)
+    content = golden.write(
+        replace(graph, operators=operators, subgraphs=(first.build([]), *graph.subgraphs))
+    )
+    read = golden.read(content)
+    assert len(read.subgraphs) == 1
+    inputs = random_inputs(read, 4, 1)
+    state = None
+    for arrays, wanted in zip(inputs, litert.run(content, inputs, list(read.outputs)), strict=True):
+        found = golden.run(read, arrays, rounding="litert", state=state)
+        state = found.state
+        for index in read.outputs:
+            assert equal(found[index], wanted[index])
+
+
+def refused(graph, *words):
+    with pytest.raises(golden.GraphError) as caught:
+        golden.read(golden.write(graph))
+    for word in ("STABLEHLO_COMPOSITE", *words):
+        assert word in str(caught.value)
+
+
+def with_composite(number=1, inputs=2, inner=None, **kinds):
+    """One composite, of which something is wrong."""
+    inner = sums() if inner is None else inner
+    builder = golden.GraphBuilder("wrong")
+    builder.subgraph(inner)
+    places = [builder.input((1, 4), **KINDS) for _ in range(inputs)]
+    outputs = copies(builder, inner, inner.outputs)
+    add_composite(builder, number, places, outputs)
+    return builder.build(outputs)
+
+
+def test_a_subgraph_that_is_not_there_is_refused():
+    for number in (2, -1, 1 << 30):
+        refused(with_composite(number), f"subgraph {number} of 2")
+
+
+def test_a_subgraph_with_an_output_or_an_input_twice_is_refused():
+    inner = sums()
+    refused(with_composite(inner=replace(inner, outputs=inner.outputs * 2)), "output twice")
+    refused(with_composite(inner=replace(inner, inputs=(0, 0))), "input or output twice")
+
+
+def test_a_subgraph_that_calls_itself_is_refused():
+    refused(with_composite(0), "subgraph 0, of which it is a part")
+    builder = golden.GraphBuilder("itself")
+    x, y = (builder.input((1, 4), **KINDS) for _ in range(2))
+    z = builder.tensor((1, 4), **KINDS)
+    add_composite(builder, 1, (x, y), (z,))
+    refused(with_composite(inner=builder.build([z])), "subgraph 1, of which it is a part")
+
+
+def test_what_does_not_fit_is_refused():
+    refused(with_composite(inputs=1), "inputs [0]", "wants 2")
+    refused(with_composite(inputs=3), "inputs [0, 1, 2]", "wants 2")
+    graph = with_composite()
+    x, y, *rest = graph.tensors
+    other = replace(y, dtype=np.dtype(np.uint8), type_name="UINT8")
+    refused(replace(graph, tensors=(x, other, *rest)), "tensor 1", "is UINT8", "it is INT8")
+
+
+def test_shapes_are_those_of_the_composites_inputs(litert):
+    """Whatever its subgraph says, for which no sizes are known."""
+    for scale in (0.1, 0.3):
+        (inner,) = wrapped(sums(scale=scale)).subgraphs
+        given = tuple(replace(t, shape=()) if t.index in inner.inputs else t for t in inner.tensors)
+        graph = replace(wrapped(sums()), subgraphs=(replace(inner, tensors=given),))
+        compare(graph, litert)
+
+
+def test_composites_that_multiply_are_refused_before_they_do():
+    builder = golden.GraphBuilder("doubles")
+    for level in range(40):
+        inner = golden.GraphBuilder("twice")
+        x = inner.input((1, 4), **KINDS)
+        if level == 0:
+            y = inner.add(x, x, **KINDS)
+        for _ in range(2 if level else 0):
+            y = inner.tensor((1, 4), **KINDS)
+            add_composite(inner, level, (x,), (y,))
+            x = y
+        number = builder.subgraph(inner.build([y]))
+    x = builder.input((1, 4), **KINDS)
+    y = builder.tensor((1, 4), **KINDS)
+    add_composite(builder, number, (x,), (y,))
+    refused(builder.build([y]), "more than 65536")
+
+
+def test_damage_in_a_subgraph_is_told_with_its_number():
+    graph = with_composite()
+    (inner,) = graph.subgraphs
+    tensors = (replace(inner.tensors[0], scale=np.full(1, -1.0)), *inner.tensors[1:])
+    damaged = replace(graph, subgraphs=(replace(inner, tensors=tensors),))
+    with pytest.raises(golden.GraphError, match=r"tensor 0 .*subgraph 1: .*scale"):
+        golden.read(golden.write(damaged))
+
+
+def test_a_subgraph_that_nothing_calls_is_not_read():
+    builder = golden.GraphBuilder("calls nothing")
+    builder.subgraph(replace(sums(), inputs=(99,)))
+    x = builder.input((1, 4), **KINDS)
+    graph = builder.build([builder.add(x, x, **KINDS)])
+    assert golden.read(golden.write(graph)).subgraphs == ()

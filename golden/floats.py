@@ -96,14 +96,16 @@ def _broadcast(place: Place) -> tuple[Shape, ...]:
 
 @planner("SQRT", "RSQRT", "EXP")
 @planner("HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", types=("float32",))
-@planner("RELU_N1_TO_1", "SOFTMAX", types=("float32",))
+@planner("RELU_N1_TO_1", "RELU_0_TO_1", "SOFTMAX", types=("float32",))
 def _float_function(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
     place.require(data.dtype == np.float32, f"must be float32, not {data.type_name}", data)
     place.same_type(data, output)
     place.shape(output, data.shape)
     op, options = place.operator.op, place.operator.options
-    place.require(op != "RELU_N1_TO_1" or rounding == "litert", "TFLM has no such kernel")
+    place.require(
+        op not in ("RELU_N1_TO_1", "RELU_0_TO_1") or rounding == "litert", "TFLM has no such kernel"
+    )
     parameter = 0.0
     if isinstance(options, LeakyReluOptions):
         parameter = options.alpha
@@ -205,6 +207,7 @@ _FUNCTIONS: dict[str, Callable[[Float32Array], Float32Array]] = {
     "RELU": _clamped(0, np.inf),
     "RELU6": _clamped(0, 6),
     "RELU_N1_TO_1": _clamped(-1, 1),
+    "RELU_0_TO_1": _clamped(0, 1),
 }
 
 

@@ -1,7 +1,7 @@
 """Operators on one quantised tensor, element by element: each is a table of all its values.
 
-LOGISTIC, TANH, HARD_SWISH, LEAKY_RELU, RELU, RELU6, RELU_N1_TO_1. The table is worked out with
-the plan, so that hardware can hold it as it is.
+LOGISTIC, TANH, HARD_SWISH, LEAKY_RELU, ABS, RELU, RELU6, RELU_N1_TO_1, RELU_0_TO_1. The table is
+worked out with the plan, so that hardware can hold it as it is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ Float32Array = npt.NDArray[np.float32]
 
 # Integer bits of the fixed-point arguments of LOGISTIC and TANH in TFLM.
 _INTEGER_BITS = 4
-_UNARY = ("LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU", "RELU", "RELU6", "RELU_N1_TO_1")
+# Types of ABS.
+_ABSOLUTE = (np.dtype(np.int8), *INT16)
+_RELUS = ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
+_UNARY = ("LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU", *_RELUS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,9 +76,10 @@ def _same(place: Place) -> tuple[Shape, ...]:
     return (place.input(0).shape,)
 
 
-def _tensors(
+def ends(
     place: Place, rounding: Rounding, types: tuple[np.dtype[np.generic], ...]
 ) -> tuple[Tensor, Tensor]:
+    """Input and output: quantised, of one shape and of one of `types`. Raises: GraphError."""
     data, output = place.input(0), place.output()
     place.quantized(data, types)
     place.require(rounding == "litert" or data.dtype != np.uint8, "TFLM has no uint8 kernel", data)
@@ -85,7 +89,7 @@ def _tensors(
     return data, output
 
 
-def _values(place: Place, data: Tensor) -> Int64Array:
+def values(place: Place, data: Tensor) -> Int64Array:
     """Every value of the input less its zero point."""
     low, high = limits(data.dtype)
     return np.arange(low, high + 1, dtype=np.int64) - place.zero_point(data)
@@ -101,10 +105,14 @@ def in_single_precision(
     place: Place, data: Tensor, output: Tensor, function: Callable[[Float32Array], Float32Array]
 ) -> TablePlan:
     """LiteRT's table (``LUTPopulate``): dequantise, compute and quantise as float32."""
-    real = data.scale[0] * _values(place, data).astype(np.float32)
+    real = data.scale[0] * values(place, data).astype(np.float32)
     inverse = np.float32(1) / output.scale[0]
     quantized = round_half_away(function(real) * inverse) + np.float32(place.zero_point(output))
-    return tabled(data, np.clip(quantized, -(2.0**30), 2.0**30).astype(np.int64))
+    # Beyond int32 the C cast is undefined.
+    place.require(
+        bool(np.all(np.abs(quantized) < 2.0**31)), "its scale is too small for the results", output
+    )
+    return tabled(data, quantized.astype(np.int64))
 
 
 def _in_fixed_point(
@@ -119,7 +127,7 @@ def _in_fixed_point(
     place.require(shift <= 30, "its scale is too large", data)
     place.require(shift >= 0, "its scale is too small", data)
     radius = math.floor(((1 << _INTEGER_BITS) - 1) * (1 << (31 - _INTEGER_BITS)) / (1 << shift))
-    x = _values(place, data)
+    x = values(place, data)
     inside = np.abs(x) < radius
     argument = requantize_double(np.where(inside, x, 0), multiplier, shift)
     value = rounding_divide_by_pot(function(argument, _INTEGER_BITS), 31 - bits)
@@ -177,7 +185,7 @@ def _wide_tanh(place: Place, rounding: Rounding) -> Plan:
 
 @planner("LOGISTIC")
 def _logistic(place: Place, rounding: Rounding) -> Plan:
-    data, output = _tensors(place, rounding, EIGHT_BIT)
+    data, output = ends(place, rounding, EIGHT_BIT)
     if rounding == "litert":
         place.require(float(output.scale[0]) == 1 / 256, "its scale must be 1/256", output)
         return in_single_precision(place, data, output, _logistic32)
@@ -187,7 +195,7 @@ def _logistic(place: Place, rounding: Rounding) -> Plan:
 
 @planner("TANH")
 def _tanh(place: Place, rounding: Rounding) -> Plan:
-    data, output = _tensors(place, rounding, EIGHT_BIT)
+    data, output = ends(place, rounding, EIGHT_BIT)
     if rounding == "litert":
         return in_single_precision(place, data, output, _tanh32)
     # TFLM takes the output's scale as 1/128 and its zero point as 0, whatever the file says.
@@ -205,12 +213,21 @@ def _scaled(place: Place, x: Int64Array, real: float) -> Int64Array:
 @planner("LEAKY_RELU")
 def _leaky_relu(place: Place, rounding: Rounding) -> Plan:
     options = place.options(LeakyReluOptions)
-    data, output = _tensors(place, rounding, (*EIGHT_BIT, *INT16))
-    x = _values(place, data)
+    data, output = ends(place, rounding, (*EIGHT_BIT, *INT16))
+    x = values(place, data)
     scale, alpha = data.scale[0], np.float32(options.alpha)
     above = _scaled(place, x, scale_ratio(rounding, [scale], output.scale[0]))
     below = _scaled(place, x, scale_ratio(rounding, [scale, alpha], output.scale[0]))
     return tabled(data, np.where(x >= 0, above, below) + place.zero_point(output))
+
+
+def absolute(place: Place, rounding: Rounding) -> TablePlan:
+    """Plan of ABS of quantised values."""
+    data, output = ends(place, rounding, _ABSOLUTE)
+    ratio = scale_ratio("litert", [data.scale[0]], output.scale[0])
+    return tabled(
+        data, _scaled(place, np.abs(values(place, data)), ratio) + place.zero_point(output)
+    )
 
 
 def _quantized(place: Place, real: float, tensor: Tensor) -> int:
@@ -220,19 +237,21 @@ def _quantized(place: Place, real: float, tensor: Tensor) -> int:
     return place.zero_point(tensor) + math.floor(abs(ratio) + 0.5) * (1 if ratio >= 0 else -1)
 
 
-@planner("RELU", "RELU6", "RELU_N1_TO_1")
+@planner(*_RELUS)
 def _relu(place: Place, rounding: Rounding) -> Plan:
     op = place.operator.op
-    data, output = _tensors(place, rounding, (*EIGHT_BIT, *INT16))
+    to_one = op in ("RELU_N1_TO_1", "RELU_0_TO_1")
+    data, output = ends(place, rounding, EIGHT_BIT if to_one else (*EIGHT_BIT, *INT16))
     lowest, highest = limits(data.dtype)
-    x = _values(place, data)
+    x = values(place, data)
     if rounding == "tflm":
-        place.require(op != "RELU_N1_TO_1", "TFLM has no such kernel")
+        place.require(not to_one, "TFLM has no such kernel")
         if op == "RELU6":
             # TFLM clamps the input's own values and takes no notice of the output's scale.
             zero, six = place.zero_point(data), _quantized(place, 6.0, data)
             return tabled(data, np.clip(x + zero, zero, min(six, highest)))
-    low, high = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}[op]
+    ranges = {"RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0)}
+    low, high = ranges.get(op, (0.0, None))
     clamp_min = max(lowest, _quantized(place, low, output))
     clamp_max = highest if high is None else min(highest, _quantized(place, high, output))
     scaled = _scaled(place, x, scale_ratio(rounding, [data.scale[0]], output.scale[0]))
@@ -257,7 +276,7 @@ def _high_mul16(x: Int64Array, multiplier: int) -> Int64Array:
 @planner("HARD_SWISH")
 def _hard_swish(place: Place, rounding: Rounding) -> Plan:
     """``x * relu6(x + 3) / 6`` in 16-bit fixed point."""
-    data, output = _tensors(place, rounding, EIGHT_BIT)
+    data, output = ends(place, rounding, EIGHT_BIT)
     fine_scale = np.float32(1 / 128) * data.scale[0]
     factors = []
     for real in (fine_scale / output.scale[0], fine_scale / np.float32(3 / 32768)):
@@ -267,7 +286,7 @@ def _hard_swish(place: Place, rounding: Rounding) -> Plan:
     (scale, scale_exponent), (gate, gate_exponent) = factors
     place.require(-15 <= scale_exponent <= 0, "its scale does not fit the input's", output)
     place.require(-15 <= gate_exponent <= 15, "its scale is out of range", data)
-    fine = _values(place, data) << 7
+    fine = values(place, data) << 7
     scaled = _high_mul16(fine, scale)
     # The gate is the input over 3, from -1 to 1; the last bit of a left shift saturates.
     value = _saturate16(fine << (gate_exponent - 1)) if gate_exponent > 0 else fine

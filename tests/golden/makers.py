@@ -2,10 +2,12 @@
 
 from . import (  # noqa: F401
     elementwise_layers,
+    logical_layers,
     product_layers,
     recurrent_layers,
     shape_layers,
     tail_layers,
+    unary_layers,
 )
 from .strategies import MAKERS
 

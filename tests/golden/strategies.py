@@ -72,6 +72,9 @@ def random_inputs(graph, count, seed):
             if tensor.dtype.kind == "f":
                 arrays.append(generator.normal(0, 2, tensor.shape).astype(tensor.dtype))
                 continue
+            if tensor.dtype.kind == "b":
+                arrays.append(generator.integers(0, 2, tensor.shape).astype(tensor.dtype))
+                continue
             limits = np.iinfo(tensor.dtype)
             values = generator.integers(limits.min, limits.max + 1, tensor.shape)
             if run == 0:

@@ -84,7 +84,7 @@ class GraphBuilder:
         `quantized_dimension`; without `scale` the tensor is not quantised.
         """
         kind = self.dtype if dtype is None else np.dtype(dtype)
-        array = None if data is None else np.ascontiguousarray(data, dtype=kind)
+        array = None if data is None else np.asarray(data, dtype=kind, order="C")
         if array is not None and shape is None:
             shape = array.shape
         if shape is None:

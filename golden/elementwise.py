@@ -21,6 +21,7 @@ from .fixed_point import (
     rounding_divide_by_pot,
     scale_ratio,
 )
+from .floats import clamp
 from .graph import Tensor
 from .options import AddOptions, MulOptions, SubOptions
 from .place import EIGHT_BIT, INT16, Place, limits, scale_power
@@ -523,4 +524,4 @@ def arithmetic_of(plan: ArithmeticPlan, first: Array, second: Array) -> Array:
     operation = {"add": np.add, "subtract": np.subtract, "multiply": np.multiply}[plan.kind]
     with np.errstate(all="ignore"):
         result: Array = operation(first, second)
-    return np.minimum(np.maximum(result, plan.low), plan.high)
+    return clamp(result, plan.low, plan.high)

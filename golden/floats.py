@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,11 @@ from .registry import Array, kernel, planner, shapes
 
 Float32Array = npt.NDArray[np.float32]
 
+# Without a fused activation, the kernels still clamp an infinity to it.
+_LARGEST = float(np.finfo(np.float32).max)
 _FLOAT_CLAMPS: dict[str, tuple[float, float]] = {
-    "NONE": (-np.inf, np.inf),
-    "RELU": (0.0, np.inf),
+    "NONE": (-_LARGEST, _LARGEST),
+    "RELU": (0.0, _LARGEST),
     "RELU6": (0.0, 6.0),
     "RELU_N1_TO_1": (-1.0, 1.0),
 }
@@ -62,15 +65,15 @@ class QuotientPlan(Plan):
     output_shape : tuple of int
         Of the quotients.
     clamp_min, clamp_max : float
-        The fused activation's range, infinite where it has none.
+        The fused activation's range, of DIV; its ends are float32 numbers, never infinite.
     """
 
     raw = True
 
     floor: bool
     output_shape: Shape
-    clamp_min: float = -np.inf
-    clamp_max: float = np.inf
+    clamp_min: float = -_LARGEST
+    clamp_max: float = _LARGEST
 
     @property
     def operands(self) -> tuple[int, ...]:
@@ -188,8 +191,15 @@ def _softmax(x: Float32Array, beta: np.float32) -> Float32Array:
     return power / sums[..., -1:]
 
 
+def clamp(x: Array, low: Any, high: Any) -> Array:
+    """`x` from `low` to `high`; as in the kernels, a NaN stays, and -0.0 where `low` is 0."""
+    with np.errstate(invalid="ignore"):
+        result: Array = np.where(x < low, low, np.where(x > high, high, x))
+    return result
+
+
 def _clamped(low: float, high: float) -> Callable[[Float32Array], Float32Array]:
-    return lambda x: np.minimum(np.maximum(x, np.float32(low)), np.float32(high))
+    return lambda x: clamp(x, np.float32(low), np.float32(high))
 
 
 def _hard_swish(x: Float32Array) -> Float32Array:
@@ -237,10 +247,7 @@ def quotient(plan: QuotientPlan, first: Array, second: Array) -> Array:
             # is undefined.
             return down.astype(np.int64).astype(first.dtype)
         if first.dtype.kind == "f":
-            result = first / second
-            # As the kernels' min and max treat it: a NaN stays where there is no clamp.
-            clamped: Array = np.clip(result, np.float32(plan.clamp_min), np.float32(plan.clamp_max))
-            return clamped
+            return clamp(first / second, np.float32(plan.clamp_min), np.float32(plan.clamp_max))
     if np.any(second == 0):
         raise ValueError("division by 0")
     a, b = first.astype(np.int64), second.astype(np.int64)

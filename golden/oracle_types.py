@@ -6,7 +6,8 @@ from .graph import Tensor
 from .place import Place
 from .plan import Rounding
 
-_NAMES = {"tflm": "TFLM", "litert": "LiteRT"}
+_NAMES: dict[Rounding, str] = {"tflm": "TFLM", "litert": "LiteRT"}
+_OTHER: dict[Rounding, Rounding] = {"tflm": "litert", "litert": "tflm"}
 
 
 def require_kernel(
@@ -22,11 +23,12 @@ def require_kernel(
     Parameters: `tflm` and `litert` the names of NumPy's types that each takes, none where it has
     no such kernel. Raises: GraphError.
     """
-    known = tflm if rounding == "tflm" else litert
-    name = _NAMES[rounding]
-    place.require(bool(known), f"{name} has no such kernel")
+    known, others = (tflm, litert) if rounding == "tflm" else (litert, tflm)
+    name, other = _NAMES[rounding], _OTHER[rounding]
+    hint = f"; rounding {other} has" if tensor.dtype.name in others else ""
+    place.require(bool(known), f"{name} has no such kernel{hint}")
     place.require(
         tensor.dtype.name in known,
-        f"{name} has no kernel for {tensor.type_name or tensor.dtype}",
+        f"{name} has no kernel for {tensor.type_name or tensor.dtype}{hint}",
         tensor,
     )

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .options import DivOptions, LeakyReluOptions, SoftmaxOptions
+from .oracle_types import require_kernel
 from .place import Place
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
@@ -106,9 +107,8 @@ def _float_function(place: Place, rounding: Rounding) -> Plan:
     place.same_type(data, output)
     place.shape(output, data.shape)
     op, options = place.operator.op, place.operator.options
-    place.require(
-        op not in ("RELU_N1_TO_1", "RELU_0_TO_1") or rounding == "litert", "TFLM has no such kernel"
-    )
+    if op in ("RELU_N1_TO_1", "RELU_0_TO_1"):
+        require_kernel(place, data, rounding, tflm=(), litert=("float32",))
     parameter = 0.0
     if isinstance(options, LeakyReluOptions):
         parameter = options.alpha

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from .floats import expf
 from .interpolated import entries, look_up
 from .options import GeluOptions
-from .oracle_types import require_kernel
+from .oracle_types import refuse_floats, require_kernel
 from .place import EIGHT_BIT, INT16, Place
 from .plan import Plan, Rounding, Shape
 from .registry import planner, shapes
@@ -50,6 +50,7 @@ def _gelu_by_tanh(x: Float32Array) -> Float32Array:
 
 @planner("ELU")
 def _elu_table(place: Place, rounding: Rounding) -> Plan:
+    refuse_floats(place, place.input(0))
     require_kernel(place, place.input(0), rounding, tflm=("int8",), litert=())
     data, output = ends(place, rounding, EIGHT_BIT)
     return in_single_precision(place, data, output, _elu)
@@ -58,6 +59,7 @@ def _elu_table(place: Place, rounding: Rounding) -> Plan:
 @planner("GELU")
 def _gelu_table(place: Place, rounding: Rounding) -> Plan:
     types = ("int8", "uint8", "int16")
+    refuse_floats(place, place.input(0))
     require_kernel(place, place.input(0), rounding, tflm=(), litert=types)
     data, output = ends(place, rounding, (*EIGHT_BIT, *INT16))
     function = _gelu_by_tanh if place.options(GeluOptions).approximate else _gelu

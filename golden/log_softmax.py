@@ -19,7 +19,7 @@ from .fixed_point import (
     wrap32,
 )
 from .fixed_point_functions import log_from_one
-from .oracle_types import require_kernel
+from .oracle_types import refuse_floats, require_kernel
 from .place import EIGHT_BIT, Place
 from .plan import Plan, Rounding, Shape
 from .registry import kernel, planner, shapes
@@ -62,11 +62,7 @@ def _same(place: Place) -> tuple[Shape, ...]:
 @planner("LOG_SOFTMAX")
 def _log_softmax(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
-    place.require(
-        data.dtype != np.float32,
-        "of float32 is not supported: its last bit is the C library's logarithm's",
-        data,
-    )
+    refuse_floats(place, data)
     require_kernel(place, data, rounding, tflm=("int8",), litert=("int8", "uint8"))
     place.quantized(data, EIGHT_BIT)
     place.quantized(output, EIGHT_BIT)

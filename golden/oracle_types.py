@@ -25,10 +25,23 @@ def require_kernel(
     """
     known, others = (tflm, litert) if rounding == "tflm" else (litert, tflm)
     name, other = _NAMES[rounding], _OTHER[rounding]
-    hint = f"; rounding {other} has" if tensor.dtype.name in others else ""
+    hint = f"; rounding {other} takes it" if tensor.dtype.name in others else ""
     place.require(bool(known), f"{name} has no such kernel{hint}")
+    given = tensor.type_name or tensor.dtype
     place.require(
         tensor.dtype.name in known,
-        f"{name} has no kernel for {tensor.type_name or tensor.dtype}{hint}",
+        f"must be {' or '.join(known)} with {name}, not {given}{hint}",
+        tensor,
+    )
+
+
+def refuse_floats(place: Place, tensor: Tensor) -> None:
+    """Requires a tensor that is not of floats, for functions that golden computes of others only.
+
+    Their results in float32 depend on the C library and the compiler that an oracle was made with.
+    """
+    place.require(
+        tensor.dtype.kind != "f",
+        f"{tensor.dtype} is not supported here: the last bits are each C library's own",
         tensor,
     )

@@ -25,6 +25,7 @@ from .fixed_point_functions import logistic, tanh
 from .gates import interpolate_sigmoid, interpolate_tanh
 from .graph import Tensor
 from .options import LeakyReluOptions
+from .oracle_types import require_kernel
 from .place import EIGHT_BIT, INT16, Place, limits, scale_power
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
@@ -240,16 +241,15 @@ def _quantized(place: Place, real: float, tensor: Tensor) -> int:
 @planner(*_RELUS)
 def _relu(place: Place, rounding: Rounding) -> Plan:
     op = place.operator.op
-    to_one = op in ("RELU_N1_TO_1", "RELU_0_TO_1")
-    data, output = ends(place, rounding, EIGHT_BIT if to_one else (*EIGHT_BIT, *INT16))
+    if op in ("RELU_N1_TO_1", "RELU_0_TO_1"):
+        require_kernel(place, place.input(0), rounding, tflm=(), litert=("int8", "uint8"))
+    data, output = ends(place, rounding, (*EIGHT_BIT, *INT16))
     lowest, highest = limits(data.dtype)
     x = values(place, data)
-    if rounding == "tflm":
-        place.require(not to_one, "TFLM has no such kernel")
-        if op == "RELU6":
-            # TFLM clamps the input's own values and takes no notice of the output's scale.
-            zero, six = place.zero_point(data), _quantized(place, 6.0, data)
-            return tabled(data, np.clip(x + zero, zero, min(six, highest)))
+    if rounding == "tflm" and op == "RELU6":
+        # TFLM clamps the input's own values and takes no notice of the output's scale.
+        zero, six = place.zero_point(data), _quantized(place, 6.0, data)
+        return tabled(data, np.clip(x + zero, zero, min(six, highest)))
     ranges = {"RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0)}
     low, high = ranges.get(op, (0.0, None))
     clamp_min = max(lowest, _quantized(place, low, output))

@@ -147,24 +147,39 @@ def test_what_one_oracle_alone_has_is_said():
         ("NEG", np.int8, "tflm", "litert"),
         ("ELU", np.int8, "litert", "tflm"),
         ("CEIL", np.float32, "litert", "tflm"),
+        ("SQRT", np.int8, "tflm", "litert"),
+        ("RELU_N1_TO_1", np.int8, "tflm", "litert"),
+        ("RELU_0_TO_1", np.float32, "tflm", "litert"),
     ):
         builder = golden.GraphBuilder(op, kind)
         x = builder.input((4,), scale=0.5 if kind == np.int8 else None)
-        refused(builder, builder.apply(op, x), op, f"rounding {other} has", rounding=rounding)
+        refused(builder, builder.apply(op, x), op, f"rounding {other} takes it", rounding=rounding)
 
 
 @pytest.mark.parametrize(
     ("op", "kind", "word"),
     [
-        ("GREATER", "int16", "no kernel for INT16; rounding litert has"),
+        ("GREATER", "int16", "not INT16; rounding litert takes it"),
         ("LOGICAL_AND", "int8", "must be bool"),
-        ("SQUARED_DIFFERENCE", "uint8", "no kernel for UINT8"),
+        (
+            "SQUARED_DIFFERENCE",
+            "uint8",
+            "must be int8 or int16 or int32 or float32 with TFLM, not UINT8",
+        ),
     ],
 )
 def test_types_that_tflm_misreads_are_refused(op, kind, word):
     builder = golden.GraphBuilder(op, kind)
     x, y = (builder.input((4,), scale=0.5) for _ in range(2))
     refused(builder, builder.apply(op, x, y), op, word, rounding="tflm")
+
+
+@pytest.mark.parametrize("op", ["ELU", "GELU", "LOG_SOFTMAX"])
+@pytest.mark.parametrize("rounding", ["tflm", "litert"])
+def test_floats_whose_last_bits_are_the_c_librarys_are_refused(op, rounding):
+    builder = golden.GraphBuilder(op, np.float32)
+    output = builder.apply(op, builder.input((2, 4)))
+    refused(builder, output, op, "float32 is not supported", rounding=rounding)
 
 
 def test_litert_does_not_compute_not_equal_of_plain_int16_values():

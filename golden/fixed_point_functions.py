@@ -98,7 +98,7 @@ def tanh(a: npt.ArrayLike, integer_bits: int) -> Int64Array:
     return result
 
 
-def _leading_zeros(x: Int64Array) -> Int64Array:
+def leading_zeros(x: Int64Array) -> Int64Array:
     """Of 32-bit numbers above 0, from the exponent of the same number as a double."""
     return 32 - np.frexp(x.astype(np.float64))[1].astype(np.int64)
 
@@ -119,11 +119,11 @@ def log_from_one(a: npt.ArrayLike, integer_bits: int, output_bits: int) -> Int64
     fraction_bits = 31 - (output_bits + 1)
     quarter = 1 << (fraction_bits - 2)
 
-    zeros = _leading_zeros(value)
+    zeros = leading_zeros(value)
     normal = _mul(_shift_left_saturating(value, zeros - 1), root_half)
     rest_a = _shift_left_saturating(normal, 1)
     power_a = _shift_left_saturating(integer_bits - zeros, fraction_bits) + quarter
-    zeros = _leading_zeros(_mul(value, root_half)) - 1
+    zeros = leading_zeros(_mul(value, root_half)) - 1
     rest_b = _shift_left_saturating(value, zeros)
     power_b = _shift_left_saturating(integer_bits - zeros, fraction_bits) - quarter
     rest = np.minimum(rest_a, rest_b)
@@ -153,7 +153,7 @@ def inverse_square_root(x: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
         large = value >= 1 << 29
         value = np.where(large, value >> 2, value)
         right += large
-    pairs = (_leading_zeros(value) - 1) // 2 - 1
+    pairs = (leading_zeros(value) - 1) // 2 - 1
     right -= pairs
     argument = (value << 2 * pairs) >> 1
     # Half of it, rounded half away from zero.

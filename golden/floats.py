@@ -1,6 +1,7 @@
 """Operators on float32, as the tails of networks have them.
 
-SQRT, RSQRT, EXP, LOGISTIC, SOFTMAX, HARD_SWISH, LEAKY_RELU, RELU and its kin, DIV, FLOOR_DIV.
+SQRT, RSQRT, EXP, LOGISTIC, SOFTMAX, LOG_SOFTMAX, HARD_SWISH, LEAKY_RELU, ELU, RELU and its kin,
+DIV, FLOOR_DIV.
 
 DIV and FLOOR_DIV also take integers that are not quantised, and FLOOR_DIV the stored values of
 quantised ones.
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .c_library import c_function
 from .options import DivOptions, LeakyReluOptions, SoftmaxOptions
 from .oracle_types import require_kernel
 from .place import Place
@@ -100,20 +102,22 @@ def _broadcast(place: Place) -> tuple[Shape, ...]:
 
 @planner("SQRT", "RSQRT", "EXP")
 @planner("HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", types=("float32",))
-@planner("RELU_N1_TO_1", "RELU_0_TO_1", "SOFTMAX", types=("float32",))
+@planner("RELU_N1_TO_1", "RELU_0_TO_1", "ELU", "SOFTMAX", "LOG_SOFTMAX", types=("float32",))
 def _float_function(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
     place.require(data.dtype == np.float32, f"must be float32, not {data.type_name}", data)
     place.same_type(data, output)
     place.shape(output, data.shape)
     op, options = place.operator.op, place.operator.options
+    place.require(data.size > 0 or "SOFTMAX" not in op, "is empty", data)
     if op in ("RELU_N1_TO_1", "RELU_0_TO_1"):
         require_kernel(place, data, rounding, tflm=(), litert=("float32",))
+    elif op == "ELU":
+        require_kernel(place, data, rounding, tflm=("float32",), litert=())
     parameter = 0.0
     if isinstance(options, LeakyReluOptions):
         parameter = options.alpha
     elif isinstance(options, SoftmaxOptions):
-        place.require(data.size > 0, "is empty", data)
         parameter = options.beta
     return FloatPlan(function=op, shape=data.shape, parameter=parameter)
 
@@ -183,12 +187,28 @@ def _logistic(x: Float32Array) -> Float32Array:
     return result
 
 
+def _sums(power: Float32Array) -> Float32Array:
+    """Of each row, one element after the other, as the kernels add."""
+    sums: Float32Array = np.cumsum(power, axis=-1, dtype=np.float32)
+    return sums[..., -1:]
+
+
 def _softmax(x: Float32Array, beta: np.float32) -> Float32Array:
     with np.errstate(invalid="ignore", over="ignore"):
         power = expf((x - x.max(axis=-1, keepdims=True)) * beta)
-        # One after the other, as the kernel adds.
-        sums: Float32Array = np.cumsum(power, axis=-1, dtype=np.float32)
-    return power / sums[..., -1:]
+        result: Float32Array = power / _sums(power)
+    return result
+
+
+def _log_softmax(x: Float32Array) -> Float32Array:
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        difference = x - x.max(axis=-1, keepdims=True)
+        result: Float32Array = difference - c_function("log", _sums(expf(difference)))
+    return result
+
+
+def _elu(x: Float32Array) -> Float32Array:
+    return np.where(x < 0, c_function("expm1", np.minimum(x, np.float32(0))), x)
 
 
 def clamp(x: Array, low: Any, high: Any) -> Array:
@@ -214,6 +234,7 @@ _FUNCTIONS: dict[str, Callable[[Float32Array], Float32Array]] = {
     "RSQRT": _inverse_root,
     "LOGISTIC": _logistic,
     "HARD_SWISH": _hard_swish,
+    "ELU": _elu,
     "RELU": _clamped(0, np.inf),
     "RELU6": _clamped(0, 6),
     "RELU_N1_TO_1": _clamped(-1, 1),
@@ -223,10 +244,12 @@ _FUNCTIONS: dict[str, Callable[[Float32Array], Float32Array]] = {
 
 @kernel(FloatPlan)
 def float_function(plan: FloatPlan, x: Float32Array) -> Float32Array:
-    """The function of each element of `x`, float32 ``plan.shape``; SOFTMAX of each row."""
+    """The function of each element of `x`, float32 ``plan.shape``, or of each row."""
     parameter = np.float32(plan.parameter)
     if plan.function == "SOFTMAX":
         return _softmax(x.reshape(plan.shape), parameter)
+    if plan.function == "LOG_SOFTMAX":
+        return _log_softmax(x.reshape(plan.shape))
     if plan.function == "LEAKY_RELU":
         with np.errstate(invalid="ignore", over="ignore"):
             return np.where(x > 0, x, x * parameter)

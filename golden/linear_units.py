@@ -1,19 +1,19 @@
 """ELU and GELU of quantised tensors: exponential and Gaussian error linear units.
 
-Each is a table of all values, or of int16 ones an interpolated table.
+Each is a table of all values, or of int16 ones an interpolated table. ELU of float32 is in
+`floats`.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
+from .c_library import c_function
 from .floats import expf
 from .interpolated import entries, look_up
 from .options import GeluOptions
-from .oracle_types import refuse_floats, require_kernel
+from .oracle_types import require_kernel
 from .place import EIGHT_BIT, INT16, Place
 from .plan import Plan, Rounding, Shape
 from .registry import planner, shapes
@@ -21,8 +21,8 @@ from .tables import ends, in_single_precision, tabled, values
 
 Float32Array = npt.NDArray[np.float32]
 
-_HALF_ROOT = np.float32(math.sqrt(0.5))
-_ROOT_2_OVER_PI = np.float32(math.sqrt(2 / math.pi))
+_HALF_ROOT = np.float32(np.sqrt(0.5))
+_ROOT_2_OVER_PI = np.float32(np.sqrt(2 / np.pi))
 
 
 @shapes("ELU", "GELU")
@@ -36,22 +36,18 @@ def _elu(x: Float32Array) -> Float32Array:
 
 def _gelu(x: Float32Array) -> Float32Array:
     """``x / 2 * erfc(-x / sqrt(2))``."""
-    argument = x * -_HALF_ROOT
-    found = np.array([math.erfc(each) for each in argument.tolist()]).astype(np.float32)
-    return np.float32(0.5) * x * found
+    return np.float32(0.5) * x * c_function("erfc", x * -_HALF_ROOT)
 
 
 def _gelu_by_tanh(x: Float32Array) -> Float32Array:
     """``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))``."""
     argument = _ROOT_2_OVER_PI * (x + np.float32(0.044715) * x * x * x)
-    found = np.tanh(argument.astype(np.float64)).astype(np.float32)
-    return np.float32(0.5) * x * (np.float32(1) + found)
+    return np.float32(0.5) * x * (np.float32(1) + c_function("tanh", argument))
 
 
 @planner("ELU")
 def _elu_table(place: Place, rounding: Rounding) -> Plan:
-    refuse_floats(place, place.input(0))
-    require_kernel(place, place.input(0), rounding, tflm=("int8",), litert=())
+    require_kernel(place, place.input(0), rounding, tflm=("int8", "float32"), litert=())
     data, output = ends(place, rounding, EIGHT_BIT)
     return in_single_precision(place, data, output, _elu)
 
@@ -59,7 +55,11 @@ def _elu_table(place: Place, rounding: Rounding) -> Plan:
 @planner("GELU")
 def _gelu_table(place: Place, rounding: Rounding) -> Plan:
     types = ("int8", "uint8", "int16")
-    refuse_floats(place, place.input(0))
+    place.require(
+        place.input(0).dtype.kind != "f",
+        "floats are not supported here: LiteRT's polynomials depend on the processor",
+        place.input(0),
+    )
     require_kernel(place, place.input(0), rounding, tflm=(), litert=types)
     data, output = ends(place, rounding, (*EIGHT_BIT, *INT16))
     function = _gelu_by_tanh if place.options(GeluOptions).approximate else _gelu

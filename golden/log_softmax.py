@@ -1,5 +1,7 @@
 """LOG_SOFTMAX in fixed point, as TFLite's reference kernel and TFLM compute it (log_softmax.h).
 
+Of float32 it is in `floats`.
+
 A value in Qm.n is an integer in units of ``2**-n``; all are kept in int64 arrays of int32 values.
 """
 
@@ -19,7 +21,7 @@ from .fixed_point import (
     wrap32,
 )
 from .fixed_point_functions import log_from_one
-from .oracle_types import refuse_floats, require_kernel
+from .oracle_types import require_kernel
 from .place import EIGHT_BIT, Place
 from .plan import Plan, Rounding, Shape
 from .registry import kernel, planner, shapes
@@ -62,8 +64,9 @@ def _same(place: Place) -> tuple[Shape, ...]:
 @planner("LOG_SOFTMAX")
 def _log_softmax(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
-    refuse_floats(place, data)
-    require_kernel(place, data, rounding, tflm=("int8",), litert=("int8", "uint8"))
+    require_kernel(
+        place, data, rounding, tflm=("int8", "float32"), litert=("int8", "uint8", "float32")
+    )
     place.quantized(data, EIGHT_BIT)
     place.quantized(output, EIGHT_BIT)
     place.same_type(data, output)

@@ -33,15 +33,3 @@ def require_kernel(
         f"must be {' or '.join(known)} with {name}, not {given}{hint}",
         tensor,
     )
-
-
-def refuse_floats(place: Place, tensor: Tensor) -> None:
-    """Requires a tensor that is not of floats, for functions that golden computes of others only.
-
-    Their results in float32 depend on the C library and the compiler that an oracle was made with.
-    """
-    place.require(
-        tensor.dtype.kind != "f",
-        f"{tensor.dtype} is not supported here: the last bits are each C library's own",
-        tensor,
-    )

@@ -17,7 +17,7 @@ from .fixed_point import (
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
 )
-from .fixed_point_functions import exp_on_negative_values, one_over_one_plus
+from .fixed_point_functions import exp_on_negative_values, leading_zeros, one_over_one_plus
 from .graph import Tensor
 from .place import Place
 from .plan import SoftmaxPlan
@@ -64,10 +64,9 @@ def softmax(plan: SoftmaxPlan, x: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
     total = addends.sum(axis=-1, keepdims=True)
     if np.any(total > INT32_MAX):
         raise ValueError(f"rows of {x.shape[-1]} elements are too long for this softmax")
-    # Leading zeros of a 32-bit number, from the exponent of the same number as a double.
-    leading_zeros = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)
-    over_unit = SUM_BITS - leading_zeros
-    mantissa = (total << leading_zeros) - (1 << 31)
+    zeros = leading_zeros(total)
+    over_unit = SUM_BITS - zeros
+    mantissa = (total << zeros) - (1 << 31)
     scale = one_over_one_plus(mantissa)
     exponent = over_unit + 31 - 8
     value = (

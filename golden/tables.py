@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .c_library import c_function
 from .fixed_point import (
     INT32_MAX,
     quantize_multiplier,
@@ -22,6 +23,7 @@ from .fixed_point import (
     scale_ratio,
 )
 from .fixed_point_functions import logistic, tanh
+from .floats import expf
 from .gates import interpolate_sigmoid, interpolate_tanh
 from .graph import Tensor
 from .options import LeakyReluOptions
@@ -136,13 +138,11 @@ def _in_fixed_point(
 
 
 def _logistic32(x: Float32Array) -> Float32Array:
-    with np.errstate(over="ignore"):
-        power = np.exp(-x.astype(np.float64)).astype(np.float32)
-    return np.float32(1) / (np.float32(1) + power)
+    return np.float32(1) / (np.float32(1) + expf(-x))
 
 
 def _tanh32(x: Float32Array) -> Float32Array:
-    return np.tanh(x.astype(np.float64)).astype(np.float32)
+    return c_function("tanh", x)
 
 
 # Both oracles look the sigmoid of int16 values up in a table of steps of 1/24 and interpolate 512

@@ -61,8 +61,10 @@ def _abs(d):
     return _quantized(d, "ABS", -8)
 
 
-@maker("ELU", tflm=("int8",), litert=_NONE)
+@maker("ELU", tflm=("int8", "float32"), litert=_NONE)
 def _elu(d):
+    if d.builder.dtype.kind == "f":
+        return _plain("ELU")(d)
     return _quantized(d, "ELU", -8)
 
 
@@ -100,9 +102,14 @@ def _squared_difference(d):
     )
 
 
-@maker("LOG_SOFTMAX")
+@maker("LOG_SOFTMAX", tflm=("int8", "float32"), litert=("int8", "uint8", "float32"))
 def _log_softmax(d):
     shape = d.choice((d.number(1, 3), d.number(1, 60)), (1, 2, d.number(1, 4), d.number(1, 20)))
+    if d.builder.dtype.kind == "f":
+        factor = d.builder.tensor(data=[d.choice(1.0, 8.0)])
+        return d.builder.apply(
+            "LOG_SOFTMAX", d.builder.apply("MUL", d.builder.input(shape), factor)
+        )
     x = d.builder.input(shape, scale=d.scale(-10, 3), zero_point=d.zero_point())
     zero_point = 255 if d.unsigned else 127
     return d.builder.apply("LOG_SOFTMAX", x, scale=1 / 16, zero_point=zero_point)

@@ -23,7 +23,7 @@ from .options import (
     SoftmaxOptions,
     VarHandleOptions,
 )
-from .registry import output_shapes
+from .registry import output_likeness, output_shapes
 from .schema import RESOURCE, TENSOR_TYPES
 
 _TYPE_NAMES = {np.dtype(kind): name for name, kind in TENSOR_TYPES.values() if kind is not None}
@@ -174,7 +174,8 @@ class GraphBuilder:
         """Adds any operator whose output's shape follows from its inputs and options.
 
         Parameters: `inputs` tensor indices, -1 for one that is absent. The output's `scale`,
-        `zero_point` and `dtype` are the first input's where they are not given.
+        `zero_point` and `dtype` are the first input's where they are not given; those of SELECT are
+        the second's, and comparisons give bools.
         Returns: the output's index.
         """
         outputs = self.apply_all(
@@ -201,10 +202,13 @@ class GraphBuilder:
         name: str = "",
     ) -> tuple[int, ...]:
         """As `apply`, for any number of outputs, all of one scale. Returns: their indices."""
-        first = self._tensors[inputs[0]]
-        kind = first.dtype if dtype is None else np.dtype(dtype)
-        if scale is None and kind == first.dtype and first.scale.size:
-            scale, zero_point = first.scale, first.zero_point
+        position, of_its_own = output_likeness(op)
+        like = self._tensors[inputs[position]]
+        if dtype is None:
+            dtype = of_its_own
+        kind = like.dtype if dtype is None else np.dtype(dtype)
+        if scale is None and kind == like.dtype and like.scale.size:
+            scale, zero_point = like.scale, like.zero_point
         if options is None and op in OPTIONS:
             options = OPTIONS[op]()
         draft = Operator(len(self._operators), op, inputs, (), options or NoOptions())

@@ -6,6 +6,7 @@ and ADD, SUB and MUL of tensors that are not quantised.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from .fixed_point import (
     rounding_divide_by_pot,
     scale_ratio,
 )
+from .floats import clamp
 from .graph import Tensor
 from .options import AddOptions, MulOptions, SubOptions
 from .place import EIGHT_BIT, INT16, Place, limits, scale_power
@@ -43,7 +45,7 @@ class _Pairwise(Plan):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _ScaledPlan(_Pairwise):
+class ScaledPlan(_Pairwise):
     """Sum or difference of two quantised tensors whose scales differ.
 
     ``scaled_i = requantise((input_i - zero_point_i) << left_shift, multiplier_i, shift_i)``;
@@ -71,12 +73,12 @@ class _ScaledPlan(_Pairwise):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SubPlan(_ScaledPlan):
+class SubPlan(ScaledPlan):
     """SUB of two quantised tensors, int8 or int16."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WideAddPlan(_ScaledPlan):
+class WideAddPlan(ScaledPlan):
     """ADD of two int16 tensors."""
 
 
@@ -211,7 +213,7 @@ def _first(place: Place) -> tuple[Shape, ...]:
     return (place.input(0).shape,)
 
 
-def _tensors(place: Place) -> tuple[Tensor, Tensor, Tensor]:
+def tensors_of(place: Place) -> tuple[Tensor, Tensor, Tensor]:
     """Both inputs and the output: of one type, and of shapes that fit."""
     first, second, output = place.input(0), place.input(1), place.output()
     place.same_type(first, second)
@@ -230,7 +232,7 @@ def _quantized(place: Place, tensors: tuple[Tensor, Tensor, Tensor], rounding: R
 
 def arithmetic(place: Place, rounding: Rounding) -> ArithmeticPlan:
     """Plan of ADD, SUB or MUL of tensors that are not quantised."""
-    first, _, output = _tensors(place)
+    first, _, output = tensors_of(place)
     place.require(first.dtype in PLAIN, f"{first.dtype} is not supported", first)
     options = place.operator.options
     assert isinstance(options, AddOptions | SubOptions | MulOptions)
@@ -261,7 +263,7 @@ def arithmetic(place: Place, rounding: Rounding) -> ArithmeticPlan:
 @planner("SUB")
 def _sub(place: Place, rounding: Rounding) -> Plan:
     options = place.options(SubOptions)
-    first, _, output = tensors = _tensors(place)
+    first, _, output = tensors = tensors_of(place)
     if not first.scale.size and first.dtype in PLAIN:
         return arithmetic(place, rounding)
     _quantized(place, tensors, rounding)
@@ -272,13 +274,13 @@ def _sub(place: Place, rounding: Rounding) -> Plan:
             powers = _powers(place, tensors, -1)
             if powers is not None:
                 return powers
-    return SubPlan(**_scaled(place, tensors, left_shift, options.activation))
+    return SubPlan(**scaled(place, tensors, left_shift, options.activation))
 
 
 @planner("ADD", types=("int16", *(kind.name for kind in PLAIN)))
 def _add(place: Place, rounding: Rounding) -> Plan:
     options = place.options(AddOptions)
-    first, second, _ = tensors = _tensors(place)
+    first, second, _ = tensors = tensors_of(place)
     if not first.scale.size and first.dtype in PLAIN:
         return arithmetic(place, rounding)
     for tensor in tensors:
@@ -289,7 +291,7 @@ def _add(place: Place, rounding: Rounding) -> Plan:
             # Its kernel reads beyond the smaller input.
             place.require(first.shape == second.shape, "LiteRT does not broadcast here", second)
             return powers
-    return WideAddPlan(**_scaled(place, tensors, 15, options.activation))
+    return WideAddPlan(**scaled(place, tensors, 15, options.activation))
 
 
 def _powers(place: Place, tensors: tuple[Tensor, Tensor, Tensor], sign: int) -> PowerPlan | None:
@@ -315,16 +317,28 @@ def _powers(place: Place, tensors: tuple[Tensor, Tensor, Tensor], sign: int) -> 
     )
 
 
-def _scaled(
-    place: Place, tensors: tuple[Tensor, Tensor, Tensor], left_shift: int, activation: str
+def scaled(
+    place: Place,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    left_shift: int,
+    activation: str,
+    power: int = 1,
+    highest_shift: int = 0,
 ) -> dict[str, Any]:
-    """Fields of a `_ScaledPlan`."""
+    """Fields of a `ScaledPlan`.
+
+    Parameters: what is rescaled to the output is the `power` of a sum, by a shift of up to
+    `highest_shift` to the left.
+    """
     first, second, output = tensors
     scales = float(first.scale[0]), float(second.scale[0])
     twice = 2.0 * max(scales)
     factors = [quantize_multiplier(scale / twice) for scale in scales]
-    last, last_shift = quantize_multiplier(twice / ((1 << left_shift) * float(output.scale[0])))
-    place.require(last_shift <= 0, "its scale is too small for that of the inputs", output)
+    unit = twice**power / (1 << left_shift * power)
+    last, last_shift = quantize_multiplier(unit / float(output.scale[0]))
+    place.require(
+        last_shift <= highest_shift, "its scale is too small for that of the inputs", output
+    )
     clamp_min, clamp_max = place.clamp(activation, output)
     return {
         "input_shapes": (first.shape, second.shape),
@@ -350,7 +364,7 @@ def _factor(rounding: Rounding, output: Tensor, *inputs: Tensor) -> tuple[int, i
 @planner("MUL")
 def _mul(place: Place, rounding: Rounding) -> Plan:
     options = place.options(MulOptions)
-    first, second, output = tensors = _tensors(place)
+    first, second, output = tensors = tensors_of(place)
     if not first.scale.size and first.dtype in PLAIN:
         return arithmetic(place, rounding)
     _quantized(place, tensors, rounding)
@@ -394,7 +408,7 @@ def _prelu(place: Place, rounding: Rounding) -> Plan:
 
 @planner("MAXIMUM", "MINIMUM")
 def _extremum(place: Place, rounding: Rounding) -> Plan:
-    first, _, output = _tensors(place)
+    first, _, output = tensors_of(place)
     place.require(first.dtype.kind in "iuf", f"{first.type_name} is not supported", first)
     return ExtremumPlan(
         kind="maximum" if place.operator.op == "MAXIMUM" else "minimum",
@@ -419,7 +433,14 @@ def _finish(total: Int64Array, zero_point: int, low: int, high: int, like: Array
     return np.clip(total + zero_point, low, high).astype(like.dtype)
 
 
-def _scaled_pairs(plan: _ScaledPlan, sign: int, first: Array, second: Array) -> Array:
+def scaled_pairs(
+    plan: ScaledPlan,
+    combine: Callable[[Int64Array, Int64Array], Int64Array],
+    first: Array,
+    second: Array,
+) -> Array:
+    """What `combine` makes of two scaled tensors, at the output's scale."""
+
     def function(a: Array, b: Array) -> Array:
         scaled = [
             requantize_double(
@@ -429,8 +450,7 @@ def _scaled_pairs(plan: _ScaledPlan, sign: int, first: Array, second: Array) -> 
                 (a, b), plan.zero_points, plan.multipliers, plan.shifts, strict=True
             )
         ]
-        total = scaled[0] + sign * scaled[1]
-        total = requantize_double(total, plan.output_multiplier, plan.output_shift)
+        total = requantize_double(combine(*scaled), plan.output_multiplier, plan.output_shift)
         return _finish(total, plan.output_zero_point, plan.clamp_min, plan.clamp_max, a)
 
     return _pairs(function, first, second)
@@ -439,13 +459,13 @@ def _scaled_pairs(plan: _ScaledPlan, sign: int, first: Array, second: Array) -> 
 @kernel(WideAddPlan)
 def add(plan: WideAddPlan, first: Array, second: Array) -> Array:
     """Sum of two tensors. Parameters: ``plan.input_shapes``. Returns: the output's shape."""
-    return _scaled_pairs(plan, 1, first, second)
+    return scaled_pairs(plan, operator.add, first, second)
 
 
 @kernel(SubPlan)
 def subtract(plan: SubPlan, first: Array, second: Array) -> Array:
     """Difference of two tensors. Parameters: ``plan.input_shapes``. Returns: the output's shape."""
-    return _scaled_pairs(plan, -1, first, second)
+    return scaled_pairs(plan, operator.sub, first, second)
 
 
 @kernel(PowerPlan)
@@ -500,4 +520,4 @@ def arithmetic_of(plan: ArithmeticPlan, first: Array, second: Array) -> Array:
     operation = {"add": np.add, "subtract": np.subtract, "multiply": np.multiply}[plan.kind]
     with np.errstate(all="ignore"):
         result: Array = operation(first, second)
-    return np.minimum(np.maximum(result, plan.low), plan.high)
+    return clamp(result, plan.low, plan.high)

@@ -1,4 +1,6 @@
-"""Exponential, logistic, tanh and inverse square root in fixed point, as gemmlowp has them.
+"""Exponential, logarithm, logistic, tanh and inverse square root in fixed point.
+
+As gemmlowp and TFLite have them.
 
 A value in Qm.n is an integer in units of ``2**-n``; all are kept in int64 arrays of int32 values.
 """
@@ -23,7 +25,7 @@ _ONE = INT32_MAX  # one in Q0.31, as near as it gets
 _mul = saturating_rounding_doubling_high_mul
 
 
-def _shift_left_saturating(x: Int64Array, bits: int) -> Int64Array:
+def _shift_left_saturating(x: Int64Array, bits: int | Int64Array) -> Int64Array:
     result: Int64Array = np.clip(x << bits, INT32_MIN, INT32_MAX)
     return result
 
@@ -96,6 +98,47 @@ def tanh(a: npt.ArrayLike, integer_bits: int) -> Int64Array:
     return result
 
 
+def leading_zeros(x: Int64Array) -> Int64Array:
+    """Of 32-bit numbers above 0, from the exponent of the same number as a double."""
+    return 32 - np.frexp(x.astype(np.float64))[1].astype(np.int64)
+
+
+def log_from_one(a: npt.ArrayLike, integer_bits: int, output_bits: int) -> Int64Array:
+    """Natural logarithm of a, not below 1 and of so many integer bits; of `output_bits` bits.
+
+    ``log_x_for_x_greater_than_or_equal_to_1`` of TFLite. The power of two that is taken out is the
+    one that leaves the rest r nearest to ``2**-0.25``, in Q0.31, to whose logarithm a fraction of
+    two polynomials of ``q = 2 * (r - 2**-0.25)`` is near.
+    """
+    value = np.asarray(a, dtype=np.int64)
+    root_half, fourth_root_half = 1518500250, 1805811301  # 2**-0.5 and 2**-0.25 in Q0.31
+    log_2 = 1488522236
+    # 11 / 240 * 2**0.25, 2**0.25 / 20, 2**0.75 - 2**0.25 and 2**0.25 / 4 in Q0.31.
+    alpha_n, alpha_d, alpha_i, alpha_f = 117049297, 127690142, 1057819769, 638450708
+    # One integer bit more, for the sum of two terms.
+    fraction_bits = 31 - (output_bits + 1)
+    quarter = 1 << (fraction_bits - 2)
+
+    zeros = leading_zeros(value)
+    normal = _mul(_shift_left_saturating(value, zeros - 1), root_half)
+    rest_a = _shift_left_saturating(normal, 1)
+    power_a = _shift_left_saturating(integer_bits - zeros, fraction_bits) + quarter
+    zeros = leading_zeros(_mul(value, root_half)) - 1
+    rest_b = _shift_left_saturating(value, zeros)
+    power_b = _shift_left_saturating(integer_bits - zeros, fraction_bits) - quarter
+    rest = np.minimum(rest_a, rest_b)
+    power = np.minimum(np.maximum(power_a, power_b), INT32_MAX)
+
+    mean = (rest + fourth_root_half + 1) >> 1
+    q = 2 * (rest - fourth_root_half)
+    square = _mul(q, q)
+    numerator = _mul(q, rest) + _mul(_mul(q, square), alpha_n)
+    denominator = _mul(mean, alpha_i + q + _mul(alpha_d, square)) + _mul(alpha_f, q)
+    scaled = rounding_divide_by_pot(numerator, output_bits + 1)
+    total = _mul(power, log_2) + _mul(scaled, one_over_one_plus(denominator))
+    return _shift_left_saturating(total, 1)
+
+
 def inverse_square_root(x: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
     """1 / sqrt(x) of int32 numbers not negative, as (multiplier, shift) of `requantize_double`.
 
@@ -110,9 +153,7 @@ def inverse_square_root(x: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
         large = value >= 1 << 29
         value = np.where(large, value >> 2, value)
         right += large
-    # Leading zeros of a 32-bit number, from the exponent of the same number as a double.
-    leading_zeros = 32 - np.frexp(value.astype(np.float64))[1].astype(np.int64)
-    pairs = (leading_zeros - 1) // 2 - 1
+    pairs = (leading_zeros(value) - 1) // 2 - 1
     right -= pairs
     argument = (value << 2 * pairs) >> 1
     # Half of it, rounded half away from zero.

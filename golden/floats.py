@@ -1,6 +1,7 @@
 """Operators on float32, as the tails of networks have them.
 
-SQRT, RSQRT, EXP, LOGISTIC, SOFTMAX, HARD_SWISH, LEAKY_RELU, RELU and its kin, DIV, FLOOR_DIV.
+SQRT, RSQRT, EXP, LOGISTIC, SOFTMAX, LOG_SOFTMAX, HARD_SWISH, LEAKY_RELU, ELU, RELU and its kin,
+DIV, FLOOR_DIV.
 
 DIV and FLOOR_DIV also take integers that are not quantised, and FLOOR_DIV the stored values of
 quantised ones.
@@ -10,20 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .c_library import c_function
 from .options import DivOptions, LeakyReluOptions, SoftmaxOptions
+from .oracle_types import require_kernel
 from .place import Place
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
 
 Float32Array = npt.NDArray[np.float32]
 
+# Without a fused activation, the kernels still clamp an infinity to it.
+_LARGEST = float(np.finfo(np.float32).max)
 _FLOAT_CLAMPS: dict[str, tuple[float, float]] = {
-    "NONE": (-np.inf, np.inf),
-    "RELU": (0.0, np.inf),
+    "NONE": (-_LARGEST, _LARGEST),
+    "RELU": (0.0, _LARGEST),
     "RELU6": (0.0, 6.0),
     "RELU_N1_TO_1": (-1.0, 1.0),
 }
@@ -62,15 +68,15 @@ class QuotientPlan(Plan):
     output_shape : tuple of int
         Of the quotients.
     clamp_min, clamp_max : float
-        The fused activation's range, infinite where it has none.
+        The fused activation's range, of DIV; its ends are float32 numbers, never infinite.
     """
 
     raw = True
 
     floor: bool
     output_shape: Shape
-    clamp_min: float = -np.inf
-    clamp_max: float = np.inf
+    clamp_min: float = -_LARGEST
+    clamp_max: float = _LARGEST
 
     @property
     def operands(self) -> tuple[int, ...]:
@@ -96,19 +102,22 @@ def _broadcast(place: Place) -> tuple[Shape, ...]:
 
 @planner("SQRT", "RSQRT", "EXP")
 @planner("HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", types=("float32",))
-@planner("RELU_N1_TO_1", "SOFTMAX", types=("float32",))
+@planner("RELU_N1_TO_1", "RELU_0_TO_1", "ELU", "SOFTMAX", "LOG_SOFTMAX", types=("float32",))
 def _float_function(place: Place, rounding: Rounding) -> Plan:
     data, output = place.input(0), place.output()
     place.require(data.dtype == np.float32, f"must be float32, not {data.type_name}", data)
     place.same_type(data, output)
     place.shape(output, data.shape)
     op, options = place.operator.op, place.operator.options
-    place.require(op != "RELU_N1_TO_1" or rounding == "litert", "TFLM has no such kernel")
+    place.require(data.size > 0 or "SOFTMAX" not in op, "is empty", data)
+    if op in ("RELU_N1_TO_1", "RELU_0_TO_1"):
+        require_kernel(place, data, rounding, tflm=(), litert=("float32",))
+    elif op == "ELU":
+        require_kernel(place, data, rounding, tflm=("float32",), litert=())
     parameter = 0.0
     if isinstance(options, LeakyReluOptions):
         parameter = options.alpha
     elif isinstance(options, SoftmaxOptions):
-        place.require(data.size > 0, "is empty", data)
         parameter = options.beta
     return FloatPlan(function=op, shape=data.shape, parameter=parameter)
 
@@ -178,16 +187,39 @@ def _logistic(x: Float32Array) -> Float32Array:
     return result
 
 
+def _sums(power: Float32Array) -> Float32Array:
+    """Of each row, one element after the other, as the kernels add."""
+    sums: Float32Array = np.cumsum(power, axis=-1, dtype=np.float32)
+    return sums[..., -1:]
+
+
 def _softmax(x: Float32Array, beta: np.float32) -> Float32Array:
     with np.errstate(invalid="ignore", over="ignore"):
         power = expf((x - x.max(axis=-1, keepdims=True)) * beta)
-        # One after the other, as the kernel adds.
-        sums: Float32Array = np.cumsum(power, axis=-1, dtype=np.float32)
-    return power / sums[..., -1:]
+        result: Float32Array = power / _sums(power)
+    return result
+
+
+def _log_softmax(x: Float32Array) -> Float32Array:
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        difference = x - x.max(axis=-1, keepdims=True)
+        result: Float32Array = difference - c_function("log", _sums(expf(difference)))
+    return result
+
+
+def _elu(x: Float32Array) -> Float32Array:
+    return np.where(x < 0, c_function("expm1", np.minimum(x, np.float32(0))), x)
+
+
+def clamp(x: Array, low: Any, high: Any) -> Array:
+    """`x` from `low` to `high`; as in the kernels, a NaN stays, and -0.0 where `low` is 0."""
+    with np.errstate(invalid="ignore"):
+        result: Array = np.where(x < low, low, np.where(x > high, high, x))
+    return result
 
 
 def _clamped(low: float, high: float) -> Callable[[Float32Array], Float32Array]:
-    return lambda x: np.minimum(np.maximum(x, np.float32(low)), np.float32(high))
+    return lambda x: clamp(x, np.float32(low), np.float32(high))
 
 
 def _hard_swish(x: Float32Array) -> Float32Array:
@@ -202,18 +234,22 @@ _FUNCTIONS: dict[str, Callable[[Float32Array], Float32Array]] = {
     "RSQRT": _inverse_root,
     "LOGISTIC": _logistic,
     "HARD_SWISH": _hard_swish,
+    "ELU": _elu,
     "RELU": _clamped(0, np.inf),
     "RELU6": _clamped(0, 6),
     "RELU_N1_TO_1": _clamped(-1, 1),
+    "RELU_0_TO_1": _clamped(0, 1),
 }
 
 
 @kernel(FloatPlan)
 def float_function(plan: FloatPlan, x: Float32Array) -> Float32Array:
-    """The function of each element of `x`, float32 ``plan.shape``; SOFTMAX of each row."""
+    """The function of each element of `x`, float32 ``plan.shape``, or of each row."""
     parameter = np.float32(plan.parameter)
     if plan.function == "SOFTMAX":
         return _softmax(x.reshape(plan.shape), parameter)
+    if plan.function == "LOG_SOFTMAX":
+        return _log_softmax(x.reshape(plan.shape))
     if plan.function == "LEAKY_RELU":
         with np.errstate(invalid="ignore", over="ignore"):
             return np.where(x > 0, x, x * parameter)
@@ -234,10 +270,7 @@ def quotient(plan: QuotientPlan, first: Array, second: Array) -> Array:
             # is undefined.
             return down.astype(np.int64).astype(first.dtype)
         if first.dtype.kind == "f":
-            result = first / second
-            # As the kernels' min and max treat it: a NaN stays where there is no clamp.
-            clamped: Array = np.clip(result, np.float32(plan.clamp_min), np.float32(plan.clamp_max))
-            return clamped
+            return clamp(first / second, np.float32(plan.clamp_min), np.float32(plan.clamp_max))
     if np.any(second == 0):
         raise ValueError("division by 0")
     a, b = first.astype(np.int64), second.astype(np.int64)

@@ -270,7 +270,7 @@ class TransposeOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ReducerOptions(Options):
-    """MEAN and SUM: whether a reduced dimension stays, with size 1."""
+    """MEAN, SUM and the other reductions: whether a reduced dimension stays, with size 1."""
 
     union_type: ClassVar[int] = 27
     keep_dims: bool = _bool(0)
@@ -594,8 +594,136 @@ class ShapeOptions(Options):
     out_type: str = _enum(0, TYPE_NAMES)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LogSoftmaxOptions(Options):
+    """LOG_SOFTMAX."""
+
+    union_type: ClassVar[int] = 36
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessOptions(Options):
+    """LESS."""
+
+    union_type: ClassVar[int] = 41
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegOptions(Options):
+    """NEG."""
+
+    union_type: ClassVar[int] = 42
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreaterOptions(Options):
+    """GREATER."""
+
+    union_type: ClassVar[int] = 44
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreaterEqualOptions(Options):
+    """GREATER_EQUAL."""
+
+    union_type: ClassVar[int] = 45
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessEqualOptions(Options):
+    """LESS_EQUAL."""
+
+    union_type: ClassVar[int] = 46
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectOptions(Options):
+    """SELECT."""
+
+    union_type: ClassVar[int] = 47
+
+
+@dataclass(frozen=True, kw_only=True)
+class EqualOptions(Options):
+    """EQUAL."""
+
+    union_type: ClassVar[int] = 53
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotEqualOptions(Options):
+    """NOT_EQUAL."""
+
+    union_type: ClassVar[int] = 54
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogicalOrOptions(Options):
+    """LOGICAL_OR."""
+
+    union_type: ClassVar[int] = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogicalAndOptions(Options):
+    """LOGICAL_AND."""
+
+    union_type: ClassVar[int] = 62
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogicalNotOptions(Options):
+    """LOGICAL_NOT."""
+
+    union_type: ClassVar[int] = 63
+
+
+@dataclass(frozen=True, kw_only=True)
+class SquareOptions(Options):
+    """SQUARE."""
+
+    union_type: ClassVar[int] = 66
+
+
+@dataclass(frozen=True, kw_only=True)
+class SquaredDifferenceOptions(Options):
+    """SQUARED_DIFFERENCE."""
+
+    union_type: ClassVar[int] = 76
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbsOptions(Options):
+    """ABS."""
+
+    union_type: ClassVar[int] = 78
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectV2Options(Options):
+    """SELECT_V2."""
+
+    union_type: ClassVar[int] = 98
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeluOptions(Options):
+    """GELU: whether the normal distribution is approximated by a hyperbolic tangent."""
+
+    union_type: ClassVar[int] = 116
+    approximate: bool = _bool(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignOptions(Options):
+    """SIGN."""
+
+    union_type: ClassVar[int] = 123
+
+
 #: Options class of every operator that golden reads and writes.
 OPTIONS: dict[str, type[Options]] = {
+    "ABS": AbsOptions,
     "ADD": AddOptions,
     "ARG_MAX": ArgMaxOptions,
     "ARG_MIN": ArgMinOptions,
@@ -606,6 +734,7 @@ OPTIONS: dict[str, type[Options]] = {
     "BROADCAST_TO": BroadcastToOptions,
     "CALL_ONCE": CallOnceOptions,
     "CAST": CastOptions,
+    "CEIL": NoOptions,
     "CONCATENATION": ConcatenationOptions,
     "CONV_2D": Conv2DOptions,
     "CUMSUM": CumsumOptions,
@@ -614,40 +743,63 @@ OPTIONS: dict[str, type[Options]] = {
     "DEQUANTIZE": DequantizeOptions,
     "DIV": DivOptions,
     "DYNAMIC_UPDATE_SLICE": DynamicUpdateSliceOptions,
+    "ELU": NoOptions,
     "EMBEDDING_LOOKUP": NoOptions,
+    "EQUAL": EqualOptions,
     "EXP": ExpOptions,
     "EXPAND_DIMS": ExpandDimsOptions,
+    "FLOOR": NoOptions,
     "FLOOR_DIV": FloorDivOptions,
     "FULLY_CONNECTED": FullyConnectedOptions,
     "GATHER": GatherOptions,
     "GATHER_ND": GatherNdOptions,
+    "GELU": GeluOptions,
+    "GREATER": GreaterOptions,
+    "GREATER_EQUAL": GreaterEqualOptions,
     "HARD_SWISH": HardSwishOptions,
     "L2_NORMALIZATION": L2NormOptions,
     "LEAKY_RELU": LeakyReluOptions,
+    "LESS": LessOptions,
+    "LESS_EQUAL": LessEqualOptions,
+    "LOGICAL_AND": LogicalAndOptions,
+    "LOGICAL_NOT": LogicalNotOptions,
+    "LOGICAL_OR": LogicalOrOptions,
     "LOGISTIC": NoOptions,
+    "LOG_SOFTMAX": LogSoftmaxOptions,
     "MAXIMUM": MaximumMinimumOptions,
     "MAX_POOL_2D": Pool2DOptions,
     "MEAN": ReducerOptions,
     "MINIMUM": MaximumMinimumOptions,
     "MIRROR_PAD": MirrorPadOptions,
     "MUL": MulOptions,
+    "NEG": NegOptions,
+    "NOT_EQUAL": NotEqualOptions,
     "PACK": PackOptions,
     "PAD": PadOptions,
     "PADV2": PadV2Options,
     "PRELU": NoOptions,
     "QUANTIZE": QuantizeOptions,
     "READ_VARIABLE": ReadVariableOptions,
+    "REDUCE_ALL": ReducerOptions,
+    "REDUCE_ANY": ReducerOptions,
+    "REDUCE_MAX": ReducerOptions,
+    "REDUCE_MIN": ReducerOptions,
     "RELU": NoOptions,
     "RELU6": NoOptions,
+    "RELU_0_TO_1": NoOptions,
     "RELU_N1_TO_1": NoOptions,
     "RESHAPE": ReshapeOptions,
     "RESIZE_BILINEAR": ResizeBilinearOptions,
     "RESIZE_NEAREST_NEIGHBOR": ResizeNearestNeighborOptions,
     "REVERSE_SEQUENCE": ReverseSequenceOptions,
     "REVERSE_V2": ReverseV2Options,
+    "ROUND": NoOptions,
     "RSQRT": NoOptions,
     "SCATTER_ND": ScatterNdOptions,
+    "SELECT": SelectOptions,
+    "SELECT_V2": SelectV2Options,
     "SHAPE": ShapeOptions,
+    "SIGN": SignOptions,
     "SLICE": SliceOptions,
     "SOFTMAX": SoftmaxOptions,
     "SPACE_TO_BATCH_ND": SpaceToBatchNDOptions,
@@ -655,6 +807,8 @@ OPTIONS: dict[str, type[Options]] = {
     "SPLIT": SplitOptions,
     "SPLIT_V": SplitVOptions,
     "SQRT": NoOptions,
+    "SQUARE": SquareOptions,
+    "SQUARED_DIFFERENCE": SquaredDifferenceOptions,
     "SQUEEZE": SqueezeOptions,
     "STABLEHLO_COMPOSITE": StableHLOCompositeOptions,
     "STRIDED_SLICE": StridedSliceOptions,

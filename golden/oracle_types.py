@@ -25,10 +25,11 @@ def require_kernel(
     """
     known, others = (tflm, litert) if rounding == "tflm" else (litert, tflm)
     name, other = _NAMES[rounding], _OTHER[rounding]
-    hint = f"; rounding {other} has" if tensor.dtype.name in others else ""
+    hint = f"; rounding {other} takes it" if tensor.dtype.name in others else ""
     place.require(bool(known), f"{name} has no such kernel{hint}")
+    given = tensor.type_name or tensor.dtype
     place.require(
         tensor.dtype.name in known,
-        f"{name} has no kernel for {tensor.type_name or tensor.dtype}{hint}",
+        f"must be {' or '.join(known)} with {name}, not {given}{hint}",
         tensor,
     )

@@ -40,7 +40,7 @@ from .plan import (
     SoftmaxPlan,
 )
 from .registry import planner, shapes
-from .softmax import DIFFERENCE_BITS, exp_table
+from .softmax import exp_table, scaled_differences
 
 # Taps along one dimension of a pool's window.
 _MAX_POOL_WINDOW = 1 << 16
@@ -368,20 +368,15 @@ def _softmax(place: Place, rounding: Rounding) -> Plan:
             "a softmax gives scale 1/256 and zero point -128",
             output,
         )
-    fraction_bits = 31 - DIFFERENCE_BITS
-    real = min(
-        float(np.float32(options.beta)) * float(data.scale[0]) * (1 << fraction_bits),
-        float((1 << 31) - 1),
+    multiplier, left_shift, diff_min = scaled_differences(
+        place, data, float(np.float32(options.beta))
     )
-    place.require(real > 1.0, f"beta {options.beta!r} or this scale is too small", data)
-    multiplier, left_shift = quantize_multiplier(real)
-    radius = math.floor(((1 << DIFFERENCE_BITS) - 1) * (1 << fraction_bits) / (1 << left_shift))
     return SoftmaxPlan(
         shape=data.shape,
         multiplier=multiplier,
         left_shift=left_shift,
-        diff_min=-radius,
-        exp=exp_table(multiplier, left_shift, -radius),
+        diff_min=diff_min,
+        exp=exp_table(multiplier, left_shift, diff_min),
     )
 
 

@@ -52,7 +52,8 @@ class ReducePlan(Plan):
     as_unsigned: bool = False
 
 
-def _axes(place: Place) -> tuple[int, ...]:
+def reduced_axes(place: Place) -> tuple[int, ...]:
+    """Dimensions that a reduction's second input names, each once, in order."""
     rank = len(place.input(0).shape)
     axes = [int(axis) for axis in place.constant(1, np.int32).ravel()]
     place.require(
@@ -64,8 +65,9 @@ def _axes(place: Place) -> tuple[int, ...]:
 
 
 @shapes("MEAN", "SUM")
-def _reduced(place: Place) -> tuple[Shape, ...]:
-    axes = _axes(place)
+def reduced_shape(place: Place) -> tuple[Shape, ...]:
+    """The output's shape, for `shapes`."""
+    axes = reduced_axes(place)
     keep = place.options(ReducerOptions).keep_dims
     return (
         tuple(
@@ -91,8 +93,8 @@ def _reduce(place: Place, rounding: Rounding) -> Plan:
         data,
     )
     place.same_type(data, output)
-    place.shape(output, _reduced(place)[0])
-    axes = _axes(place)
+    place.shape(output, reduced_shape(place)[0])
+    axes = reduced_axes(place)
     count = math.prod(data.shape[axis] for axis in axes)
     multiplier, shift = quantize_multiplier(float(data.scale[0]) / float(output.scale[0]))
     if mean:

@@ -34,6 +34,7 @@ _PLANNERS: dict[str, Planner] = {}
 _TYPED_PLANNERS: dict[tuple[str, str], Planner] = {}
 _COMPUTED_PLANNERS: dict[str, tuple[int, Planner]] = {}
 _SHAPES: dict[str, Shapes] = {}
+_LIKENESS: dict[str, tuple[int, npt.DTypeLike | None]] = {}
 _KERNELS: dict[type[Plan], Callable[..., Any]] = {}
 
 
@@ -63,17 +64,23 @@ def planner(
     return register
 
 
-def shapes(*ops: str) -> Callable[[_AnyShapes], _AnyShapes]:
+def shapes(
+    *ops: str, like: int = 0, dtype: npt.DTypeLike | None = None
+) -> Callable[[_AnyShapes], _AnyShapes]:
     """Registers the function that gives the output shapes of the operators `ops`.
 
     It sees the operator's inputs and options only; `GraphBuilder.apply` asks it before there are
     outputs.
+
+    Parameters: `like` the position of the input whose type, scale and zero point the outputs have
+    unless others are given; with `dtype`, they have this type and no scale.
     """
 
     def register(function: _AnyShapes) -> _AnyShapes:
         for op in ops:
             assert op not in _SHAPES, op
             _SHAPES[op] = function
+            _LIKENESS[op] = like, dtype
         return function
 
     return register
@@ -141,6 +148,11 @@ def output_shapes(graph: Graph, operator: Operator) -> tuple[Shape, ...]:
     if operator.op not in known:
         raise place.error("the shapes of its outputs are not known here: give its tensors")
     return known[operator.op](place)
+
+
+def output_likeness(op: str) -> tuple[int, npt.DTypeLike | None]:
+    """Position of the input that the outputs of `op` are like, and their type if it is another."""
+    return _loaded(_LIKENESS).get(op, (0, None))
 
 
 def compute(work: Plan, *operands: Array) -> tuple[Array, ...]:

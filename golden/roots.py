@@ -13,6 +13,7 @@ from .fixed_point_functions import inverse_square_root
 from .floats import expf
 from .graph import Tensor
 from .interpolated import Floats, entries, look_up
+from .oracle_types import require_kernel
 from .place import Place, limits
 from .plan import Plan, Rounding
 from .registry import Array, kernel, planner
@@ -75,7 +76,7 @@ def _root_plan(place: Place, data: Tensor, values: Int64Array) -> RootPlan:
 
 @planner("EXP", types=("int8", "int16"))
 def _exp(place: Place, rounding: Rounding) -> Plan:
-    place.require(rounding == "litert", "TFLM has no such kernel")
+    require_kernel(place, place.input(0), rounding, tflm=(), litert=("int8", "int16"))
     data, output = _ends(place)
     if data.dtype == np.int16:
         return tabled(data, _interpolated(data, output, expf))
@@ -84,7 +85,7 @@ def _exp(place: Place, rounding: Rounding) -> Plan:
 
 @planner("SQRT", types=("int8", "int16"))
 def _sqrt(place: Place, rounding: Rounding) -> Plan:
-    place.require(rounding == "litert", "TFLM has no such kernel")
+    require_kernel(place, place.input(0), rounding, tflm=(), litert=("int8", "int16"))
     data, output = _ends(place)
     difference = np.maximum(_stored(data) - place.zero_point(data), 0).astype(np.float32)
     quotient = np.sqrt(data.scale[0] * difference) / output.scale[0]

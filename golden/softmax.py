@@ -5,16 +5,21 @@ A value in Qm.n is an integer in units of ``2**-n``; all are kept in int64 array
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from .fixed_point import (
     INT32_MAX,
+    quantize_multiplier,
     requantize_double,
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
 )
-from .fixed_point_functions import exp_on_negative_values, one_over_one_plus
+from .fixed_point_functions import exp_on_negative_values, leading_zeros, one_over_one_plus
+from .graph import Tensor
+from .place import Place
 from .plan import SoftmaxPlan
 from .registry import kernel
 
@@ -22,6 +27,16 @@ from .registry import kernel
 DIFFERENCE_BITS = 5
 #: Integer bits of the sum of exponentials: it is Q12.19.
 SUM_BITS = 12
+
+
+def scaled_differences(place: Place, data: Tensor, beta: float) -> tuple[int, int, int]:
+    """Multiplier, left shift and `diff_min` of a `SoftmaxPlan`. Raises: GraphError."""
+    fraction_bits = 31 - DIFFERENCE_BITS
+    real = min(beta * float(data.scale[0]) * (1 << fraction_bits), float((1 << 31) - 1))
+    place.require(real > 1.0, f"beta {beta!r} or this scale is too small", data)
+    multiplier, left_shift = quantize_multiplier(real)
+    radius = math.floor(((1 << DIFFERENCE_BITS) - 1) * (1 << fraction_bits) / (1 << left_shift))
+    return multiplier, left_shift, -radius
 
 
 def exp_table(multiplier: int, left_shift: int, diff_min: int) -> npt.NDArray[np.int32]:
@@ -49,10 +64,9 @@ def softmax(plan: SoftmaxPlan, x: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
     total = addends.sum(axis=-1, keepdims=True)
     if np.any(total > INT32_MAX):
         raise ValueError(f"rows of {x.shape[-1]} elements are too long for this softmax")
-    # Leading zeros of a 32-bit number, from the exponent of the same number as a double.
-    leading_zeros = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)
-    over_unit = SUM_BITS - leading_zeros
-    mantissa = (total << leading_zeros) - (1 << 31)
+    zeros = leading_zeros(total)
+    over_unit = SUM_BITS - zeros
+    mantissa = (total << zeros) - (1 << 31)
     scale = one_over_one_plus(mantissa)
     exponent = over_unit + 31 - 8
     value = (

@@ -1,7 +1,7 @@
 """Operators on one quantised tensor, element by element: each is a table of all its values.
 
-LOGISTIC, TANH, HARD_SWISH, LEAKY_RELU, RELU, RELU6, RELU_N1_TO_1. The table is worked out with
-the plan, so that hardware can hold it as it is.
+LOGISTIC, TANH, HARD_SWISH, LEAKY_RELU, ABS, RELU, RELU6, RELU_N1_TO_1, RELU_0_TO_1. The table is
+worked out with the plan, so that hardware can hold it as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .c_library import c_function
 from .fixed_point import (
     INT32_MAX,
     quantize_multiplier,
@@ -24,9 +25,11 @@ from .fixed_point import (
     wrap32,
 )
 from .fixed_point_functions import logistic, tanh
+from .floats import expf
 from .gates import interpolate_sigmoid, interpolate_tanh
 from .graph import Tensor
 from .options import LeakyReluOptions
+from .oracle_types import require_kernel
 from .place import EIGHT_BIT, INT16, Place, limits, scale_power
 from .plan import Plan, Rounding, Shape
 from .registry import Array, kernel, planner, shapes
@@ -36,7 +39,10 @@ Float32Array = npt.NDArray[np.float32]
 
 # Integer bits of the fixed-point arguments of LOGISTIC and TANH in TFLM.
 _INTEGER_BITS = 4
-_UNARY = ("LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU", "RELU", "RELU6", "RELU_N1_TO_1")
+# Types of ABS.
+_ABSOLUTE = (np.dtype(np.int8), *INT16)
+_RELUS = ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
+_UNARY = ("LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU", *_RELUS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,9 +81,10 @@ def _same(place: Place) -> tuple[Shape, ...]:
     return (place.input(0).shape,)
 
 
-def _tensors(
+def ends(
     place: Place, rounding: Rounding, types: tuple[np.dtype[np.generic], ...]
 ) -> tuple[Tensor, Tensor]:
+    """Input and output: quantised, of one shape and of one of `types`. Raises: GraphError."""
     data, output = place.input(0), place.output()
     place.quantized(data, types)
     place.require(rounding == "litert" or data.dtype != np.uint8, "TFLM has no uint8 kernel", data)
@@ -87,7 +94,7 @@ def _tensors(
     return data, output
 
 
-def _values(place: Place, data: Tensor) -> Int64Array:
+def values(place: Place, data: Tensor) -> Int64Array:
     """Every value of the input less its zero point."""
     low, high = limits(data.dtype)
     return np.arange(low, high + 1, dtype=np.int64) - place.zero_point(data)
@@ -103,7 +110,7 @@ def in_single_precision(
     place: Place, data: Tensor, output: Tensor, function: Callable[[Float32Array], Float32Array]
 ) -> TablePlan:
     """LiteRT's table (``LUTPopulate``): dequantise, compute and quantise as float32."""
-    real = data.scale[0] * _values(place, data).astype(np.float32)
+    real = data.scale[0] * values(place, data).astype(np.float32)
     inverse = np.float32(1) / output.scale[0]
     quantized = round_half_away(function(real) * inverse) + np.float32(place.zero_point(output))
     # What int32 does not hold the kernel of uint8 values casts, and that of int8 values saturates.
@@ -126,7 +133,7 @@ def _in_fixed_point(
     # A shift of 64 bits counts modulo 64, and its result has a sign.
     step = 1 << (shift & 63) if shift & 63 < 63 else -(1 << 63)
     radius = math.floor(((1 << _INTEGER_BITS) - 1) * (1 << (31 - _INTEGER_BITS)) / step)
-    x = _values(place, data)
+    x = values(place, data)
     below = x <= -radius
     above = ~below & (x >= radius)
     argument = requantize_double(np.where(below | above, 0, x), multiplier, shift)
@@ -135,13 +142,11 @@ def _in_fixed_point(
 
 
 def _logistic32(x: Float32Array) -> Float32Array:
-    with np.errstate(over="ignore"):
-        power = np.exp(-x.astype(np.float64)).astype(np.float32)
-    return np.float32(1) / (np.float32(1) + power)
+    return np.float32(1) / (np.float32(1) + expf(-x))
 
 
 def _tanh32(x: Float32Array) -> Float32Array:
-    return np.tanh(x.astype(np.float64)).astype(np.float32)
+    return c_function("tanh", x)
 
 
 # Both oracles look the sigmoid of int16 values up in a table of steps of 1/24 and interpolate 512
@@ -188,7 +193,7 @@ def _wide_tanh(place: Place, rounding: Rounding) -> Plan:
 
 @planner("LOGISTIC")
 def _logistic(place: Place, rounding: Rounding) -> Plan:
-    data, output = _tensors(place, rounding, EIGHT_BIT)
+    data, output = ends(place, rounding, EIGHT_BIT)
     if rounding == "litert":
         place.require(float(output.scale[0]) == 1 / 256, "its scale must be 1/256", output)
         return in_single_precision(place, data, output, _logistic32)
@@ -198,7 +203,7 @@ def _logistic(place: Place, rounding: Rounding) -> Plan:
 
 @planner("TANH")
 def _tanh(place: Place, rounding: Rounding) -> Plan:
-    data, output = _tensors(place, rounding, EIGHT_BIT)
+    data, output = ends(place, rounding, EIGHT_BIT)
     if rounding == "litert":
         return in_single_precision(place, data, output, _tanh32)
     # TFLM takes the output's scale as 1/128 and its zero point as 0, whatever the file says.
@@ -214,12 +219,19 @@ def _scaled(x: Int64Array, real: float) -> Int64Array:
 @planner("LEAKY_RELU")
 def _leaky_relu(place: Place, rounding: Rounding) -> Plan:
     options = place.options(LeakyReluOptions)
-    data, output = _tensors(place, rounding, (*EIGHT_BIT, *INT16))
-    x = _values(place, data)
+    data, output = ends(place, rounding, (*EIGHT_BIT, *INT16))
+    x = values(place, data)
     scale, alpha = data.scale[0], np.float32(options.alpha)
     above = _scaled(x, scale_ratio(rounding, [scale], output.scale[0]))
     below = _scaled(x, scale_ratio(rounding, [scale, alpha], output.scale[0]))
     return tabled(data, np.where(x >= 0, above, below) + place.zero_point(output))
+
+
+def absolute(place: Place, rounding: Rounding) -> TablePlan:
+    """Plan of ABS of quantised values."""
+    data, output = ends(place, rounding, _ABSOLUTE)
+    ratio = scale_ratio("litert", [data.scale[0]], output.scale[0])
+    return tabled(data, _scaled(np.abs(values(place, data)), ratio) + place.zero_point(output))
 
 
 def _quantized(place: Place, real: float, tensor: Tensor) -> int:
@@ -236,20 +248,21 @@ def _six(tensor: Tensor) -> int:
     return min(max(int(to_int32(whole + int(tensor.zero_point[0]))), lowest), highest)
 
 
-@planner("RELU", "RELU6", "RELU_N1_TO_1")
+@planner(*_RELUS)
 def _relu(place: Place, rounding: Rounding) -> Plan:
     op = place.operator.op
-    data, output = _tensors(place, rounding, (*EIGHT_BIT, *INT16))
+    if op in ("RELU_N1_TO_1", "RELU_0_TO_1"):
+        require_kernel(place, place.input(0), rounding, tflm=(), litert=("int8", "uint8"))
+    data, output = ends(place, rounding, (*EIGHT_BIT, *INT16))
     lowest, highest = limits(data.dtype)
-    x = _values(place, data)
-    if rounding == "tflm":
-        place.require(op != "RELU_N1_TO_1", "TFLM has no such kernel")
-        if op == "RELU6":
-            # TFLM clamps the input's own values and takes no notice of the output's scale.
-            zero, six = place.zero_point(data), _six(data)
-            value = x + zero
-            return tabled(data, np.where(value > six, six, np.maximum(value, zero)))
-    low, high = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}[op]
+    x = values(place, data)
+    if rounding == "tflm" and op == "RELU6":
+        # TFLM clamps the input's own values and takes no notice of the output's scale.
+        zero, six = place.zero_point(data), _six(data)
+        value = x + zero
+        return tabled(data, np.where(value > six, six, np.maximum(value, zero)))
+    ranges = {"RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0)}
+    low, high = ranges.get(op, (0.0, None))
     clamp_min = max(lowest, _quantized(place, low, output))
     clamp_max = highest if high is None else min(highest, _quantized(place, high, output))
     scaled = _scaled(x, scale_ratio(rounding, [data.scale[0]], output.scale[0]))
@@ -281,7 +294,7 @@ def _divide16(x: Int64Array, exponent: int) -> Int64Array:
 @planner("HARD_SWISH")
 def _hard_swish(place: Place, rounding: Rounding) -> Plan:
     """``x * relu6(x + 3) / 6`` in 16-bit fixed point."""
-    data, output = _tensors(place, rounding, EIGHT_BIT)
+    data, output = ends(place, rounding, EIGHT_BIT)
     fine_scale = np.float32(1 / 128) * data.scale[0]
     factors = []
     for real in (fine_scale / output.scale[0], fine_scale / np.float32(3 / 32768)):
@@ -289,7 +302,7 @@ def _hard_swish(place: Place, rounding: Rounding) -> Plan:
         factors.append((_narrow(multiplier), exponent))
     (scale, scale_exponent), (gate, gate_exponent) = factors
     place.require(scale_exponent <= 0, "its scale does not fit the input's", output)
-    fine = _values(place, data) << 7
+    fine = values(place, data) << 7
     scaled = _high_mul16(fine, scale)
     # The gate is the input over 3, from -1 to 1; the last bit of a left shift saturates.
     value = fine

@@ -29,6 +29,10 @@ _SCALES = (
     "TFLM multiplies the scales in double precision, LiteRT in float32: a multiplier may differ "
     "in its last bits, and a sum in the middle between two outputs then goes either way"
 )
+_EXTREMA = (
+    "Of floats, where all dimensions are reduced: LiteRT begins with the first element, which "
+    "stays if it is NaN; TFLM with the finite number furthest from the wanted end"
+)
 _TABLES = "TFLM computes int8 values in fixed point, LiteRT in float32"
 
 #: By operator, why TFLM and LiteRT give different outputs for one and the same file.
@@ -42,6 +46,8 @@ DIFFERENCES = {
     "LOGISTIC": _TABLES,
     "MUL": _SCALES,
     "PRELU": _SCALES,
+    "REDUCE_MAX": _EXTREMA,
+    "REDUCE_MIN": _EXTREMA,
     "RELU": _SCALES,
     "RELU6": "TFLM clamps the input's own values and takes no notice of the output's scale and "
     "zero point; LiteRT requantises",
@@ -104,9 +110,13 @@ class Comparison:
 
 
 def activation_type(graph):
-    """Name of the type of the first input of the last operator that is not a constant."""
+    """Name of the type of the last operator's first input that is not a constant.
+
+    The bools by which SELECT chooses don't count where it chooses among others.
+    """
     inputs = (graph.tensors[index] for index in graph.operators[-1].inputs if index >= 0)
-    return next(tensor.dtype.name for tensor in inputs if tensor.data is None)
+    names = [tensor.dtype.name for tensor in inputs if tensor.data is None]
+    return next((name for name in names if name != "bool"), names[0])
 
 
 def runs_with(graph, oracle):

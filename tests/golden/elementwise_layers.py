@@ -158,6 +158,5 @@ def _relu(op):
 
 maker("RELU", **AND_FLOATS)(_relu("RELU"))
 maker("RELU6", **AND_FLOATS)(_relu("RELU6"))
-maker("RELU_N1_TO_1", tflm="it has no such kernel", litert=("int8", "uint8", "float32"))(
-    _relu("RELU_N1_TO_1")
-)
+for _op in ("RELU_N1_TO_1", "RELU_0_TO_1"):
+    maker(_op, tflm="it has no such kernel", litert=("int8", "uint8", "float32"))(_relu(_op))

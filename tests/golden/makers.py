@@ -2,11 +2,13 @@
 
 from . import (  # noqa: F401
     elementwise_layers,
+    logical_layers,
     moving_layers,
     product_layers,
     recurrent_layers,
     shape_layers,
     tail_layers,
+    unary_layers,
     variable_layers,
 )
 from .strategies import MAKERS

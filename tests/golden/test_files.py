@@ -210,8 +210,8 @@ def test_a_float_network():
 
 
 def test_an_unsupported_operator_is_named_but_does_not_stop_loading(data):
-    # The schema's number of SOFTMAX becomes that of LOG_SOFTMAX, in both of its fields.
-    old, new = (schema.OPERATORS.index(name) for name in ("SOFTMAX", "LOG_SOFTMAX"))
+    # The schema's number of SOFTMAX becomes that of SKIP_GRAM, in both of its fields.
+    old, new = (schema.OPERATORS.index(name) for name in ("SOFTMAX", "SKIP_GRAM"))
     graph = golden.read(data)
     changed = None
     for match in re.finditer(re.escape(old.to_bytes(4, "little")), data):
@@ -221,7 +221,7 @@ def test_an_unsupported_operator_is_named_but_does_not_stop_loading(data):
             found = golden.read(bytes(trial))
         except golden.GraphError:
             continue
-        if found.operators[-1].op == "LOG_SOFTMAX":
+        if found.operators[-1].op == "SKIP_GRAM":
             changed = found
     assert changed is not None
     assert [op.op for op in changed.operators[:-1]] == [op.op for op in graph.operators[:-1]]
@@ -229,7 +229,7 @@ def test_an_unsupported_operator_is_named_but_does_not_stop_loading(data):
         lambda: golden.check_supported(changed),
         lambda: golden.run(changed, [np.zeros((1, 5, 5, 2), np.int8)]),
     ):
-        refused(call, "operator 3 (LOG_SOFTMAX)", "not supported")
+        refused(call, "operator 3 (SKIP_GRAM)", "not supported")
 
 
 @pytest.mark.parametrize(

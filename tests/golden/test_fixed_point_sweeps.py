@@ -311,3 +311,44 @@ def test_the_inverse_square_root():
         return packed
 
     check(both(fixed_point_functions.inverse_square_root), both(inverse_square_root), [x])
+
+
+def logarithm(x, integer_bits, output_bits):
+    """Natural: 2**k, of two candidates a quarter off, times what a fraction of polynomials has."""
+    root, half = decimal("2").sqrt().sqrt(), decimal("0.5").sqrt()
+    bits = 31 - (output_bits + 1)
+    length = np.array([int(each).bit_length() for each in x], dtype=object)
+    shorter = high_product(x, q31(half))
+    short = np.array([int(each).bit_length() for each in shorter], dtype=object)
+    first = saturate(2 * high_product(x * power(31 - length), q31(half)))
+    second = saturate(x * power(31 - short))
+    r = np.minimum(first, second)
+    quarter = 1 << (bits - 2)
+    k = np.maximum(
+        (integer_bits + length - 32) * (1 << bits) + quarter,
+        (integer_bits + short - 31) * (1 << bits) - quarter,
+    )
+    centre = q31(1 / root)
+    q = 2 * (r - centre)
+    square = high_product(q, q)
+    above = high_product(q, r) + high_product(high_product(q, square), q31(11 * root / 240))
+    below = high_product(
+        half_away(r + centre, 2), q31(2 / root - root) + q + high_product(q31(root / 20), square)
+    ) + high_product(q31(root / 4), q)
+    scaled = half_away(above, 1 << (output_bits + 1))
+    part = high_product(scaled, saturate(2 * two_over_one_plus(below)))
+    return saturate(2 * (high_product(saturate(k), q31(decimal("2").ln())) + part))
+
+
+def test_the_logarithm():
+    p = Points()
+    ends = [1 << 19, (1 << 19) + 1, 741455, 741456, (1 << 30) - 1, 1 << 30, INT32_MAX]
+    (x,) = p.all(np.maximum(np.abs(np.maximum(p.int32s(), -INT32_MAX)), 1 << 19), corners=(ends,))
+
+    def of_sums(function):
+        return lambda x: function(x, 12, 5)
+
+    check(of_sums(fixed_point_functions.log_from_one), of_sums(logarithm), [x])
+    x = x.astype(np.int64)
+    real = np.log(x / (1 << 19)) * (1 << 26)
+    assert np.max(np.abs(fixed_point_functions.log_from_one(x, 12, 5) - real)) < 3

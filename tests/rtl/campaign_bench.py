@@ -57,6 +57,7 @@ class Memory:
             port.log.setLevel("WARNING")
         for name in ("fetch", "load", "store"):
             self._answer(name, self.channels[name])
+        self._count_strobes(self.channels["store_data"])
         self.clear()
         self._stalls = None
 
@@ -74,8 +75,17 @@ class Memory:
     def hold(self, channel, beat):
         """Let nothing move on a channel from its `beat` on, which is 0 if it is none of answers."""
         self.held, self.held_beat = channel, beat
-        if channel not in ("fetch", "load", "store"):
-            self.channels[channel].pause = True
+        self.channels[channel].pause = channel not in ("fetch", "load", "store")
+
+    def _count_strobes(self, channel):
+        receive = channel.recv
+
+        async def counted():
+            beat = await receive()
+            self.beats["strobed"] += int(beat.wstrb) != 0
+            return beat
+
+        channel.recv = counted
 
     def _answer(self, name, channel):
         send = channel.send
@@ -114,6 +124,7 @@ class Outcome:
     code: ErrorCode
     word: int
     result: bytes
+    before: bytes  # what was in its place
 
 
 class Bench:
@@ -154,6 +165,7 @@ class Bench:
         for place in self.places:
             memory.bytes[place] = random.randbytes(place.stop - place.start)
         before = bytearray(memory.bytes)
+        poison = b"".join(memory.bytes[place] for place in self.places)
         memory.responses = fault.responses
         if fault.held:
             memory.hold(fault.held, fault.held_beat)
@@ -189,7 +201,10 @@ class Bench:
         for place in self.places:
             before[place] = memory.bytes[place]
         assert memory.bytes == before, "something else was written than the outputs"
-        return Outcome(ErrorCode(status >> 8), word, result)
+        if fault.held == "store_data":
+            owed = memory.beats["strobed"]
+            assert owed <= 1, f"{owed} beats have strobes, of which one had waited for WREADY"
+        return Outcome(ErrorCode(status >> 8), word, result, poison)
 
     async def _again(self, after, pulse):
         await Timer(after * CYCLE, "ns")
@@ -226,6 +241,9 @@ class Bench:
             if target.name == "inference":
                 assert outcome.result == self.network["outputs"][number].tobytes(), "wrong result"
         else:
+            exact = self.network["outputs"][number].tobytes()
+            for old, new, right in zip(outcome.before, outcome.result, exact, strict=True):
+                assert new in (old, right), "what was stored before the error is wrong"
             if fault.word is not None:
                 assert outcome.word == fault.word, f"word {outcome.word}, wanted {fault.word}"
             if fault.unit is not None:

@@ -285,13 +285,23 @@ def silent_load(rng, target):
     )  # fmt: skip
 
 
-def silent_store(rng, target):
-    held = rng.choice(["store", "store_data", "store_request"])
-    beat = rng.randrange(target.beats["store"]) if held == "store" else 0
+def _silent_store(target, held, beat=0):
     return Fault(
         target, {ErrorCode.WATCHDOG_STORE}, unit=Unit.STORE, watchdog=WATCHDOG, held=held,
         held_beat=beat,
     )  # fmt: skip
+
+
+def silent_store(rng, target):
+    return _silent_store(target, "store", rng.randrange(target.beats["store"]))
+
+
+def silent_store_data(rng, target):
+    return _silent_store(target, "store_data")
+
+
+def silent_store_request(rng, target):
+    return _silent_store(target, "store_request")
 
 
 def impatient_watchdog(rng, target):
@@ -320,12 +330,16 @@ def start_while_busy(rng, target):
 KINDS = (
     *(nothing, fetch_error, load_error, store_error, several_errors, bad_header, other_setup),
     *(bad_word, no_end, refused, misaligned, deadlock, load_outside, store_outside),
-    *(fetch_outside, unaligned, silent_fetch, silent_load, silent_store, impatient_watchdog),
-    *(soft_reset, soft_reset_in_silence, start_while_busy),
+    *(fetch_outside, unaligned, silent_fetch, silent_load, silent_store, silent_store_data),
+    *(silent_store_request, impatient_watchdog, soft_reset, soft_reset_in_silence),
+    start_while_busy,
 )
 """Functions from a random source and a `Target` to a `Fault`."""
 
-INFERENCE_ONLY = {store_error, other_setup, store_outside, silent_store}
+INFERENCE_ONLY = {
+    *(store_error, other_setup, store_outside),
+    *(silent_store, silent_store_data, silent_store_request),
+}
 """What the set-up, which stores nothing and needs no set-up, can't have."""
 
 

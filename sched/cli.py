@@ -38,6 +38,10 @@ STDOUT = 1
 """File descriptor; typer may have wrapped the file."""
 
 DIGITS_SHOWN = 8
+MOST_STEPS = 1_000_000
+"""Inferences whose times a report can hold."""
+MOST_MHZ = 1e6
+MOST_SECONDS = 1e6
 TOP_OUTPUTS = 5
 
 app = typer.Typer(
@@ -159,6 +163,7 @@ def run(
             "--steps",
             metavar="N",
             min=1,
+            max=MOST_STEPS,
             help="Inferences in a row; random input number i has seed + i.",
         ),
     ] = None,
@@ -191,7 +196,7 @@ def run(
     from mensa.golden.error import printable
     from mensa.sched import digits, table
     from mensa.sched.files import write_json, write_text
-    from mensa.sched.inputs import make_inputs
+    from mensa.sched.inputs import InputSteps
     from mensa.sched.run import EngineError
     from mensa.sched.settings import choose_soc
 
@@ -208,11 +213,13 @@ def run(
     else:
         graph = _load(model, rounding)
     if samples is not None:
-        inputs = [[image[None]] for image in samples.take(steps or DIGITS_SHOWN)]
+        inputs: Sequence[list[Any]] = [
+            [image[None]] for image in samples.take(steps or DIGITS_SHOWN)
+        ]
         source = "digits"
     else:
         source = source or "random"
-        inputs = [make_inputs(graph, source, seed + step) for step in range(steps or 1)]
+        inputs = InputSteps(graph, source, seed, steps or 1)
 
     result = _run(
         graph, system, inputs, engine, rounding, check, vcd, {"input": source, "seed": seed}
@@ -473,6 +480,7 @@ def synth(
             "--frequency",
             metavar="MHZ",
             min=1,
+            max=MOST_MHZ,
             help="Clock that is wanted; slower is exit status 1. Without it, aims at 100.",
         ),
     ] = None,
@@ -481,7 +489,13 @@ def synth(
     ] = 1,
     timeout: Annotated[
         float,
-        typer.Option("--timeout", metavar="SECONDS", min=1, help="When the tools are stopped."),
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=1,
+            max=MOST_SECONDS,
+            help="When the tools are stopped.",
+        ),
     ] = 3600,
     output: Annotated[
         Path | None,

@@ -7,6 +7,7 @@ and an exit status here, in `main`: 0 is success, 1 a check that failed, 2 bad i
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import sys
@@ -680,7 +681,7 @@ def invoke(arguments: Sequence[str]) -> int:
     """Run `mensa` with these arguments. Returns: the exit status."""
     _prepare_streams()
     try:
-        status = app(list(arguments), standalone_mode=False, prog_name="mensa")
+        status = _commands().main(list(arguments), standalone_mode=False, prog_name="mensa")
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as error:
         # Typer and rich turn the one into the other, with status 1.
@@ -696,6 +697,12 @@ def invoke(arguments: Sequence[str]) -> int:
     if status == INTERRUPTED:
         _say("interrupted")
     return status if isinstance(status, int) else 0
+
+
+@functools.cache
+def _commands() -> Any:
+    """Return the tree of commands, which takes typer longer to make than most of them to run."""
+    return typer.main.get_command(app)
 
 
 def _prepare_streams() -> None:

@@ -441,7 +441,7 @@ class Program:
             If the file is not one of these.
         """
         try:
-            with np.load(Path(path), allow_pickle=False) as file:
+            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 return cls(
                     machine=Machine(**about["machine"]),

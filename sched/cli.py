@@ -7,6 +7,7 @@ and an exit status here, in `main`: 0 is success, 1 a check that failed, 2 bad i
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import sys
@@ -38,6 +39,10 @@ STDOUT = 1
 """File descriptor; typer may have wrapped the file."""
 
 DIGITS_SHOWN = 8
+MOST_STEPS = 1_000_000
+"""Inferences whose times a report can hold."""
+MOST_MHZ = 1e6
+MOST_SECONDS = 1e6
 TOP_OUTPUTS = 5
 
 app = typer.Typer(
@@ -159,6 +164,7 @@ def run(
             "--steps",
             metavar="N",
             min=1,
+            max=MOST_STEPS,
             help="Inferences in a row; random input number i has seed + i.",
         ),
     ] = None,
@@ -191,7 +197,7 @@ def run(
     from mensa.golden.error import printable
     from mensa.sched import digits, table
     from mensa.sched.files import write_json, write_text
-    from mensa.sched.inputs import make_inputs
+    from mensa.sched.inputs import InputSteps
     from mensa.sched.run import EngineError
     from mensa.sched.settings import choose_soc
 
@@ -208,11 +214,13 @@ def run(
     else:
         graph = _load(model, rounding)
     if samples is not None:
-        inputs = [[image[None]] for image in samples.take(steps or DIGITS_SHOWN)]
+        inputs: Sequence[list[Any]] = [
+            [image[None]] for image in samples.take(steps or DIGITS_SHOWN)
+        ]
         source = "digits"
     else:
         source = source or "random"
-        inputs = [make_inputs(graph, source, seed + step, rounding) for step in range(steps or 1)]
+        inputs = InputSteps(graph, source, seed, steps or 1, rounding)
 
     result = _run(
         graph, system, inputs, engine, rounding, check, vcd, {"input": source, "seed": seed}
@@ -476,6 +484,7 @@ def synth(
             "--frequency",
             metavar="MHZ",
             min=1,
+            max=MOST_MHZ,
             help="Clock that is wanted; slower is exit status 1. Without it, aims at 100.",
         ),
     ] = None,
@@ -484,7 +493,13 @@ def synth(
     ] = 1,
     timeout: Annotated[
         float,
-        typer.Option("--timeout", metavar="SECONDS", min=1, help="When the tools are stopped."),
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=1,
+            max=MOST_SECONDS,
+            help="When the tools are stopped.",
+        ),
     ] = 3600,
     output: Annotated[
         Path | None,
@@ -669,7 +684,7 @@ def invoke(arguments: Sequence[str]) -> int:
     """Run `mensa` with these arguments. Returns: the exit status."""
     _prepare_streams()
     try:
-        status = app(list(arguments), standalone_mode=False, prog_name="mensa")
+        status = _commands().main(list(arguments), standalone_mode=False, prog_name="mensa")
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as error:
         # Typer and rich turn the one into the other, with status 1.
@@ -685,6 +700,12 @@ def invoke(arguments: Sequence[str]) -> int:
     if status == INTERRUPTED:
         _say("interrupted")
     return status if isinstance(status, int) else 0
+
+
+@functools.cache
+def _commands() -> Any:
+    """Return the tree of commands, which takes typer longer to make than most of them to run."""
+    return typer.main.get_command(app)
 
 
 def _prepare_streams() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mensa.golden import Graph, Tensor
 from mensa.sched.index_ranges import Range, index_ranges
 
-__all__ = ["InputError", "check_inputs", "make_inputs"]
+__all__ = ["InputError", "InputSteps", "check_inputs", "make_inputs"]
 
 Array = npt.NDArray[Any]
 
@@ -58,6 +58,38 @@ def make_inputs(graph: Graph, source: str, seed: int, rounding: str | None = Non
     return check_inputs(graph, _read(tensors, Path(source)), source)
 
 
+class InputSteps(Sequence[list[Array]]):
+    """The inputs of several inferences, each made when it is asked for.
+
+    Parameters
+    ----------
+    graph, source, seed, rounding : Graph, str, int, str or None
+        As `make_inputs` takes them; number i has seed + i.
+    steps : int
+        How many.
+
+    Raises
+    ------
+    InputError
+        Here already, if the first can't be made.
+    """
+
+    def __init__(
+        self, graph: Graph, source: str, seed: int, steps: int, rounding: str | None = None
+    ) -> None:
+        self._graph, self._source, self._seed, self._steps = graph, source, seed, steps
+        self._rounding = rounding
+        self[0]
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < self._steps:
+            raise IndexError(f"no input {number} of {self._steps}")
+        return make_inputs(self._graph, self._source, self._seed + number, self._rounding)
+
+
 def check_inputs(graph: Graph, arrays: list[Array], source: str) -> list[Array]:
     """Return `arrays` if they fit the inputs of `graph`. Raises: InputError."""
     for index, array in zip(graph.inputs, arrays, strict=True):
@@ -97,25 +129,33 @@ def _read(tensors: list[Tensor], path: Path) -> list[Array]:
             f"--input {path}: give {RANDOM}, {ZEROS}, or a file that ends in .npy or .npz"
         )
     try:
-        content = np.load(path, allow_pickle=False)
+        arrays = _arrays(path)
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # there is no end to what NumPy raises for a damaged file
         raise InputError(f"{path} is not a NumPy file of numbers: {error}") from error
-    if isinstance(content, np.ndarray):
-        if len(tensors) != 1:
-            names = ", ".join(str(tensor) for tensor in tensors)
-            raise InputError(
-                f"{path} holds one array, the network takes {len(tensors)}: {names}; "
-                f"give a .npz file with one array each, named by tensor index"
-            )
-        return [content]
-    with content:
-        try:
-            arrays = {name: content[name] for name in content.files}
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} is not a NumPy file of numbers: {error}") from error
-    return [_choose(arrays, tensor, len(tensors), path) for tensor in tensors]
+    if not isinstance(arrays, np.ndarray):
+        return [_choose(arrays, tensor, len(tensors), path) for tensor in tensors]
+    if len(tensors) != 1:
+        names = ", ".join(str(tensor) for tensor in tensors) or "none"
+        raise InputError(
+            f"{path} holds one array, the network takes {len(tensors)}: {names}; "
+            f"give a .npz file with one array each, named by tensor index"
+        )
+    return [arrays]
+
+
+def _arrays(path: Path) -> Array | dict[str, Array]:
+    """The array of a .npy file, or those of a .npz file by name."""
+    with path.open("rb") as file:
+        content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        arrays = {name: content[name] for name in content.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{name!r} is no array")
+    return arrays
 
 
 def _choose(arrays: dict[str, Array], tensor: Tensor, inputs: int, path: Path) -> Array:

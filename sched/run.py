@@ -175,7 +175,7 @@ def run_network(
             timing=timing_check,
             setup_cycles={} if setup is None else {soc.machine.name: setup.cycles},
         ),
-        outputs=tuple({index: run.values[index] for index in graph.outputs} for run in runs),
+        outputs=tuple(run.outputs for run in runs),
         traces=_starts(runs[0].traces, soc),
     )
 
@@ -196,9 +196,9 @@ class _Meter:
 
 @dataclass(frozen=True, eq=False)
 class _Inference:
-    """One inference: the values that the engine gave, how they compare, and when."""
+    """One inference: the outputs that the engine gave, how all layers compare, and when."""
 
-    values: Mapping[int, Array]
+    outputs: Mapping[int, Array]
     exact: Mapping[int, bool]
     traces: tuple[RunTrace | None, ...]
 
@@ -273,7 +273,12 @@ class _Bench:
                 )
                 for operator in graph.operators
             }
-        return _Inference(values, exact, tuple(traces))
+        return _Inference(_outputs(graph, values), exact, tuple(traces))
+
+
+def _outputs(graph: Graph, values: Mapping[int, Array]) -> dict[int, Array]:
+    """The network's outputs; nothing else is kept of an inference."""
+    return {index: values[index] for index in graph.outputs}
 
 
 def _same_bits(ours: Array, theirs: Array) -> bool:
@@ -292,6 +297,7 @@ class _ModelBench:
         self._lowered = lowered
         self._soc = soc
         self._state: Mapping[int, Array] = {}
+        self._traces: tuple[RunTrace, ...] = ()
 
     def set_up(self) -> RunTrace | None:
         """Time of loading the parameters that stay on chip."""
@@ -306,7 +312,8 @@ class _ModelBench:
         )
         self._state = values.state
         meter.next("timing model")
-        return _Inference(values, {}, _model_traces(lowered, self._soc))
+        self._traces = self._traces or _model_traces(lowered, self._soc)  # whatever the values
+        return _Inference(_outputs(lowered.graph, values), {}, self._traces)
 
 
 def _model_setup(lowered: Lowered, soc: Soc) -> RunTrace | None:

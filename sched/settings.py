@@ -68,10 +68,10 @@ WORDS: dict[str, Setting] = {"none": None, "on": True, "off": False}
 
 
 def _number(name: str, text: str) -> Setting:
-    if text.lower() in WORDS:
-        return WORDS[text.lower()]
     if name.removeprefix(systems.MEMORY_PREFIX) == "name":
         return text  # the only setting that is no number
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
     for read in (lambda: int(text, 0), lambda: float(text)):
         try:
             return read()

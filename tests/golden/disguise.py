@@ -11,10 +11,14 @@ import numpy as np
 #: Operators of which LiteRT does take notice: it refuses a file that is wrong about their output.
 NOTICED = ("SLICE",)
 
+#: Operators whose outputs have the shape that is stated, as nothing else gives one.
+_STATED = ("READ_VARIABLE", "VAR_HANDLE")
+
 
 def computed(graph):
-    """Indices of the tensors that operators write."""
-    return {index for operator in graph.operators for index in operator.outputs if index >= 0}
+    """Indices of the tensors that operators write, and whose shapes follow from others."""
+    operators = (operator for operator in graph.operators if operator.op not in _STATED)
+    return {index for operator in operators for index in operator.outputs if index >= 0}
 
 
 def without_shapes(graph):

@@ -130,8 +130,10 @@ def static(graph, found):
     known |= {*graph.inputs}
     folded = []
     for operator in graph.operators:
-        same = all(equal(first[i], each[i]) for i in operator.outputs for each in others)
-        if same and {index for index in operator.inputs if index >= 0} <= known:
+        inputs = {index for index in operator.inputs if index >= 0}
+        if not inputs or not inputs <= known:
+            continue
+        if all(equal(first[i], each[i]) for i in operator.outputs for each in others):
             known |= {*operator.outputs}
             folded += operator.outputs
     return tuple(sorted(folded))

@@ -29,7 +29,7 @@ NAMES = (
     "%s{0}\\",
     "n" * 300,
 )
-"""Names of tensors, of custom operators, of files where the system takes them."""
+"""Names of tensors, of custom operators, and of files as far as the system takes them."""
 
 
 def _layer(name="x"):
@@ -60,6 +60,12 @@ def names():
         b"qqqq", b"\xff\xfe\xc0q"
     )
     return found
+
+
+def file_names():
+    """Files of hard names, by that name."""
+    data = golden.write(_layer())
+    return {f"{name[:200]}.tflite": data for name in NAMES if name and "/" not in name}
 
 
 def files():
@@ -128,7 +134,7 @@ def _types(sound):
         places.items(), {**schema.TENSOR_TYPES, 99: ("NEW", None)}.items()
     ):
         found[f"{role}_of_{name.lower()}"] = _with_type(sound, index, number)
-        if role != "output":
+        if role == "input":
             found[f"{role}_of_{name.lower()}_is_output"] = _with_type(
                 golden.write(passed), index, number
             )

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import get_args
 
@@ -110,6 +111,16 @@ def bad_files(folder):
     np.save(folder / "type.npy", np.zeros((1, 8, 8, 1), np.int64))
     np.savez(folder / "names.npz", a=np.zeros(1), b=np.zeros(1))
     (folder / "garbage.npy").write_bytes(b"garbage")
+    np.save(folder / "objects.npy", np.array([{}, 1], object), allow_pickle=True)
+    np.save(folder / "whole.npy", np.zeros((1, 8, 8, 1), np.int8))
+    whole = (folder / "whole.npy").read_bytes()
+    (folder / "cut.npy").write_bytes(whole[:-5])
+    (folder / "header.npy").write_bytes(whole.replace(b"(1, 8, 8, 1)", b"((((((((((((".ljust(12)))
+    (folder / "huge.npy").write_bytes(whole.replace(b"(1, 8, 8, 1)", b"(999999999,)"))
+    with zipfile.ZipFile(folder / "text.npz", "w") as file:
+        file.writestr("0", "no array")
+    (folder / "bytes.toml").write_bytes(b"\xff\xfe\x00")
+    (folder / "circle.tflite").symlink_to("circle.tflite")
     (folder / "garbage.npz").write_bytes(b"garbage")
     (folder / "wrong.toml").write_text("[machine]\nrows = 0\n")
     (folder / "directory").mkdir()
@@ -143,6 +154,23 @@ BAD = [
     ("run --input garbage.npy", "garbage.npy"),
     ("run --input garbage.npz", "garbage.npz"),
     ("run --input digits", "digits"),
+    ("run --input objects.npy", "objects.npy is not a NumPy file of numbers"),
+    ("run --input cut.npy", "cut.npy is not a NumPy file of numbers"),
+    ("golden MODEL --input header.npy", "header.npy is not a NumPy file of numbers"),
+    ("run --input huge.npy", "huge.npy is not a NumPy file of numbers"),
+    ("run --input text.npz", "'0' is no array"),
+    ("run circle.tflite", "circle.tflite"),
+    ("disasm text.npz", "not a saved program"),
+    ("run --soc bytes.toml", "bytes.toml is not TOML"),
+    (f"golden {'n' * 300}.tflite", "File name too long"),
+    (f"inspect MODEL --json {'n' * 300}", "File name too long"),
+    ("compile MODEL -o out --base x", "--base x"),
+    ("compile MODEL -o out --base -4096", "can't begin at -0x1000"),
+    ("compile MODEL -o net.tflite", "it is a file"),
+    ("compile directory -o out", "Is a directory"),
+    ("synth edge_tpu --target ecp5-25k --timeout inf", "--timeout"),
+    ("synth edge_tpu --target ecp5-25k --frequency nan", "--frequency"),
+    ("synth edge_tpu --target ecp5-25k --frequency inf", "--frequency"),
     ("run --set rows=0", "rows"),
     ("run --set rows=1000", "rows"),
     ("run --set rows=eight", "eight"),
@@ -168,6 +196,7 @@ BAD = [
     ("run --rounding up", "up"),
     ("run --steps 0", "--steps"),
     ("run --steps 99", "--input random"),
+    ("run net.tflite --steps 99999999999999", "--steps"),
     ("run --vcd waves.vcd", "--engine rtl"),
     ("run --check", "--check needs --engine rtl or functional"),
     ("run net.tflite --engine model --check --json r.json", "nothing to compare"),
@@ -501,6 +530,35 @@ def test_a_whole_number_may_be_written_with_an_exponent(setting, same):
     found, wanted = (choose_soc("edge_tpu", None, [each]) for each in (setting, same))
     assert found == wanted
     assert isinstance(found.memory.bandwidth_bytes_per_s, int)
+
+
+def test_a_name_is_a_text_whatever_it_is():
+    system = choose_soc("edge_tpu", None, ["name=none", "memory.name=on"])
+    assert (system.machine.name, system.memory.name) == ("none", "on")
+
+
+def test_a_damaged_program_is_refused_or_printed(workplace, capsys):
+    (program,) = lower(digits.load_network(), edge_tpu).programs
+    program.save("digits.npz")
+    sound = Path("digits.npz").read_bytes()
+    words = program.words.copy()
+    statuses = set()
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        damaged = bytearray(sound)
+        damaged[generator.integers(len(sound))] ^= 1 << generator.integers(8)
+        if seed % 2:  # sound archives of damaged words
+            words[generator.integers(words.size)] ^= np.uint64(1) << generator.integers(
+                64, dtype="u8"
+            )
+            dataclasses.replace(program, words=words).save("damaged.npz")
+        else:
+            Path("damaged.npz").write_bytes(damaged)
+        status = invoke(["disasm", "damaged.npz"])
+        said = capsys.readouterr().err
+        assert (status, said.count("\n")) in {(0, 0), (2, 1)}, said
+        statuses.add(status)
+    assert statuses == {0, 2}
 
 
 def test_the_trace_has_a_bar_for_every_command(workplace, capsys):

@@ -30,7 +30,7 @@ from .conftest import ENDED
 
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
 LAYERS, DAMAGED = (10_000, 3_000) if REGRESS else (60, 60)
-ON_RTL = 1_000_000 if REGRESS else 12
+ON_RTL = 1_000_000 if REGRESS else 10
 """Files of each kind that the RTL runs at most."""
 
 SETTINGS = tuple(
@@ -70,6 +70,7 @@ def damaged_files():
 KINDS = {
     "odd ends": odd_files.ends,
     "odd names": odd_files.names,
+    "odd file names": odd_files.file_names,
     "refused files": odd_files.files,
     "sound layers": sound_layers,
     "damaged files": damaged_files,
@@ -126,7 +127,7 @@ def test_no_file_ends_a_command_in_a_traceback(tmp_path, monkeypatch, record_pro
             path.unlink()
         with monkeypatch.context() as patch:
             patch.setattr(progress, "PATIENCE_SECONDS", 1e6)
-            words = [word.format(file="net.tflite") for word in arguments]
+            words = [word.format(file=file) for word in arguments]
             status, shown, said = run(patch, words, encoding)
         endings[f"{command.split()[0]} {status if isinstance(status, int) else 'traceback'}"] += 1
         found = complaint(status, shown, said)
@@ -140,7 +141,8 @@ def test_no_file_ends_a_command_in_a_traceback(tmp_path, monkeypatch, record_pro
         if not odd_files.is_small(data):
             continue
         count += 1
-        Path("net.tflite").write_bytes(data)
+        file = name if kind == "odd file names" else "net.tflite"
+        Path(file).write_bytes(data)
         ended = {}
         for place, (command, arguments) in enumerate(COMMANDS.items()):
             encoding = ENCODINGS[(number + place) % len(ENCODINGS)]

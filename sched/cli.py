@@ -1,7 +1,7 @@
 """The command line: `mensa` and its subcommands.
 
 Everything that can go wrong is an exception of the package that knows, and is turned into one line
-and an exit status here, in `main`: 0 is success, 1 a check that failed, 2 bad input.
+and an exit status here, in `invoke`: 0 is success, 1 a check that failed, 2 bad input, 130 Ctrl-C.
 """
 
 from __future__ import annotations

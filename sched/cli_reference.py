@@ -32,6 +32,10 @@ encoding lacks is printed as `?`; files are UTF-8, and JSON has null for a numbe
 finite. Files are written whole or not at all; links, devices and pipes stay what they are. Networks
 are .tflite files; builds of the hardware are kept in the user's cache, or in the directory that the
 environment variable `MENSA_CACHE` names.
+
+That no network ends a command in a traceback is tested by
+`python -m pytest tests/sched/test_every_file.py`, which gives odd, damaged and sound files to every
+command that takes one, in two encodings, and prints how often each ended with which status.
 """
 
 

@@ -18,6 +18,8 @@ from mensa.sched.lower import lower
 from mensa.sim.functional_engine import FunctionalEngine
 from mensa.sim.verilator import tools
 
+from ..golden.graph_ends import ENDS
+
 MACHINE = edge_tpu.replace(
     rows=4, cols=4, parameter_buffer_bytes=4096, activation_buffer_bytes=8192
 )
@@ -220,3 +222,12 @@ def test_the_header_numbers_inputs_and_outputs_in_the_network_s_order(tmp_path):
         for number, index in enumerate(about[f"{role}s"]):
             line = f"#define MENSA_{role.upper()}_{number}_ADDRESS 0x{address[index]:08X}u"
             assert line in header
+
+
+def test_a_directory_takes_another_network(tmp_path):
+    """Of fewer programs: those of the first network are gone then."""
+    out = tmp_path / "network"
+    first = compile_network(lower(digits.load_network(), edge_tpu), out)
+    second = compile_network(lower(ENDS["no_operators"], edge_tpu), out)
+    assert {path.name for path in out.iterdir()} == {path.name for path in second}
+    assert {path.name for path in first} > {path.name for path in second}

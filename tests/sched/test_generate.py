@@ -11,6 +11,7 @@ import yaml
 
 from mensa.rtl.machine import edge_tpu
 from mensa.sched.cli import invoke
+from mensa.sched.generate import MACHINE_FILES, hardware_files
 from mensa.sim.verilator import tools
 
 from .yosys import run_yosys
@@ -179,3 +180,13 @@ def test_constraints_state_the_machines_clock(hardware):
         assert float(re.search(r"-period (\S+)", text)[1]) == period_ns
     text = (hardware / "mensa_edge_tpu.lpf").read_text()
     assert float(re.search(r'"clk" (\S+) MHZ;', text)[1]) * 1e6 == edge_tpu.clock_hz
+
+
+def test_files_named_after_another_machine_are_known_as_ours():
+    ours = hardware_files(edge_tpu)
+    named = [name for name in hardware_files(edge_tpu.replace(name="other")) if name not in ours]
+    assert named
+    for name in named:
+        assert re.fullmatch(MACHINE_FILES, name), name
+    for name in ("README.md", "mensa_.txt", "top.v", "my_mensa_a.v"):
+        assert not re.fullmatch(MACHINE_FILES, name)

@@ -65,10 +65,20 @@ def _selected(place: Place) -> tuple[Shape, ...]:
     if place.operator.op == "SELECT":
         place.shape(second, first.shape)
         _condition_shape(place)
-        return (first.shape,)
+        shape = first.shape
+    else:
+        shape = _broadcast(place)
+    # LiteRT's kernels keep what the file says where all have one element, whatever its rank.
+    if place.operator.outputs and _single(condition, first, second, place.output()):
+        shape = place.output().shape
+    return (shape,)
+
+
+def _broadcast(place: Place) -> Shape:
+    condition, first, second = (place.input(position) for position in range(3))
     shape = place.broadcast(first, second)
     try:
-        return (np.broadcast_shapes(condition.shape, shape),)
+        return np.broadcast_shapes(condition.shape, shape)
     except ValueError:
         raise place.error(
             f"shapes {list(condition.shape)} and {list(shape)} do not broadcast", condition
@@ -87,7 +97,6 @@ def _select(place: Place, rounding: Rounding) -> Plan:
     place.same_type(first, second)
     place.same_type(first, output)
     if _single(condition, first, second, output):
-        # The kernels keep the file's shape then, whatever its rank.
         return SelectPlan(condition_shape=(), output_shape=output.shape)
     place.shape(output, _selected(place)[0])
     return SelectPlan(condition_shape=_condition_shape(place), output_shape=output.shape)

@@ -17,8 +17,14 @@ _STATED = ("READ_VARIABLE", "VAR_HANDLE")
 
 def computed(graph):
     """Indices of the tensors that operators write, and whose shapes follow from others."""
-    operators = (operator for operator in graph.operators if operator.op not in _STATED)
+    operators = (operator for operator in graph.operators if not _is_stated(graph, operator))
     return {index for operator in operators for index in operator.outputs if index >= 0}
+
+
+def _is_stated(graph, operator):
+    # Where all have one element, SELECT keeps what the file says, as LiteRT does.
+    single = all(graph.tensors[index].size == 1 for index in operator.inputs if index >= 0)
+    return operator.op in _STATED or (operator.op in ("SELECT", "SELECT_V2") and single)
 
 
 def without_shapes(graph):

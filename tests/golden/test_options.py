@@ -13,11 +13,13 @@ from .makers import MAKERS
 from .oracles import OracleError
 from .strategies import layers
 
-WITH_OPTIONS = sorted(op for op in MAKERS if OPTIONS[op].union_type)
+#: The last operators of their networks are others, and without a name there is no variable.
+_VARIABLES = {"ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "VAR_HANDLE"}
+WITH_OPTIONS = sorted(op for op in MAKERS if OPTIONS[op].union_type and op not in _VARIABLES)
 #: Operators that do nothing, or nothing defined, without their options: golden refuses them.
 NOTHING_WITHOUT = {
     "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "DEPTH_TO_SPACE", "MAX_POOL_2D", "PACK",
-    "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SVDF", "TRANSPOSE_CONV", "UNPACK",
+    "REVERSE_SEQUENCE", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SVDF", "TRANSPOSE_CONV", "UNPACK",
 }  # fmt: skip
 
 #: What one of them can't do without options, and the other does by the tensors or in one way only.

@@ -103,7 +103,9 @@ def on_constants(layer):
     flat = []
     for index in graph.outputs:
         flat.append(len(tensors))
-        tensor = replace(graph.tensors[index], index=flat[-1], shape=(graph.tensors[index].size,))
+        # A new shape of [0] alone would mean a scalar.
+        size = graph.tensors[index].size
+        tensor = replace(graph.tensors[index], index=flat[-1], shape=(1, size))
         tensors.append(tensor)
         options = ReshapeOptions(new_shape=tensor.shape)
         operators.append(

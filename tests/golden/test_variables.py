@@ -226,4 +226,4 @@ def test_what_is_no_handle_is_refused():
     builder = golden.GraphBuilder()
     builder.input(SHAPE, **KINDS)
     handle = builder.var_handle("memory")
-    refused(builder.build([handle]), "'memory'", "no value")
+    refused(builder.build([handle]), "'memory'", "RESOURCE")

@@ -235,7 +235,7 @@ def _leaky_relu(place: Place, rounding: Rounding) -> Plan:
 def absolute(place: Place, rounding: Rounding) -> TablePlan:
     """Plan of ABS of quantised values."""
     data, output = ends(place, rounding, _ABSOLUTE)
-    ratio = scale_ratio("litert", [data.scale[0]], output.scale[0])
+    ratio = scale_ratio(rounding, [data.scale[0]], output.scale[0])
     return tabled(data, _scaled(np.abs(values(place, data)), ratio) + place.zero_point(output))
 
 

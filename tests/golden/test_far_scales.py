@@ -197,3 +197,19 @@ def test_a_squared_difference_of_a_huge_scale_equals_the_oracle(exponent, dtype,
     output_scale = math.ldexp(1.0, exponent)
     graph = builder.build([builder.apply("SQUARED_DIFFERENCE", x, y, scale=output_scale)])
     equals_or_refuses(graph, [values], oracle)
+
+
+@pytest.mark.parametrize(
+    "powers", [(-20, -10), (-100, -90), (-110, -110), (-120, -125), (125, 125)]
+)
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_a_root_of_tiny_scales_equals_the_oracle(powers, dtype, oracle):
+    """LiteRT multiplies two scales in single precision, which gives 0 where they are tiny."""
+    builder = golden.GraphBuilder("root", dtype)
+    values = np.arange(128).astype(dtype)
+    scale, output_scale = (math.ldexp(1.1, power) for power in powers)
+    x = builder.input(values.shape, scale=scale)
+    graph = builder.build([builder.apply("RSQRT", x, scale=output_scale)])
+    (output,) = graph.outputs
+    (wanted,) = oracle.run(golden.write(graph), [[values]], [output])
+    assert equal(golden.run(graph, [values], rounding=oracle.name)[output], wanted[output])

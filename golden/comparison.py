@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .fixed_point import quantize_multiplier, requantize_double
+from .fixed_point import (
+    quantize_multiplier,
+    rounding_divide_by_pot,
+    saturating_rounding_doubling_high_mul,
+)
 from .graph import Tensor
 from .oracle_types import require_kernel
 from .place import Place
@@ -64,16 +68,28 @@ def _broadcast(place: Place) -> tuple[Shape, ...]:
     return (place.broadcast(place.input(0), place.input(1)),)
 
 
-def _scaled(place: Place, tensor: Tensor) -> Int64Array:
-    """A table of `ComparisonPlan`."""
+def _scaled(place: Place, tensor: Tensor, rounding: Rounding) -> Int64Array:
+    """A table of `ComparisonPlan`.
+
+    Of a scale above 1 the kernels shift right by a number below 0. TFLM's and that of the very
+    scale of 1 abort; of others a sign is left, until bits are that LiteRT's vector instructions
+    and the rest of its loop treat differently.
+    """
     place.quantized(tensor)
+    scale = float(tensor.scale[0])
     place.require(
-        float(tensor.scale[0]) < 1.0,
-        "its scale must be below 1: the kernels do not shift up",
+        scale < 1.0 or (rounding == "litert" and scale > 1.0),
+        f"its scale must be {'other than' if rounding == 'litert' else 'below'} 1",
         tensor,
     )
-    multiplier, shift = quantize_multiplier(float(tensor.scale[0]))
-    return requantize_double(values(place, tensor) << _LEFT_SHIFT, multiplier, shift)
+    multiplier, shift = quantize_multiplier(scale)
+    high = saturating_rounding_doubling_high_mul(values(place, tensor) << _LEFT_SHIFT, multiplier)
+    place.require(
+        shift <= 0 or (shift < 32 and bool(np.all(np.isin(high >> (32 - shift), (0, -1))))),
+        "its scale is too large to be compared",
+        tensor,
+    )
+    return rounding_divide_by_pot(high, -shift)
 
 
 def _is_scaled(place: Place, first: Tensor) -> bool:
@@ -101,7 +117,7 @@ def _comparison(place: Place, rounding: Rounding) -> Plan:
     place.shape(output, _broadcast(place)[0])
     tables = None
     if _is_scaled(place, first):
-        tables = _scaled(place, first), _scaled(place, second)
+        tables = _scaled(place, first, rounding), _scaled(place, second, rounding)
     return ComparisonPlan(op=op, output_shape=output.shape, tables=tables)
 
 

@@ -323,12 +323,12 @@ def scaled(
     left_shift: int,
     activation: str,
     power: int = 1,
-    highest_shift: int = 0,
+    enlarges: bool = False,
 ) -> dict[str, Any]:
     """Fields of a `ScaledPlan`.
 
-    Parameters: what is rescaled to the output is the `power` of a sum, by a shift of up to
-    `highest_shift` to the left.
+    Parameters: what is rescaled to the output is the `power` of a sum, by a factor that may be 1
+    or more where the kernel `enlarges`.
     """
     first, second, output = tensors
     scales = float(first.scale[0]), float(second.scale[0])
@@ -337,7 +337,7 @@ def scaled(
     unit = twice**power / (1 << left_shift * power)
     last, last_shift = quantize_multiplier(unit / float(output.scale[0]))
     place.require(
-        last_shift <= highest_shift, "its scale is too small for that of the inputs", output
+        enlarges or last_shift <= 0, "its scale is too small for that of the inputs", output
     )
     clamp_min, clamp_max = place.clamp(activation, output)
     return {

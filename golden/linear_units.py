@@ -49,7 +49,7 @@ def _gelu_by_tanh(x: Float32Array) -> Float32Array:
 def _elu_table(place: Place, rounding: Rounding) -> Plan:
     require_kernel(place, place.input(0), rounding, tflm=("int8", "float32"), litert=())
     data, output = ends(place, rounding, EIGHT_BIT)
-    return in_single_precision(place, data, output, _elu)
+    return in_single_precision(place, data, output, _elu, rounding)
 
 
 @planner("GELU")

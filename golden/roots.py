@@ -105,9 +105,11 @@ def _rsqrt(place: Place, rounding: Rounding) -> Plan:
 
         return _root_plan(place, data, _interpolated(data, output, function))
     value = np.maximum(_stored(data) - place.zero_point(data), 0)
-    scale = np.sqrt(data.scale[0]) * output.scale[0]
-    place.require(float(scale) > 0.0, "the scales are too small", output)
-    multiplier, shift = quantize_multiplier(1.0 / float(scale))
+    # LiteRT multiplies in single precision, which may not hold it, and TFLM in double.
+    kind = np.float32 if rounding == "litert" else np.float64
+    with np.errstate(divide="ignore", under="ignore"):
+        ratio = 1.0 / np.float64(np.sqrt(kind(data.scale[0])) * kind(output.scale[0]))
+    multiplier, shift = quantize_multiplier(float(ratio))
     inverse, inverse_shift = inverse_square_root(value)
     unit = requantize_double(1, inverse, inverse_shift + _ROOT_BITS)
     scaled = requantize_double(unit, multiplier, shift - _ROOT_BITS) + place.zero_point(output)

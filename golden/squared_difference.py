@@ -62,8 +62,11 @@ def _squared_difference(place: Place, rounding: Rounding) -> Plan:
         place.quantized(tensor)
     # Squares of what is shifted so far fit 32 bits.
     left_shift = 7 if first.dtype == np.int8 else 0
-    highest = 30 if rounding == "tflm" else 0
-    fields = scaled(place, tensors, left_shift, "NONE", power=2, highest_shift=highest)
+    if rounding == "litert":
+        # LiteRT shifts it in single precision, and aborts where that does not hold it.
+        largest = float(np.finfo(np.float32).max) / (1 << 2 * left_shift)
+        place.require(float(output.scale[0]) <= largest, "its scale is too large", output)
+    fields = scaled(place, tensors, left_shift, "NONE", power=2, enlarges=rounding == "tflm")
     return SquaredDifferencePlan(**fields)
 
 

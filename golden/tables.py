@@ -107,14 +107,19 @@ def tabled(data: Tensor, values: Int64Array) -> TablePlan:
 
 
 def in_single_precision(
-    place: Place, data: Tensor, output: Tensor, function: Callable[[Float32Array], Float32Array]
+    place: Place,
+    data: Tensor,
+    output: Tensor,
+    function: Callable[[Float32Array], Float32Array],
+    rounding: Rounding = "litert",
 ) -> TablePlan:
-    """LiteRT's table (``LUTPopulate``): dequantise, compute and quantise as float32."""
+    """A table (``LUTPopulate``): dequantise, compute and quantise as float32."""
     real = data.scale[0] * values(place, data).astype(np.float32)
     inverse = np.float32(1) / output.scale[0]
     quantized = round_half_away(function(real) * inverse) + np.float32(place.zero_point(output))
-    # What int32 does not hold the kernel of uint8 values casts, and that of int8 values saturates.
-    if data.dtype == np.uint8:
+    # What int32 does not hold LiteRT's kernel of int8 values saturates; that of uint8 values, and
+    # TFLM's, cast it.
+    if data.dtype == np.uint8 or rounding == "tflm":
         return tabled(data, to_int32(quantized))
     return tabled(data, np.clip(quantized, -(2.0**30), 2.0**30).astype(np.int64))
 
@@ -230,7 +235,7 @@ def _leaky_relu(place: Place, rounding: Rounding) -> Plan:
 def absolute(place: Place, rounding: Rounding) -> TablePlan:
     """Plan of ABS of quantised values."""
     data, output = ends(place, rounding, _ABSOLUTE)
-    ratio = scale_ratio("litert", [data.scale[0]], output.scale[0])
+    ratio = scale_ratio(rounding, [data.scale[0]], output.scale[0])
     return tabled(data, _scaled(np.abs(values(place, data)), ratio) + place.zero_point(output))
 
 

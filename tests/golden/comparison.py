@@ -37,6 +37,7 @@ _TABLES = "TFLM computes int8 values in fixed point, LiteRT in float32"
 
 #: By operator, why TFLM and LiteRT give different outputs for one and the same file.
 DIFFERENCES = {
+    "ABS": _SCALES,
     "ADD": f"{_POWERS}. Of int32 numbers: TFLM takes no notice of the fused activation",
     "BATCH_MATMUL": _SCALES,
     "FULLY_CONNECTED": "TFLM rounds a sum twice, after the high product and after the shift, and "

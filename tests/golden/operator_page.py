@@ -43,7 +43,8 @@ golden gives what their builds give: a shift counts modulo 32, or modulo 64 wher
 bits, and a cast to int32 gives -2147483648. Tests compare layers whose scales were moved by up to
 110 powers of two. Where a build has two answers, one of its vector instructions and one of the rest
 of its loop, golden refuses the layer: a `SUB` whose output's scale is finer than its inputs' by
-2**19, or by 2**14 of int16 values.
+2**19, or by 2**14 of int16 values, and a comparison such as `LESS` of a scale above about 2**16, or
+2**9 of int16 values.
 """
 
 DIFFER = """

@@ -19,10 +19,13 @@ from .makers import MAKERS
 from .oracles import OracleError
 from .strategies import layers
 
+# Of LiteRT, as for SUB.
+_COMPARISONS = ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL")
 #: What golden refuses, by the beginning of the reason, of files that an oracle does run.
 REFUSED = {
     # The results of LiteRT's vector instructions and of the rest of its loop differ.
     "SUB": "its scale is too small for that of the inputs",
+    **dict.fromkeys(_COMPARISONS, "its scale is too large to be compared"),
     # LiteRT runs on without the clamp.
     "AVERAGE_POOL_2D": "its scale",
     "MAX_POOL_2D": "its scale",
@@ -32,7 +35,8 @@ REFUSED = {
 }
 #: Operators whose input and output must be of one scale, for one of the oracles.
 OF_ONE_SCALE = {
-    "AVERAGE_POOL_2D", "EXPAND_DIMS", "MAX_POOL_2D", "MIRROR_PAD", "PACK", "UNPACK",
+    "AVERAGE_POOL_2D", "EXPAND_DIMS", "MAX_POOL_2D", "MIRROR_PAD", "PACK", "REDUCE_MAX",
+    "REDUCE_MIN", "UNPACK",
 }  # fmt: skip
 #: Of float layers, and of types that have no scales, there is nothing to move.
 QUANTIZED = {"int8", "uint8", "int16"}
@@ -145,5 +149,67 @@ def test_a_softmax_of_wide_steps_equals_the_oracle(scale, oracle):
     graph = builder.build([builder.apply("SOFTMAX", x, options=options, scale=1 / 32768)])
     (output,) = graph.outputs
     values = np.random.default_rng(4).integers(-32768, 32768, (5, 40)).astype(np.int16)
+    (wanted,) = oracle.run(golden.write(graph), [[values]], [output])
+    assert equal(golden.run(graph, [values], rounding=oracle.name)[output], wanted[output])
+
+
+def equals_or_refuses(graph, inputs, oracle):
+    """Golden gives what the oracle does, or refuses the scale where the oracle dies of it."""
+    (output,) = graph.outputs
+    try:
+        (wanted,) = oracle.run(golden.write(graph), [inputs], [output])
+    except OracleError:
+        with pytest.raises(golden.GraphError, match="its scale"):
+            golden.run(graph, inputs, rounding=oracle.name)
+        return
+    assert equal(golden.run(graph, inputs, rounding=oracle.name)[output], wanted[output])
+
+
+@pytest.mark.parametrize("op", _COMPARISONS)
+@pytest.mark.parametrize("scale", [0.999, 1.0, 1.001, 3.0, 1e3, 6e4])
+@pytest.mark.parametrize("shapes", [((300,), (300,)), ((1, 300), (2, 300)), ((1, 1), (3,))])
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_a_comparison_of_a_large_scale_equals_the_oracle(op, scale, shapes, dtype, oracle):
+    if oracle.name == "tflm" and dtype == "uint8":
+        pytest.skip("TFLM can't load uint8 networks")
+    limits, generator = np.iinfo(dtype), np.random.default_rng(5)
+    builder = golden.GraphBuilder("large", dtype)
+    first = builder.input(shapes[0], scale=scale, zero_point=int(limits.min))
+    second = builder.input(shapes[1], scale=0.7, zero_point=int(limits.max))
+    graph = builder.build([builder.apply(op, first, second)])
+    inputs = [
+        generator.integers(limits.min, limits.max + 1, shape).astype(dtype) for shape in shapes
+    ]
+    equals_or_refuses(graph, inputs, oracle)
+
+
+@pytest.mark.parametrize("exponent", [-60, 60, 112, 113, 114, 125])
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_a_squared_difference_of_a_huge_scale_equals_the_oracle(exponent, dtype, oracle):
+    """LiteRT multiplies the output's scale by ``2**14`` in single precision."""
+    if oracle.name == "litert" and dtype == "int16":
+        pytest.skip("LiteRT has no int16 kernel")
+    builder = golden.GraphBuilder("huge", dtype)
+    values = np.arange(-128, 128).astype(dtype)
+    scale = math.ldexp(1.7, exponent // 2)
+    x = builder.input((256,), scale=scale)
+    y = builder.tensor(data=values[::-1] // 2, scale=scale / 3)
+    output_scale = math.ldexp(1.0, exponent)
+    graph = builder.build([builder.apply("SQUARED_DIFFERENCE", x, y, scale=output_scale)])
+    equals_or_refuses(graph, [values], oracle)
+
+
+@pytest.mark.parametrize(
+    "powers", [(-20, -10), (-100, -90), (-110, -110), (-120, -125), (125, 125)]
+)
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_a_root_of_tiny_scales_equals_the_oracle(powers, dtype, oracle):
+    """LiteRT multiplies two scales in single precision, which gives 0 where they are tiny."""
+    builder = golden.GraphBuilder("root", dtype)
+    values = np.arange(128).astype(dtype)
+    scale, output_scale = (math.ldexp(1.1, power) for power in powers)
+    x = builder.input(values.shape, scale=scale)
+    graph = builder.build([builder.apply("RSQRT", x, scale=output_scale)])
+    (output,) = graph.outputs
     (wanted,) = oracle.run(golden.write(graph), [[values]], [output])
     assert equal(golden.run(graph, [values], rounding=oracle.name)[output], wanted[output])

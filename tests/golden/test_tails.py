@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import mensa.golden as golden
-from mensa.golden.options import ArgMaxOptions, CastOptions
+from mensa.golden.options import ArgMaxOptions, CastOptions, LeakyReluOptions
+
+from .makers import MAKERS
 
 NUMBERS = np.array(
     [0.5, -0.5, 127.9, 128, -128.9, -129, 255.9, 256, -1, 32767.5, 32768, -32769, 65535.5, 65536,
@@ -81,3 +83,21 @@ def test_an_index_outside_is_refused(op, index):
     graph = builder.build([builder.apply(op, *inputs, dtype=np.int8, scale=1.0)])
     with pytest.raises(golden.GraphError, match=f"operator 0 .{op}."):
         golden.run(graph, [np.zeros((3, 2), np.int8)])
+
+
+# Random layers have few values, of which few would show the last bit of a multiplier.
+@pytest.mark.parametrize("op", ["ABS", "EXP", "LEAKY_RELU", "RELU", "RELU6", "RSQRT", "SQRT"])
+def test_every_int16_value_of_drawn_scales_equals_the_oracle(op, oracle):
+    if "int16" not in MAKERS[op].types[oracle.name]:
+        pytest.skip("no int16 kernel")
+    generator = np.random.default_rng(13)
+    values = np.arange(0 if op in ("RSQRT", "SQRT") else -32768, 32768).astype(np.int16)
+    for _ in range(20):
+        builder = golden.GraphBuilder("every", np.int16)
+        scale, factor = generator.uniform(1e-4, 1e-3), generator.uniform(0.8, 1.6)
+        units = {"EXP": 4e-4, "RSQRT": 1 / np.sqrt(scale) / 32768, "SQRT": 2e-4}
+        x = builder.input(values.shape, scale=scale)
+        options = LeakyReluOptions(alpha=generator.uniform(0, 1)) if op == "LEAKY_RELU" else None
+        output_scale = factor * units.get(op, scale)
+        graph = builder.build([builder.apply(op, x, options=options, scale=output_scale)])
+        compare(graph, [values], oracle)

@@ -1,8 +1,10 @@
-"""Scales whose products are almost powers of two: then the last bit of a multiplier decides.
+"""Scales whose products or quotients are almost simple: the last bit of a multiplier decides.
 
 Sums fall in the middle between two outputs again and again there, and it shows whether an oracle
 multiplies the scales in float32 or in double precision. Scales drawn at random hardly tell.
 """
+
+import math
 
 import numpy as np
 import pytest
@@ -81,6 +83,13 @@ def mul(b, s):
     return b.apply("MUL", data(b, s, 1, 4), second, **out)
 
 
+def absolute(b, s):
+    # In a ratio of 11 / 16, but for a part in 2**26: a single-precision quotient is that exactly.
+    whole = (1 << 23) + 16 * int(s.generator.integers(1 << 19)) + 3
+    x = b.input((1, 64), scale=math.ldexp((11 * whole - 1) // 16, -30))
+    return b.apply("ABS", x, scale=math.ldexp(whole, -30))
+
+
 def svdf(b, s):
     features = b.tensor(data=WEIGHTS.reshape(4, 1), dtype=np.int8, scale=s.w)
     times = b.tensor(data=WEIGHTS.reshape(4, 1) * 4000, dtype=np.int16, scale=2.0**-14)
@@ -117,6 +126,7 @@ LAYERS = {
     conv: BOTH,
     depthwise: BOTH,
     mul: BOTH,
+    absolute: ("int8", "int16"),
     batch_matmul: ("int8",),
     svdf: ("int8",),
     lstm: ("int8",),

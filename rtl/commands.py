@@ -244,3 +244,20 @@ REGISTER_NUMBER: dict[Unit, dict[str, int]] = {
     for unit, registers in REGISTERS.items()
 }
 """A register's number by unit and name."""
+
+COUNTS = (
+    "PIXELS",
+    "OUT_WIDTH",
+    "KERNEL_H",
+    "KERNEL_W",
+    "GROUPS",
+    "LAST_SEGMENT",
+    "LAST_GROUP_CHANNELS",
+)
+"""Registers of a compute command that are at least 1, as they count turns of a loop or channels."""
+
+GROUP_COUNTS = ("SEGMENT", "GROUP_CHANNELS")
+"""The same, where there is more than one group."""
+
+STREAM_COUNTS = ("STREAM_ROWS", "STREAM_COLUMNS", "STREAM_TAPS")
+"""The same, of a filter."""

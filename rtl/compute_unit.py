@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl import operand_feed, post_processor, timing, vector_unit
 from mensa.rtl.buffer import ReadPort, WritePort
-from mensa.rtl.commands import REGISTER_NUMBER, Mode, Unit
+from mensa.rtl.commands import COUNTS, GROUP_COUNTS, REGISTER_NUMBER, STREAM_COUNTS, Mode, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.operand_feed import OperandFeed
 from mensa.rtl.post_processor import PostProcessor
@@ -20,16 +20,19 @@ from mensa.rtl.vector_unit import VectorUnit
 
 __all__ = ["ComputeUnit"]
 
-_COUNTS = (
-    "pixels",
-    "out_width",
-    "kernel_h",
-    "kernel_w",
-    "groups",
-    "last_segment",
-    "last_group_channels",
-)
-"""Registers that are at least 1 in every command."""
+
+def _has_no_meaning(r: Any) -> Value:
+    """Whether a command has an unknown MODE, or a number of 0 that is at least 1."""
+
+    def zero(names: tuple[str, ...]) -> Value:
+        return Cat(~r[name.lower()].any() for name in names).any()
+
+    return (
+        ~r.mode.matches(*Mode)
+        | zero(COUNTS)
+        | ((r.groups != 1) & zero(GROUP_COUNTS))
+        | ((r.mode == Mode.FILTER) & zero(STREAM_COUNTS))
+    )
 
 
 class ComputeUnit(wiring.Component):
@@ -84,7 +87,7 @@ class ComputeUnit(wiring.Component):
         r = frontend.registers
 
         frontend.serve(m, self)
-        frontend.refuse(m, self, ~r.mode.matches(*Mode) | Cat(~r[n].any() for n in _COUNTS).any())
+        frontend.refuse(m, self, _has_no_meaning(r))
         connect(m, flipped(self.read_activation), feed.read_activation)
         connect(m, flipped(self.read_parameter), feed.read_parameter)
         connect(m, flipped(self.write), post.write)

@@ -200,7 +200,13 @@ class Core(wiring.Component):
             "fetch": self.command.rvalid & self.command.rready,
         }
         m.d.sync += faults.progress.eq(
-            Cat(*beats.values(), compute.feeding, *(Cat(u.start, u.done) for u in units)).any()
+            Cat(
+                *beats.values(),
+                self.data_write.bvalid & self.data_write.bready,
+                fetch.handled,
+                compute.feeding,
+                *(Cat(unit.start, unit.done) for unit in units),
+            ).any()
         )
         gone = Cat(unit.command.go_valid for unit in units)
         m.d.comb += [
@@ -217,7 +223,7 @@ class Core(wiring.Component):
             faults.bus_error.eq(Cat(load.error, 0, store.error)),
             faults.outside.eq(Cat(load.outside, 0, store.outside)),
             faults.refused.eq(Cat(u.refused for u in units)),
-            faults.busy.eq(fetch.busy),
+            faults.busy.eq(fetch.active),
             faults.watchdog.eq(control.watchdog),
             faults.soft_reset.eq(control.soft_reset),
             fetch.fault.eq(faults.fault),

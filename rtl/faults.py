@@ -32,7 +32,7 @@ class Faults(wiring.Component):
     Members
     -------
     reset : In(1)
-        Forget everything; for the start of a program.
+        Forget the tokens promised; for the start of a program.
     go : In(3)
         A bit per `Unit`: a GO for it is handled in this cycle.
     go_wait, go_signal : In(8)

@@ -106,7 +106,7 @@ class FetchUnit(wiring.Component):
     are handled, after a fault in cycle t not from t + 1 on, and END not in t either. Then `stop` is
     high until no port owes or is owed anything; `flush` is high in its last cycle. `done` comes
     when nothing is on its way: after END in the first cycle in which all that was read beyond it
-    has arrived, else with `flush`.
+    has arrived, else with `flush`. A fault between END and `done` counts, too.
 
     *Set-up.* A program that needs a set-up is refused unless the latest program with a good header
     that did not need the same was that set-up, and has ended well since the last `soft_reset`.
@@ -144,6 +144,8 @@ class FetchUnit(wiring.Component):
         Forget all pending commands and tokens.
     stop, flush : Out(1)
         The units shall begin nothing new; see above.
+    handled : Out(1)
+        A word was handled in the cycle before.
     error : Out(8)
         ErrorCode of the latest program, from its `done` to the next start.
     word : Out(32)
@@ -177,6 +179,7 @@ class FetchUnit(wiring.Component):
                 "reset": Out(1),
                 "stop": Out(1),
                 "flush": Out(1),
+                "handled": Out(1),
                 "error": Out(8),
                 "word": Out(32),
                 "commands": Out(32),
@@ -205,7 +208,7 @@ class FetchUnit(wiring.Component):
         occupied = Signal(range(-places, 1))  # less `places`, so that its sign says "not all"
         in_flight = Signal(range(places + 1))  # bursts on their way
         held = Signal()  # a request waits for ARREADY
-        wanted, outside = Signal(), Signal()  # a burst; it must not be asked for
+        wanted, inside = Signal(), Signal()  # a burst; it may be asked for
         accepted = self.bus.arvalid & self.bus.arready
         beat = self.bus.rvalid & self.bus.rready
         # An asynchronous read followed by a register would become a block RAM, which is slower.
@@ -221,8 +224,8 @@ class FetchUnit(wiring.Component):
         ends_burst = Signal()  # the head
         m.d.comb += [
             wanted.eq(fetching & ~bursts_left[-1] & occupied[-1]),
-            outside.eq(wanted & ~held & ~is_inside(self.window, self.bus.araddr)),
-            self.bus.arvalid.eq(held | (wanted & ~outside)),
+            inside.eq(is_inside(self.window, self.bus.araddr)),
+            self.bus.arvalid.eq(held | (wanted & inside)),
             self.bus.arlen.eq(BURST_WORDS - 1),
             self.bus.arsize.eq(beat_size(WORD_BYTES)),
             self.bus.arburst.eq(INCR),
@@ -273,6 +276,8 @@ class FetchUnit(wiring.Component):
         pending = Cat(ports[unit].pending for unit in Unit)
 
         words_left = Countdown(32, "words_left")
+        # It is a fault when all words before it are handled, so that it is about the next one.
+        outside = wanted & ~inside & ~held & ~in_flight.any() & ~there & ~waiting
         faulted = self.fault | outside
         told = Signal()  # there was a fault in the cycle before
         bad, problem = Signal(), Signal(8)  # the head stops the program; why, if it does
@@ -291,7 +296,8 @@ class FetchUnit(wiring.Component):
         ]
         # What is counted is counted a cycle later.
         word_done, command_done, clear = Signal(), Signal(), Signal()
-        m.d.sync += [word_done.eq(handle | ended), clear.eq(self.reset)]
+        m.d.comb += self.handled.eq(word_done)
+        m.d.sync += [word_done.eq(handle | ended), command_done.eq(0), clear.eq(self.reset)]
         m.d.sync += [
             self.word.eq(self.word + word_done),
             self.commands.eq(self.commands + command_done),
@@ -359,7 +365,7 @@ class FetchUnit(wiring.Component):
             malformed = ~Cat(kind.unit, kind.end).any()
             m.d.comb += [
                 handle.eq(taken),
-                ended.eq(kind.end & finished & ~pending.any() & ~faulted),
+                ended.eq(kind.end & finished & ~pending.any() & ~self.fault),
                 bad.eq((there & malformed) | (taken & words_left.last)),
                 problem.eq(Mux(malformed, ErrorCode.BAD_COMMAND, ErrorCode.NO_END)),
             ]
@@ -368,7 +374,7 @@ class FetchUnit(wiring.Component):
                 m.d.sync += words_left.step()
             with m.If(ended):
                 m.d.sync += go_to(_State.TAIL)
-        with m.If(state[_State.TAIL] & port_quiet):
+        with m.If(state[_State.TAIL] & port_quiet & ~self.fault):
             m.d.comb += self.done.eq(1)
             m.d.sync += go_to(_State.IDLE)
         # What a unit or this one asked for before it knew is on its way now.
@@ -381,7 +387,10 @@ class FetchUnit(wiring.Component):
             m.d.sync += self.error.eq(Mux(kind.broken, ErrorCode.BUS_ERROR, problem))
             with m.If(outside):
                 m.d.sync += self.error.eq(ErrorCode.FETCH_OUTSIDE)
-        m.d.sync += told.eq(fetching & self.fault)
+        # A program that has ended may still fail: what was read beyond it never comes.
+        with m.If(state[_State.TAIL] & self.fault):
+            m.d.sync += go_to(_State.FAILED)
+        m.d.sync += told.eq((fetching | state[_State.TAIL]) & self.fault)
         with m.If(told):
             m.d.sync += self.error.eq(self.fault_code)
             with m.If(self.fault_has_word):

@@ -196,15 +196,21 @@ class Header:
         )
 
 
-def setup_identifier(setup: Program) -> int:
-    """What tells a set-up from others: a checksum of its words and its image, never 0.
+def setup_identifier(setup: Program, memory: Bytes) -> int:
+    """What tells a set-up from others: a checksum of its commands and all bytes that they load.
 
     Another network, or other parameters, make another one. A program that is moved in memory keeps
     the one it has.
+
+    Parameters: `memory` from address 0 on, with what the set-up loads in place. Returns: a number
+    of SETUP_BITS bits, never 0.
     """
     check = zlib.crc32(setup.words[HEADER_WORDS:].tobytes())
-    for _, content in setup.image:
-        check = zlib.crc32(content.tobytes(), check)
+    for command in setup.commands():
+        if command.unit == Unit.LOAD:
+            for row in range(command["ROWS"]):
+                start = command["MEMORY_ADDRESS"] + row * command["MEMORY_PITCH"]
+                check = zlib.crc32(memory[start : start + command["ROW_BYTES"]].tobytes(), check)
     return check % ((1 << SETUP_BITS) - 1) + 1
 
 

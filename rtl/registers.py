@@ -22,6 +22,7 @@ from mensa.rtl.commands import (
 from mensa.rtl.machine import AXI_PAGE_BYTES, Machine, edge_tpu
 
 __all__ = [
+    "ABOUT_COMMANDS",
     "ADDRESS_BITS",
     "CATEGORIES",
     "CONTROL_REGISTERS",
@@ -84,6 +85,16 @@ class ErrorCode(enum.IntEnum):
     WATCHDOG_STORE = 20  #: the same; the store unit waits
     RESET = 21  #: CONTROL.RESET ended it
 
+
+ABOUT_COMMANDS = frozenset(
+    (
+        *(ErrorCode.LOAD_BUS_ERROR, ErrorCode.STORE_BUS_ERROR),
+        *(ErrorCode.LOAD_OUTSIDE, ErrorCode.STORE_OUTSIDE),
+        *(ErrorCode.REFUSED, ErrorCode.DEADLOCK),
+        *(ErrorCode.WATCHDOG_LOAD, ErrorCode.WATCHDOG_COMPUTE, ErrorCode.WATCHDOG_STORE),
+    )
+)
+"""Codes with which PROGRAM_WORD is the index of a GO."""
 
 CATEGORIES = (
     "compute",
@@ -238,7 +249,7 @@ def _table() -> tuple[ControlRegister, ...]:
             "PROGRAM_WORD",
             0x1C,
             _word(Access.READ, "index"),
-            "words of the program handled; after an error, the index of the word it is about",
+            "words of the program handled; after an error about a word or a command, its index",
         ),
         ControlRegister(
             "WINDOW_BASE",

@@ -50,7 +50,9 @@ def written(name: str, text: str, *, i: Mapping[str, Any], o: Mapping[str, Any])
     """
     ports = {f"i_{port}": value for port, value in i.items()}
     ports |= {f"o_{port}": value for port, value in o.items()}
-    _texts[name] = f"({', '.join([*i, *o])});\n{text}"
+    whole = f"({', '.join([*i, *o])});\n{text}"
+    if _texts.setdefault(name, whole) != whole:
+        raise ValueError(f"There is another module {name!r} written in Verilog")
     return Instance(name, **ports)
 
 

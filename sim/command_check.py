@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mensa.rtl.commands import Mode, Space, Unit
+from mensa.rtl.commands import COUNTS, GROUP_COUNTS, STREAM_COUNTS, Mode, Space, Unit
 from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command, ProgramError
@@ -59,10 +59,15 @@ def check_command(machine: Machine, command: Command) -> None:
 
 
 def _check_compute(machine: Machine, command: Command) -> None:
-    for name in ("PIXELS", "OUT_WIDTH", "KERNEL_H", "KERNEL_W", "GROUPS"):
-        require(command, command[name] >= 1, f"{name} must be at least 1")
     require(command, command["MODE"] in _MODES, f"no MODE {command['MODE']}")
     mode = Mode(command["MODE"])
+    counts = [
+        *COUNTS,
+        *(GROUP_COUNTS if command["GROUPS"] != 1 else ()),
+        *(STREAM_COUNTS if mode == Mode.FILTER else ()),
+    ]
+    for name in counts:
+        require(command, command[name] >= 1, f"{name} must be at least 1")
     most = machine.group_channels(mode)
     groups = [(command["LAST_SEGMENT"], command["LAST_GROUP_CHANNELS"])]
     if command["GROUPS"] > 1:

@@ -26,6 +26,7 @@ from mensa.rtl.commands import WORD_BYTES, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES, Machine
 from mensa.rtl.program import Program
 from mensa.rtl.registers import (
+    ABOUT_COMMANDS,
     CATEGORIES,
     COUNTER_BASE,
     COUNTERS,
@@ -56,7 +57,7 @@ STALL_CYCLES = 10_000
 STALL_WAITS = 4
 """How often, in that time, the memory's latency and its longest wait between two beats may pass."""
 
-_ENDED, _STALLED, _TOO_LONG, _NO_ANSWER = 1, 2, 3, 4
+_ENDED, _STALLED, _TOO_LONG, _NO_ANSWER, _NOT_QUIET = 1, 2, 3, 4, 5
 
 
 class RunError(RuntimeError):
@@ -154,8 +155,9 @@ CommandHook = Callable[[CommandEvent, Buffers], None]
 class RtlEngine:
     """Runs programs on the Verilated core of a machine, one after another on the same core.
 
-    Buffers and kept sums live on from one program to the next; `reset` makes a fresh core, and so
-    does a run that fails. The memory's ports are idle when a program starts.
+    Buffers and kept sums live on from one program to the next, also from one that the core stopped
+    with an error code; `reset` makes a fresh core, and so does a run that fails otherwise. The
+    memory's ports are idle when a program starts and when it has ended.
 
     Parameters
     ----------
@@ -246,7 +248,13 @@ class RtlEngine:
         if end > image.size:
             image = np.concatenate([image, np.zeros(end - image.size, np.uint8)])
         core, self._core = self._core or _Core(self.machine, self.prepare(), self._vcd), None
-        trace = core.run(self.arguments(address, image), image, self._on_command)
+        try:
+            trace = core.run(self.arguments(address, image), image, self._on_command)
+        except RunError as error:
+            # A core that says why it stopped can be started again.
+            if error.code is not ErrorCode.NONE:
+                self._core = core
+            raise
         self._core = core
         if image is not memory:
             memory[:] = image[: memory.size]
@@ -323,6 +331,11 @@ class _Core:
             )
         if outcome == _NO_ANSWER:
             raise RunError(f"{self._machine.name}: the control port did not answer {place}{fault}")
+        if outcome == _NOT_QUIET:
+            raise RunError(
+                f"{self._machine.name}: the core told the end of the program {place}, with a burst "
+                f"still on its way{fault}"
+            )
         if outcome in (_STALLED, _TOO_LONG):
             why = (
                 f"nothing moved for {arguments.stall_limit} cycles"
@@ -335,7 +348,9 @@ class _Core:
                 word=result.word,
             )
         if code is not ErrorCode.NONE:
-            command = command_at(image, arguments.program_address, result.word)
+            command = None
+            if code in ABOUT_COMMANDS:
+                command = command_at(image, arguments.program_address, result.word)
             raise RunError(
                 f"{self._machine.name}: the core stopped with {code.name} {place}"
                 f"{f', {command}' if command else ''}{fault}",

@@ -97,9 +97,9 @@ def _name(unit: Unit) -> str:
 
 def _fetch(snapshot: Snapshot, memory: npt.NDArray[np.uint8], address: int, code: ErrorCode) -> str:
     index: int = snapshot.word
-    busy = [_name(unit) for unit in Unit if snapshot.running >> unit & 1]
     if code is not ErrorCode.NONE:
-        return f"stopped with {code.name} and waits for {' and '.join(busy) or 'nothing'} to finish"
+        busy = [name for port, name in zip(snapshot.ports, PORTS, strict=True) if port.in_flight]
+        return f"stopped with {code.name} and waits for {' and '.join(busy) or 'nothing'}"
     if index >= snapshot.fetched:
         return f"waits for word {index} of the program from the command port"
     word = _word(memory, address, index)

@@ -303,25 +303,13 @@ class _Lowering:
         for tensor, root in self.roots.items():
             if root in memory.tensors:
                 memory.alias(tensor, root)
-        steps: list[Step] = [
-            draft if isinstance(draft, HostStep) else draft.step(self) for draft in drafts
-        ]
-        setup = draft_setup.step(self).program if draft_setup else None
-        if setup is not None:
-            # So the core refuses an inference whose parameters are not all there.
-            identifier = setup_identifier(setup)
-            setup = with_setup(setup, identifier, is_setup=True)
-            steps = [
-                step
-                if isinstance(step, HostStep)
-                else replace(step, program=with_setup(step.program, identifier))
-                for step in steps
-            ]
-        return Lowered(
+        lowered = Lowered(
             graph=graph,
             machine=self.machine,
             rounding=self.rounding,
-            steps=tuple(steps),
+            steps=tuple(
+                draft if isinstance(draft, HostStep) else draft.step(self) for draft in drafts
+            ),
             tensors=memory.tensors,
             memory_bytes=memory.memory_bytes,
             layers=tuple(
@@ -340,8 +328,9 @@ class _Lowering:
                 for op in graph.operators
             ),
             image=image,
-            setup=setup,
+            setup=draft_setup.step(self).program if draft_setup else None,
         )
+        return _with_identifier(lowered)
 
     def _setup(
         self, resident: Mapping[int, Sequence[ParameterSet]], room: ParameterPlan
@@ -498,6 +487,23 @@ class _Section:
             for tensor, root in ((each, self.lowering.root(each)) for each in outputs)
             if root in self.buffers.tensors and root in commands and root not in stored
         )
+
+
+def _with_identifier(lowered: Lowered) -> Lowered:
+    """The programs, so marked that the core refuses an inference without its parameters."""
+    if lowered.setup is None:
+        return lowered
+    identifier = setup_identifier(lowered.setup, lowered.initial_memory())
+    return replace(
+        lowered,
+        setup=with_setup(lowered.setup, identifier, is_setup=True),
+        steps=tuple(
+            step
+            if isinstance(step, HostStep)
+            else replace(step, program=with_setup(step.program, identifier))
+            for step in lowered.steps
+        ),
+    )
 
 
 def _sources(lowering: _Lowering, operator: Operator) -> list[int]:

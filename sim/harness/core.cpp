@@ -41,6 +41,7 @@ enum Outcome : uint32_t {
     STALLED = 2,     // nothing moved for `stall_limit` cycles
     TOO_LONG = 3,    // `max_cycles` are over
     NO_ANSWER = 4,   // the control port did not answer
+    NOT_QUIET = 5,   // the core told the end while a burst was on its way
 };
 
 }  // namespace
@@ -146,14 +147,6 @@ public:
         arguments_.hook = nullptr;
         result = {};
         quiet_ = 0;
-        // Fetch reads whole bursts: what it asked for beyond the end of the program before.
-        while (!(command_.idle() && read_.idle() && write_.idle()))
-            if (quiet_ >= arguments_.stall_limit) {
-                result.outcome = STALLED;
-                return finish();
-            } else {
-                cycle();
-            }
         mensa::Bytes memory{arguments.memory, arguments.size};
         command_ = {memory, COMMAND_BEAT_BYTES, timing(arguments.command)};
         read_ = {memory, BEAT_BYTES, timing(arguments.data_read)};
@@ -178,7 +171,7 @@ public:
             return result.outcome;
         for (uint64_t i = 0; i < cycles && result.outcome == RUNNING; i++) {
             if (top_->irq)
-                result.outcome = ENDED;
+                result.outcome = ports_are_quiet() ? ENDED : NOT_QUIET;
             else if (result.cycles >= arguments_.max_cycles)
                 result.outcome = TOO_LONG;
             else if (quiet_ >= arguments_.stall_limit)
@@ -199,6 +192,8 @@ private:
     static mensa::Timing timing(const MensaTiming &t) {
         return {t.latency, t.num, t.den, t.outstanding};
     }
+
+    bool ports_are_quiet() const { return command_.idle() && read_.idle() && write_.idle(); }
 
     // Let the inputs settle; afterwards the outputs are those of this cycle.
     void settle() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 import mensa.golden as golden
 from mensa.rtl.commands import Token, Unit
 from mensa.rtl.machine import KIB, edge_tpu
+from mensa.rtl.program import Header
 from mensa.sched.lower import lower
 from mensa.sched.lower.buffer_plan import Lifetime, buffer_plans, place
 from mensa.sched.lower.residency import Demand, parameter_plan
@@ -219,3 +221,24 @@ def test_outputs_that_the_host_reads_are_stored(name):
         if tensor >= 0 and graph.tensors[tensor].data is None
     }
     assert read | set(graph.outputs) <= set(lowered.tensors)
+
+
+def test_a_network_with_another_parameter_has_another_setup():
+    graph = load_network("kws_ref_model")
+    weights = next(t for t in graph.tensors if t.data is not None and t.data.dtype == np.int8)
+    changed = weights.data.copy()
+    changed.flat[0] ^= 1
+    tensors = list(graph.tensors)
+    tensors[weights.index] = dataclasses.replace(weights, data=changed)
+    other = dataclasses.replace(graph, tensors=tuple(tensors))
+    headers = []
+    for each in (graph, other, graph):
+        lowered = lower(each, edge_tpu)
+        setup = Header.of(lowered.setup.words)
+        assert setup.is_setup
+        for program in lowered.programs:
+            header = Header.of(program.words)
+            assert (header.setup, header.is_setup) == (setup.setup, False)
+        headers.append(setup)
+    assert headers[0] == headers[2]
+    assert headers[0].setup != headers[1].setup

@@ -8,7 +8,16 @@ import random
 import numpy as np
 import pytest
 
-from mensa.rtl.commands import WORD_BYTES, Mode, Space, Token, Unit
+from mensa.rtl.commands import (
+    COUNTS,
+    GROUP_COUNTS,
+    STREAM_COUNTS,
+    WORD_BYTES,
+    Mode,
+    Space,
+    Token,
+    Unit,
+)
 from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, MAX_CLOCK_HZ, Machine
 from mensa.rtl.program import (
     Assembler,
@@ -159,18 +168,20 @@ def test_registers_are_0_when_a_program_starts():
     assert wanted.activation.any()
 
 
-def test_a_failed_run_leaves_a_fresh_core():
-    engine = RtlEngine(MACHINE, memory())
+def test_a_core_that_said_why_it_stopped_runs_on_and_one_that_did_not_is_replaced():
+    engine = RtlEngine(MACHINE, memory(), max_cycles=500)
     load = {**area(0, 0), "SPACE": Space.ACTIVATION}
     good = program(lambda a: a.go(Unit.LOAD, load))
     bad = program(lambda a: a.go(Unit.LOAD, {**load, "MEMORY_ADDRESS": MEMORY_BYTES}))
-    engine.run(good, good.initial_memory())
-    assert engine.buffers.activation.any()
-    with pytest.raises(RunError):
-        engine.run(bad, bad.initial_memory())
-    assert not engine.buffers.activation.any()
-    trace = engine.run(good, good.initial_memory())
-    assert trace == ModelEngine(MACHINE, memory()).run(good)
+    endless = program(lambda a: a.go(Unit.LOAD, {**load, "ROWS": 1000, "MEMORY_PITCH": 0}))
+    for failing, stays in ((bad, True), (endless, False)):
+        assert engine.run(good, good.initial_memory()) == ModelEngine(MACHINE, memory()).run(good)
+        assert engine.buffers.activation.any()
+        with pytest.raises(RunError) as caught:
+            engine.run(failing, failing.initial_memory())
+        assert (caught.value.code is ErrorCode.LOAD_BUS_ERROR) == stays
+        assert engine.buffers.activation.any() == stays
+    assert engine.run(good, good.initial_memory()) == ModelEngine(MACHINE, memory()).run(good)
 
 
 def fails(fill, about=None, **options):
@@ -207,6 +218,7 @@ LARGEST = dict.fromkeys(
     ),
     1,
 ) | {"MODE": Mode.MAX}
+FILTER = {"MODE": Mode.FILTER}
 
 
 @pytest.mark.parametrize(
@@ -217,11 +229,12 @@ LARGEST = dict.fromkeys(
         *((unit, COPY | {"MEMORY_ADDRESS": 1}) for unit in (Unit.LOAD, Unit.STORE)),
         *((unit, COPY | {"BUFFER_PITCH": 1}) for unit in (Unit.LOAD, Unit.STORE)),
         (Unit.LOAD, COPY | {"SPACE": 3}),
+        *((Unit.COMPUTE, LARGEST | {name: 0}) for name in COUNTS),
+        *((Unit.COMPUTE, LARGEST | {"GROUPS": 2, name: 0}) for name in GROUP_COUNTS),
         *(
-            (Unit.COMPUTE, LARGEST | {name: 0})
-            for name in ("PIXELS", "OUT_WIDTH", "KERNEL_H", "KERNEL_W", "GROUPS", "LAST_SEGMENT")
+            (Unit.COMPUTE, LARGEST | dict.fromkeys(STREAM_COUNTS, 1) | FILTER | {name: 0})
+            for name in STREAM_COUNTS
         ),
-        (Unit.COMPUTE, LARGEST | {"LAST_GROUP_CHANNELS": 0}),
         *((Unit.COMPUTE, LARGEST | {"MODE": mode}) for mode in range(len(Mode), 8)),
     ],
     ids=str,
@@ -237,11 +250,17 @@ def test_a_command_that_cannot_be_is_refused_by_the_core_as_by_the_functional_en
         assembler.go(Unit.COMPUTE, LARGEST, [Token.ACTIVATIONS_READY])
         assembler.go(unit, registers)
         words.append(assembler.word_count - 1)
-        assembler.go(Unit.LOAD, good)
+        assembler.go(Unit.LOAD, COPY | {"SPACE": Space.PARAMETER})
 
-    error = fails(fill)
-    assert error.code is ErrorCode.REFUSED
-    assert error.word == words[0]
+    engine = RtlEngine(MACHINE, memory())
+    bad = program(fill)
+    with pytest.raises(RunError) as caught:
+        engine.run(bad, bad.initial_memory())
+    assert caught.value.code is ErrorCode.REFUSED
+    assert caught.value.word == words[0]
+    # The same core runs on as if nothing had been.
+    job = program(lambda a: a.go(Unit.LOAD, COPY | {"SPACE": Space.PARAMETER}))
+    assert engine.run(job, job.initial_memory()) == ModelEngine(MACHINE, memory()).run(job)
     job = program(fill)
     with pytest.raises(ProgramError, match=f"word {words[0]} "):
         FunctionalEngine(MACHINE).run(job, job.initial_memory())
@@ -251,15 +270,16 @@ def test_an_inference_without_its_setup_is_refused_by_both_engines():
     load = {**area(0, 0), "SPACE": Space.ACTIVATION}
     setup = program(lambda a: a.go(Unit.LOAD, load))
     other = program(lambda a: a.go(Unit.LOAD, {**load, "ROWS": 1}))
-    assert setup_identifier(setup) != setup_identifier(other)
-    inference = with_setup(program(lambda a: a.go(Unit.STORE, area(0, 0))), setup_identifier(setup))
-    setup = with_setup(setup, setup_identifier(setup), is_setup=True)
     content = setup.initial_memory()
+    identifier = setup_identifier(setup, content)
+    inference = with_setup(program(lambda a: a.go(Unit.STORE, area(0, 0))), identifier)
+    setup = with_setup(setup, identifier, is_setup=True)
+    another = with_setup(other, identifier % 1000 + 1, is_setup=True)
     for before, runs in (
         ([], False),
         ([setup], True),
         ([setup, inference], True),
-        ([with_setup(other, setup_identifier(other), is_setup=True)], False),
+        ([another], False),
         ([setup, other], False),
     ):
         for engine in (RtlEngine(MACHINE, memory()), FunctionalEngine(MACHINE)):
@@ -277,6 +297,22 @@ def test_an_inference_without_its_setup_is_refused_by_both_engines():
                 assert caught.value.word == 1
             else:
                 assert "word 1: the program needs set-up" in str(caught.value)
+
+
+def test_an_identifier_is_that_of_commands_and_of_every_byte_that_they_load():
+    setup = program(lambda a: a.go(Unit.LOAD, {**area(0, 0), "SPACE": Space.PARAMETER}))
+    other = program(lambda a: a.go(Unit.LOAD, {**area(0, 0, rows=1), "SPACE": Space.PARAMETER}))
+    content = setup.initial_memory()
+    identifiers = {setup_identifier(setup, content), setup_identifier(other, content)}
+    loaded = [*range(40), *range(64, 104)]  # two rows
+    for byte in loaded:
+        changed = content.copy()
+        changed[byte] ^= 1
+        identifiers.add(setup_identifier(setup, changed))
+    assert len(identifiers) == 2 + len(loaded)
+    changed = content.copy()
+    changed[[40, 63, 104]] ^= 1
+    assert setup_identifier(setup, changed) == setup_identifier(setup, content)
 
 
 LATENCY_CYCLES = 1000

@@ -44,8 +44,8 @@ def test_fetch_waits_for_its_word_and_at_the_end_for_everyone():
     assert fetch == f"fetch waits for word {AT} of the program from the command port"
     fetch = said(end_word(), pending=[Unit.STORE], running=[Unit.LOAD])[0]
     assert fetch == f"fetch waits at word {AT}, END, for load and store to finish"
-    fetch = said(end_word(), running=[Unit.LOAD], code=ErrorCode.BANK_CONFLICT)[0]
-    assert fetch == "fetch stopped with BANK_CONFLICT and waits for load to finish"
+    fetch = said(end_word(), code=ErrorCode.BANK_CONFLICT, port=(1, {"in_flight": 2}))[0]
+    assert fetch == "fetch stopped with BANK_CONFLICT and waits for data port, read"
 
 
 @pytest.mark.parametrize(

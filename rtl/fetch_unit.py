@@ -311,7 +311,7 @@ class FetchUnit(wiring.Component):
         m.d.comb += [
             setups.needs_it.eq(settled & ~kind.is_setup),
             setups.is_setup.eq(kind.is_setup & ~no_setup),
-            setups.ended.eq(ended),
+            setups.ended.eq(self.done & state[_State.TAIL]),
             setups.forget.eq(self.soft_reset),
         ]
 

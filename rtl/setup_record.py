@@ -31,7 +31,7 @@ class SetupRecord(wiring.Component):
     identifier, is_setup, needs_it : In(24), In(1), In(1)
         What its header says, and whether it needs the set-up that is there.
     ended : In(1)
-        Strobe: it has ended well.
+        Strobe: it has ended well, and nothing is on its way.
     forget : In(1)
         Strobe.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import random
 from collections import Counter, defaultdict
@@ -145,6 +146,16 @@ class Bench:
         self.places = [slice(start, start + size) for start, size in places]
         self.targets = {}
         self.setup = None
+
+    def stall(self, rng):
+        """Pauses on all channels, of the memory and of the control port."""
+        self.memory.stall(rng)
+        write, read = self.control.write_if, self.control.read_if
+        for channel in (write.aw_channel, write.w_channel, write.b_channel,
+                        read.ar_channel, read.r_channel):  # fmt: skip
+            source = random.Random(rng.getrandbits(32))
+            rate = rng.choice([0.0, 0.3, 0.7])
+            channel.set_pause_generator(source.random() < rate for _ in itertools.repeat(None))
 
     async def read(self, register):
         return await self.control.read_dword(OFFSET[register])
@@ -299,7 +310,7 @@ async def campaign(dut):
         # The kind goes by the number, so that all have their turns; all else is drawn.
         random.seed(seed)
         kind = faults.KINDS[seed % len(faults.KINDS)]
-        this.memory.stall(random.Random(seed))
+        this.stall(random.Random(seed))
         fault = faults.draw(random, this.targets, kind)
         try:
             code = await this.check(fault, this.draw())

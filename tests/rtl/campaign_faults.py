@@ -260,7 +260,10 @@ def fetch_outside(rng, target):
     bursts = -(-len(target.words) // FETCH_BURST_WORDS)
     inside = rng.randrange(bursts)
     moved = dataclasses.replace(target, address=end - inside * PROGRAM_ALIGNMENT_BYTES)
-    return Fault(moved, {ErrorCode.FETCH_OUTSIDE}, window_limit=end - 1, knows_setup=False)
+    return Fault(
+        moved, {ErrorCode.FETCH_OUTSIDE}, word=inside * FETCH_BURST_WORDS, window_limit=end - 1,
+        knows_setup=False,
+    )  # fmt: skip
 
 
 def unaligned(rng, target):
@@ -268,8 +271,13 @@ def unaligned(rng, target):
     return Fault(moved, {ErrorCode.UNALIGNED_PROGRAM}, knows_setup=False)
 
 
+def _fetched(target):
+    """Words that are read: whole bursts, what lies behind END too."""
+    return -(-len(target.words) // FETCH_BURST_WORDS) * FETCH_BURST_WORDS
+
+
 def silent_fetch(rng, target):
-    beat = rng.randrange(len(target.words))
+    beat = rng.randrange(_fetched(target))
     return Fault(
         target, {ErrorCode.WATCHDOG_FETCH}, watchdog=WATCHDOG, held="fetch", held_beat=beat,
         knows_setup=beat > FETCH_BURST_WORDS,
@@ -312,13 +320,18 @@ def impatient_watchdog(rng, target):
 
 def soft_reset(rng, target):
     after = rng.randrange(1, target.cycles + 50)
-    return Fault(target, {ErrorCode.RESET, ErrorCode.NONE}, reset_after=after)
+    # With a slower memory it takes longer, but never less.
+    ended = {ErrorCode.NONE} if after > target.cycles - 40 else set()
+    return Fault(target, {ErrorCode.RESET} | ended, reset_after=after)
 
 
 def soft_reset_in_silence(rng, target):
-    beat = rng.randrange(target.beats["load"])
+    beats = {"load": target.beats["load"], "load_request": 1, "fetch": _fetched(target)}
+    if target.name == "inference":
+        beats |= {"store": target.beats["store"], "store_data": 1, "store_request": 1}
+    held = rng.choice(list(beats))
     return Fault(
-        target, {ErrorCode.RESET}, held="load", held_beat=beat,
+        target, {ErrorCode.RESET}, held=held, held_beat=rng.randrange(beats[held]),
         reset_after=rng.randrange(2000, 2500),
     )  # fmt: skip
 

@@ -6,6 +6,8 @@ from mensa.rtl.axi import LiteSignature, ReadSignature, WriteSignature
 from mensa.rtl.commands import ADDRESS_BITS, WORD_BYTES
 from mensa.rtl.core import core_verilog
 from mensa.rtl.registers import ADDRESS_BITS as CONTROL_ADDRESS_BITS
+from mensa.rtl.registers import FETCH_BURST_WORDS, FETCH_FIFO_WORDS
+from mensa.rtl.timing import OUTSTANDING_WRITES
 
 CHECKER = Path(__file__).with_name("axi_checker.v")
 
@@ -26,10 +28,12 @@ def campaign_top(machine):
         "control": ("s_axi_control", LiteSignature(CONTROL_ADDRESS_BITS)),
     }
     modules = {
-        "command_read": f"axi_read_checker #(.BYTES({WORD_BYTES}))",
+        "command_read": f"axi_read_checker #(.BYTES({WORD_BYTES}), "
+        f".MOST({FETCH_FIFO_WORDS // FETCH_BURST_WORDS}))",
         "data_read": f"axi_read_checker #(.BYTES({machine.beat_bytes}), "
         f".MOST({machine.outstanding_reads}))",
-        "data_write": f"axi_write_checker #(.BYTES({machine.beat_bytes}))",
+        "data_write": f"axi_write_checker #(.BYTES({machine.beat_bytes}), "
+        f".MOST({OUTSTANDING_WRITES}))",
         "control": f"axi_lite_checker #(.BITS({CONTROL_ADDRESS_BITS}))",
     }
     declared = {"clk": "input clk", "rst": "input rst", "irq": "output irq"}

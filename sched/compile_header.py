@@ -31,13 +31,16 @@ DRIVER = """\
  *  a. Write back what the caches hold of the memory.
  *  b. Write its address to MENSA_REG_PROGRAM_ADDRESS.
  *  c. Write MENSA_CONTROL_START | MENSA_CONTROL_INTERRUPT_ENABLE to MENSA_REG_CONTROL.
- *  d. Wait for the interrupt, or until MENSA_REG_STATUS has MENSA_STATUS_DONE.
+ *  d. Wait for the interrupt, or until MENSA_REG_STATUS has MENSA_STATUS_DONE. A memory that does
+ *     not answer keeps the core from both: if MENSA_STATUS_STOPPING stays, with an error code, the
+ *     bus and the core must be reset together, and mensa_setup[] run again.
  *  e. Read MENSA_REG_STATUS: MENSA_STATUS_ERROR in it is MENSA_ERROR_NONE if all is well, else
  *     MENSA_REG_PROGRAM_WORD says which word it is about. The core can be started again at once.
  *  f. Write MENSA_STATUS_DONE to MENSA_REG_STATUS: it clears the interrupt.
  *  g. Invalidate what the caches hold of the memory.
- * To end a program before its time, write MENSA_CONTROL_RESET to MENSA_REG_CONTROL, with
- * MENSA_CONTROL_INTERRUPT_ENABLE if the interrupt is wanted, and go on with d.
+ * To end a program before its time, while MENSA_REG_STATUS has MENSA_STATUS_BUSY, write
+ * MENSA_CONTROL_RESET to MENSA_REG_CONTROL, with MENSA_CONTROL_INTERRUPT_ENABLE if the interrupt is
+ * wanted, go on with d, and run mensa_setup[] again: the core has forgotten it.
 """
 
 _ROLES = ("input", "output")

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mensa.sched.entry import BAD_INPUT, INTERRUPTED, interrupted
+
 if TYPE_CHECKING:
     from mensa.golden import Graph, Tensor
     from mensa.sched.digits import Samples
@@ -31,9 +33,6 @@ __all__ = ["app", "invoke", "main"]
 # What a command needs is imported when it runs, so that --help comes at once.
 
 CHECK_FAILED = 1
-BAD_INPUT = 2
-INTERRUPTED = 130
-"""What shells report of a program that was ended by Ctrl-C."""
 
 STDOUT = 1
 """File descriptor; typer may have wrapped the file."""
@@ -698,7 +697,7 @@ def invoke(arguments: Sequence[str]) -> int:
         else:
             return _failed(error)
     if status == INTERRUPTED:
-        _say("interrupted")
+        return interrupted()
     return status if isinstance(status, int) else 0
 
 

@@ -53,7 +53,8 @@ def propagate(graph: Graph, max_bytes: int, max_macs: int) -> Graph:
             graph = _changed(graph, {index: {"data": data} for index, data in constants.items()})
     if not folded:
         return graph
-    names = ", ".join(f"{operator.index} {operator.op}" for operator in folded)
+    # The file's numbers are those of no operator here: what is made has its own all the same.
+    names = ", ".join(f"{each.op} ({graph.first_output(each)})" for each in folded)
     note = f"computed when the file was read, from constants and shapes alone: {names}"
     return replace(
         graph,

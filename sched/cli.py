@@ -225,7 +225,7 @@ def run(
         graph, system, inputs, engine, rounding, check, vcd, {"input": source, "seed": seed}
     )
     if json_file is not None:
-        write_json(json_file, result.report.to_json())
+        write_json(json_file, result.report.to_json() | _notes(graph))
     if trace is not None:
         from mensa.sched.chrome_trace import chrome_trace
 
@@ -238,6 +238,7 @@ def run(
     out.print(table.layer_table(result.report, out))
     for line in table.summary(result.report):
         out.print(line, soft_wrap=True)
+    _tell_notes(graph)
     if not result.report.passed:
         raise typer.Exit(CHECK_FAILED)
 
@@ -347,6 +348,7 @@ def golden(
                 }
                 for index in graph.outputs
             ],
+            **_notes(graph),
         }
         write_json(json_file, answer)
     out = table.console()
@@ -355,8 +357,7 @@ def golden(
     for index in graph.outputs:
         for line in _largest(graph.tensors[index], tensors[index]):
             out.print(line, soft_wrap=True)
-    for note in graph.notes:
-        out.print(f"note: {note}", soft_wrap=True)
+    _tell_notes(graph)
 
 
 def _largest(tensor: Tensor, array: Any) -> Iterator[str]:
@@ -393,13 +394,14 @@ def inspect(
             "model": graph.name,
             "layers": [layer.to_json() for layer in layers],
             "totals": inspection.total(layers).to_json(),
-            "notes": list(graph.notes),
+            **_notes(graph),
         }
         write_json(json_file, answer)
     out = table.console()
     out.print(inspection.table(layers))
-    for line in (*inspection.summary(layers), *(f"note: {note}" for note in graph.notes)):
+    for line in inspection.summary(layers):
         out.print(line, soft_wrap=True)
+    _tell_notes(graph)
 
 
 @app.command("compile")
@@ -432,9 +434,10 @@ def compile_model(
     except ValueError:
         raise ProgramError(f"--base {base}: write a number, as 0x80000000") from None
     chosen = choose_machine(machine, settings or [])
-    lowered = lower(_load(model, rounding), chosen, rounding)
-    for path in compile_network(lowered, output, address):
+    graph = _load(model, rounding)
+    for path in compile_network(lower(graph, chosen, rounding), output, address):
         print(path)
+    _tell_notes(graph)
 
 
 @app.command()
@@ -574,6 +577,7 @@ def disasm(
     from mensa.rtl.program import Program, disassemble
     from mensa.sched.settings import SettingError
 
+    graph = None
     if program.suffix == ".npz":
         if machine is not None or settings or rounding is not None:
             raise SettingError(
@@ -585,12 +589,15 @@ def disasm(
         from mensa.sched.settings import choose_soc
 
         system = choose_soc(soc, machine, settings or [])
-        programs = lower(_load(program, rounding), system.machine, rounding).programs
+        graph = _load(program, rounding)
+        programs = lower(graph, system.machine, rounding).programs
     for number, each in enumerate(programs):
         if len(programs) > 1:
             print(f"program {number}")
         for line in disassemble(each.words):
             print(line)
+    if graph is not None:
+        _tell_notes(graph)
 
 
 @app.command()
@@ -642,6 +649,19 @@ def _load(model: Path, rounding: str | None, check: bool = True) -> Graph:
         except model_of.GraphError as error:
             raise model_of.GraphError(f"{model}: {error}") from error
     return graph
+
+
+def _notes(graph: Graph) -> dict[str, list[str]]:
+    """What JSON files have of reading the network."""
+    return {"notes": list(graph.notes)}
+
+
+def _tell_notes(graph: Graph) -> None:
+    """Print what reading the network left out or worked out, below all else."""
+    from mensa.golden.error import printable
+
+    for note in graph.notes:
+        print(printable(f"note: {note}"))
 
 
 BAD_INPUT_ERRORS = {

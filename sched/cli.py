@@ -196,7 +196,7 @@ def run(
     from mensa.golden.error import printable
     from mensa.sched import digits, table
     from mensa.sched.files import write_json, write_text
-    from mensa.sched.inputs import InputSteps
+    from mensa.sched.inputs import InputSteps, blaming
     from mensa.sched.run import EngineError
     from mensa.sched.settings import choose_soc
 
@@ -221,9 +221,10 @@ def run(
         source = source or "random"
         inputs = InputSteps(graph, source, seed, steps or 1, rounding)
 
-    result = _run(
-        graph, system, inputs, engine, rounding, check, vcd, {"input": source, "seed": seed}
-    )
+    with blaming(source):
+        result = _run(
+            graph, system, inputs, engine, rounding, check, vcd, {"input": source, "seed": seed}
+        )
     if json_file is not None:
         write_json(json_file, result.report.to_json() | _notes(graph))
     if trace is not None:
@@ -320,13 +321,14 @@ def golden(
     from mensa.golden.error import printable
     from mensa.sched import profile, table
     from mensa.sched.files import new_file, write_json
-    from mensa.sched.inputs import make_inputs
+    from mensa.sched.inputs import blaming, make_inputs
     from mensa.sched.progress import ProgressBar
 
     _check_outputs({"--json": json_file, "--save-tensors": save_tensors}, model, source)
     graph = _load(model, rounding)
-    inputs = make_inputs(graph, source or "random", seed, rounding)
-    with ProgressBar() as progress:
+    source = source or "random"
+    inputs = make_inputs(graph, source, seed, rounding)
+    with blaming(source), ProgressBar() as progress:
         progress(0, 2, "computing")
         tensors = model_of.run(graph, inputs, keep="all", rounding=rounding)
         progress(1, 2, "timing every operator")

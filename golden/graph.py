@@ -35,6 +35,13 @@ def shape_fault(shape: tuple[int, ...]) -> str | None:
     return None
 
 
+def check_shape(tensor: Tensor) -> None:
+    """Raises: GraphError if no tensor can have the shape of this one."""
+    fault = shape_fault(tensor.shape)
+    if fault is not None:
+        raise GraphError(fault, tensor=str(tensor))
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """One tensor of a graph: an activation, or a constant when it has `data`.

@@ -34,15 +34,17 @@ def passed_over(model: Table, ops: Sequence[str]) -> tuple[str, ...]:
     if len(subgraphs) == 1:
         return ()
     called = _called(subgraphs, ops)
-    signatures = {
-        int(signature.number(4, "<I", 0)): signature.text(2)
+    entries = (
+        (signature.text(2), int(signature.number(4, "<I", 0)))
         for signature in model.tables(_SIGNATURES)
-    }
-    signatures.pop(0, None)
-    left = [place for place in range(len(subgraphs)) if place not in {*called, *signatures}]
+    )
+    # One subgraph may have several.
+    signatures = [(name, place) for name, place in entries if place not in called]
+    named = {place for _, place in signatures}
+    left = [place for place in range(len(subgraphs)) if place not in called | named]
     notes = []
     if signatures:
-        names = ", ".join(f"{name!r} (subgraph {place})" for place, name in signatures.items())
+        names = ", ".join(f"{name!r} (subgraph {place})" for name, place in signatures)
         notes.append(f"passed over, because the first subgraph is run: signature {names}")
     if left:
         names = ", ".join(f"{place} {subgraphs[place].text(4)!r}" for place in left)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from .error import GraphError
-from .graph import Graph, Operator, shape_fault
+from .graph import Graph, Operator, check_shape, shape_fault
 from .interpreter import outputs_of
 from .plan import Rounding, plan
 from .registry import Array, output_shapes
@@ -35,6 +35,9 @@ def propagate(graph: Graph, max_bytes: int, max_macs: int) -> Graph:
     kept: list[Operator] = []
     folded: list[Operator] = []
     for operator in graph.operators:
+        for index in operator.inputs:
+            if index >= 0:  # what wrote it, if anything did, has given it its shape
+                check_shape(graph.tensors[index])
         graph = _with_shapes(graph, operator, given)
         constants = None
         if not used & {*operator.outputs} and _is_static(graph, operator, given):
@@ -50,7 +53,8 @@ def propagate(graph: Graph, max_bytes: int, max_macs: int) -> Graph:
             graph = _changed(graph, {index: {"data": data} for index, data in constants.items()})
     if not folded:
         return graph
-    names = ", ".join(f"{operator.index} {operator.op}" for operator in folded)
+    # The file's numbers are those of no operator here: what is made has its own all the same.
+    names = ", ".join(f"{each.op} ({graph.first_output(each)})" for each in folded)
     note = f"computed when the file was read, from constants and shapes alone: {names}"
     return replace(
         graph,

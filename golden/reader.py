@@ -14,7 +14,7 @@ import numpy.typing as npt
 from . import schema
 from .error import GraphError
 from .flatbuffer import Source, Table
-from .graph import Graph, Operator, Tensor, shape_fault
+from .graph import Graph, Operator, Tensor, check_shape, shape_fault
 from .int4 import unpack
 from .options import OPTIONS, NoOptions, Options
 from .passed_over import passed_over
@@ -87,6 +87,7 @@ def read(
     graph = replace(graph, subgraphs=tuple(called))
     for each in (graph, *called):
         for tensor in each.tensors:
+            check_shape(tensor)
             _check_scales(tensor)
     _check_budget(graph, max_bytes, max_macs)
     return graph
@@ -203,9 +204,6 @@ def _tensor(source: Source, table: Table, index: int, buffers: list[Table]) -> T
     name = table.text(3)
     where = f"tensor {index} {name!r}"
     shape = table.integers(0)
-    fault = shape_fault(shape)
-    if fault is not None:
-        raise GraphError(fault, tensor=where)
     type_name, kind = schema.TENSOR_TYPES.get(int(table.number(1, "<b", 0)), ("UNKNOWN", None))
     dtype = np.dtype("V") if kind is None else np.dtype(kind)
     scale, zero_point, dimension = _quantization(table.table(4), where)
@@ -268,16 +266,18 @@ def _data(
         return None
     if number >= len(buffers):
         raise GraphError(f"buffer {number} of {len(buffers)}", tensor=where)
-    buffer = buffers[number]
+    buffer, fault = buffers[number], shape_fault(shape)
     raw = buffer.array(0, np.uint8)
     if raw is None or raw.size == 0:
         # Files beyond 2 GB keep the bytes behind the flatbuffer.
         offset, size = int(buffer.number(1, "<Q", 0)), int(buffer.number(2, "<Q", 0))
         if offset <= 1 or size == 0:
             # A vector of no bytes is all that a constant without elements has.
-            empty = raw is not None and known and 0 in shape
+            empty = raw is not None and known and 0 in shape and fault is None
             return _no_elements(shape, dtype) if empty else None
         raw = np.frombuffer(source.slice(offset, size), np.uint8)
+    if fault is not None:
+        raise GraphError(fault, tensor=where)
     if not known:
         return raw
     wanted = math.prod(shape) * dtype.itemsize
@@ -307,6 +307,8 @@ def _with_empty_constants(
 
     def settled(tensor: Tensor) -> Tensor:
         if tensor.size or tensor.is_variable or tensor.dtype.kind == "V":
+            return tensor
+        if shape_fault(tensor.shape) is not None:  # refused, unless an operator gives another
             return tensor
         if tensor.index in made:
             return replace(tensor, data=None)

@@ -69,8 +69,9 @@ def shapes(
 ) -> Callable[[_AnyShapes], _AnyShapes]:
     """Registers the function that gives the output shapes of the operators `ops`.
 
-    It sees the operator's inputs and options only; `GraphBuilder.apply` asks it before there are
-    outputs.
+    It goes by the operator's inputs and options; `GraphBuilder.apply` asks it before there are
+    outputs. Where LiteRT's kernel keeps what the file says of an output, as those of SELECT do
+    where every tensor has one element, it may look at the output's shape, if there is one.
 
     Parameters: `like` the position of the input whose type, scale and zero point the outputs have
     unless others are given; with `dtype`, they have this type and no scale.

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mensa.sched.entry import BAD_INPUT, INTERRUPTED, interrupted
+
 if TYPE_CHECKING:
     from mensa.golden import Graph, Tensor
     from mensa.sched.digits import Samples
@@ -31,9 +33,6 @@ __all__ = ["app", "invoke", "main"]
 # What a command needs is imported when it runs, so that --help comes at once.
 
 CHECK_FAILED = 1
-BAD_INPUT = 2
-INTERRUPTED = 130
-"""What shells report of a program that was ended by Ctrl-C."""
 
 STDOUT = 1
 """File descriptor; typer may have wrapped the file."""
@@ -197,7 +196,7 @@ def run(
     from mensa.golden.error import printable
     from mensa.sched import digits, table
     from mensa.sched.files import write_json, write_text
-    from mensa.sched.inputs import InputSteps
+    from mensa.sched.inputs import InputSteps, blaming
     from mensa.sched.run import EngineError
     from mensa.sched.settings import choose_soc
 
@@ -222,11 +221,12 @@ def run(
         source = source or "random"
         inputs = InputSteps(graph, source, seed, steps or 1, rounding)
 
-    result = _run(
-        graph, system, inputs, engine, rounding, check, vcd, {"input": source, "seed": seed}
-    )
+    with blaming(source):
+        result = _run(
+            graph, system, inputs, engine, rounding, check, vcd, {"input": source, "seed": seed}
+        )
     if json_file is not None:
-        write_json(json_file, result.report.to_json())
+        write_json(json_file, result.report.to_json() | _notes(graph))
     if trace is not None:
         from mensa.sched.chrome_trace import chrome_trace
 
@@ -239,6 +239,7 @@ def run(
     out.print(table.layer_table(result.report, out))
     for line in table.summary(result.report):
         out.print(line, soft_wrap=True)
+    _tell_notes(graph)
     if not result.report.passed:
         raise typer.Exit(CHECK_FAILED)
 
@@ -320,13 +321,14 @@ def golden(
     from mensa.golden.error import printable
     from mensa.sched import profile, table
     from mensa.sched.files import new_file, write_json
-    from mensa.sched.inputs import make_inputs
+    from mensa.sched.inputs import blaming, make_inputs
     from mensa.sched.progress import ProgressBar
 
     _check_outputs({"--json": json_file, "--save-tensors": save_tensors}, model, source)
     graph = _load(model, rounding)
-    inputs = make_inputs(graph, source or "random", seed, rounding)
-    with ProgressBar() as progress:
+    source = source or "random"
+    inputs = make_inputs(graph, source, seed, rounding)
+    with blaming(source), ProgressBar() as progress:
         progress(0, 2, "computing")
         tensors = model_of.run(graph, inputs, keep="all", rounding=rounding)
         progress(1, 2, "timing every operator")
@@ -348,6 +350,7 @@ def golden(
                 }
                 for index in graph.outputs
             ],
+            **_notes(graph),
         }
         write_json(json_file, answer)
     out = table.console()
@@ -356,8 +359,7 @@ def golden(
     for index in graph.outputs:
         for line in _largest(graph.tensors[index], tensors[index]):
             out.print(line, soft_wrap=True)
-    for note in graph.notes:
-        out.print(f"note: {note}", soft_wrap=True)
+    _tell_notes(graph)
 
 
 def _largest(tensor: Tensor, array: Any) -> Iterator[str]:
@@ -394,13 +396,14 @@ def inspect(
             "model": graph.name,
             "layers": [layer.to_json() for layer in layers],
             "totals": inspection.total(layers).to_json(),
-            "notes": list(graph.notes),
+            **_notes(graph),
         }
         write_json(json_file, answer)
     out = table.console()
     out.print(inspection.table(layers))
-    for line in (*inspection.summary(layers), *(f"note: {note}" for note in graph.notes)):
+    for line in inspection.summary(layers):
         out.print(line, soft_wrap=True)
+    _tell_notes(graph)
 
 
 @app.command("compile")
@@ -433,9 +436,10 @@ def compile_model(
     except ValueError:
         raise ProgramError(f"--base {base}: write a number, as 0x80000000") from None
     chosen = choose_machine(machine, settings or [])
-    lowered = lower(_load(model, rounding), chosen, rounding)
-    for path in compile_network(lowered, output, address):
+    graph = _load(model, rounding)
+    for path in compile_network(lower(graph, chosen, rounding), output, address):
         print(path)
+    _tell_notes(graph)
 
 
 @app.command()
@@ -575,6 +579,7 @@ def disasm(
     from mensa.rtl.program import Program, disassemble
     from mensa.sched.settings import SettingError
 
+    graph = None
     if program.suffix == ".npz":
         if machine is not None or settings or rounding is not None:
             raise SettingError(
@@ -586,12 +591,15 @@ def disasm(
         from mensa.sched.settings import choose_soc
 
         system = choose_soc(soc, machine, settings or [])
-        programs = lower(_load(program, rounding), system.machine, rounding).programs
+        graph = _load(program, rounding)
+        programs = lower(graph, system.machine, rounding).programs
     for number, each in enumerate(programs):
         if len(programs) > 1:
             print(f"program {number}")
         for line in disassemble(each.words):
             print(line)
+    if graph is not None:
+        _tell_notes(graph)
 
 
 @app.command()
@@ -643,6 +651,19 @@ def _load(model: Path, rounding: str | None, check: bool = True) -> Graph:
         except model_of.GraphError as error:
             raise model_of.GraphError(f"{model}: {error}") from error
     return graph
+
+
+def _notes(graph: Graph) -> dict[str, list[str]]:
+    """What JSON files have of reading the network."""
+    return {"notes": list(graph.notes)}
+
+
+def _tell_notes(graph: Graph) -> None:
+    """Print what reading the network left out or worked out, below all else."""
+    from mensa.golden.error import printable
+
+    for note in graph.notes:
+        print(printable(f"note: {note}"))
 
 
 BAD_INPUT_ERRORS = {
@@ -698,7 +719,7 @@ def invoke(arguments: Sequence[str]) -> int:
         else:
             return _failed(error)
     if status == INTERRUPTED:
-        _say("interrupted")
+        return interrupted()
     return status if isinstance(status, int) else 0
 
 

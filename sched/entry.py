@@ -1,11 +1,23 @@
-"""The `mensa` command before anything that its packages may lack is imported."""
+"""The `mensa` command before anything that its packages may lack is imported.
+
+How it can end without them: exit status 2 is bad input, or a package that is missing, 130 Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+"""What shells report of a program that was ended by Ctrl-C."""
+
+
+def interrupted() -> int:
+    """Say that the command was ended by Ctrl-C. Returns: the exit status of that."""
+    with contextlib.suppress(OSError):  # nobody can be told
+        print("mensa: error: interrupted", file=sys.stderr)
+    return INTERRUPTED
 
 
 def main() -> None:
@@ -24,5 +36,4 @@ def main() -> None:
         )
         raise SystemExit(BAD_INPUT) from None
     except KeyboardInterrupt:
-        print("mensa: error: interrupted", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(interrupted()) from None

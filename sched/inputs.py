@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mensa.golden import Graph, Tensor
+from mensa.golden import Graph, GraphError, Tensor
 from mensa.sched.index_ranges import Range, index_ranges
 
-__all__ = ["InputError", "InputSteps", "check_inputs", "make_inputs"]
+__all__ = ["InputError", "InputSteps", "blaming", "check_inputs", "make_inputs"]
 
 Array = npt.NDArray[Any]
 
@@ -88,6 +89,25 @@ class InputSteps(Sequence[list[Array]]):
         if not 0 <= number < self._steps:
             raise IndexError(f"no input {number} of {self._steps}")
         return make_inputs(self._graph, self._source, self._seed + number, self._rounding)
+
+
+@contextmanager
+def blaming(source: str) -> Iterator[None]:
+    """While a network that golden can compute runs on inputs from `source`.
+
+    What golden refuses then is a value, such as an index outside of what it indexes; of constants
+    alone or of what the inputs led to. Raises: InputError that says what may be done about it,
+    where the inputs were made up.
+    """
+    try:
+        yield
+    except GraphError as error:
+        if source not in (RANDOM, ZEROS):
+            raise
+        raise InputError(
+            f"{error}; made-up inputs ({source}) may have led to this: give --input a file of "
+            "inputs that the network is made for"
+        ) from error
 
 
 def check_inputs(graph: Graph, arrays: list[Array], source: str) -> list[Array]:

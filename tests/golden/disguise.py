@@ -11,6 +11,9 @@ import numpy as np
 #: Operators of which LiteRT does take notice: it refuses a file that is wrong about their output.
 NOTICED = ("SLICE",)
 
+#: More dimensions than golden's tensors have, and more elements than any memory.
+IMPOSSIBLE = ((1,) * 9, (2,) * 12, (1 << 30, 1 << 30), (0, 1 << 30, 1 << 30, 1 << 30))
+
 #: Operators whose outputs have the shape that is stated, as nothing else gives one.
 _STATED = ("READ_VARIABLE", "VAR_HANDLE")
 
@@ -33,10 +36,12 @@ def without_shapes(graph):
 
 
 def with_false_shapes(graph, seed):
-    """A copy in which all computed tensors have random shapes."""
+    """A copy in which all computed tensors have random shapes, some that no tensor can have."""
     generator = np.random.default_rng(seed)
 
     def another(shape):
+        if generator.random() < 0.2:
+            return IMPOSSIBLE[generator.integers(len(IMPOSSIBLE))]
         ours = shape
         while ours == shape:
             ours = tuple(int(size) for size in generator.integers(0, 5, generator.integers(6)))

@@ -232,6 +232,14 @@ def test_an_unsupported_operator_is_named_but_does_not_stop_loading(data):
         refused(call, "operator 3 (SKIP_GRAM)", "not supported")
 
 
+def compiled(name):
+    """A network of one custom operator of this name."""
+    builder = golden.GraphBuilder("compiled")
+    x, y = builder.input((1, 4), scale=1.0), builder.tensor((1, 2), scale=1.0)
+    builder.operator(f"CUSTOM:{name}", (x,), (y,))
+    return builder.build([y])
+
+
 @pytest.mark.parametrize(
     ("name", "device"),
     [
@@ -239,23 +247,39 @@ def test_an_unsupported_operator_is_named_but_does_not_stop_loading(data):
         ("ethos-u", "Ethos-U"),
         ("NeutronGraph", "Neutron"),
         ("DISPATCH_OP", "NPU"),
-        ("DISPATCH_OP_3", "NPU"),
         ("vsi-npu", "VeriSilicon"),
-        ("XC_conv2d_v2", "XMOS"),
     ],
 )
 def test_a_compiled_network_is_refused_as_such(name, device):
-    builder = golden.GraphBuilder("compiled")
-    x, y = builder.input((1, 4), scale=1.0), builder.tensor((1, 2), scale=1.0)
-    builder.operator(f"CUSTOM:{name}", (x,), (y,))
-    graph = golden.read(golden.write(builder.build([y])))
+    graph = golden.read(golden.write(compiled(name)))
     refused(
         lambda: golden.check_supported(graph),
         f"operator 0 (CUSTOM:{name})",
-        "compiled for a",
+        "this network was compiled for a",
         device,
         "what is wanted is the .tflite file that the compiler was given",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "device"), [("DISPATCH_OP_3", "NPU"), ("XC_conv2d_v2", "XMOS"), ("XC_mine", "XMOS")]
+)
+def test_what_a_beginning_tells_of_a_compiler_is_called_probable(name, device):
+    graph = golden.read(golden.write(compiled(name)))
+    refused(
+        lambda: golden.check_supported(graph),
+        f"operator 0 (CUSTOM:{name}): this operator is not supported",
+        "probably compiled for a",
+        device,
+    )
+
+
+@pytest.mark.parametrize("name", ["ethos-u65", "my-vsi-npu", "NeutronGraph2", "XCORE", "DISPATCH"])
+def test_a_name_like_that_of_a_compilers_operator_tells_nothing(name):
+    graph = golden.read(golden.write(compiled(name)))
+    with pytest.raises(golden.GraphError) as caught:
+        golden.check_supported(graph)
+    assert caught.value.reason == "this operator is not supported"
 
 
 def test_sparse_weights_are_refused_as_such(data):

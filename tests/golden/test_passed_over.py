@@ -1,6 +1,7 @@
 """What is told of signatures and subgraphs that are not run."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -59,10 +60,28 @@ def test_signatures_of_other_subgraphs_are_told(data):
     assert "encode" not in note
 
 
-@pytest.mark.parametrize("op", ["CALL_ONCE", "IF", "WHILE", "STABLEHLO_COMPOSITE"])
-def test_a_subgraph_that_is_called_is_not_told(op, data):
+def test_all_signatures_of_one_subgraph_are_told(data):
+    def change(model, schema):
+        with_subgraphs(model, "one")
+        entries = [("encode", 0), ("decode", 1), ("again", 0), ("decode_long", 1)]
+        model.signatureDefs = [signature(schema, *each) for each in entries]
+
+    (note,) = golden.read(changed(data, change)).notes
+    assert note.endswith("signature 'decode' (subgraph 1), 'decode_long' (subgraph 1)")
+
+
+CALLERS = ("CALL_ONCE", "IF", "WHILE", "STABLEHLO_COMPOSITE")
+
+
+def calling(op):
+    """The change that adds three subgraphs, the first with a signature, and a call of it.
+
+    IF and WHILE call the second, too.
+    """
+
     def change(model, schema):
         with_subgraphs(model, "one", "two", "three")
+        model.signatureDefs = [signature(schema, "begin", 1), signature(schema, "serve", 0)]
         code = schema.OperatorCodeT()
         code.builtinCode = getattr(schema.BuiltinOperator, op)
         code.deprecatedBuiltinCode = min(code.builtinCode, 127)
@@ -87,9 +106,22 @@ def test_a_subgraph_that_is_called_is_not_told(op, data):
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{kind}Options")
         model.subgraphs[0].operators.append(operator)
 
-    graph = golden.read(changed(data, change))
+    return change
+
+
+@pytest.mark.parametrize("op", CALLERS)
+def test_a_subgraph_that_is_called_is_not_told(op, data):
+    graph = golden.read(changed(data, calling(op)))
     # A composite stands there as what it is made of.
     assert graph.operators[-1].op == ("SOFTMAX" if op == "STABLEHLO_COMPOSITE" else op)
     (note,) = graph.notes
     left = ["3 'three'"] if op in ("IF", "WHILE") else ["2 'two'", "3 'three'"]
     assert note.endswith(f"subgraph {', '.join(left)}")
+
+
+@pytest.mark.parametrize("op", ["IF", "WHILE"])
+def test_what_calls_subgraphs_as_values_go_is_refused_by_name(op, data):
+    graph = golden.read(changed(data, calling(op)))
+    name = re.escape(f"operator 1 ({op})")
+    with pytest.raises(golden.GraphError, match=f"^{name}: this operator is not supported$"):
+        golden.run(graph, [np.zeros((1, 4), np.int8)])

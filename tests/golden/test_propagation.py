@@ -20,7 +20,7 @@ from mensa.golden.options import (
 )
 
 from .comparison import equal
-from .disguise import without_shapes
+from .disguise import IMPOSSIBLE, without_shapes
 from .makers import MAKERS
 from .strategies import layers
 
@@ -63,7 +63,9 @@ def check_reshapes(oracle, shape, unsigned):
     assert [operator.op for operator in graph.operators] == ["RESHAPE"]
     assert graph.tensors[graph.operators[0].inputs[1]].data is not None
     (note,) = graph.notes
-    assert "0 SHAPE, 1 STRIDED_SLICE, 2 PACK" in note
+    made = [f"{operator.op} ({graph.first_output(operator)})" for operator in written.operators[:3]]
+    assert note.endswith(f": {', '.join(made)}")
+    assert made[0] == "SHAPE (tensor 1 'sizes')"
     x = np.arange(np.prod(shape)).astype(dtype).reshape(shape)
     computed = [index for operator in written.operators for index in operator.outputs]
     (wanted,) = oracle.run(golden.write(written), [[x]], computed)
@@ -272,3 +274,42 @@ def test_a_constant_without_elements_is_one(op, dtype, buffers, oracle):
     assert [tensor.data is None for tensor in again.tensors] == [
         tensor.data is None for tensor in graph.tensors
     ]
+
+
+@pytest.mark.parametrize("shape", IMPOSSIBLE)
+def test_an_impossible_shape_of_a_computed_tensor_is_passed_over(shape, litert):
+    builder = golden.GraphBuilder("stale")
+    x = builder.input((2, 3), scale=0.5)
+    y = builder.add(x, x, scale=1.0)
+    graph = builder.build([builder.apply("TRANSPOSE", y, integers(builder, [1, 0]))])
+    stale = golden.write(with_shape(graph, y, shape))
+    assert golden.read(stale).tensors[y].shape == (2, 3)
+    arrays, (output,) = [np.arange(6, dtype=np.int8).reshape(2, 3)], graph.outputs
+    (wanted,) = litert.run(stale, [arrays], [output])
+    assert equal(golden.run(golden.read(stale), arrays, rounding="litert")[output], wanted[output])
+
+
+def with_shape(graph, index, shape):
+    """A copy in which one tensor has this shape."""
+    tensors = list(graph.tensors)
+    tensors[index] = replace(tensors[index], shape=shape)
+    return replace(graph, tensors=tuple(tensors))
+
+
+@pytest.mark.parametrize("shape", IMPOSSIBLE)
+@pytest.mark.parametrize(
+    "role", ["an input", "a constant", "of an unknown operator", "never written", "unused"]
+)
+def test_an_impossible_shape_that_no_operator_puts_right_is_refused(role, shape):
+    builder = golden.GraphBuilder("impossible")
+    x = builder.input((2, 3), scale=0.5)
+    data = np.zeros((2, 3)) if role == "a constant" else None
+    y, z = (builder.tensor((2, 3), data=each, scale=0.5) for each in (data, None))
+    if role == "of an unknown operator":
+        builder.operator("CUSTOM:unheard_of", (x,), (y,))
+    target = x if role == "an input" else y
+    sizes = builder.apply("SHAPE", z if role == "unused" else target, dtype=np.int32)
+    graph = builder.build([builder.apply("CAST", sizes, dtype=np.float32)])
+    with pytest.raises(golden.GraphError, match=rf"tensor {target} .*shape \[") as refused:
+        golden.read(golden.write(with_shape(graph, target, shape)))
+    assert refused.value.tensor == str(graph.tensors[target])

@@ -181,10 +181,62 @@ def test_networks_with_indices_run_on_random_input(op, engine, tmp_path, capsys)
     golden.save(builder.build([layer(builder, builder.input(shape, dtype=np.int32))]), path)
     rounding = ["--rounding", "litert"] if op in LITERT_ONLY else []
     small = ["--set", "rows=2", "--set", "cols=2"]
-    command = ["run", str(path), "--engine", engine, "--check", "--steps", "3", *small, *rounding]
+    check = ["--check"] if engine == "functional" else []
+    command = ["run", str(path), "--engine", engine, *check, "--steps", "3", *small, *rounding]
     assert invoke(command) == 0
     assert f"{op} is on the host: the accelerators have no such operation" in " ".join(
         capsys.readouterr().out.split()
     )
     assert invoke(["inspect", str(path), *rounding]) == 0
     assert invoke(["golden", str(path), *rounding]) == 0
+
+
+@pytest.fixture
+def at_most(tmp_path):
+    """A network whose index is what goes in, but at most 2."""
+    builder = golden.GraphBuilder("at most")
+    x, two = builder.input((1,), dtype=np.int32), builder.tensor(data=[2], dtype=np.int32)
+    index = builder.apply("MINIMUM", x, two)
+    table = builder.tensor(data=np.arange(3), dtype=np.int8, scale=1.0)
+    graph = builder.build([builder.apply("GATHER", table, index, options=GatherOptions())])
+    path = tmp_path / "net.tflite"
+    golden.save(graph, path)
+    np.save(tmp_path / "minus_one.npy", np.array([-1], np.int32))
+    np.save(tmp_path / "one.npy", np.array([1], np.int32))
+    return path
+
+
+COMMANDS = {
+    "golden": ["golden"],
+    "model": ["run"],
+    "functional": [
+        "run",
+        "--engine",
+        "functional",
+        "--check",
+        "--set",
+        "rows=2",
+        "--set",
+        "cols=2",
+    ],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_random_input_that_leads_to_a_wrong_index_is_to_be_given(command, at_most, capsys):
+    words = [*COMMANDS[command], str(at_most)]
+    wrong = next(  # a negative number is none of the indices
+        seed for seed in range(20) if make_inputs(golden.load(at_most), "random", seed)[0][0] < 0
+    )
+    assert invoke([*words, "--seed", str(wrong)]) == 2
+    said = capsys.readouterr().err
+    assert "operator 1 (GATHER)" in said
+    assert "an index is not from 0 to 2" in said
+    assert "made-up inputs (random)" in said
+    assert "give --input a file" in said
+    # What was given is what was meant.
+    assert invoke([*words, "--input", str(at_most.with_name("minus_one.npy"))]) == 2
+    said = capsys.readouterr().err
+    assert "an index is not from 0 to 2" in said
+    assert "--input" not in said
+    assert invoke([*words, "--input", str(at_most.with_name("one.npy"))]) == 0

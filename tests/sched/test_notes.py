@@ -1,4 +1,4 @@
-"""What reading a file worked out or left out is told by the commands that show a network."""
+"""What reading a file worked out or left out is told by every command that takes a network."""
 
 import json
 
@@ -25,17 +25,31 @@ def model(tmp_path):
     return path
 
 
-NOTE = "note: computed when the file was read, from constants and shapes alone: 0 SHAPE, 1 STRIDED"
+NOTE = "note: computed when the file was read, from constants and shapes alone: SHAPE (tensor 1 "
 
 
-def test_inspect_and_golden_print_notes(model, capsys, tmp_path):
-    for command in ("inspect", "golden"):
-        assert invoke([command, str(model)]) == 0
-        assert NOTE in capsys.readouterr().out
+@pytest.mark.parametrize("command", ["inspect", "golden", "run", "compile", "disasm"])
+def test_every_command_that_takes_a_network_prints_notes_last(command, model, capsys, tmp_path):
+    output = ["-o", str(tmp_path / "compiled")] if command == "compile" else []
+    assert invoke([command, str(model), *output]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-1].startswith(NOTE)
+    assert shown.out.count("note: ") == 1
+    assert not shown.err
+
+
+@pytest.mark.parametrize("command", ["inspect", "golden", "run"])
+def test_json_has_the_notes(command, model, tmp_path):
+    assert invoke([command, str(model), "--json", str(tmp_path / "answer.json")]) == 0
+    answer = json.loads((tmp_path / "answer.json").read_text())
+    assert answer["notes"] == list(golden.load(model).notes)
+    assert len(answer["notes"]) == 1
+
+
+def test_what_is_folded_is_no_layer(model, tmp_path):
     assert invoke(["inspect", str(model), "--json", str(tmp_path / "layers.json")]) == 0
     answer = json.loads((tmp_path / "layers.json").read_text())
     assert [layer["accelerated"] for layer in answer["layers"]] == [True]
-    assert NOTE.removeprefix("note: ") in answer["notes"][0]
 
 
 def test_saved_tensors_have_what_was_folded(model, tmp_path):

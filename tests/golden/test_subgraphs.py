@@ -11,6 +11,7 @@ import mensa.golden as golden
 
 from .comparison import EXAMPLES, equal
 from .composites import KINDS, add_composite, composite_network, copies, sums, wrapped
+from .disguise import shapes, with_false_shapes, without_shapes
 from .makers import MAKERS
 from .strategies import layers, random_inputs
 
@@ -54,7 +55,9 @@ def any_layer(draw):
 )
 @given(layer=any_layer(), times=st.integers(1, 2))
 def test_a_composite_of_any_layer_equals_litert(litert, layer, times):
-    compare(wrapped(layer.graph, times), litert, layer.seed)
+    graph = wrapped(layer.graph, times)
+    compare(graph, litert, layer.seed)
+    compare(without_shapes(graph), litert, layer.seed)
 
 
 def test_composites_within_composites_equal_litert_and_are_saved_inlined(litert, oracle):
@@ -69,6 +72,23 @@ def test_composites_within_composites_equal_litert_and_are_saved_inlined(litert,
 def test_scales_within_a_composite_are_its_own(litert):
     graph = replace(wrapped(sums()), subgraphs=(sums(scale=0.3, zero_point=7),))
     assert "RESHAPE" in {operator.op for operator in compare(graph, litert).operators}
+
+
+def with_scales(graph, factor):
+    """The same with other scales."""
+    tensors = (replace(tensor, scale=factor * tensor.scale) for tensor in graph.tensors)
+    return replace(graph, tensors=tuple(tensors))
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+def test_shapes_within_and_after_composites_are_computed(litert, factor):
+    """Also where scales within differ, so that inputs and outputs are copied."""
+    graph = composite_network()
+    inner, outer = graph.subgraphs
+    graph = replace(graph, subgraphs=(with_scales(inner, np.float32(factor)), outer))
+    wanted = shapes(compare(graph, litert))
+    for disguised in (without_shapes(graph), with_false_shapes(graph, seed=5)):
+        assert shapes(compare(disguised, litert)) == wanted
 
 
 def test_outputs_that_nothing_within_computes_are_copied(litert):

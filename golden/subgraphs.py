@@ -160,7 +160,7 @@ def _alike(composite: Operator, ours: Tensor, theirs: Tensor) -> bool:
 
     Raises: GraphError where it can't.
     """
-    if ours.dtype != theirs.dtype:
+    if ours.type_name != theirs.type_name:
         raise GraphError(
             f"is {ours.type_name}, within the composite it is {theirs.type_name}",
             operator=str(composite),

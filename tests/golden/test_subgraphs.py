@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mensa.golden as golden
+from mensa.golden.options import FullyConnectedOptions
 
 from .comparison import EXAMPLES, equal
 from .composites import KINDS, add_composite, composite_network, copies, sums, wrapped
@@ -174,6 +175,40 @@ def test_what_does_not_fit_is_refused():
     x, y, *rest = graph.tensors
     other = replace(y, dtype=np.dtype(np.uint8), type_name="UINT8")
     refused(replace(graph, tensors=(x, other, *rest)), "tensor 1", "is UINT8", "it is INT8")
+
+
+def with_weights(outside, within):
+    """A composite of a layer that gets its weights from outside, of these types."""
+    inner = golden.GraphBuilder("layer")
+    x = inner.input((1, 4), **KINDS)
+    weights = inner.input((2, 4), scale=0.02)
+    y = inner.operator(
+        "FULLY_CONNECTED",
+        (x, weights, -1),
+        (inner.tensor((1, 2), scale=0.3),),
+        FullyConnectedOptions(),
+    )
+    layer = inner.build([y])
+    tensors = list(layer.tensors)
+    # A file's int4 tensors without data have no type here.
+    dtype = np.dtype(np.void if within == "INT4" else np.int8)
+    tensors[weights] = replace(tensors[weights], dtype=dtype, type_name=within)
+
+    builder = golden.GraphBuilder("composite")
+    number = builder.subgraph(replace(layer, tensors=tuple(tensors)))
+    x = builder.input((1, 4), **KINDS)
+    values = np.arange(8).reshape(2, 4) - 4
+    weights = builder.tensor(data=values, scale=0.02, type_name=outside)
+    y = builder.tensor((1, 2), scale=0.3)
+    add_composite(builder, number, (x, weights), (y,))
+    return builder.build([y])
+
+
+def test_weights_of_four_bits_are_not_those_of_eight(litert):
+    for kind in ("INT4", "INT8"):
+        compare(with_weights(kind, kind), litert)
+    refused(with_weights("INT4", "INT8"), "tensor 1", "is INT4", "it is INT8")
+    refused(with_weights("INT8", "INT4"), "tensor 1", "is INT8", "it is INT4")
 
 
 def test_shapes_are_those_of_the_composites_inputs(litert):

@@ -83,8 +83,9 @@ def read(
         graph = _graph(Source(data), name)
     except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError) as error:
         raise GraphError(f"damaged: {error}") from error
-    graph, *called = (propagate(each, max_bytes, max_macs) for each in (graph, *graph.subgraphs))
-    graph = replace(graph, subgraphs=tuple(called))
+    # What is called comes first: a variable has the shape of what is assigned to it there.
+    called = tuple(propagate(each, max_bytes, max_macs) for each in graph.subgraphs)
+    graph = propagate(replace(graph, subgraphs=called), max_bytes, max_macs)
     for each in (graph, *called):
         for tensor in each.tensors:
             check_shape(tensor)

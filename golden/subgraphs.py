@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
 from .error import GraphError
 from .graph import Graph, Operator, Tensor
-from .options import CallOnceOptions, ReshapeOptions, StableHLOCompositeOptions
+from .options import CallOnceOptions, ReshapeOptions, ShapeOptions, StableHLOCompositeOptions
 
 _COMPOSITE = "STABLEHLO_COMPOSITE"
 # Operators and tensors that all composites may bring: ones within one another multiply.
@@ -146,11 +147,10 @@ class _Inliner:
                 place[tensor.index] = len(tensors)
                 like = tensors[before[tensor.index]] if tensor.index in before else tensor
                 tensors.append(replace(tensor, index=len(tensors), shape=like.shape))
-        return [
-            *(_copy(tensors[ours], tensors[place[theirs]]) for theirs, ours in before.items()),
-            *(_moved(operator, place) for operator in inner.operators),
-            *(_copy(tensors[place[theirs]], tensors[ours]) for theirs, ours in after),
-        ]
+        copies_in = [_copy(tensors, ours, place[theirs]) for theirs, ours in before.items()]
+        copies_out = [_copy(tensors, place[theirs], ours) for theirs, ours in after]
+        within = [_moved(operator, place) for operator in inner.operators]
+        return [*chain(*copies_in), *within, *chain(*copies_out)]
 
 
 def _alike(composite: Operator, ours: Tensor, theirs: Tensor) -> bool:
@@ -160,7 +160,7 @@ def _alike(composite: Operator, ours: Tensor, theirs: Tensor) -> bool:
 
     Raises: GraphError where it can't.
     """
-    if ours.dtype != theirs.dtype:
+    if ours.type_name != theirs.type_name:
         raise GraphError(
             f"is {ours.type_name}, within the composite it is {theirs.type_name}",
             operator=str(composite),
@@ -173,9 +173,15 @@ def _alike(composite: Operator, ours: Tensor, theirs: Tensor) -> bool:
     )
 
 
-def _copy(source: Tensor, target: Tensor) -> Operator:
-    options = ReshapeOptions(new_shape=target.shape)
-    return Operator(0, "RESHAPE", (source.index,), (target.index,), options)
+def _copy(tensors: list[Tensor], source: int, target: int) -> tuple[Operator, Operator]:
+    """Operators that copy a tensor to one of other scales, whatever its shape turns out to be."""
+    sizes = len(tensors)
+    name = f"shape of {tensors[source].name}"
+    tensors.append(Tensor(sizes, name, (), np.dtype(np.int32), type_name="INT32"))
+    return (
+        Operator(0, "SHAPE", (source,), (sizes,), ShapeOptions(out_type="INT32")),
+        Operator(0, "RESHAPE", (source, sizes), (target,), ReshapeOptions()),
+    )
 
 
 def _moved(operator: Operator, place: dict[int, int]) -> Operator:

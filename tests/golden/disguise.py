@@ -9,13 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 #: Operators of which LiteRT does take notice: it refuses a file that is wrong about their output.
-NOTICED = ("SLICE",)
+NOTICED = ("READ_VARIABLE", "SLICE")
 
 #: More dimensions than golden's tensors have, and more elements than any memory.
 IMPOSSIBLE = ((1,) * 9, (2,) * 12, (1 << 30, 1 << 30), (0, 1 << 30, 1 << 30, 1 << 30))
-
-#: Operators whose outputs have the shape that is stated, as nothing else gives one.
-_STATED = ("READ_VARIABLE", "VAR_HANDLE")
 
 
 def computed(graph):
@@ -27,7 +24,8 @@ def computed(graph):
 def _is_stated(graph, operator):
     # Where all have one element, SELECT keeps what the file says, as LiteRT does.
     single = all(graph.tensors[index].size == 1 for index in operator.inputs if index >= 0)
-    return operator.op in _STATED or (operator.op in ("SELECT", "SELECT_V2") and single)
+    # LiteRT refuses a handle that is said to have several elements, or none.
+    return operator.op == "VAR_HANDLE" or (operator.op in ("SELECT", "SELECT_V2") and single)
 
 
 def without_shapes(graph):
@@ -51,7 +49,12 @@ def with_false_shapes(graph, seed):
 
 
 def _with_shapes(graph, change):
-    wrong = computed(graph)
+    # What is put into a subgraph has the shape that it has outside.
+    called = (_changed(each, computed(each) | {*each.inputs}, change) for each in graph.subgraphs)
+    return replace(_changed(graph, computed(graph), change), subgraphs=tuple(called))
+
+
+def _changed(graph, wrong, change):
     tensors = tuple(
         replace(tensor, shape=change(tensor.shape)) if tensor.index in wrong else tensor
         for tensor in graph.tensors

@@ -8,9 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mensa.golden as golden
+from mensa.golden.options import FullyConnectedOptions
 
 from .comparison import EXAMPLES, equal
 from .composites import KINDS, add_composite, composite_network, copies, sums, wrapped
+from .disguise import shapes, with_false_shapes, without_shapes
 from .makers import MAKERS
 from .strategies import layers, random_inputs
 
@@ -54,7 +56,9 @@ def any_layer(draw):
 )
 @given(layer=any_layer(), times=st.integers(1, 2))
 def test_a_composite_of_any_layer_equals_litert(litert, layer, times):
-    compare(wrapped(layer.graph, times), litert, layer.seed)
+    graph = wrapped(layer.graph, times)
+    compare(graph, litert, layer.seed)
+    compare(without_shapes(graph), litert, layer.seed)
 
 
 def test_composites_within_composites_equal_litert_and_are_saved_inlined(litert, oracle):
@@ -69,6 +73,23 @@ def test_composites_within_composites_equal_litert_and_are_saved_inlined(litert,
 def test_scales_within_a_composite_are_its_own(litert):
     graph = replace(wrapped(sums()), subgraphs=(sums(scale=0.3, zero_point=7),))
     assert "RESHAPE" in {operator.op for operator in compare(graph, litert).operators}
+
+
+def with_scales(graph, factor):
+    """The same with other scales."""
+    tensors = (replace(tensor, scale=factor * tensor.scale) for tensor in graph.tensors)
+    return replace(graph, tensors=tuple(tensors))
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+def test_shapes_within_and_after_composites_are_computed(litert, factor):
+    """Also where scales within differ, so that inputs and outputs are copied."""
+    graph = composite_network()
+    inner, outer = graph.subgraphs
+    graph = replace(graph, subgraphs=(with_scales(inner, np.float32(factor)), outer))
+    wanted = shapes(compare(graph, litert))
+    for disguised in (without_shapes(graph), with_false_shapes(graph, seed=5)):
+        assert shapes(compare(disguised, litert)) == wanted
 
 
 def test_outputs_that_nothing_within_computes_are_copied(litert):
@@ -154,6 +175,40 @@ def test_what_does_not_fit_is_refused():
     x, y, *rest = graph.tensors
     other = replace(y, dtype=np.dtype(np.uint8), type_name="UINT8")
     refused(replace(graph, tensors=(x, other, *rest)), "tensor 1", "is UINT8", "it is INT8")
+
+
+def with_weights(outside, within):
+    """A composite of a layer that gets its weights from outside, of these types."""
+    inner = golden.GraphBuilder("layer")
+    x = inner.input((1, 4), **KINDS)
+    weights = inner.input((2, 4), scale=0.02)
+    y = inner.operator(
+        "FULLY_CONNECTED",
+        (x, weights, -1),
+        (inner.tensor((1, 2), scale=0.3),),
+        FullyConnectedOptions(),
+    )
+    layer = inner.build([y])
+    tensors = list(layer.tensors)
+    # A file's int4 tensors without data have no type here.
+    dtype = np.dtype(np.void if within == "INT4" else np.int8)
+    tensors[weights] = replace(tensors[weights], dtype=dtype, type_name=within)
+
+    builder = golden.GraphBuilder("composite")
+    number = builder.subgraph(replace(layer, tensors=tuple(tensors)))
+    x = builder.input((1, 4), **KINDS)
+    values = np.arange(8).reshape(2, 4) - 4
+    weights = builder.tensor(data=values, scale=0.02, type_name=outside)
+    y = builder.tensor((1, 2), scale=0.3)
+    add_composite(builder, number, (x, weights), (y,))
+    return builder.build([y])
+
+
+def test_weights_of_four_bits_are_not_those_of_eight(litert):
+    for kind in ("INT4", "INT8"):
+        compare(with_weights(kind, kind), litert)
+    refused(with_weights("INT4", "INT8"), "tensor 1", "is INT4", "it is INT8")
+    refused(with_weights("INT8", "INT4"), "tensor 1", "is INT8", "it is INT4")
 
 
 def test_shapes_are_those_of_the_composites_inputs(litert):

@@ -8,6 +8,7 @@ import pytest
 import mensa.golden as golden
 
 from .comparison import equal
+from .disguise import shapes, with_false_shapes, without_shapes
 from .oracles import OracleError
 from .strategies import random_inputs
 from .streaming import wake_word
@@ -83,6 +84,25 @@ def test_a_detector_of_wake_words_equals_the_oracle_for_ten_steps_and_afresh(ora
     assert len(sequence) + 1 == STEPS
     # The same input, with what was remembered and without.
     assert any(not np.array_equal(last[index], fresh[index]) for index in fresh)
+
+
+def test_a_detector_has_its_shapes_whatever_its_file_says(litert):
+    graph = wake_word()
+    for disguised in (without_shapes(graph), with_false_shapes(graph, seed=4)):
+        assert shapes(golden.read(golden.write(disguised))) == shapes(graph)
+    compare(without_shapes(graph), litert)
+
+
+def test_a_variable_has_the_shape_that_is_computed_where_it_gets_its_first_value(litert):
+    first = golden.GraphBuilder("first")
+    one = first.tensor(data=[[5]], **KINDS)
+    sizes = first.tensor(data=SHAPE, dtype=np.int32)
+    value = first.tensor(SHAPE, **KINDS)
+    first.operator("BROADCAST_TO", (one, sizes), (value,))
+    first.assign_variable(first.var_handle("memory"), value)
+    graph = without_shapes(small("call", "read", "assign", call=first.build([])))
+    compare(graph, litert)
+    assert shapes(golden.read(golden.write(graph)))[graph.outputs[0]] == SHAPE
 
 
 @pytest.mark.parametrize(

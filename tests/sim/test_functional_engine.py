@@ -455,7 +455,7 @@ def test_store_copies_rows_and_nothing_else():
         (Unit.COMPUTE, PLAIN | {"MODE": 6}, "no MODE 6"),
         (Unit.COMPUTE, PLAIN | {"EDGE_CHANNELS": 4}, "last pixel of a row has 4 channels of 3"),
         (Unit.COMPUTE, PLAIN | {"LAST_GROUP_CHANNELS": 4}, "channels must be 1 to 3"),
-        (Unit.COMPUTE, PLAIN | {"GROUPS": 3, "SEGMENT": 0}, "3 channels of 0 bytes"),
+        (Unit.COMPUTE, PLAIN | {"GROUPS": 3, "SEGMENT": 0}, "SEGMENT must be at least 1"),
         (Unit.COMPUTE, PLAIN | {"KEEP": 2, "PIXELS": 5}, "at most 4 pixels"),
         (Unit.COMPUTE, PLAIN | {"MODE": Mode.SCALED_SUM}, "channels from"),
     ],

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from .comparison import DIFFERENCES, INPUTS
+from .refused_scales import REFUSED
 
 RECORD = Path(__file__).parent / "operator_record.json"
 PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
@@ -41,10 +42,10 @@ Scales may be so far apart that a kernel shifts by more bits than a number has, 
 that no integer holds. C++ does not say what becomes of that. Both oracles are built for x86-64, and
 golden gives what their builds give: a shift counts modulo 32, or modulo 64 where the number has 64
 bits, and a cast to int32 gives -2147483648. Tests compare layers whose scales were moved by up to
-110 powers of two. Where a build has two answers, one of its vector instructions and one of the rest
-of its loop, golden refuses the layer: a `SUB` whose output's scale is finer than its inputs' by
-2**19, or by 2**14 of int16 values, and a comparison such as `LESS` of a scale above about 2**16, or
-2**9 of int16 values.
+110 powers of two. Some layers golden refuses for their scales although an oracle runs them:
+
+| operator | refused are layers | because |
+|---|---|---|
 """
 
 DIFFER = """
@@ -99,7 +100,10 @@ def page(record):
         if op in DIFFERENCES:
             random = _share(sum(entry["differing"].values()), sum(entry["shared"].values()))
             text += _row(f"`{op}`", random, _share(*entry["ties"]), DIFFERENCES[op])
-    text += UNDEFINED + MISSING
+    text += UNDEFINED
+    for op, refused in sorted(REFUSED.items()):
+        text += _row(f"`{op}`", refused.layers, refused.because)
+    text += MISSING
     for op, entry in operators:
         for oracle, name in ORACLES.items():
             if isinstance(entry[oracle], str):

@@ -282,13 +282,15 @@ def test_a_name_like_that_of_a_compilers_operator_tells_nothing(name):
     assert caught.value.reason == "this operator is not supported"
 
 
-def test_sparse_weights_are_refused_as_such(data):
-    def change(model, schema):
-        sparse = schema.SparsityParametersT()
-        sparse.traversalOrder, sparse.blockMap = [0, 1], []
-        model.subgraphs[0].tensors[1].sparsity = sparse
+def sparse_weights(model, schema):
+    """Gives the second tensor of a file the table that makes weights sparse."""
+    sparse = schema.SparsityParametersT()
+    sparse.traversalOrder, sparse.blockMap = [0, 1], []
+    model.subgraphs[0].tensors[1].sparsity = sparse
 
-    refused(lambda: golden.read(changed(data, change)), "tensor 1 'weights'", "is sparse")
+
+def test_sparse_weights_are_refused_as_such(data):
+    refused(lambda: golden.read(changed(data, sparse_weights)), "tensor 1 'weights'", "is sparse")
 
 
 def test_shapes_that_do_not_agree_name_the_operator_and_the_tensor():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -11,10 +12,19 @@ import tflite
 
 import mensa.golden as golden
 from mensa.golden import schema
-from mensa.golden.options import Pool2DOptions
+from mensa.golden.compiled import DEVICES, PROBABLE_DEVICES
+from mensa.golden.options import LeakyReluOptions, NoOptions, Pool2DOptions
 
+from ..golden.disguise import with_false_shapes, without_shapes
 from ..golden.graph_ends import ENDS
+from ..golden.model_files import changed
 from ..golden.mutants import corpus, mutate, worst
+from ..golden.test_files import compiled, sparse_weights
+from ..golden.test_options import with_options
+from ..golden.test_passed_over import CALLERS, calling
+from ..golden.test_propagation import reshaped_by_its_own_shape
+from ..golden.wild_networks import CASES
+from ..golden.wild_networks import wild as wild_network
 
 SMALL_BYTES, SMALL_MACS = 1 << 20, 1 << 22
 """What a damaged file may ask for here: larger ones take long, however well they are answered."""
@@ -164,10 +174,62 @@ def _empty():
     return found
 
 
+def wild():
+    """Networks as public files are made: whole, and as their files are where these say less."""
+    found = {}
+    for name, dtype in CASES:
+        stripped, whole = wild_network(name, dtype)
+        found[f"{name}_{dtype}"] = whole
+        if stripped != whole:
+            found[f"{name}_{dtype}_as_it_is"] = stripped
+    return found
+
+
+def structures():
+    """What files hold beside plain layers: signatures, calls, folded shapes, a compiler's code."""
+    sound = golden.write(_layer())
+    found = {f"calls_with_{op.lower()}": changed(sound, calling(op)) for op in CALLERS}
+    found["sparse_weights"] = changed(sound, sparse_weights)
+    found |= {
+        f"compiled_{name}": golden.write(compiled(name)) for name in (*DEVICES, *PROBABLE_DEVICES)
+    }
+    for dtype in (np.int8, np.uint8):
+        folded = reshaped_by_its_own_shape(dtype, (2, 3, 4))
+        for what, graph in (("whole", folded), ("without_shapes", without_shapes(folded))):
+            found[f"folded_{np.dtype(dtype)}_{what}"] = golden.write(graph)
+    for seed in range(6):
+        found[f"false_shapes_{seed}"] = golden.write(with_false_shapes(_layer(), seed))
+    return found
+
+
+def options(sound):
+    """The last operators of sound files without their options, and with another operator's."""
+    found = {}
+    for number, (name, data) in enumerate(sorted(sound.items())):
+        graph = golden.read(data)
+        if graph.operators:
+            given = LeakyReluOptions(alpha=0.5) if number % 2 else NoOptions()
+            what = "wrong" if number % 2 else "no"
+            found[f"{name}_of_{what}_options"] = golden.write(with_options(graph, given))
+    return found
+
+
+@functools.cache
 def layers(count):
-    """Sound layers of every operator, about `count` of them, and their names."""
-    found = corpus()
-    return {name: found[name] for name in sorted(found)[:: max(1, len(found) // count)]}
+    """At least `count` sound layers, with one of each operator, and their names."""
+    found, by_operator = corpus(), {}
+    for name in sorted(found):  # such as add_int8_1
+        by_operator.setdefault(name.rsplit("_", 2)[0], []).append(name)
+    chosen = []
+    # One type of one operator, another of the next.
+    turned = [
+        names[place % len(names) :] + names[: place % len(names)]
+        for place, names in enumerate(by_operator.values())
+    ]
+    for names in itertools.zip_longest(*turned):
+        if len(chosen) < count:
+            chosen += [name for name in names if name is not None]
+    return {name: found[name] for name in sorted(chosen)}
 
 
 def damaged(sound, count):
@@ -178,13 +240,13 @@ def damaged(sound, count):
         name = names[seed % len(names)]
         found[f"mutant_{seed}_of_{name}"] = mutate(sound[name], np.random.default_rng(seed))
     fields = [
-        (f"{name}: {what}", changed)
+        (f"{name}: {what}", graph)
         for name in names
-        for what, changed in worst(golden.read(sound[name]))
+        for what, graph in worst(golden.read(sound[name]))
     ]
-    for what, changed in fields[:: max(1, len(fields) // count)]:
+    for what, graph in fields[:: max(1, len(fields) // count)]:
         with contextlib.suppress(golden.GraphError):  # what can't be written can't be in a file
-            found[what] = golden.write(changed)
+            found[what] = golden.write(graph)
     return found
 
 

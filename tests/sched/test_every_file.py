@@ -11,6 +11,7 @@ more.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import sys
@@ -21,12 +22,15 @@ from pathlib import Path
 
 import pytest
 
+import mensa.golden as golden
 from mensa.sched import progress
 from mensa.sched.cli import invoke
 
+from ..golden.makers import MAKERS
 from ..sim.pool import POOL, ROOMY
 from . import odd_files
 from .conftest import ENDED
+from .test_streams import mensa
 
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
 LAYERS, DAMAGED = (10_000, 3_000) if REGRESS else (60, 60)
@@ -63,6 +67,10 @@ def sound_layers():
     return odd_files.layers(LAYERS)
 
 
+def odd_options():
+    return odd_files.options(odd_files.layers(LAYERS))
+
+
 def damaged_files():
     return odd_files.damaged(odd_files.layers(LAYERS), DAMAGED)
 
@@ -72,7 +80,10 @@ KINDS = {
     "odd names": odd_files.names,
     "odd file names": odd_files.file_names,
     "refused files": odd_files.files,
+    "odd structures": odd_files.structures,
+    "wild networks": odd_files.wild,
     "sound layers": sound_layers,
+    "odd options": odd_options,
     "damaged files": damaged_files,
 }
 
@@ -157,3 +168,36 @@ def test_no_file_ends_a_command_in_a_traceback(tmp_path, monkeypatch, record_pro
             wrong.append(f"{name}: {ended}")
     assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong[:20])
     record_property(ENDED, (kind, count, dict(endings)))
+
+
+def test_there_is_a_sound_layer_of_every_operator():
+    graphs = [golden.read(data) for data in odd_files.layers(LAYERS).values()]
+    there = {operator.op for graph in graphs for operator in graph.operators}
+    assert {*MAKERS} <= there
+
+
+#: What is spoken of in every locale, besides hard file names: a tensor's name, and an operator's
+#: that is refused.
+SPOKEN = ("tensor_name_1", "operator_name_2")
+
+
+@pytest.mark.parametrize("locale", ["C", "UTF-8"])
+def test_no_file_ends_a_process_in_a_traceback_in_any_locale(tmp_path, monkeypatch, locale):
+    monkeypatch.chdir(tmp_path)
+    encoding = "ascii" if locale == "C" else "utf-8"
+    names = odd_files.names()
+    files = {f"{name}.tflite": names[name] for name in SPOKEN} | odd_files.file_names()
+    commands = itertools.cycle(COMMANDS.values())
+    statuses = set()
+    for file, data in files.items():
+        Path(file).write_bytes(data)
+        done = mensa(*(word.format(file=file) for word in next(commands)), locale=locale)
+        found = complaint(
+            done.returncode, done.stdout.decode(encoding), done.stderr.decode(encoding)
+        )
+        assert not found, f"{file!r}: {found}"
+        statuses.add(done.returncode)
+        for path in tmp_path.glob("*.json"):
+            strict_json(path)
+            path.unlink()
+    assert statuses == {0, 2}

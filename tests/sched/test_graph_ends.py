@@ -81,7 +81,7 @@ def test_a_state_is_read_by_the_accelerator_as_the_host_left_it(layer):
         """ADD of the state and itself, and a RESHAPE of the state."""
         for op, options in (
             ("ADD", AddOptions()),
-            ("RESHAPE", ReshapeOptions(state.shape)),
+            ("RESHAPE", ReshapeOptions(new_shape=state.shape)),
         ):
             output = dataclasses.replace(state, index=len(tensors), is_variable=False)
             tensors.append(output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from .graph import Graph, Operator, Tensor
 from .place import to_int8
 from .plan import Plan, Rounding, plan, resolve_rounding
 from .registry import compute
-from .variables import called, check_order, contents, handles, names
+from .variables import called, check_order, handles, names, remembered
 
 Array = npt.NDArray[Any]
 # An operator, its plan, and the tensors that nothing reads after it.
@@ -209,13 +208,6 @@ def _take_input(tensor: Tensor, value: npt.ArrayLike) -> Array:
     return np.array(array, order="C")
 
 
-def _take_state(tensor: Tensor, state: Mapping[int, Array]) -> Array:
-    """Value of a variable tensor before a run."""
-    if tensor.index in state:
-        return _take_input(tensor, state[tensor.index])
-    return initial_state(tensor)
-
-
 def initial_state(tensor: Tensor) -> Array:
     """Value of a variable tensor before the first run: real zero, as TFLite sets it."""
     zero = int(tensor.zero_point[0]) if tensor.dtype == np.int8 and tensor.scale.size else 0
@@ -306,18 +298,41 @@ def run_operator(
     return results
 
 
+def first_values(graph: Graph, rounding: str | None = None) -> dict[int, Array]:
+    """What variable tensors and variables are at the start of a sequence.
+
+    Returns: arrays by number, as `Tensors.state`; made once and kept with the graph.
+    """
+    profile = resolve_rounding(graph, rounding)
+    key = ("first values", profile)
+    if key not in graph._plans:
+        ours = names(graph)
+        found = {
+            # LiteRT gives variables nothing, and a network may not read them then.
+            index: _zero_points(tensor) if index in handles(graph) else initial_state(tensor)
+            for index, tensor in remembered(graph).items()
+        }
+        for operator in graph.operators:
+            if operator.op == "CALL_ONCE":
+                first = called(graph, operator)
+                state = run(first, [], rounding=profile).state
+                theirs = names(first)
+                found |= {
+                    ours[name]: state[theirs[name]]
+                    for name in ours.keys() & theirs.keys()
+                    if theirs[name] in state
+                }
+        graph._plans[key] = found
+    values: dict[int, Array] = graph._plans[key]
+    return values
+
+
 def _before(graph: Graph, rounding: Rounding, state: Mapping[int, Array]) -> dict[int, Array]:
     """Values of variable tensors and of variables before a run."""
-    values = {index: _take_state(graph.tensors[index], state) for index in _states(graph)}
-    for variable, content in contents(graph).items():
-        if variable in state:
-            named = replace(content, index=variable, name=graph.tensors[variable].name)
-            values[variable] = _take_input(named, state[variable])
-        elif variable in (first := _first_values(graph, rounding)):
-            values[variable] = first[variable]
-        elif rounding == "tflm":
-            values[variable] = _zero_points(content)
-    return values
+    values = {**first_values(graph, rounding), **state}
+    return {
+        index: _take_input(tensor, values[index]) for index, tensor in remembered(graph).items()
+    }
 
 
 def _zero_points(content: Tensor) -> Array:
@@ -327,37 +342,6 @@ def _zero_points(content: Tensor) -> Array:
     return raw.view(content.dtype).reshape(content.shape)
 
 
-def _first_values(graph: Graph, rounding: Rounding) -> dict[int, Array]:
-    """What variables are at the start of a sequence: what CALL_ONCE assigns them."""
-    key = ("first values", rounding)
-    if key not in graph._plans:
-        ours = names(graph)
-        found: dict[int, Array] = {}
-        for operator in graph.operators:
-            if operator.op == "CALL_ONCE":
-                first = called(graph, operator)
-                state = run(first, [], rounding=rounding).state
-                theirs = names(first)
-                found |= {
-                    ours[name]: state[theirs[name]]
-                    for name in ours.keys() & theirs.keys()
-                    if theirs[name] in state
-                }
-        graph._plans[key] = found
-    kept: dict[int, Array] = graph._plans[key]
-    return kept
-
-
 def _after(graph: Graph, values: Mapping[int, Array]) -> dict[int, Array]:
     """Of all values those of variable tensors and of variables."""
-    kept = sorted({*_states(graph), *contents(graph)})
-    return {index: values[index] for index in kept if index in values}
-
-
-def _states(graph: Graph) -> list[int]:
-    """The variable tensors; one that is an input is what is put in, as with the oracles."""
-    return [
-        tensor.index
-        for tensor in graph.tensors
-        if tensor.is_variable and tensor.data is None and tensor.index not in graph.inputs
-    ]
+    return {index: values[index] for index in remembered(graph) if index in values}

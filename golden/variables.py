@@ -8,6 +8,7 @@ A graph's variables are numbered like its first handle of each.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,27 @@ def _assigned(graph: Graph, operator: Operator) -> Iterator[tuple[int, Tensor]]:
         handle, value = operator.inputs
         if handle in handles(graph) and value >= 0:
             yield handles(graph)[handle], graph.tensors[value]
+
+
+def remembered(graph: Graph) -> dict[int, Tensor]:
+    """What `graph` keeps from one run to the next, by number: variables and variable tensors.
+
+    Of a variable it is a tensor of its name, shape, type and scales. A variable tensor that is an
+    input is not kept: it is what is put in, as with the oracles.
+    """
+    named = {variable: "/".join(filter(None, name)) for name, variable in names(graph).items()}
+    found = {
+        variable: replace(
+            content, index=variable, name=named[variable], data=None, is_variable=True
+        )
+        for variable, content in contents(graph).items()
+    }
+    found |= {
+        tensor.index: tensor
+        for tensor in graph.tensors
+        if tensor.is_variable and tensor.data is None and tensor.index not in graph.inputs
+    }
+    return dict(sorted(found.items()))
 
 
 def variables_of(graph: Graph, operator: Operator) -> set[int]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mensa.golden import Tensor
-from mensa.golden.variables import handles
+from mensa.golden import Tensor, plan
+from mensa.golden.variables import handles, remembered
 from mensa.rtl.commands import (
     ADDRESS_BITS,
     COMMAND_SET_VERSION,
@@ -111,9 +111,10 @@ def memory_map(lowered: Lowered, base: int = 0) -> dict[str, Any]:
             f"{lowered.memory_bytes:#x} bytes below 4 GiB"
         )
     graph, machine = lowered.graph, lowered.machine
-    segments, offset = [], 0
+    segments, offset, offsets = [], 0, {}
     for address, content in _segments(lowered):
         segments.append({"address": base + address, "offset": offset, "bytes": len(content)})
+        offsets[address] = offset
         offset += len(content)
     return {
         "mensa": metadata.version("mensa"),
@@ -138,24 +139,39 @@ def memory_map(lowered: Lowered, base: int = 0) -> dict[str, Any]:
         "inputs": list(graph.inputs),
         "outputs": list(graph.outputs),
         "tensors": [
-            _tensor(lowered, graph.tensors[index], base + address)
+            {
+                **_stored(graph.tensors[index], base + address),
+                "role": _role(lowered, graph.tensors[index]),
+            }
             for index, address in sorted(lowered.tensors.items())
+        ],
+        "variables": [
+            {
+                **_stored(tensor, base + lowered.variables[index]),
+                "offset": offsets[lowered.variables[index]],
+                "tensors": [tensor for tensor, of in handles(graph).items() if of == index]
+                or [index],
+            }
+            for index, tensor in remembered(graph).items()
         ],
     }
 
 
 def _steps(lowered: Lowered) -> Iterator[dict[str, Any]]:
     """What an inference consists of, in order."""
-    programs = 0
+    graph, programs = lowered.graph, 0
+    variables = handles(graph)
     for step in lowered.steps:
         if isinstance(step, HostStep):
-            operator = lowered.graph.operators[step.operator]
-            variables = handles(lowered.graph)
+            operator = graph.operators[step.operator]
+            inputs = [variables.get(index, index) for index in operator.inputs]
+            work = plan(graph, operator, lowered.rounding)
             yield {
                 "host": operator.index,
                 "op": operator.op,
-                "inputs": [variables.get(index, index) for index in operator.inputs],
+                "inputs": inputs,
                 "outputs": list(operator.outputs),
+                "assigns": [inputs[position] for position in work.states],
                 "reason": step.reason,
             }
         else:
@@ -163,21 +179,23 @@ def _steps(lowered: Lowered) -> Iterator[dict[str, Any]]:
             programs += 1
 
 
-def _tensor(lowered: Lowered, tensor: Tensor, address: int) -> dict[str, Any]:
-    """One tensor in memory. A uint8 tensor is stored as int8 that is 128 less."""
-    graph = lowered.graph
-    role = "intermediate"
+def _role(lowered: Lowered, tensor: Tensor) -> str:
+    """What a tensor is to a driver."""
     if tensor.data is not None:
-        role = "constant"
-    elif tensor.index in graph.inputs:
-        role = "input"
-    elif tensor.index in graph.outputs:
-        role = "output"
+        return "constant"
+    if tensor.index in lowered.graph.inputs:
+        return "input"
+    if tensor.index in lowered.graph.outputs:
+        return "output"
+    return "variable" if tensor.index in lowered.variables else "intermediate"
+
+
+def _stored(tensor: Tensor, address: int) -> dict[str, Any]:
+    """A tensor in memory. One of uint8 is stored as int8 that is 128 less."""
     shifted = 128 if tensor.dtype == np.uint8 else 0
     return {
         "index": tensor.index,
         "name": tensor.name,
-        "role": role,
         "address": address,
         "bytes": tensor.nbytes,
         "shape": list(tensor.shape),

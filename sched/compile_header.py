@@ -24,8 +24,11 @@ DRIVER = """\
  *     with MENSA_ERROR_SETUP_MISSING.
  *  4. For every inference: write the inputs to their addresses, then take the steps of
  *     mensa_steps[] in order. MENSA_STEP_PROGRAM: run the program at `value`. MENSA_STEP_HOST: the
- *     processor computes operator number `value` from tensors in memory to tensors in memory; what
- *     and why stands in memory_map.json. Then read the outputs.
+ *     processor computes operator number `value` from tensors and variables in memory to tensors
+ *     and variables in memory; what and why stands in memory_map.json. Then read the outputs.
+ *  5. Variables are what the network remembers: leave them alone from one inference to the next.
+ *     To begin a new sequence copy every part of parameters.bin that mensa_variables[] lists to its
+ *     address again; before the first sequence they are there from 1.
  *
  * To run a program:
  *  a. Write back what the caches hold of the memory.
@@ -76,10 +79,12 @@ def network_header(about: Mapping[str, Any]) -> str:
         "",
         *_array(
             "struct mensa_segment mensa_parameters",
-            [
-                f"{{{_hex(each['address'])}, {each['offset']}u, {each['bytes']}u}}"
-                for each in about["parameters"]["segments"]
-            ],
+            [_segment(each) for each in about["parameters"]["segments"]],
+        ),
+        "",
+        "/* Variables, with what they are when a sequence begins. */",
+        *_array(
+            "struct mensa_segment mensa_variables", [_segment(each) for each in about["variables"]]
         ),
         "",
         "/* Programs: where the file program_*.bin belongs, and its bytes. */",
@@ -108,6 +113,9 @@ def network_header(about: Mapping[str, Any]) -> str:
     for role in _ROLES:
         lines += ["", f"/* {role.capitalize()}s: {_TENSOR} */"]
         lines += _tensors(about, role)
+    lines += ["", f"/* Variables, as mensa_variables[]: {_TENSOR} */"]
+    for number, variable in enumerate(about["variables"]):
+        lines += _stored(f"VARIABLE_{number}", variable)
     return "\n".join([*lines, "", "#endif"]) + "\n"
 
 
@@ -131,6 +139,10 @@ def _array(declaration: str, entries: list[str]) -> Iterator[str]:
     yield "};"
 
 
+def _segment(part: Mapping[str, Any]) -> str:
+    return f"{{{_hex(part['address'])}, {part['offset']}u, {part['bytes']}u}}"
+
+
 def _step(step: Mapping[str, Any]) -> str:
     if "program" in step:
         return f"{{MENSA_STEP_PROGRAM, MENSA_PROGRAM_{step['program']}_ADDRESS}}"
@@ -143,14 +155,18 @@ def _tensors(about: Mapping[str, Any], role: str) -> Iterator[str]:
     tensors = [stored[index] for index in about[f"{role}s"] if index in stored]
     yield _define(f"{role.upper()}S", f"{len(tensors)}u")
     for number, tensor in enumerate(tensors):
-        name = f"{role.upper()}_{number}"
-        shape = "x".join(map(str, tensor["shape"]))
-        yield f"/* {_comment(tensor['name'])}: {tensor['type']} {shape} */"
-        yield _define(f"{name}_ADDRESS", _hex(tensor["address"]))
-        yield _define(f"{name}_BYTES", f"{tensor['bytes']}u")
-        if len(tensor["scale"]) == 1:
-            yield _define(f"{name}_SCALE", f"{tensor['scale'][0]!r}f")
-            yield _define(f"{name}_ZERO_POINT", f"({tensor['zero_point'][0]})")
+        yield from _stored(f"{role.upper()}_{number}", tensor)
+
+
+def _stored(name: str, tensor: Mapping[str, Any]) -> Iterator[str]:
+    """Where one is and what its values mean."""
+    shape = "x".join(map(str, tensor["shape"]))
+    yield f"/* {_comment(tensor['name'])}: {tensor['type']} {shape} */"
+    yield _define(f"{name}_ADDRESS", _hex(tensor["address"]))
+    yield _define(f"{name}_BYTES", f"{tensor['bytes']}u")
+    if len(tensor["scale"]) == 1:
+        yield _define(f"{name}_SCALE", f"{tensor['scale'][0]!r}f")
+        yield _define(f"{name}_ZERO_POINT", f"({tensor['zero_point'][0]})")
 
 
 def _comment(text: str) -> str:

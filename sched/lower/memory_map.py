@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import Graph, Tensor
-from mensa.golden.interpreter import initial_state
+from mensa.golden.interpreter import first_values
+from mensa.golden.variables import handles, remembered
 from mensa.rtl.machine import AXI_PAGE_BYTES, Machine
 from mensa.rtl.program import Bytes
 from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES
@@ -42,14 +43,25 @@ class MemoryMap:
         Whose tensors are placed.
     machine : Machine
         Blocks begin at a burst's boundary of this machine, or a multiple of 128 if that is more.
+    rounding : str
+        Whose arithmetic.
     """
 
-    def __init__(self, graph: Graph, machine: Machine) -> None:
+    def __init__(self, graph: Graph, machine: Machine, rounding: str) -> None:
         self._graph = graph
         self._alignment = max(PROGRAM_ALIGNMENT_BYTES, machine.burst_bytes)
         self._end = 0
-        self._tensors: dict[int, int] = {}
         self._image: list[tuple[int, Bytes]] = []
+        first = first_values(graph, rounding)
+        self._variables = {
+            index: self.place(tensor_to_memory(tensor, first[index]))
+            for index, tensor in remembered(graph).items()
+        }
+        self._tensors = {
+            index: address
+            for index, address in self._variables.items()
+            if index not in handles(graph)
+        }
 
     @property
     def tensors(self) -> dict[int, int]:
@@ -57,14 +69,19 @@ class MemoryMap:
         return dict(self._tensors)
 
     @property
+    def variables(self) -> dict[int, int]:
+        """Addresses of what the network remembers, by number; first values are there."""
+        return dict(self._variables)
+
+    @property
     def memory_bytes(self) -> int:
         """Bytes given out so far, whole pages."""
         return max(1, -(-self._end // AXI_PAGE_BYTES)) * AXI_PAGE_BYTES
 
     def reserve(self, nbytes: int) -> int:
-        """Give out a block. Returns: its address."""
+        """Give out a block. Returns: its address; even an empty block has one of its own."""
         address = -(-self._end // self._alignment) * self._alignment
-        self._end = address + nbytes
+        self._end = address + max(1, nbytes)
         return address
 
     def place(self, content: npt.NDArray[Any]) -> int:
@@ -77,16 +94,14 @@ class MemoryMap:
     def tensor(self, index: int) -> int:
         """Address of a tensor, placed now unless it has been.
 
-        A constant brings its content, a variable what it is before the first inference.
+        A constant brings its content.
         """
         if index not in self._tensors:
             tensor = self._graph.tensors[index]
-            content = initial_state(tensor) if tensor.is_variable else None
-            content = content if tensor.data is None else tensor.data
-            if content is None:
+            if tensor.data is None:
                 self._tensors[index] = self.reserve(tensor.nbytes)
             else:
-                self._tensors[index] = self.place(tensor_to_memory(tensor, content))
+                self._tensors[index] = self.place(tensor_to_memory(tensor, tensor.data))
         return self._tensors[index]
 
     def alias(self, index: int, of: int) -> None:

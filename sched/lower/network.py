@@ -35,6 +35,8 @@ from mensa.sched.lower.work import Home, LayerWork, ParameterSet, Span, Tile, Tr
 
 TAG_LIMIT = 1 << 16
 
+_DECLARATIONS = ("CALL_ONCE", "VAR_HANDLE")
+
 
 @dataclass(frozen=True)
 class HostStep:
@@ -138,13 +140,16 @@ class Lowered:
         What to do, in order.
     tensors : mapping of int to int
         Address of every tensor that is in memory at some time, by index.
+    variables : mapping of int to int
+        Address of all that stays from one inference to the next, numbered as golden's state:
+        variables and variable tensors, which are among `tensors` too.
     memory_bytes : int
         Bytes of the memory that all programs share.
     layers : tuple of LoweredLayer
         One per operator, in order.
     image : tuple of (int, uint8 array)
-        Addresses and bytes of what else must be in memory before the first inference: outputs that
-        are constants, and states that only the host reads.
+        Addresses and bytes of what must be in memory before the first inference and is of no
+        program: outputs that are constants, and variables where only the host computes.
     setup : Program or None
         Loads the parameters that stay on chip; to be run once, before the first inference.
     """
@@ -154,6 +159,7 @@ class Lowered:
     rounding: str
     steps: tuple[Step, ...]
     tensors: Mapping[int, int]
+    variables: Mapping[int, int]
     memory_bytes: int
     layers: tuple[LoweredLayer, ...]
     image: tuple[tuple[int, Bytes], ...] = ()
@@ -212,7 +218,7 @@ class _Lowering:
         self.graph = graph
         self.machine = machine
         self.rounding = rounding
-        self.memory = MemoryMap(graph, machine)
+        self.memory = MemoryMap(graph, machine, rounding)
         self.reasons = {op.index: why_on_host(graph, op, rounding) for op in graph.operators}
         self._broadcast: dict[int, Bytes] = {}
         self._addresses: dict[int, int] = {}
@@ -311,6 +317,7 @@ class _Lowering:
                 draft if isinstance(draft, HostStep) else draft.step(self) for draft in drafts
             ),
             tensors=memory.tensors,
+            variables=memory.variables,
             memory_bytes=memory.memory_bytes,
             layers=tuple(
                 LoweredLayer(
@@ -574,11 +581,11 @@ def _runs(
 ) -> Iterator[tuple[list[Operator], str | None]]:
     """Host operators one by one, and maximal runs of accelerated ones (with no reason).
 
-    A VAR_HANDLE, for which nobody has anything to do, is left out.
+    What only says which variables there are and what they start from is left out.
     """
     run: list[Operator] = []
     for operator in graph.operators:
-        if operator.op == "VAR_HANDLE":
+        if operator.op in _DECLARATIONS:
             continue
         reason = reasons[operator.index]
         if reason is None:

@@ -6,19 +6,27 @@ import subprocess
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from mensa import golden
+from mensa.golden.interpreter import outputs_of
 from mensa.rtl.commands import Unit
-from mensa.rtl.machine import edge_tpu
+from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.program import Program, ProgramError, decode
 from mensa.sched import digits
 from mensa.sched.cli import invoke
 from mensa.sched.compile import compile_network, memory_map, relocated
 from mensa.sched.lower import lower
 from mensa.sim.functional_engine import FunctionalEngine
+from mensa.sim.memory import lpddr4
+from mensa.sim.rtl_engine import RtlEngine
 from mensa.sim.verilator import tools
 
 from ..golden.graph_ends import ENDS
+from ..golden.makers import MAKERS
+from ..golden.recurrent import recurrent
+from ..golden.strategies import layers, random_inputs
+from ..golden.streaming import wake_word
 
 MACHINE = edge_tpu.replace(
     rows=4, cols=4, parameter_buffer_bytes=4096, activation_buffer_bytes=8192
@@ -38,58 +46,175 @@ def folder(tmp_path_factory):
     return place
 
 
+#: By name: with variables, with states, and with neither.
+NETWORKS = {"digits": digits.load_network, "streaming": wake_word, "recurrent": recurrent}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request, tmp_path_factory):
+    """Every network in turn, with the folder of its files."""
+    place = tmp_path_factory.mktemp("compile")
+    golden.save(NETWORKS[request.param](), place / "network.tflite")
+    arguments = ["compile", str(place / "network.tflite"), *SETTINGS, "-o", str(place / "network")]
+    assert invoke(arguments) == 0
+    return golden.load(place / "network.tflite"), place / "network"
+
+
+def functional(machine):
+    return FunctionalEngine(machine)
+
+
+def rtl(machine):
+    return RtlEngine(machine, lpddr4)
+
+
 class Driver:
     """Knows a folder of files and an engine, and no more."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, make_engine=functional):
         self.map = json.loads((folder / "memory_map.json").read_text())
+        self.machine = Machine(**self.map["machine"])
         self.memory = np.zeros(self.map["memory"]["bytes"], np.uint8)
-        parameters = (folder / self.map["parameters"]["file"]).read_bytes()
-        for part in self.map["parameters"]["segments"]:
-            self.put(part["address"], parameters[part["offset"] :][: part["bytes"]])
+        self.parameters = (folder / self.map["parameters"]["file"]).read_bytes()
         self.programs = {each["name"]: each for each in self.map["programs"]}
-        for each in self.programs.values():
-            self.put(each["address"], (folder / each["files"][0]).read_bytes())
-        self.engine = FunctionalEngine(MACHINE)
+        blocks = [(part["address"], self.part(part)) for part in self.map["parameters"]["segments"]]
+        blocks += [
+            (each["address"], (folder / each["files"][0]).read_bytes())
+            for each in self.programs.values()
+        ]
+        for address, content in blocks:
+            assert not self.memory[address : address + len(content)].any(), "blocks overlap"
+            self.put(address, content)
+        self.stored = {each["index"]: each for each in self.map["variables"] + self.map["tensors"]}
+        for each in self.map["variables"]:
+            assert self.stored[each["index"]]["address"] == each["address"]
+        self.engine = make_engine(self.machine)
         if "setup" in self.programs:
             self.start("setup")
 
+    def part(self, part):
+        return self.parameters[part["offset"] :][: part["bytes"]]
+
     def put(self, address, content):
-        assert not self.memory[address : address + len(content)].any(), "blocks overlap"
         self.memory[address : address + len(content)] = np.frombuffer(content, np.uint8)
 
     def start(self, name):
         address, size = self.programs[name]["address"], self.programs[name]["bytes"]
         words = self.memory[address : address + size].view("<u8").astype(np.uint64)
-        program = Program(MACHINE, words, address, self.memory.size, (), {}, ())
+        program = Program(self.machine, words, address, self.memory.size, (), {}, ())
         self.engine.run(program, self.memory)
 
     def tensor(self, index):
-        (found,) = (each for each in self.map["tensors"] if each["index"] == index)
+        found = self.stored[index]
         bytes_ = self.memory[found["address"] : found["address"] + found["bytes"]]
         return bytes_.view(found["type"]).reshape(found["shape"])
 
+    def begin(self):
+        """Begin another sequence."""
+        for variable in self.map["variables"]:
+            self.put(variable["address"], self.part(variable))
 
-def test_a_driver_gets_goldens_outputs_from_the_files_alone(folder):
-    graph = digits.load_network()
-    driver = Driver(folder)
-    rng = np.random.default_rng(7)
-    for _ in range(2):
-        image = rng.integers(-128, 128, graph.tensors[graph.inputs[0]].shape, np.int8)
-        wanted = golden.run(graph, [image], keep="all")
-        driver.tensor(graph.inputs[0])[...] = image
-        for step in driver.map["steps"]:
+    def infer(self, graph, arrays):
+        """The outputs; golden's kernels are the host, and `graph` is where it finds constants."""
+        for index, array in zip(self.map["inputs"], arrays, strict=True):
+            self.tensor(index)[...] = array
+        for step in self.map["steps"]:
             if "program" in step:
-                driver.start(step["program"])
+                self.start(step["program"])
                 continue
-            assert graph.operators[step["host"]].op == step["op"]
-            for index in step["inputs"]:
-                np.testing.assert_array_equal(driver.tensor(index), wanted[index])
-            for index in step["outputs"]:
-                driver.tensor(index)[...] = wanted[index]
+            operator = graph.operators[step["host"]]
+            assert operator.op == step["op"]
+            values = {i: self.tensor(i).copy() for i in step["inputs"] if i in self.stored}
+            work = golden.plan(graph, operator, self.map["rounding"])
+            found = outputs_of(graph, operator, work, values)
+            assert found.keys() == {*step["outputs"], *step["assigns"]}
+            for index, value in found.items():
+                self.tensor(index)[...] = value
+        return {index: self.tensor(index).copy() for index in self.map["outputs"]}
+
+
+@pytest.mark.parametrize("make_engine", [functional, rtl])
+def test_a_driver_gets_goldens_outputs_from_the_files_alone(network, make_engine):
+    """In two sequences, the second of which begins as the first did."""
+    graph, folder = network
+    driver = Driver(folder, make_engine)
+    differ = False
+    for seed in range(2):
+        state = None
+        for arrays in random_inputs(graph, 5, seed):
+            wanted = golden.run(graph, arrays, state=state)
+            state = wanted.state
+            found = driver.infer(graph, arrays)
+            for index in graph.outputs:
+                np.testing.assert_array_equal(found[index], wanted[index])
+            fresh = golden.run(graph, arrays)
+            differ |= any(not np.array_equal(found[index], fresh[index]) for index in graph.outputs)
+        assert [each["index"] for each in driver.map["variables"]] == sorted(state)
+        for index, value in state.items():
+            np.testing.assert_array_equal(driver.tensor(index), value)
+        driver.begin()
+    # Without what it remembers, a network that does would give something else.
+    assert differ is bool(driver.map["variables"])
+
+
+def test_handles_stand_for_a_variable_and_are_in_no_inference():
+    builder = golden.GraphBuilder("handles")
+    x = builder.input((1, 4), scale=0.1, zero_point=7)
+    first = golden.GraphBuilder("first")
+    value = first.tensor(data=[[1, 2, 3, 4]], scale=0.1, zero_point=7)
+    first.assign_variable(first.var_handle("memory", "box"), value)
+    builder.call_once(first.build([]))
+    one, other = (builder.var_handle("memory", "box") for _ in range(2))
+    alone = builder.var_handle("memory")
+    y = builder.read_variable(other, (1, 4), scale=0.1, zero_point=7)
+    builder.assign_variable(one, x)
+    z = builder.read_variable(alone, (1, 4), scale=0.1, zero_point=7)
+    builder.assign_variable(alone, x)
+    lowered = lower(builder.build([y, z]), MACHINE)
+    about, memory = memory_map(lowered), lowered.initial_memory()
+    given, zero_points = about["variables"]
+    assert (given["name"], given["tensors"], given["shape"]) == ("box/memory", [one, other], [1, 4])
+    assert (zero_points["name"], zero_points["tensors"]) == ("memory", [alone])
+    for variable, content in ((given, [1, 2, 3, 4]), (zero_points, [7] * 4)):
+        assert (variable["type"], variable["zero_point"]) == ("int8", [7])
+        assert memory[variable["address"] :][: variable["bytes"]].tolist() == content
+    assert [(step["op"], step["inputs"], step["assigns"]) for step in about["steps"]] == [
+        ("READ_VARIABLE", [one], []),
+        ("ASSIGN_VARIABLE", [one, x], [one]),
+        ("READ_VARIABLE", [alone], []),
+        ("ASSIGN_VARIABLE", [alone, x], [alone]),
+    ]
+    assert not {one, other, alone} & {each["index"] for each in about["tensors"]}
+
+
+REMEMBER = [
+    (op, dtype, oracle)
+    for op in ("READ_VARIABLE", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+    for oracle, dtypes in MAKERS[op].types.items()
+    for dtype in dtypes
+]
+
+
+@pytest.mark.parametrize(("op", "dtype", "oracle"), REMEMBER)
+def test_a_sequence_begins_with_what_is_at_the_variables_addresses(op, dtype, oracle):
+    @settings(max_examples=10, deadline=None, database=None, derandomize=True)
+    @given(layer=layers(operators=(op,), dtypes=(dtype,), oracle=oracle))
+    def check(layer):
+        graph, (arrays,) = layer.graph, random_inputs(layer.graph, 1, layer.seed)
+        lowered = lower(graph, MACHINE, oracle)
+        memory, state = lowered.initial_memory(), {}
+        for variable in memory_map(lowered)["variables"]:
+            raw = memory[variable["address"] :][: variable["bytes"]]
+            raw = raw ^ 0x80 if variable["type_in_model"] == "uint8" else raw
+            value = raw.view(variable["type_in_model"]).reshape(variable["shape"])
+            state[variable["index"]] = value
+        wanted = golden.run(graph, arrays, rounding=oracle)
+        found = golden.run(graph, arrays, rounding=oracle, state=state)
+        assert state.keys() == wanted.state.keys()
         for index in graph.outputs:
-            np.testing.assert_array_equal(driver.tensor(index), wanted[index])
+            np.testing.assert_array_equal(found[index], wanted[index])
+
+    check()
 
 
 def test_binary_and_hex_hold_the_same_words(folder):
@@ -140,7 +265,7 @@ def test_another_base_moves_memory_addresses_and_nothing_else():
             registers = {**old.registers, **{name: at + BASE for name, at in moved.items()}}
             assert new == dataclasses.replace(old, registers=registers)
     here, there = memory_map(lowered), memory_map(lowered, BASE)
-    for part in ("programs", "tensors"):
+    for part in ("programs", "tensors", "variables"):
         for old, new in zip(here[part], there[part], strict=True):
             assert new == {**old, "address": old["address"] + BASE}
 
@@ -151,7 +276,8 @@ def test_a_base_where_the_memory_does_not_fit_is_refused(base):
         memory_map(lower(digits.load_network(), MACHINE), base)
 
 
-def test_the_header_compiles_and_says_what_the_memory_map_says(folder, tmp_path):
+def test_the_header_compiles_and_says_what_the_memory_map_says(network, tmp_path):
+    _, folder = network
     about = json.loads((folder / "memory_map.json").read_text())
     source, binary = tmp_path / "use.c", tmp_path / "use"
     source.write_text(
@@ -163,6 +289,10 @@ def test_the_header_compiles_and_says_what_the_memory_map_says(folder, tmp_path)
         '    printf(" %u", mensa_parameters[i].address);\n'
         "  for (unsigned i = 0; i < MENSA_STEPS_COUNT; i++)\n"
         '    printf(" %u", mensa_steps[i].value);\n'
+        "  for (unsigned i = 0; i != MENSA_VARIABLES_COUNT; i++) {\n"
+        "    struct mensa_segment part = mensa_variables[i];\n"
+        '    printf(" %u %u %u", part.address, part.offset, part.bytes);\n'
+        "  }\n"
         '  printf(" %u %d\\n", MENSA_OUTPUT_0_ADDRESS, MENSA_OUTPUT_0_ZERO_POINT);\n'
         "  return (int)mensa_setup[0].kind;\n"
         "}\n"
@@ -172,13 +302,14 @@ def test_the_header_compiles_and_says_what_the_memory_map_says(folder, tmp_path)
     done = subprocess.run([binary], capture_output=True, text=True, check=True)
     programs = {each["name"]: each["address"] for each in about["programs"]}
     segments = about["parameters"]["segments"]
-    (output,) = (each for each in about["tensors"] if each["role"] == "output")
+    (output,) = (each for each in about["tensors"] if each["index"] == about["outputs"][0])
     wanted = [
         about["memory"]["bytes"],
         len(segments),
         len(about["steps"]),
         *(each["address"] for each in segments),
         *(programs[s["program"]] if "program" in s else s["host"] for s in about["steps"]),
+        *(each[key] for each in about["variables"] for key in ("address", "offset", "bytes")),
         output["address"],
         *output["zero_point"],
     ]

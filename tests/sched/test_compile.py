@@ -27,6 +27,7 @@ from ..golden.makers import MAKERS
 from ..golden.recurrent import recurrent
 from ..golden.strategies import layers, random_inputs
 from ..golden.streaming import wake_word
+from ..golden.wild_networks import detection
 
 MACHINE = edge_tpu.replace(
     rows=4, cols=4, parameter_buffer_bytes=4096, activation_buffer_bytes=8192
@@ -46,8 +47,13 @@ def folder(tmp_path_factory):
     return place
 
 
-#: By name: with variables, with states, and with neither.
-NETWORKS = {"digits": digits.load_network, "streaming": wake_word, "recurrent": recurrent}
+#: By name: with variables, with states, and two with neither, one of them of uint8.
+NETWORKS = {
+    "streaming": wake_word,
+    "recurrent": recurrent,
+    "digits": digits.load_network,
+    "detection": lambda: detection("uint8"),
+}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -104,10 +110,21 @@ class Driver:
         program = Program(self.machine, words, address, self.memory.size, (), {}, ())
         self.engine.run(program, self.memory)
 
-    def tensor(self, index):
+    def __getitem__(self, index):
+        """The value of a tensor or a variable."""
         found = self.stored[index]
-        bytes_ = self.memory[found["address"] : found["address"] + found["bytes"]]
-        return bytes_.view(found["type"]).reshape(found["shape"])
+        raw = self.memory[found["address"] : found["address"] + found["bytes"]]
+        return self.flipped(found, raw).view(found["type_in_model"]).reshape(found["shape"])
+
+    def __setitem__(self, index, value):
+        found = self.stored[index]
+        raw = np.frombuffer(value.tobytes(), np.uint8)
+        self.put(found["address"], self.flipped(found, raw).tobytes())
+
+    @staticmethod
+    def flipped(found, raw):
+        """A copy of the bytes, of uint8 values 128 less or more."""
+        return raw ^ np.uint8(0x80 if found["type_in_model"] == "uint8" else 0)
 
     def begin(self):
         """Begin another sequence."""
@@ -117,20 +134,20 @@ class Driver:
     def infer(self, graph, arrays):
         """The outputs; golden's kernels are the host, and `graph` is where it finds constants."""
         for index, array in zip(self.map["inputs"], arrays, strict=True):
-            self.tensor(index)[...] = array
+            self[index] = array
         for step in self.map["steps"]:
             if "program" in step:
                 self.start(step["program"])
                 continue
             operator = graph.operators[step["host"]]
             assert operator.op == step["op"]
-            values = {i: self.tensor(i).copy() for i in step["inputs"] if i in self.stored}
+            values = {i: self[i] for i in step["inputs"] if i in self.stored}
             work = golden.plan(graph, operator, self.map["rounding"])
             found = outputs_of(graph, operator, work, values)
             assert found.keys() == {*step["outputs"], *step["assigns"]}
             for index, value in found.items():
-                self.tensor(index)[...] = value
-        return {index: self.tensor(index).copy() for index in self.map["outputs"]}
+                self[index] = value
+        return {index: self[index] for index in self.map["outputs"]}
 
 
 @pytest.mark.parametrize("make_engine", [functional, rtl])
@@ -151,7 +168,7 @@ def test_a_driver_gets_goldens_outputs_from_the_files_alone(network, make_engine
             differ |= any(not np.array_equal(found[index], fresh[index]) for index in graph.outputs)
         assert [each["index"] for each in driver.map["variables"]] == sorted(state)
         for index, value in state.items():
-            np.testing.assert_array_equal(driver.tensor(index), value)
+            np.testing.assert_array_equal(driver[index], value)
         driver.begin()
     # Without what it remembers, a network that does would give something else.
     assert differ is bool(driver.map["variables"])
@@ -293,7 +310,7 @@ def test_the_header_compiles_and_says_what_the_memory_map_says(network, tmp_path
         "    struct mensa_segment part = mensa_variables[i];\n"
         '    printf(" %u %u %u", part.address, part.offset, part.bytes);\n'
         "  }\n"
-        '  printf(" %u %d\\n", MENSA_OUTPUT_0_ADDRESS, MENSA_OUTPUT_0_ZERO_POINT);\n'
+        '  printf(" %u %d\\n", MENSA_OUTPUT_0_ADDRESS, MENSA_INPUT_0_ZERO_POINT);\n'
         "  return (int)mensa_setup[0].kind;\n"
         "}\n"
     )
@@ -302,7 +319,7 @@ def test_the_header_compiles_and_says_what_the_memory_map_says(network, tmp_path
     done = subprocess.run([binary], capture_output=True, text=True, check=True)
     programs = {each["name"]: each["address"] for each in about["programs"]}
     segments = about["parameters"]["segments"]
-    (output,) = (each for each in about["tensors"] if each["index"] == about["outputs"][0])
+    stored = {each["index"]: each for each in about["tensors"]}
     wanted = [
         about["memory"]["bytes"],
         len(segments),
@@ -310,8 +327,8 @@ def test_the_header_compiles_and_says_what_the_memory_map_says(network, tmp_path
         *(each["address"] for each in segments),
         *(programs[s["program"]] if "program" in s else s["host"] for s in about["steps"]),
         *(each[key] for each in about["variables"] for key in ("address", "offset", "bytes")),
-        output["address"],
-        *output["zero_point"],
+        stored[about["outputs"][0]]["address"],
+        *stored[about["inputs"][0]]["zero_point"],
     ]
     assert [int(number) for number in done.stdout.split()] == wanted
 

@@ -17,7 +17,7 @@ SETTINGS = {
 }  # fmt: skip
 NETLIST_SETTINGS = {
     "rows": 4, "cols": 4, "parameter_buffer_bytes": 2048, "activation_buffer_bytes": 2048,
-    "constant_entries": 16,
+    "constant_entries": 16, "post_lanes": 1,
 }  # fmt: skip
 MAIN = Path(__file__).with_name("example_main.cpp")
 
@@ -82,7 +82,8 @@ def test_it_does_under_cocotb(system):
 
 def test_it_does_after_synthesis(tmp_path):
     # Gates and flip-flops of no particular device; memories stay arrays. Icarus is much the faster:
-    # Verilator's C++ of so many gates compiles for minutes.
+    # Verilator's C++ of so many gates compiles for minutes. One post-processor lane: four are four
+    # times the same gates.
     system = ExampleSystem(tmp_path, NETLIST_SETTINGS)
     (core,) = (path for path in system.verilog if path.stem == "mensa_edge_tpu")
     run_yosys(

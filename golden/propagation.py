@@ -3,6 +3,7 @@
 What a file says of a computed tensor's shape may be missing or false. The operators give it, as
 in LiteRT, which works out all shapes before it runs. Shapes are static, so SHAPE is a constant,
 and what is computed from constants alone is one, too: operators that do nothing else are left out.
+One stays that only writes the graph's outputs: no other would gain by the constant.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def propagate(graph: Graph, max_bytes: int, max_macs: int) -> Graph:
     `max_macs` that computing one may take; others stay computed.
     """
     given = {tensor.index for tensor in graph.tensors if tensor.is_variable} | {*graph.inputs}
-    used = {*graph.outputs}
+    read = {index for operator in graph.operators for index in operator.inputs}
+    used: set[int] = set()
     kept: list[Operator] = []
     folded: list[Operator] = []
     for operator in graph.operators:
@@ -39,8 +41,9 @@ def propagate(graph: Graph, max_bytes: int, max_macs: int) -> Graph:
             if index >= 0:  # what wrote it, if anything did, has given it its shape
                 check_shape(graph.tensors[index])
         graph = _with_shapes(graph, operator, given)
-        constants = None
-        if not used & {*operator.outputs} and _is_static(graph, operator, given):
+        constants, outputs = None, {*operator.outputs}
+        ends = outputs & {*graph.outputs} and not outputs & read
+        if not ends and not outputs & used and _is_static(graph, operator, given):
             size = sum(graph.tensors[index].nbytes for index in operator.outputs)
             if size <= max_bytes and graph.macs(operator) <= max_macs:
                 constants = _constants(graph, operator)

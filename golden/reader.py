@@ -19,7 +19,7 @@ from .int4 import unpack
 from .options import OPTIONS, NoOptions, Options
 from .passed_over import passed_over
 from .propagation import propagate
-from .subgraphs import joined
+from .subgraphs import joined, within
 
 #: Bytes that all tensors of a network may take together, weights and activations.
 DEFAULT_MAX_BYTES = 1 << 29
@@ -80,21 +80,32 @@ def read(
     if len(data) < 8 or data[4:8] != schema.FILE_IDENTIFIER:
         raise GraphError("not a .tflite file: bytes 4 to 7 are not 'TFL3'")
     try:
-        graph = _graph(Source(data), name)
+        graph, numbers = _graph(Source(data), name)
     except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError) as error:
         raise GraphError(f"damaged: {error}") from error
     # What is called comes first: a variable has the shape of what is assigned to it there.
-    called = tuple(propagate(each, max_bytes, max_macs) for each in graph.subgraphs)
-    graph = propagate(replace(graph, subgraphs=called), max_bytes, max_macs)
-    for each in (graph, *called):
-        for tensor in each.tensors:
-            check_shape(tensor)
-            _check_scales(tensor)
+    called: list[Graph] = []
+    notes: list[str] = []
+    for number, each in zip(numbers, graph.subgraphs, strict=True):
+        with within(number):
+            called.append(_settled(each, max_bytes, max_macs))
+        notes += (f"in subgraph {number}: {note}" for note in called[-1].notes)
+    graph = _settled(replace(graph, subgraphs=tuple(called)), max_bytes, max_macs)
     _check_budget(graph, max_bytes, max_macs)
+    return replace(graph, notes=(*graph.notes, *notes))
+
+
+def _settled(graph: Graph, max_bytes: int, max_macs: int) -> Graph:
+    """The graph with what follows from it. Raises: GraphError for a tensor that can't be."""
+    graph = propagate(graph, max_bytes, max_macs)
+    for tensor in graph.tensors:
+        check_shape(tensor)
+        _check_scales(tensor)
     return graph
 
 
-def _graph(source: Source, name: str) -> Graph:
+def _graph(source: Source, name: str) -> tuple[Graph, tuple[int, ...]]:
+    """The graph of a file, and the file's numbers of its further subgraphs."""
     model = source.root()
     version = int(model.number(0, "<I", 0))
     if version != schema.SCHEMA_VERSION:
@@ -109,7 +120,8 @@ def _graph(source: Source, name: str) -> Graph:
         return _subgraph(source, subgraphs[number], codes, buffers, name, model.text(3))
 
     notes = passed_over(model, [op for op, _ in codes])
-    return replace(joined(subgraph, len(subgraphs)), notes=notes)
+    graph, numbers = joined(subgraph, len(subgraphs))
+    return replace(graph, notes=notes), numbers
 
 
 def _subgraph(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 
@@ -12,20 +13,22 @@ from .error import GraphError
 from .graph import Graph, Operator, Tensor
 from .options import CallOnceOptions, ReshapeOptions, ShapeOptions, StableHLOCompositeOptions
 
-_COMPOSITE = "STABLEHLO_COMPOSITE"
-# Operators and tensors that all composites may bring: ones within one another multiply.
+_CALL_ONCE, _COMPOSITE = "CALL_ONCE", "STABLEHLO_COMPOSITE"
+# Operators and tensors that all calls may bring: composites within one another multiply.
 _MAX_INLINED = 1 << 16
+_MAX_DEPTH = 100
 
 
-def joined(read: Callable[[int], Graph], count: int) -> Graph:
+def joined(read: Callable[[int], Graph], count: int) -> tuple[Graph, tuple[int, ...]]:
     """The first of a file's `count` subgraphs, with all that its operators call.
 
     In place of a STABLEHLO_COMPOSITE stand the operators of its decomposition; tensors of the
     subgraph itself keep their numbers, and those within come after them. A subgraph that CALL_ONCE
-    calls is one of the graph's `subgraphs`; one that nothing calls is not read.
+    calls is one of the graph's `subgraphs`; in place of a CALL_ONCE in it stand the operators that
+    this one calls, which both oracles run then and there. One that nothing calls is not read.
 
-    Parameters: `read` gives a subgraph by its number. Raises: GraphError for one that can't be
-    called.
+    Parameters: `read` gives a subgraph by its number. Returns: the graph, and the numbers in the
+    file of its `subgraphs`. Raises: GraphError for a subgraph that can't be called.
     """
     inliner = _Inliner(read, count)
     main = inliner.graph(0)
@@ -37,11 +40,21 @@ def joined(read: Callable[[int], Graph], count: int) -> Graph:
             number = places.setdefault(called, 1 + len(places))
             operator = replace(operator, options=CallOnceOptions(init_subgraph_index=number))
         operators.append(operator)
-    return replace(
-        main,
-        operators=tuple(operators),
-        subgraphs=tuple(inliner.graph(number) for number in places),
-    )
+    called_once = tuple(inliner.called_once(number) for number in places)
+    return replace(main, operators=tuple(operators), subgraphs=called_once), tuple(places)
+
+
+@contextmanager
+def within(number: int) -> Iterator[None]:
+    """Errors raised here say that they are of this subgraph, if it is not the first."""
+    try:
+        yield
+    except GraphError as error:
+        if number == 0 or error.reason.startswith("in subgraph "):
+            raise
+        raise GraphError(
+            f"in subgraph {number}: {error.reason}", operator=error.operator, tensor=error.tensor
+        ) from error
 
 
 class _Inliner:
@@ -51,7 +64,8 @@ class _Inliner:
         self._read = read
         self._count = count
         self._graphs: dict[int, Graph] = {}
-        self._open: set[int] = set()
+        self._open: list[int] = []
+        self._called_within: set[int] = set()
         self._inlined = 0
 
     def callee(self, operator: Operator, number: int) -> int:
@@ -62,41 +76,77 @@ class _Inliner:
             raise GraphError(
                 f"calls subgraph {number}, of which it is a part", operator=str(operator)
             )
+        if len(self._open) >= _MAX_DEPTH:
+            raise GraphError(f"is within {_MAX_DEPTH} calls", operator=str(operator))
         return number
 
     def graph(self, number: int) -> Graph:
         """A subgraph with the operators of its composites in their places."""
         if number not in self._graphs:
-            self._open.add(number)
-            try:
-                graph = self._read(number)
-            except GraphError as error:
-                if number == 0:
-                    raise
-                raise GraphError(
-                    f"in subgraph {number}: {error.reason}",
-                    operator=error.operator,
-                    tensor=error.tensor,
-                ) from error
-            self._graphs[number] = self._without_composites(graph)
-            self._open.remove(number)
+            with self._opened(number):
+                graph = self._expanded(self._read(number), _COMPOSITE, self._decomposition)
+            self._graphs[number] = graph
         return self._graphs[number]
 
-    def _without_composites(self, graph: Graph) -> Graph:
-        if all(operator.op != _COMPOSITE for operator in graph.operators):
+    def called_once(self, number: int) -> Graph:
+        """A subgraph for CALL_ONCE, with the operators of what it calls itself in their places."""
+        with self._opened(number):
+            return self._expanded(self.graph(number), _CALL_ONCE, self._called_operators)
+
+    @contextmanager
+    def _opened(self, number: int) -> Iterator[None]:
+        self._open.append(number)
+        with within(number):
+            yield
+        self._open.pop()
+
+    def _expanded(
+        self, graph: Graph, op: str, expand: Callable[[Operator, list[Tensor]], list[Operator]]
+    ) -> Graph:
+        """The graph in which `expand` replaces each operator `op` and adds to the tensors."""
+        if all(operator.op != op for operator in graph.operators):
             return graph
         tensors = list(graph.tensors)
         operators: list[Operator] = []
         for operator in graph.operators:
-            if operator.op == _COMPOSITE:
-                operators += self._decomposition(operator, tensors)
-            else:
-                operators.append(operator)
+            operators += expand(operator, tensors) if operator.op == op else [operator]
         return replace(
             graph,
             tensors=tuple(tensors),
             operators=tuple(replace(op, index=place) for place, op in enumerate(operators)),
         )
+
+    def _bring(self, inner: Graph, operator: Operator) -> None:
+        """Counts what stands in the place of `operator`. Raises: GraphError if it is too much."""
+        self._inlined += len(inner.operators) + len(inner.tensors)
+        if self._inlined > _MAX_INLINED:
+            raise GraphError(
+                f"the calls up to this one bring more than {_MAX_INLINED} operators and tensors",
+                operator=str(operator),
+            )
+
+    def _called_operators(self, call: Operator, tensors: list[Tensor]) -> list[Operator]:
+        """The operators that a CALL_ONCE calls, on tensors that join `tensors`."""
+        options = call.options
+        assert isinstance(options, CallOnceOptions)
+        number = self.callee(call, options.init_subgraph_index)
+        if call.inputs or call.outputs:
+            raise GraphError("takes no inputs and gives none", operator=str(call))
+        if number in self._called_within:
+            raise GraphError(
+                f"calls subgraph {number} once more: TFLM would run it again, LiteRT would not",
+                operator=str(call),
+            )
+        self._called_within.add(number)
+        inner = self.called_once(number)
+        self._bring(inner, call)
+        if inner.inputs or inner.outputs:
+            raise GraphError(
+                f"calls subgraph {number}, which has inputs or outputs", operator=str(call)
+            )
+        place = {-1: -1} | {each.index: len(tensors) + each.index for each in inner.tensors}
+        tensors += [replace(each, index=place[each.index]) for each in inner.tensors]
+        return [_moved(operator, place) for operator in inner.operators]
 
     def _decomposition(self, composite: Operator, tensors: list[Tensor]) -> list[Operator]:
         """The operators of a composite on `tensors`, which its inner ones join."""
@@ -104,13 +154,7 @@ class _Inliner:
         assert isinstance(options, StableHLOCompositeOptions)
         number = self.callee(composite, options.decomposition_subgraph_index)
         inner = self.graph(number)
-        self._inlined += len(inner.operators) + len(inner.tensors)
-        if self._inlined > _MAX_INLINED:
-            raise GraphError(
-                f"the composites up to this one bring more than {_MAX_INLINED} operators and "
-                "tensors",
-                operator=str(composite),
-            )
+        self._bring(inner, composite)
         for kind, given, wanted in (
             ("inputs", composite.inputs, inner.inputs),
             ("outputs", composite.outputs, inner.outputs),

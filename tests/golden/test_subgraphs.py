@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mensa.golden as golden
-from mensa.golden.options import FullyConnectedOptions
+from mensa.golden.options import CallOnceOptions, FullyConnectedOptions
 
 from .comparison import EXAMPLES, equal
 from .composites import KINDS, add_composite, composite_network, copies, sums, wrapped
@@ -128,6 +128,48 @@ def test_a_composite_that_calls_once_is_its_graphs_own(litert):
         state = found.state
         for index in read.outputs:
             assert equal(found[index], wanted[index])
+
+
+def calls_once(number):
+    """A subgraph that calls another one once, and adds its input to itself."""
+    builder = golden.GraphBuilder("calls")
+    builder.operator("CALL_ONCE", (), (), CallOnceOptions(init_subgraph_index=number))
+    x = builder.input((1, 4), **KINDS)
+    return builder.build([builder.add(x, x, **KINDS)])
+
+
+def first_values(number):
+    """A subgraph that assigns a variable what a composite gives."""
+    builder = golden.GraphBuilder("first values")
+    value = builder.tensor(data=[[1, 2, 3, 4]], **KINDS)
+    result = builder.tensor((1, 4), **KINDS)
+    add_composite(builder, number, (value,), (result,))
+    builder.assign_variable(builder.var_handle("memory"), result)
+    return builder.build([])
+
+
+def test_what_a_composite_calls_within_what_is_called_once_equals_litert(litert):
+    other = golden.GraphBuilder("other")
+    other.assign_variable(other.var_handle("other"), other.tensor(data=[[5, 6, 7, 8]], **KINDS))
+    builder = golden.GraphBuilder("network")
+    for graph in (first_values(2), calls_once(3), other.build([])):
+        builder.subgraph(graph)
+    builder.operator("CALL_ONCE", (), (), CallOnceOptions(init_subgraph_index=1))
+    x = builder.input((1, 4), **KINDS)
+    reads = [
+        builder.read_variable(builder.var_handle(name), (1, 4), **KINDS)
+        for name in ("memory", "other")
+    ]
+    graph = compare(builder.build([*reads, builder.add(x, reads[0], **KINDS)]), litert)
+    assert [operator.op for operator in graph.subgraphs[0].operators].count("VAR_HANDLE") == 2
+    assert golden.read(golden.write(graph)).subgraphs
+
+
+def test_composites_and_calls_in_a_circle_are_refused():
+    graph = wrapped(calls_once(2))
+    content = golden.write(replace(graph, subgraphs=(*graph.subgraphs, first_values(1))))
+    with pytest.raises(golden.GraphError, match="in subgraph 2: calls subgraph 2, of which"):
+        golden.read(content)
 
 
 def refused(graph, *words):

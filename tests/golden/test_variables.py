@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import mensa.golden as golden
+from mensa.golden.options import CallOnceOptions
 
 from .comparison import equal
 from .disguise import shapes, with_false_shapes, without_shapes
@@ -228,6 +231,121 @@ def test_a_subgraph_that_can_not_be_called_is_refused():
     builder.operator("LSH_PROJECTION", (builder.tensor(data=[1]),), (builder.tensor((1,)),))
     graph = small("call", "assign", "read", call=builder.build([]))
     refused(graph, "CALL_ONCE", "LSH_PROJECTION", "not supported")
+
+
+def within(*steps, outputs=0):
+    """A subgraph that takes these steps.
+
+    A number is a call of that subgraph, a pair a variable and what is assigned to it.
+    """
+    builder = golden.GraphBuilder("within")
+    for step in steps:
+        if isinstance(step, int):
+            builder.operator("CALL_ONCE", (), (), CallOnceOptions(init_subgraph_index=step))
+        else:
+            name, value = step
+            constant = builder.tensor(data=np.full(SHAPE, value), **KINDS)
+            builder.assign_variable(builder.var_handle(name), constant)
+    return builder.build([builder.tensor(data=[1]) for _ in range(outputs)])
+
+
+def network(*subgraphs):
+    """A network that calls the first of its further subgraphs once, and reads what was assigned."""
+    graph = small("call", "read", "assign", call=subgraphs[0])
+    return replace(graph, subgraphs=subgraphs)
+
+
+@st.composite
+def calls(draw):
+    """Subgraphs of which each but the first is called by one before it."""
+    values = iter(range(100))
+    steps = [[("memory", next(values))]]
+    for number in range(2, draw(st.integers(2, 5)) + 1):
+        caller = draw(st.sampled_from(steps))
+        caller.insert(draw(st.integers(0, len(caller))), number)
+        names = draw(st.lists(st.sampled_from(["memory", "other"]), max_size=2))
+        steps.append([(name, next(values)) for name in names])
+    return tuple(within(*each) for each in steps)
+
+
+def test_subgraphs_that_are_called_within_others_equal_the_oracle(oracle):
+    first_values = set()
+
+    @settings(
+        max_examples=20,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(subgraphs=calls())
+    def check(subgraphs):
+        graph = network(*subgraphs)
+        found = compare(graph, oracle, steps=2)
+        first_values.add(int(found[0][graph.outputs[0]][0, 0]))
+        read = golden.read(golden.write(graph))
+        assert len(read.subgraphs) == 1
+        # It is saved as it was read.
+        compare(read, oracle, steps=2)
+
+    check()
+    assert len(first_values) > 2
+
+
+def test_a_subgraph_that_only_calls_another_gives_its_variables_their_values(oracle):
+    graph = network(within(2), within(3), within(("memory", 6)))
+    found = compare(graph, oracle)
+    assert np.all(found[0][graph.outputs[0]] == 6)
+
+
+@pytest.mark.parametrize(
+    ("subgraphs", "where"),
+    [
+        ([within(("memory", 5), 1)], "operator 2 .*in subgraph 1: calls subgraph 1"),
+        ([within(2), within(("memory", 5), 1)], "operator 2 .*in subgraph 2: calls subgraph 1"),
+        ([within(("memory", 5), 0)], "operator 2 .*in subgraph 1: calls subgraph 0"),
+    ],
+)
+def test_calls_that_go_in_a_circle_are_refused(subgraphs, where, oracle):
+    content = golden.write(network(*subgraphs))
+    with pytest.raises(OracleError):
+        oracle.run(content, [[np.zeros(SHAPE, np.int8)]], [])
+    with pytest.raises(golden.GraphError, match=f"{where}, of which it is a part"):
+        golden.read(content)
+
+
+def test_a_call_within_that_can_not_be_made_is_refused():
+    for others, reason in (
+        ([], "calls subgraph 2 of 2"),
+        ([within(outputs=1)], "calls subgraph 2, which has inputs or outputs"),
+    ):
+        content = golden.write(network(within(("memory", 5), 2), *others))
+        with pytest.raises(golden.GraphError, match=f"CALL_ONCE.*in subgraph 1: {reason}"):
+            golden.read(content)
+    graph = within(2)
+    (call,) = graph.operators
+    graph = replace(
+        graph,
+        tensors=within(outputs=1).tensors,
+        operators=(replace(call, outputs=(0,)),),
+    )
+    with pytest.raises(golden.GraphError, match=r"CALL_ONCE.*in subgraph 1: takes no inputs"):
+        golden.read(golden.write(network(graph, within(("memory", 5)))))
+
+
+def test_a_second_call_within_which_the_oracles_take_differently_is_refused(oracle):
+    graph = network(within(2, ("memory", 7), 2), within(("memory", 5)))
+    content, y = golden.write(graph), graph.outputs[0]
+    (found,) = oracle.run(content, [[np.zeros(SHAPE, np.int8)]], [y])
+    assert np.all(found[y] == {"tflm": 5, "litert": 7}[oracle.name])
+    with pytest.raises(golden.GraphError, match=r"operator 3 .*calls subgraph 2 once more: TFLM"):
+        golden.read(content)
+
+
+def test_calls_within_one_another_without_end_are_refused():
+    subgraphs = (within(number) for number in range(2, 1000))
+    with pytest.raises(golden.GraphError, match=r"CALL_ONCE.*in subgraph 100: is within 100 calls"):
+        golden.read(golden.write(network(*subgraphs, within(("memory", 5)))))
 
 
 def test_shapes_and_types_that_do_not_match_are_refused():

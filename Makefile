@@ -43,7 +43,7 @@ test-tools:
 	@PYTHON=$(PYTHON) sh .ci/tools.sh test
 
 # The stamps say which extras are installed. `test` contains `sim`.
-$(VENV)/.sim $(VENV)/.test: $(VENV)/.%: pyproject.toml
+$(VENV)/.sim $(VENV)/.test: $(VENV)/.%: pyproject.toml setup.py
 	@PYTHON=$(PYTHON) sh .ci/tools.sh
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "mensa: installing the Python packages of '$*' into $(VENV) (once, a minute or two) ..."

@@ -48,6 +48,7 @@ def shares() -> list[Share]:
             (
                 (*PYTHON_TOOL, "ruff", "check", "--quiet"),
                 (*PYTHON_TOOL, "ruff", "format", "--check", "--quiet"),
+                (str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"),
                 (*PYTHON_TOOL, "mypy", *(part for name in PACKAGES for part in ("-p", name))),
             ),
         ),

@@ -28,9 +28,9 @@ from mensa.rtl.machine import KIB, Machine, edge_tpu
 from mensa.sched import digits
 from mensa.sched.inputs import make_inputs
 from mensa.sched.lower import lower
+from mensa.sim.engines.model.engine import ModelEngine
+from mensa.sim.engines.rtl import RtlEngine
 from mensa.sim.memory import lpddr4
-from mensa.sim.rtl_engine import RtlEngine
-from mensa.sim.timing import ModelEngine
 
 #: Golden's time over that of LiteRT's reference kernels that its specification asks for, at most.
 WANTED_RATIOS = {

@@ -24,9 +24,9 @@ from mensa.golden import Graph, GraphBuilder
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.registers import CATEGORIES
 from mensa.sched.lower import Lowered, LoweringError, lower
-from mensa.sim.events import layer_timing
+from mensa.sim.engines.events import layer_timing
+from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
-from mensa.sim.timing import ModelEngine
 
 GOOGLE_ESTIMATES = {
     "mobilenet_v1_0.25_128": 21_568,

@@ -4,11 +4,11 @@
 ``golden.save`` writes it; ``golden.plan`` says what one operator has to compute.
 """
 
-from .builder import GraphBuilder
-from .error import GraphError
-from .graph import Graph, Operator, Tensor
-from .interpreter import Tensors, check_supported, evaluate, run, run_operator
-from .plan import (
+from mensa.golden.builder import GraphBuilder
+from mensa.golden.error import GraphError
+from mensa.golden.graph import Graph, Operator, Tensor
+from mensa.golden.interpreter import Tensors, evaluate, run, run_operator
+from mensa.golden.plan import (
     AddPlan,
     ConvPlan,
     Plan,
@@ -16,12 +16,11 @@ from .plan import (
     RequantPlan,
     ReshapePlan,
     SoftmaxPlan,
-    default_rounding,
-    plan,
 )
-from .reader import load, read
-from .registry import is_supported
-from .writer import save, write
+from mensa.golden.planning import check_supported, default_rounding, plan
+from mensa.golden.registry import is_supported
+from mensa.golden.tflite.reader import load, read
+from mensa.golden.tflite.writer import save, write
 
 __all__ = [
     "AddPlan",

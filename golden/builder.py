@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .error import GraphError
-from .graph import Graph, Operator, Tensor
-from .options import (
+from mensa.golden.error import GraphError
+from mensa.golden.graph import Graph, Operator, Tensor
+from mensa.golden.options import (
     OPTIONS,
     AddOptions,
     CallOnceOptions,
@@ -23,8 +23,8 @@ from .options import (
     SoftmaxOptions,
     VarHandleOptions,
 )
-from .registry import output_likeness, output_shapes
-from .schema import RESOURCE, TENSOR_TYPES
+from mensa.golden.registry import output_likeness, output_shapes
+from mensa.golden.schema import RESOURCE, TENSOR_TYPES
 
 _TYPE_NAMES = {np.dtype(kind): name for name, kind in TENSOR_TYPES.values() if kind is not None}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from .error import GraphError
+from mensa.golden.error import GraphError
 
 _NULL, _INT, _UINT, _FLOAT, _MAP, _BOOL = 0, 1, 2, 3, 9, 26
 _INDIRECT_INT, _INDIRECT_UINT, _INDIRECT_FLOAT = 6, 7, 8

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .error import GraphError
-from .options import NoOptions, Options
+from mensa.golden.error import GraphError
+from mensa.golden.options import NoOptions, Options
 
 
 def _no_scales() -> npt.NDArray[np.float32]:

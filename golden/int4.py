@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .error import GraphError
-from .graph import Graph, Operator, Tensor
-from .plan import Int8Array, Rounding
-from .schema import INT4
+from mensa.golden.error import GraphError
+from mensa.golden.graph import Graph, Operator, Tensor
+from mensa.golden.plan import Int8Array, Rounding
+from mensa.golden.schema import INT4
 
 #: By operator, the position of the input that may be int4, and by oracle the types that the first
 #: input may have then. Most kernels that are not listed refuse int4; some take its bytes for

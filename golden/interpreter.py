@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .error import GraphError
-from .graph import Graph, Operator, Tensor
-from .place import to_int8
-from .plan import Plan, Rounding, plan, resolve_rounding
-from .registry import compute
-from .variables import called, check_order, handles, names, remembered
+from mensa.golden.error import GraphError
+from mensa.golden.graph import Graph, Operator, Tensor
+from mensa.golden.node import to_int8
+from mensa.golden.plan import Plan, Rounding
+from mensa.golden.planning import check_supported, plan, resolve_rounding
+from mensa.golden.registry import compute
+from mensa.golden.variables import called, handles, names, remembered
 
 Array = npt.NDArray[Any]
 # An operator, its plan, and the tensors that nothing reads after it.
@@ -36,50 +37,6 @@ class Tensors(dict[int, Array]):
         super().__init__()
         self.state = state
         self.rounding = rounding
-
-
-def check_supported(graph: Graph, rounding: str | None = None) -> None:
-    """Checks that golden can run all of `graph`.
-
-    Raises: GraphError that names the first operator that it can't, the tensor and the reason.
-    """
-    profile = resolve_rounding(graph, rounding)
-    for index in (*graph.inputs, *graph.outputs):
-        tensor = graph.tensors[index]
-        if tensor.dtype.kind not in "iufb":
-            name = tensor.type_name or tensor.dtype.name
-            raise GraphError(f"elements of type {name} are not supported", tensor=str(tensor))
-    known = {*graph.inputs, *(t.index for t in graph.tensors if t.data is not None)}
-    known.update(tensor.index for tensor in graph.tensors if tensor.is_variable)
-    for index in graph.inputs:
-        # Plans are made of constants: another value could not reach them.
-        if graph.tensors[index].data is not None:
-            raise GraphError("is both an input and a constant", tensor=str(graph.tensors[index]))
-    for operator in graph.operators:
-        plan(graph, operator, profile)
-        for index in operator.inputs:
-            if index >= 0 and index not in known:
-                raise GraphError(
-                    "is read before any operator has written it",
-                    operator=str(operator),
-                    tensor=str(graph.tensors[index]),
-                )
-        for index in operator.outputs:
-            if index in known:
-                raise GraphError(
-                    "is written although it is an input, a constant or written before",
-                    operator=str(operator),
-                    tensor=str(graph.tensors[index]),
-                )
-        known.update(operator.outputs)
-    check_order(graph, profile)
-    for index in graph.outputs:
-        if index in handles(graph):
-            raise GraphError("is an output but has no value", tensor=str(graph.tensors[index]))
-        if index not in known:
-            raise GraphError(
-                "is an output but no operator writes it", tensor=str(graph.tensors[index])
-            )
 
 
 def run(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .graph import Tensor
-from .place import Place
-from .plan import Rounding
+from mensa.golden.graph import Tensor
+from mensa.golden.node import Place
+from mensa.golden.plan import Rounding
 
 _NAMES: dict[Rounding, str] = {"tflm": "TFLM", "litert": "LiteRT"}
 _OTHER: dict[Rounding, Rounding] = {"tflm": "litert", "litert": "tflm"}

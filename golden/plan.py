@@ -19,9 +19,6 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .error import GraphError
-from .graph import Graph, Operator
-
 Rounding = Literal["tflm", "litert"]
 Requant = Literal["double", "float64"]
 Shape = tuple[int, ...]
@@ -299,51 +296,3 @@ class ReshapePlan(Plan):
 
     input_shape: Shape
     output_shape: Shape
-
-
-def default_rounding(graph: Graph) -> Rounding:
-    """ "litert" for files with uint8 activations, which TFLM can't load, else "tflm"."""
-    return "litert" if graph.activation_dtype == np.dtype(np.uint8) else "tflm"
-
-
-def resolve_rounding(graph: Graph, rounding: str | None) -> Rounding:
-    """`rounding`, or the graph's default for None. Raises: GraphError for any other value."""
-    if rounding is None:
-        return default_rounding(graph)
-    if rounding == "tflm":
-        return "tflm"
-    if rounding == "litert":
-        return "litert"
-    raise GraphError(f"rounding must be 'tflm', 'litert' or None, not {rounding!r}")
-
-
-def plan(graph: Graph, operator: Operator, rounding: str | None = None) -> Plan:
-    """What `operator` computes, as TFLite's Prepare works it out.
-
-    The plan is made once per operator and rounding and then kept with the graph.
-
-    Parameters
-    ----------
-    graph, operator : Graph, Operator
-        The operator and the graph that it stands in.
-    rounding : "tflm", "litert" or None
-        Whose arithmetic; None is the graph's default.
-
-    Raises
-    ------
-    GraphError
-        For an operator that golden can't compute, with the operator, the tensor and the reason.
-    """
-    profile = resolve_rounding(graph, rounding)
-    key = (operator.index, profile)
-    found = graph._plans.get(key)
-    if found is None:
-        # Imported here because the plans' makers import this module's classes.
-        from .registry import prepare
-
-        # A damaged file's scales may overflow; the makers look at what comes of it.
-        with np.errstate(all="ignore"):
-            found = prepare(graph, operator, profile)
-        graph._plans[key] = found
-    result: Plan = found
-    return result

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, get_args
 
-from .error import GraphError
-from .graph import Graph, Operator, check_shape, shape_fault
-from .interpreter import outputs_of
-from .plan import Rounding, plan
-from .registry import Array, output_shapes
+from mensa.golden.error import GraphError
+from mensa.golden.graph import Graph, Operator, check_shape, shape_fault
+from mensa.golden.interpreter import outputs_of
+from mensa.golden.plan import Rounding
+from mensa.golden.planning import plan
+from mensa.golden.registry import Array, output_shapes
 
 # Operators whose outputs follow from the shapes of their inputs.
 _OF_SHAPES = ("RANK", "SHAPE")

@@ -1,9 +1,8 @@
 """Which functions know an operator: each family of operators registers its own here.
 
-A family is a module that `mensa.golden.operators` imports, which happens when the first operator
-is looked up, so that importing golden stays quick. Of every operator it registers, by name, a
-`planner` that makes its plan and, for `GraphBuilder.apply`, the `shapes` of its outputs; of every
-class of plans a `kernel` that computes it.
+A family is a module that `mensa.golden.operators` imports; this module knows none of them. Of every
+operator it registers, by name, a `planner` that makes its plan and, for `GraphBuilder.apply`, the
+`shapes` of its outputs; of every class of plans a `kernel` that computes it.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-from .compiled import why_compiled
-from .graph import Graph, Operator
-from .int4 import check_int4
-from .place import Place
-from .plan import Plan, Rounding, Shape
+from mensa.golden.compiled import why_compiled
+from mensa.golden.graph import Graph, Operator
+from mensa.golden.int4 import check_int4
+from mensa.golden.node import Place
+from mensa.golden.plan import Plan, Rounding, Shape
 
 Array = npt.NDArray[Any]
 Planner = Callable[[Place, Rounding], Plan]
@@ -26,9 +25,6 @@ Shapes = Callable[[Place], tuple[Shape, ...]]
 _AnyPlanner = TypeVar("_AnyPlanner", bound=Planner)
 _AnyShapes = TypeVar("_AnyShapes", bound=Shapes)
 _AnyKernel = TypeVar("_AnyKernel", bound=Callable[..., Any])
-
-_Key = TypeVar("_Key")
-_Function = TypeVar("_Function")
 
 _PLANNERS: dict[str, Planner] = {}
 _TYPED_PLANNERS: dict[tuple[str, str], Planner] = {}
@@ -103,27 +99,20 @@ def kernel(kind: type[Plan]) -> Callable[[_AnyKernel], _AnyKernel]:
     return register
 
 
-def _loaded(table: dict[_Key, _Function]) -> dict[_Key, _Function]:
-    """One of this module's tables, with every family in it."""
-    from . import operators  # noqa: F401  registers them all
-
-    return table
-
-
 def is_supported(op: str) -> bool:
     """Whether golden has a kernel for operators of this name."""
-    return op in _loaded(_PLANNERS)
+    return op in _PLANNERS
 
 
 def supported() -> tuple[str, ...]:
     """Names of all operators that golden has a kernel for, sorted."""
-    return tuple(sorted(_loaded(_PLANNERS)))
+    return tuple(sorted(_PLANNERS))
 
 
 def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
     """The plan of `operator`. Raises: GraphError when golden can't compute it."""
     place = Place(graph, operator)
-    planners = _loaded(_PLANNERS)
+    planners = _PLANNERS
     if operator.op not in planners:
         raise place.error(why_compiled(operator.op) or "this operator is not supported")
     check_int4(graph, operator, rounding)
@@ -145,7 +134,7 @@ def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
 def output_shapes(graph: Graph, operator: Operator) -> tuple[Shape, ...]:
     """Shapes of the outputs of `operator`, which need not have outputs yet."""
     place = Place(graph, operator)
-    known = _loaded(_SHAPES)
+    known = _SHAPES
     if operator.op not in known:
         raise place.error("the shapes of its outputs are not known here: give its tensors")
     return known[operator.op](place)
@@ -153,10 +142,10 @@ def output_shapes(graph: Graph, operator: Operator) -> tuple[Shape, ...]:
 
 def output_likeness(op: str) -> tuple[int, npt.DTypeLike | None]:
     """Position of the input that the outputs of `op` are like, and their type if it is another."""
-    return _loaded(_LIKENESS).get(op, (0, None))
+    return _LIKENESS.get(op, (0, None))
 
 
 def compute(work: Plan, *operands: Array) -> tuple[Array, ...]:
     """Evaluates a plan. Returns: its outputs, then its new states. Raises: ValueError."""
-    result = _loaded(_KERNELS)[type(work)](work, *operands)
+    result = _KERNELS[type(work)](work, *operands)
     return result if isinstance(result, tuple) else (result,)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .error import GraphError
-from .graph import Graph, Operator, Tensor
-from .options import CallOnceOptions, VarHandleOptions
-from .plan import Rounding
+from mensa.golden.error import GraphError
+from mensa.golden.graph import Graph, Operator, Tensor
+from mensa.golden.options import CallOnceOptions, VarHandleOptions
+from mensa.golden.plan import Rounding
 
 _Name = tuple[str, str]
 _Content = tuple[tuple[int, ...], np.dtype[Any]]

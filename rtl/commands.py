@@ -196,7 +196,7 @@ REGISTERS: dict[Unit, tuple[Register, ...]] = {
             "output channels of the last pixel of an output row; 0: as of others",
         ),
         _u("DEPTH_MULTIPLIER", 8, "depthwise: output channels per input channel"),
-        # The stream of a filter (mensa.rtl.filter_stream gives these from the others).
+        # The stream of a filter (rtl/arrays/systolic/filter_stream.py gives these from others).
         _u("STREAM_ROWS", 16, "filter: input rows that pass, at least 1"),
         _u("STREAM_COLUMNS", 16, "filter: positions in an input row, at least 1"),
         _u("STREAM_TAPS", 8, "filter: words at a position, TAP_X_STEP bytes apart, at least 1"),

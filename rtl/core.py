@@ -9,19 +9,19 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl.axi import LiteSignature, ReadSignature, WriteSignature
-from mensa.rtl.buffer import Buffer
+from mensa.rtl.buffers.buffer import Buffer
+from mensa.rtl.buffers.constant_buffer import ConstantBuffer
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, TAG_BITS, WORD_BYTES, Space, Token
-from mensa.rtl.compute_unit import ComputeUnit
-from mensa.rtl.constant_buffer import ConstantBuffer
-from mensa.rtl.control import Control
-from mensa.rtl.faults import Faults
-from mensa.rtl.fetch_unit import FetchUnit
-from mensa.rtl.load_unit import LoadUnit
+from mensa.rtl.compute.compute_unit import ComputeUnit
 from mensa.rtl.machine import Machine
+from mensa.rtl.parts.unit import TOKEN_COUNT, TokenCounters
 from mensa.rtl.registers import ADDRESS_BITS as CONTROL_ADDRESS_BITS
 from mensa.rtl.registers import CATEGORIES
-from mensa.rtl.store_unit import StoreUnit
-from mensa.rtl.unit import TOKEN_COUNT, TokenCounters
+from mensa.rtl.shell.control import Control
+from mensa.rtl.shell.faults import Faults
+from mensa.rtl.shell.fetch_unit import FetchUnit
+from mensa.rtl.shell.load_unit import LoadUnit
+from mensa.rtl.shell.store_unit import StoreUnit
 from mensa.rtl.verilog import to_verilog
 
 __all__ = ["Core", "core_verilog"]

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 
-from mensa.rtl.array_shape import ArrayShape, output_stationary
+from mensa.rtl.arrays.array import ArrayShape, output_stationary
 from mensa.rtl.commands import Mode
 
 KIB = 1024

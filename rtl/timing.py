@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from mensa.rtl.arrays.systolic.filter_stream import filter_feed_cycles
 from mensa.rtl.commands import Mode
-from mensa.rtl.filter_stream import filter_feed_cycles
 from mensa.rtl.machine import Machine
 
 __all__ = [

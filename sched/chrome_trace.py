@@ -7,9 +7,9 @@ from typing import Any
 
 from mensa.golden import Graph
 from mensa.rtl.commands import Unit
-from mensa.sim.events import RunTrace
+from mensa.rtl.strict_json import json_text
+from mensa.sim.engines.events import RunTrace
 from mensa.sim.soc import Soc
-from mensa.sim.strict_json import json_text
 
 __all__ = ["chrome_trace"]
 

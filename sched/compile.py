@@ -23,10 +23,10 @@ from mensa.rtl.commands import (
 from mensa.rtl.machine import AXI_PAGE_BYTES
 from mensa.rtl.program import Bytes, Program, ProgramError, Words
 from mensa.rtl.registers import c_header
+from mensa.rtl.strict_json import json_text
 from mensa.sched.compile_header import network_header
 from mensa.sched.files import fresh_directory
 from mensa.sched.lower import HostStep, Lowered
-from mensa.sim.strict_json import json_text
 
 __all__ = ["CompiledProgram", "compile_network", "compiled_programs", "memory_map"]
 

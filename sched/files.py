@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mensa.sim.strict_json import json_text
+from mensa.rtl.strict_json import json_text
 
 __all__ = [
     "OutputError",

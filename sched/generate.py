@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mensa.rtl.core import core_verilog
+from mensa.rtl.fpga.board_files import CONSTRAINTS, axi_ram, example_top, fusesoc_core
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import c_header, register_map_markdown
+from mensa.rtl.strict_json import json_text
 from mensa.sched.files import fresh_directory
-from mensa.sched.hardware_example import CONSTRAINTS, axi_ram, example_top, fusesoc_core
-from mensa.sim.strict_json import json_text
 
 __all__ = ["generate", "hardware_files"]
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mensa.golden import Graph, GraphError, plan
 from mensa.golden.error import printable
-from mensa.golden.plan import resolve_rounding
+from mensa.golden.planning import resolve_rounding
 from mensa.golden.schema import INT4
 from mensa.sched.lower.supported import why_on_host
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from mensa.golden import Graph
 from mensa.rtl.commands import Unit
 from mensa.sched.lower import ProgramStep, tensor_from_memory
-from mensa.sim.functional_engine import Buffers
+from mensa.sim.engines.functional import Buffers
 
 __all__ = ["OnChipReader"]
 

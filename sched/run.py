@@ -28,7 +28,7 @@ from mensa.sched.lower import (
     tensor_to_memory,
 )
 from mensa.sched.on_chip import OnChipReader
-from mensa.sim.events import LayerTiming, RunTrace, layer_timing
+from mensa.sim.engines.events import LayerTiming, RunTrace, layer_timing
 from mensa.sim.report import HOST, LayerReport, Report, TimingCheck
 from mensa.sim.soc import Soc
 
@@ -317,7 +317,7 @@ class _ModelBench:
 
 
 def _model_setup(lowered: Lowered, soc: Soc) -> RunTrace | None:
-    from mensa.sim.timing import ModelEngine
+    from mensa.sim.engines.model.engine import ModelEngine
 
     if lowered.setup is None:
         return None
@@ -325,7 +325,7 @@ def _model_setup(lowered: Lowered, soc: Soc) -> RunTrace | None:
 
 
 def _model_traces(lowered: Lowered, soc: Soc) -> tuple[RunTrace, ...]:
-    from mensa.sim.timing import ModelEngine
+    from mensa.sim.engines.model.engine import ModelEngine
 
     engine = ModelEngine(soc.machine, soc.memory)
     return tuple(engine.run(program) for program in lowered.programs)
@@ -335,7 +335,7 @@ class _Functional:
     """The functional engine, which knows no time."""
 
     def __init__(self, soc: Soc, hook: OnChipReader | None) -> None:
-        from mensa.sim.functional_engine import FunctionalEngine
+        from mensa.sim.engines.functional import FunctionalEngine
 
         self._engine = FunctionalEngine(soc.machine, on_command=hook)
 
@@ -348,7 +348,7 @@ def _make_engine(
 ) -> _Engine:
     if engine == "functional":
         return _Functional(soc, hook)
-    from mensa.sim.rtl_engine import RtlEngine
+    from mensa.sim.engines.rtl import RtlEngine
 
     return RtlEngine(soc.machine, soc.memory, vcd=vcd, on_command=hook)
 

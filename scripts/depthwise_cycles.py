@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mensa.rtl.arrays.systolic.filter_stream import filter_stream, filter_words
 from mensa.rtl.commands import Mode
-from mensa.rtl.filter_stream import filter_stream, filter_words
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sched.lower.filter import filter_strips

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +34,9 @@ _HASH = re.compile(r"#define MENSA_CONFIGURATION 0x([0-9A-F]+)u")
 def run(tree: Path, folder: Path, arguments: list[str]) -> None:
     """Run `mensa` as `tree` has it; what it prints is one of the outputs."""
     environment = {**os.environ, "PYTHONPATH": str(tree / "typing"), "PYTHONSAFEPATH": "1"}
-    code = "import sys; from mensa.sched.entry import main; sys.exit(main())"
+    scripts = tomllib.loads((tree / "pyproject.toml").read_text())["project"]["scripts"]
+    module, function = scripts["mensa"].split(":")
+    code = f"import sys; from {module} import {function}; sys.exit({function}())"
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=folder,
@@ -70,7 +73,8 @@ def compare(trees: list[Path], folder: Path, title: str, arguments: list[str]) -
         run(tree, place, arguments)
     for mask, note in ((False, "the same"), (True, "the same but for the configuration's hash")):
         theirs, ours = (contents(place, mask) for place in folders)
-        different = [name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
+        names = sorted({*theirs, *ours})
+        different = [name for name in names if theirs.get(name) != ours.get(name)]
         if not different:
             size = sum(map(len, ours.values()))
             print(f"{title}: {note}, {len(ours)} files, {size:,} B", flush=True)

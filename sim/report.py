@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mensa.sim.strict_json import json_text
+from mensa.rtl.strict_json import json_text
 
 __all__ = ["HOST", "LayerReport", "MachineTotal", "Report", "TimingCheck"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import ConvPlan
+from mensa.rtl.arrays.systolic.filter_stream import filter_stream
 from mensa.rtl.commands import Keep, Mode
-from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import drain_cycles, feed_cycles
 from mensa.sched.lower.buffer_plan import BufferPlan

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from mensa.rtl.arrays.systolic.filter_stream import filter_stream
 from mensa.rtl.commands import Mode
-from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 

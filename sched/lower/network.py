@@ -8,17 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mensa.golden import (
-    AddPlan,
-    ConvPlan,
-    Graph,
-    Operator,
-    Plan,
-    PoolPlan,
-    RequantPlan,
-    plan,
-)
-from mensa.golden.plan import resolve_rounding
+from mensa.golden import AddPlan, ConvPlan, Graph, Operator, Plan, PoolPlan, RequantPlan, plan
+from mensa.golden.planning import resolve_rounding
 from mensa.golden.variables import handles
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setup

@@ -13,7 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import ConvPlan
-from mensa.golden.fixed_point import INT32_MAX, INT32_MIN, requantize_float64, requantize_single
+from mensa.golden.arithmetic.fixed_point import (
+    INT32_MAX,
+    INT32_MIN,
+    requantize_float64,
+    requantize_single,
+)
 from mensa.rtl.commands import Rounding
 
 Int64 = npt.NDArray[np.int64]

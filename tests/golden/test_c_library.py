@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mensa.golden import c_library
+from mensa.golden.arithmetic import c_library
 
 FUNCTIONS = {
     "erfc": math.erfc,

@@ -325,7 +325,7 @@ def test_option_slots_agree_with_the_schema_package():
 
     tflite = pytest.importorskip("tflite")
     from mensa.golden.options import OPTIONS
-    from mensa.golden.writer import _Writer
+    from mensa.golden.tflite.writer import _Writer
 
     accessors = {
         "activation": "FusedActivationFunction",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mensa.golden import fixed_point
+from mensa.golden.arithmetic import fixed_point
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 CORNERS = (

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from mensa.golden import fixed_point, fixed_point_functions
+from mensa.golden.arithmetic import fixed_point, fixed_point_functions
 
 from .test_fixed_point import CORNERS, INT32_MAX, INT32_MIN, MULTIPLIERS, SHIFTS
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mensa.golden as golden
-from mensa.golden.convolution import Writer
-from mensa.golden.fixed_point import requantize_double, requantize_float64
+from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_float64
+from mensa.golden.operators.convolution import Writer
 
 EXACT_IN_FLOAT32 = 1 << 24
 

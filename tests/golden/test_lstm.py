@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mensa.golden as golden
-from mensa.golden import gates
+from mensa.golden.arithmetic import gates
 
 from ..models import network_path
 from .strategies import random_inputs

@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 
 import mensa.golden as golden
-from mensa.golden.options import (
-    CumsumOptions,
-    ReverseSequenceOptions,
-)
+from mensa.golden.options import CumsumOptions, ReverseSequenceOptions
 
 from .comparison import equal
 from .moving_layers import constant, dilated

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mensa.golden as golden
-from mensa.golden.fixed_point_functions import exp_on_negative_values
+from mensa.golden.arithmetic.fixed_point_functions import exp_on_negative_values
 
 
 def test_the_fixed_point_exponential_is_as_good_as_its_polynomial():

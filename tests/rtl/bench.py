@@ -35,7 +35,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from mensa.rtl.verilog import to_verilog
-from mensa.sim.verilator import SPLIT, Build, build, ports
+from mensa.sim.engines.verilator import SPLIT, Build, build, ports
 
 MATRIX = list(itertools.product([False, True], [False, True]))
 """(idle, backpressure) in all four ways; cocotb.parametrize((("idle", "backpressure"), MATRIX))."""

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mensa.golden.fixed_point import (
+from mensa.golden.arithmetic.fixed_point import (
     requantize_double,
     requantize_single,
     rounding_divide_by_pot,
     wrap32,
 )
+from mensa.rtl.arrays.systolic.filter_stream import filter_stream
 from mensa.rtl.commands import REGISTERS, Keep, Mode, Rounding, Unit
-from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 
 Registers = dict[str, int]

@@ -11,10 +11,10 @@ from compute_reference import Step, channels, out_address, random_commands, step
 from lockstep import SideBySide
 
 from mensa.rtl import timing
-from mensa.rtl.address_generator import LATENCY, AddressGenerator, beat_layout
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Unit
+from mensa.rtl.compute.address_generator import LATENCY, AddressGenerator, beat_layout
 from mensa.rtl.machine import KIB, Machine
-from mensa.rtl.unit import registers_layout
+from mensa.rtl.parts.unit import registers_layout
 
 MACHINES = {
     f"r{rows}c{cols}": Machine(

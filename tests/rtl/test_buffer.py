@@ -8,7 +8,7 @@ import pytest
 from cocotb.triggers import RisingEdge
 from lockstep import SideBySide
 
-from mensa.rtl.buffer import Buffer
+from mensa.rtl.buffers.buffer import Buffer
 from mensa.rtl.timing import READ_LATENCY
 
 # Components that are only looked at, or refused.

@@ -16,25 +16,18 @@ from compute_reference import Reference, Registers, random_buffers, random_comma
 from lockstep import Port, SideBySide
 
 from mensa.rtl import timing
-from mensa.rtl.address_generator import AddressGenerator
-from mensa.rtl.buffer import Buffer, WritePort
-from mensa.rtl.commands import (
-    BUFFER_ADDRESS_BITS,
-    REGISTER_NUMBER,
-    REGISTERS,
-    TAG_BITS,
-    Mode,
-    Unit,
-)
-from mensa.rtl.compute_unit import ComputeUnit
-from mensa.rtl.constant_buffer import ConstantBuffer
+from mensa.rtl.arrays.systolic.gateware import SystolicArray
+from mensa.rtl.buffers.buffer import Buffer, WritePort
+from mensa.rtl.buffers.constant_buffer import ConstantBuffer
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, REGISTER_NUMBER, REGISTERS, TAG_BITS, Mode, Unit
+from mensa.rtl.compute.address_generator import AddressGenerator
+from mensa.rtl.compute.compute_unit import ComputeUnit
+from mensa.rtl.compute.operand_feed import OperandFeed
 from mensa.rtl.machine import KIB, Machine
-from mensa.rtl.operand_feed import OperandFeed
-from mensa.rtl.post_processor import PostProcessor
-from mensa.rtl.requantizer import Requantizer
-from mensa.rtl.systolic_array import SystolicArray
-from mensa.rtl.unit import CommandSignature
-from mensa.rtl.vector_unit import VectorUnit
+from mensa.rtl.parts.unit import CommandSignature
+from mensa.rtl.post.post_processor import PostProcessor
+from mensa.rtl.post.requantizer import Requantizer
+from mensa.rtl.post.vector_unit import VectorUnit
 
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

@@ -14,7 +14,6 @@ import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from mensa.rtl.commands import COMMAND_SET_VERSION, MAGIC, REGISTERS
-from mensa.rtl.control import Control
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.registers import (
     CATEGORIES,
@@ -26,6 +25,7 @@ from mensa.rtl.registers import (
     c_header,
     register_map_markdown,
 )
+from mensa.rtl.shell.control import Control
 
 MACHINE = Machine(
     name="tiny",

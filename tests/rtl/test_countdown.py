@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import RisingEdge
 
-from mensa.rtl.countdown import Countdown
+from mensa.rtl.parts.countdown import Countdown
 
 BITS = 4
 

@@ -10,9 +10,9 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from lockstep import Port, SideBySide
 
 from mensa.rtl.commands import SETUP_BITS, Token, Unit
-from mensa.rtl.faults import Faults
 from mensa.rtl.registers import ErrorCode
-from mensa.rtl.setup_record import SetupRecord
+from mensa.rtl.shell.faults import Faults
+from mensa.rtl.shell.setup_record import SetupRecord
 
 CYCLES = 3000
 ALL = (1 << len(Token)) - 1

@@ -11,12 +11,12 @@ import pytest
 from cocotb.triggers import RisingEdge
 
 from mensa.rtl.commands import COMMAND_SET_VERSION, MAGIC, REGISTERS, Opcode, Unit
-from mensa.rtl.fetch_unit import FetchUnit
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import FETCH_LATENCY, PAGE_BITS, PROGRAM_ALIGNMENT_BYTES, ErrorCode
+from mensa.rtl.shell.fetch_unit import FetchUnit
+from mensa.sim.engines.model.dma import ReadPort
+from mensa.sim.engines.model.fetch import FetchTiming
 from mensa.sim.memory import PortTiming
-from mensa.sim.timing_dma import ReadPort
-from mensa.sim.timing_fetch import FetchTiming
 
 MACHINE = Machine(
     name="tiny",

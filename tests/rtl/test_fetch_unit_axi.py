@@ -13,8 +13,8 @@ from dma_bench import MEMORY_BYTES, WithIdentifiers, pauses
 from test_fetch_unit import LAST_PAGE, MACHINE, PORTS, Units, expected, observed, random_program
 
 from mensa.rtl.commands import WORD_BYTES, Opcode, Unit
-from mensa.rtl.fetch_unit import FetchUnit
 from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES, ErrorCode
+from mensa.rtl.shell.fetch_unit import FetchUnit
 
 PROGRAMS = 8
 WATCHDOG = 40_000

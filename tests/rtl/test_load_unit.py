@@ -31,7 +31,7 @@ from dma_bench import (
 )
 
 from mensa.rtl.commands import Unit
-from mensa.rtl.load_unit import LoadUnit
+from mensa.rtl.shell.load_unit import LoadUnit
 
 
 @cocotb.test()

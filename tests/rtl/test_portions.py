@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import RisingEdge
 
-from mensa.rtl.portions import Portions
+from mensa.rtl.parts.strip_loop import Portions
 
 BITS = 7
 WHOLE = (1, 3, 8)

@@ -10,10 +10,11 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 from lockstep import Port, SideBySide, pack
 
-from mensa.golden.fixed_point import requantize_double, requantize_single, wrap32
+from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_single, wrap32
 from mensa.rtl.commands import Mode, Rounding, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, KIB, Machine
-from mensa.rtl.post_processor import (
+from mensa.rtl.parts.unit import registers_layout
+from mensa.rtl.post.post_processor import (
     LATENCY,
     PostProcessor,
     announcement_layout,
@@ -21,7 +22,6 @@ from mensa.rtl.post_processor import (
     tiles_in_flight,
 )
 from mensa.rtl.timing import COMMANDS_IN_FLIGHT, RECORDS_LATENCY
-from mensa.rtl.unit import registers_layout
 
 MACHINES = {
     f"lanes_{lanes}": Machine(

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from lockstep import SideBySide, pack, play, unpack
 
-from mensa.rtl.processing_elements import ACCUMULATOR_BITS, OPERAND_BITS, ProcessingElements
+from mensa.rtl.arrays.systolic.processing_elements import (
+    ACCUMULATOR_BITS,
+    OPERAND_BITS,
+    ProcessingElements,
+)
 
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

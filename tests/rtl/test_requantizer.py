@@ -13,9 +13,9 @@ from amaranth.lib.wiring import In, Out
 from cocotb.triggers import ClockCycles, RisingEdge, Timer
 from lockstep import SideBySide, pack, play, signed
 
-from mensa.golden.fixed_point import requantize_double, requantize_single, wrap32
+from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_single, wrap32
 from mensa.rtl.commands import Rounding
-from mensa.rtl.requantizer import LATENCY, Requantizer
+from mensa.rtl.post.requantizer import LATENCY, Requantizer
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 SHIFTS = range(-31, 31)

@@ -31,7 +31,7 @@ from dma_bench import (
 )
 
 from mensa.rtl.commands import Unit
-from mensa.rtl.store_unit import StoreUnit
+from mensa.rtl.shell.store_unit import StoreUnit
 from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
 
 

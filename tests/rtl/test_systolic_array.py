@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from lockstep import SideBySide, pack, play, unpack
 
-from mensa.rtl.array_shape import output_stationary
-from mensa.rtl.filter_stream import filter_feed_cycles, filter_stream, filter_taps
-from mensa.rtl.systolic_array import SystolicArray
+from mensa.rtl.arrays.array import output_stationary
+from mensa.rtl.arrays.systolic.filter_stream import filter_feed_cycles, filter_stream, filter_taps
+from mensa.rtl.arrays.systolic.gateware import SystolicArray
 
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

@@ -5,10 +5,12 @@ import random
 import pytest
 from compute_reference import random_commands, steps
 
-from mensa.rtl import operand_feed, post_processor, timing, vector_unit
+from mensa.rtl import timing
+from mensa.rtl.arrays.systolic.filter_stream import filter_stream
 from mensa.rtl.commands import REGISTERS, Mode, Unit
-from mensa.rtl.filter_stream import filter_stream
+from mensa.rtl.compute import operand_feed
 from mensa.rtl.machine import KIB, Machine
+from mensa.rtl.post import post_processor, vector_unit
 
 MACHINES = [
     Machine(

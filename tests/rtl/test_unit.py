@@ -10,7 +10,7 @@ from cocotb.triggers import RisingEdge
 from lockstep import SideBySide
 
 from mensa.rtl.commands import REGISTERS, Token, Unit
-from mensa.rtl.unit import TOKEN_COUNT, TokenCounters, UnitFrontend, registers_layout
+from mensa.rtl.parts.unit import TOKEN_COUNT, TokenCounters, UnitFrontend, registers_layout
 
 # Components that are only refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

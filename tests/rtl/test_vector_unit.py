@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from lockstep import pack, play, unpack
 
-from mensa.golden.fixed_point import (
+from mensa.golden.arithmetic.fixed_point import (
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
     wrap32,
 )
 from mensa.rtl.commands import Mode
-from mensa.rtl.vector_unit import LATENCY, VectorUnit
+from mensa.rtl.post.vector_unit import LATENCY, VectorUnit
 
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

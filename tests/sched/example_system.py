@@ -6,7 +6,7 @@ import numpy as np
 
 from mensa import golden
 from mensa.rtl.machine import Machine
-from mensa.sched.cli import invoke
+from mensa.sched.cli.main import invoke
 
 from ..small_network import small_network
 

@@ -14,9 +14,9 @@ import pytest
 from mensa.rtl.commands import Space, Token, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES
 from mensa.rtl.program import Program
-from mensa.sim import functional_engine
-from mensa.sim.command_order import CommandOrder
-from mensa.sim.functional_engine import FunctionalEngine
+from mensa.sim.engines import functional as functional_engine
+from mensa.sim.engines.command_order import CommandOrder
+from mensa.sim.engines.functional import FunctionalEngine
 
 
 class Watcher(FunctionalEngine):

@@ -8,7 +8,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from mensa.sim import verilator
+from mensa.sim.engines import verilator
 
 from .yosys import run_yosys
 

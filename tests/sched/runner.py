@@ -8,7 +8,7 @@ import mensa.golden as golden
 from mensa.rtl.machine import Machine
 from mensa.sched.lower import HostStep, tensor_from_memory, tensor_to_memory
 from mensa.sched.on_chip import OnChipReader
-from mensa.sim.functional_engine import FunctionalEngine
+from mensa.sim.engines.functional import FunctionalEngine
 
 from ..models import network_path
 

@@ -21,12 +21,13 @@ from mensa import golden
 from mensa.golden.plan import Rounding as GoldenRounding
 from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.registers import CATEGORIES
-from mensa.sched import cli, digits, inspection
-from mensa.sched.cli import Rounding, invoke
+from mensa.sched import digits, inspection
+from mensa.sched.cli import main as cli
+from mensa.sched.cli.main import Rounding, invoke
+from mensa.sched.cli.settings import choose_soc
 from mensa.sched.inputs import InputError, make_inputs
 from mensa.sched.lower import lower
 from mensa.sched.run import run_network
-from mensa.sched.settings import choose_soc
 
 from ..models import NETWORKS, network_path
 

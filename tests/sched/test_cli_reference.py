@@ -8,8 +8,8 @@ import typer
 
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import register_map_markdown
-from mensa.sched.cli import app, invoke
-from mensa.sched.cli_reference import page
+from mensa.sched.cli.main import app, invoke
+from mensa.sched.cli.reference import page
 from mensa.sim.memory import Memory
 from mensa.sim.soc import MEMORY_PREFIX
 
@@ -19,7 +19,7 @@ COMMANDS = sorted(typer.main.get_command(app).commands)
 
 def test_the_documentation_is_up_to_date():
     assert (ROOT / "docs" / "cli.md").read_text() == page(), (
-        "run: python -m mensa.sched.cli_reference > docs/cli.md"
+        "run: python -m mensa.sched.cli.reference > docs/cli.md"
     )
 
 

@@ -14,13 +14,13 @@ from mensa.rtl.commands import Unit
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.program import Program, ProgramError, decode
 from mensa.sched import digits
-from mensa.sched.cli import invoke
+from mensa.sched.cli.main import invoke
 from mensa.sched.compile import compile_network, memory_map, relocated
 from mensa.sched.lower import lower
-from mensa.sim.functional_engine import FunctionalEngine
+from mensa.sim.engines.functional import FunctionalEngine
+from mensa.sim.engines.rtl import RtlEngine
+from mensa.sim.engines.verilator import tools
 from mensa.sim.memory import lpddr4
-from mensa.sim.rtl_engine import RtlEngine
-from mensa.sim.verilator import tools
 
 from ..golden.graph_ends import ENDS
 from ..golden.makers import MAKERS

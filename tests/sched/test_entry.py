@@ -8,7 +8,7 @@ import sys
 SCRIPT = """
 import sys
 sys.modules["typer"] = None  # what an environment without it looks like to an import
-from mensa.sched.entry import main
+from mensa.sched.cli.entry import main
 main()
 """
 

@@ -23,8 +23,8 @@ from pathlib import Path
 import pytest
 
 import mensa.golden as golden
-from mensa.sched import progress
-from mensa.sched.cli import invoke
+from mensa.sched.cli import progress
+from mensa.sched.cli.main import invoke
 
 from ..golden.makers import MAKERS
 from ..sim.pool import POOL, ROOMY

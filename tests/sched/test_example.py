@@ -6,7 +6,7 @@ from pathlib import Path
 import icarus
 import pytest
 
-from mensa.sim import verilator
+from mensa.sim.engines import verilator
 
 from .example_runs import run_cocotb, run_icarus
 from .example_system import MEMORY_BYTES, ExampleSystem

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mensa.sched.cli import invoke
+from mensa.sched.cli.main import invoke
 
 from ..models import network_path
 

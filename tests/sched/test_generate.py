@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from mensa.rtl.machine import edge_tpu
-from mensa.sched.cli import invoke
+from mensa.sched.cli.main import invoke
 from mensa.sched.generate import MACHINE_FILES, hardware_files
-from mensa.sim.verilator import tools
+from mensa.sim.engines.verilator import tools
 
 from .yosys import run_yosys
 

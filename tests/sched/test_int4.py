@@ -5,9 +5,9 @@ import pytest
 
 from mensa import golden
 from mensa.sched import inspection
+from mensa.sched.cli.settings import choose_soc
 from mensa.sched.inputs import make_inputs
 from mensa.sched.run import run_network
-from mensa.sched.settings import choose_soc
 
 # The machine "8x8" of tests/sim/pool.py, so that both need one build.
 SETTINGS = [

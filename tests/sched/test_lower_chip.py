@@ -19,8 +19,8 @@ from mensa.sched.lower.buffer_plan import Lifetime, buffer_plans, place
 from mensa.sched.lower.residency import Demand, parameter_plan
 from mensa.sched.run import run_network
 from mensa.sim import soc
+from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
-from mensa.sim.timing import ModelEngine
 
 from .hazards import Watcher
 from .runner import assert_equals_golden, load_network, machine_of, random_inputs

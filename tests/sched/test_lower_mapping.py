@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mensa.golden as golden
+from mensa.rtl.arrays.systolic.filter_stream import filter_stream
 from mensa.rtl.commands import Mode, Unit
-from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sched.lower import lower
 from mensa.sched.lower.filter import filter_strips
-from mensa.sim.events import layer_timing
+from mensa.sim.engines.events import layer_timing
+from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
-from mensa.sim.timing import ModelEngine
 
 from .hazards import Watcher
 from .runner import assert_equals_golden, load_network, machine_of, random_inputs

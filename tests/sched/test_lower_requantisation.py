@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mensa.golden.fixed_point import requantize_float64, requantize_single
+from mensa.golden.arithmetic.fixed_point import requantize_float64, requantize_single
 from mensa.sched.lower.requantisation import single_rounding
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import mensa.golden as golden
 from mensa.golden.options import ShapeOptions, StridedSliceOptions
-from mensa.sched.cli import invoke
+from mensa.sched.cli.main import invoke
 
 
 @pytest.fixture

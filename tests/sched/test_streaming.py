@@ -8,11 +8,11 @@ import pytest
 
 from mensa import golden
 from mensa.sched import run as run_module
-from mensa.sched.cli import invoke
+from mensa.sched.cli.main import invoke
+from mensa.sched.cli.settings import choose_soc
 from mensa.sched.inputs import make_inputs
 from mensa.sched.lower import HostStep, lower
 from mensa.sched.run import run_network
-from mensa.sched.settings import choose_soc
 
 from ..golden.streaming import wake_word
 

@@ -12,16 +12,16 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from mensa.rtl.few_pins import FewPins
+from mensa.rtl.fpga import synthesis as synth
+from mensa.rtl.fpga.critical_path import critical_path
+from mensa.rtl.fpga.device import TARGETS, blocks_for
+from mensa.rtl.fpga.errors import SynthesisError, SynthesisToolError
+from mensa.rtl.fpga.estimate import check_fits, estimate
+from mensa.rtl.fpga.hard_registers import Moved
+from mensa.rtl.fpga.pin_wrapper import FewPins
 from mensa.rtl.machine import edge_tpu
-from mensa.sched import synth
-from mensa.sched.cli import invoke
-from mensa.sched.settings import parse_settings
-from mensa.sched.synth_device import TARGETS, blocks_for
-from mensa.sched.synth_errors import SynthesisError, SynthesisToolError
-from mensa.sched.synth_estimate import check_fits, estimate
-from mensa.sched.synth_path import critical_path
-from mensa.sched.synth_registers import Moved
+from mensa.sched.cli.main import invoke
+from mensa.sched.cli.settings import parse_settings
 
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
 

@@ -12,8 +12,8 @@ from collections import defaultdict
 
 import pytest
 
-from mensa.sched.synth_copies import MOST_READERS, copy_registers
-from mensa.sched.synth_netlist import FLIP_FLOP
+from mensa.rtl.fpga.netlist import FLIP_FLOP
+from mensa.rtl.fpga.register_copies import MOST_READERS, copy_registers
 
 from .netlist_lockstep import TOP, case_of, cells, differing, synthesize, verilog
 

@@ -10,8 +10,8 @@ import copy
 
 import pytest
 
-from mensa.sched.synth_netlist import FLIP_FLOP
-from mensa.sched.synth_registers import BLOCK_RAM, MULTIPLIER, Moved, move_registers
+from mensa.rtl.fpga.hard_registers import BLOCK_RAM, MULTIPLIER, Moved, move_registers
+from mensa.rtl.fpga.netlist import FLIP_FLOP
 
 from .netlist_lockstep import case_of, cells, differing, synthesize, verilog
 

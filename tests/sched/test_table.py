@@ -4,7 +4,8 @@ import pytest
 from rich.console import Console
 
 from mensa.rtl.machine import edge_tpu
-from mensa.sched import digits, table
+from mensa.sched import digits
+from mensa.sched.cli import table
 from mensa.sched.inputs import make_inputs
 from mensa.sched.run import run_network
 from mensa.sim.report import HOST, LayerReport, Report

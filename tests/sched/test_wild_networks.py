@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mensa.sched.cli import invoke
+from mensa.sched.cli.main import invoke
 
 from ..golden.wild_networks import CASES, wild
 from .test_streaming import SETTINGS, STEPS

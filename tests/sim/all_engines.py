@@ -8,11 +8,11 @@ import numpy as np
 
 from mensa.rtl.commands import Space, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES
-from mensa.sim.events import layer_timing
-from mensa.sim.functional_engine import FunctionalEngine
+from mensa.sim.engines.events import layer_timing
+from mensa.sim.engines.functional import FunctionalEngine
+from mensa.sim.engines.model.engine import ModelEngine
+from mensa.sim.engines.rtl import RtlEngine
 from mensa.sim.memory import lpddr4
-from mensa.sim.rtl_engine import RtlEngine
-from mensa.sim.timing import ModelEngine
 
 
 class AllEngines:

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mensa.sched.lower import LoweringError, lower
-from mensa.sim.events import layer_timing
+from mensa.sim.engines.events import layer_timing
+from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
-from mensa.sim.timing import ModelEngine
 
 from ..golden.networks import networks
 from ..golden.strategies import layers

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from mensa.rtl.arrays.systolic.filter_stream import filter_stream
 from mensa.rtl.commands import Keep, Mode, Space, Token, Unit
-from mensa.rtl.filter_stream import filter_stream
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Program, ProgramError
-from mensa.sim.functional_engine import FunctionalEngine
+from mensa.sim.engines.functional import FunctionalEngine
+from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
-from mensa.sim.timing import ModelEngine
 
 MACHINE = Machine(
     name="small",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mensa.rtl
 from mensa.rtl.commands import (
     COUNTS,
     GROUP_COUNTS,
@@ -19,20 +22,14 @@ from mensa.rtl.commands import (
     Unit,
 )
 from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, MAX_CLOCK_HZ, Machine
-from mensa.rtl.program import (
-    Assembler,
-    Program,
-    ProgramError,
-    setup_identifier,
-    with_setup,
-)
+from mensa.rtl.program import Assembler, Program, ProgramError, setup_identifier, with_setup
 from mensa.rtl.registers import CATEGORIES, ErrorCode
-from mensa.sim import rtl_engine
-from mensa.sim.events import CommandEvent, RunTrace, layer_timing
-from mensa.sim.functional_engine import FunctionalEngine
+from mensa.sim.engines import rtl as rtl_engine
+from mensa.sim.engines.events import CommandEvent, RunTrace, layer_timing
+from mensa.sim.engines.functional import FunctionalEngine
+from mensa.sim.engines.model.engine import ModelEngine
+from mensa.sim.engines.rtl import STALL_CYCLES, RtlEngine, RunError, gateware_hash
 from mensa.sim.memory import MAX_BANDWIDTH_BYTES_PER_S, MAX_LATENCY_NS, Memory
-from mensa.sim.rtl_engine import STALL_CYCLES, RtlEngine, RunError
-from mensa.sim.timing import ModelEngine
 
 MACHINE = Machine(
     name="tiny",
@@ -444,6 +441,27 @@ def test_gateware_that_was_edited_meanwhile_is_not_built_from_what_python_has_lo
     monkeypatch.setattr(rtl_engine, "_GATEWARE", "of another day")
     with pytest.raises(RunError, match="edited since this process began"):
         rtl_engine.core_build(MACHINE.replace(rows=3, cols=7))
+
+
+def test_every_file_of_the_gateware_counts_at_any_depth(tmp_path):
+    folder = tmp_path / "rtl"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(mensa.rtl.__file__).parent, folder, ignore=ignored)
+    seen = {gateware_hash(folder)}
+    nested = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert max(len(path.relative_to(folder).parts) for path in nested) > 2
+    for path in nested:
+        before = path.read_bytes()
+        path.write_bytes(before + b"\n")
+        seen.add(gateware_hash(folder))
+        path.write_bytes(before)
+    assert len(seen) == 1 + len(nested)
+    nested[-1].rename(nested[-1].with_name("another.py"))
+    assert gateware_hash(folder) not in seen
+    (folder / "__pycache__").mkdir()
+    moved = gateware_hash(folder)
+    (folder / "__pycache__" / "core.pyc").write_bytes(b"of Python")
+    assert gateware_hash(folder) == moved
 
 
 def test_layers_share_the_cycles():

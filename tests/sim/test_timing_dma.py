@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mensa.sim
-from mensa.rtl.load_unit import LoadUnit
 from mensa.rtl.machine import Machine, edge_tpu
-from mensa.rtl.store_unit import StoreUnit
+from mensa.rtl.shell.load_unit import LoadUnit
+from mensa.rtl.shell.store_unit import StoreUnit
 from mensa.rtl.verilog import to_verilog
-from mensa.sim import verilator
+from mensa.sim.engines import verilator
+from mensa.sim.engines.model.dma import ReadPort, WritePort, load, row_bursts, store
 from mensa.sim.memory import PortTiming, lpddr4
-from mensa.sim.timing_dma import ReadPort, WritePort, load, row_bursts, store
 
 HERE = Path(__file__).parent
 MEMORY_HPP = Path(mensa.sim.__file__).parent / "harness" / "memory.hpp"

@@ -13,7 +13,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from mensa.sim import verilator
+from mensa.sim.engines import verilator
 
 
 class Increment(wiring.Component):

@@ -8,7 +8,7 @@ import pytest
 from mensa.rtl.commands import HEADER_WORDS, Token, Unit
 from mensa.rtl.program import end_word, go_word, set_word
 from mensa.rtl.registers import ErrorCode
-from mensa.sim.watchdog import PORTS, Snapshot, who_waits
+from mensa.sim.engines.watchdog import PORTS, Snapshot, who_waits
 
 AT = HEADER_WORDS
 """The word that fetch stands at."""

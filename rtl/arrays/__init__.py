@@ -1,0 +1,1 @@
+"""The arrays, and what the machine around one knows of it."""

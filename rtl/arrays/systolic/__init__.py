@@ -1,0 +1,1 @@
+"""The output-stationary systolic array in the manner of the Edge TPU."""

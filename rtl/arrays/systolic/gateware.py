@@ -1,0 +1,202 @@
+"""The output-stationary systolic array of the Edge-TPU-like core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from mensa.rtl.arrays.systolic.processing_elements import (
+    ACCUMULATOR_BITS,
+    OPERAND_BITS,
+    ProcessingElements,
+)
+from mensa.rtl.parts.resetless import datum, later
+
+__all__ = ["SystolicArray"]
+
+ACCUMULATE_CYCLES = 3
+"""From operands in a processing element to the sum that has taken their product: the multiplier's
+registers before and after it, the accumulator."""
+
+
+class SystolicArray(wiring.Component):
+    """R x C processing elements; rows are output pixels, columns output channels of one tile.
+
+    Activations enter from the left, parameters from the top. A word of activations, one per cycle,
+    fills the shift register of one row, which then plays one byte a cycle; words for rows 0, 1, …
+    follow each other, which is just the skew that the array needs. Parameters are skewed inside.
+
+    A tile: word of row r and chunk at cycle t + r, its parameter beats at t, t + 1, …. `first`
+    and `last` mark the tile's first and last parameter beat; the `last` of consecutive tiles must
+    be at least R x P cycles apart. The results of a tile leave last row first, a row every P
+    cycles, the last one ``output_stationary(R, C, P).latency`` cycles after the tile's `last`.
+
+    A filter (`filter` high): column c is a channel, and row r of it holds one tap or zero. A beat
+    of parameters with `clear` makes all taps zero, and a sum begins anew with the beats after it;
+    one with `tap` makes its values the taps of row `row`; any other beat is a word of activations,
+    with `last` where a result is complete. The result of word n is the sum over rows r of the tap
+    of row r times word n - (R - 1 - r); it leaves ``output_stationary(R, C, P).filter_latency``
+    cycles after word n, as row 0, `last`. Words follow each other without a gap, and so do a
+    `clear`, its taps and its words, as far as a tap that is not zero reaches. Activations are not
+    used.
+
+    Parameters
+    ----------
+    rows, cols : int
+        R and C, at least 1.
+    pace : int
+        P, at least 1.
+
+    Members
+    -------
+    filter : In(1)
+        High for a filter, low for tiles; the same from a cycle before the first beat until the last
+        result.
+    activations : In(stream of {lane, values: R x signed(9)}, always ready)
+        Up to R consecutive values of the reduction for row `lane`; unused ones are 0.
+    parameters : In(stream of {first, last, clear, tap, row, values: C x signed(9)}, always ready)
+        One value per column. A cycle without a beat counts as zeros. `first` matters for tiles,
+        `clear`, `tap` and `row` for a filter.
+    results : Out(stream of {row, last, values: C x signed(32)}, always ready)
+        Sums, modulo 2**32; `last` marks the last row of a tile.
+    """
+
+    def __init__(self, rows: int, cols: int, pace: int = 1):
+        for name, value in (("Rows", rows), ("Columns", cols), ("Pace", pace)):
+            if not isinstance(value, int) or value < 1:
+                raise TypeError(f"{name} must be a positive integer, not {value!r}")
+        self._rows = rows
+        self._cols = cols
+        self._pace = pace
+        operand = signed(OPERAND_BITS)
+        super().__init__(
+            {
+                "filter": In(1),
+                "activations": In(
+                    stream.Signature(
+                        data.StructLayout(
+                            {"lane": range(rows), "values": data.ArrayLayout(operand, rows)}
+                        ),
+                        always_ready=True,
+                    )
+                ),
+                "parameters": In(
+                    stream.Signature(
+                        data.StructLayout(
+                            {
+                                "first": 1,
+                                "last": 1,
+                                "clear": 1,
+                                "tap": 1,
+                                "row": range(rows),
+                                "values": data.ArrayLayout(operand, cols),
+                            }
+                        ),
+                        always_ready=True,
+                    )
+                ),
+                "results": Out(
+                    stream.Signature(
+                        data.StructLayout(
+                            {
+                                "row": range(rows),
+                                "last": 1,
+                                "values": data.ArrayLayout(signed(ACCUMULATOR_BITS), cols),
+                            }
+                        ),
+                        always_ready=True,
+                    )
+                ),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        rows, cols = self._rows, self._cols
+        m.submodules.elements = elements = ProcessingElements(rows, cols)
+        filtering = Signal()
+        m.d.sync += filtering.eq(self.filter)
+        m.d.comb += elements.filter.eq(self.filter)
+
+        # Left edge: one shift register a row, whose first place is in the first element.
+        word = self.activations.payload
+        for row in range(rows):
+            lane = datum(OPERAND_BITS * (rows - 1), name=f"lane_{row}")
+            mine = self.activations.valid & (word.lane == row)
+            now = Signal(OPERAND_BITS * rows, name=f"lane_now_{row}")
+            m.d.comb += [
+                now.eq(Mux(mine, word.values.as_value(), lane)),
+                elements.a[row].eq(now[:OPERAND_BITS]),
+            ]
+            m.d.sync += lane.eq(now >> OPERAND_BITS)
+
+        # Top edge: column c sees its parameter and the marks c cycles after column 0. A filter's
+        # taps are cleared by the elements' mark `last`, which its sums don't need.
+        beat, valid = self.parameters.payload, self.parameters.valid
+        first = valid & Mux(filtering, beat.clear, beat.first)
+        last = valid & beat.last
+        first_now = later(m, first, ACCUMULATE_CYCLES - 1, name="first")
+        last_now = Mux(filtering, first, later(m, last, ACCUMULATE_CYCLES, name="last"))
+        for col in range(cols):
+            value = Mux(valid, beat.values[col], 0)
+            m.d.comb += [
+                elements.b[col].eq(later(m, value, col, name=f"parameter_{col}")),
+                elements.first[col].eq(first_now),
+                elements.last[col].eq(last_now),
+            ]
+            first_now = later(m, first_now, name=f"first_{col}")
+            last_now = later(m, last_now, name=f"last_{col}")
+
+        # A filter's tap for row r passes row r, r cycles after row 0.
+        tap, tap_row = valid & filtering & beat.tap, beat.row
+        hold = Signal(rows)
+        for row in range(rows):
+            m.d.comb += hold[row].eq(tap & (tap_row == row))
+            tap = later(m, tap, name=f"tap_{row}")
+            tap_row = later(m, tap_row, name=f"tap_row_{row}")
+
+        # Drain. When the bottom element of column 0 has put its sum into its drain register, rows
+        # 1.. shift down; at the next step rows 2.., and so on, so that an upper row is free for its
+        # next sum as soon as it can be. Of a filter only the bottom row gives results.
+        coming = Signal(ACCUMULATE_CYCLES + rows)  # the `last` marks of column 0, all the way
+        m.d.sync += coming.eq(Cat(last, coming))
+        finished = coming[-1]
+        begin, step = Signal(), Signal()
+        wait = Signal(range(self._pace))  # cycles to the next step
+        row = Signal(range(rows))  # of the results that column 0 gives now
+        shift = Signal(rows)
+        down = Signal(rows)  # bit r: row r takes from above in the next cycle
+        m.d.comb += [
+            begin.eq(finished & ~filtering),
+            step.eq(begin | (row.any() & ~wait.any())),
+            elements.shift.eq(down | hold),
+        ]
+        with m.If(begin):
+            m.d.comb += down.eq(~Const(1, rows))
+        with m.Elif(step):
+            m.d.comb += down.eq(shift)
+        with m.If(step):
+            m.d.sync += [
+                shift.eq(down << 1),
+                row.eq(Mux(begin, rows - 1, row - 1)),
+                wait.eq(self._pace - 1),
+            ]
+        with m.Else():
+            m.d.sync += wait.eq(wait - wait.any())
+
+        # Bottom edge: column c waits for the last column.
+        for col in range(cols):
+            value = later(m, elements.d[col], cols - 1 - col, name=f"result_{col}")
+            m.d.comb += self.results.payload.values[col].eq(value)
+        leaving = Signal(cols)  # bit c: a row of results leaves in c cycles
+        m.d.sync += leaving.eq(Cat(leaving[1:], finished & filtering | step))
+        row_last = later(m, row, cols - 1, name="row")
+        m.d.comb += [
+            self.results.valid.eq(leaving[0]),
+            self.results.payload.row.eq(row_last),
+            self.results.payload.last.eq(~row_last.any()),
+        ]
+        return m

@@ -1,0 +1,1 @@
+"""The compute unit: operands, loop nests, and what becomes of a command."""

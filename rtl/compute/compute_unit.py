@@ -1,0 +1,164 @@
+"""The compute unit: operand feed, array, vector unit and post-processor under one command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from mensa.rtl import timing
+from mensa.rtl.arrays.systolic.gateware import SystolicArray
+from mensa.rtl.buffers.buffer import ReadPort, WritePort
+from mensa.rtl.commands import COUNTS, GROUP_COUNTS, REGISTER_NUMBER, STREAM_COUNTS, Mode, Unit
+from mensa.rtl.compute import operand_feed
+from mensa.rtl.compute.operand_feed import OperandFeed
+from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+from mensa.rtl.parts.unit import UnitFrontend, is_tiled, unit_members
+from mensa.rtl.post import post_processor, vector_unit
+from mensa.rtl.post.post_processor import PostProcessor
+from mensa.rtl.post.vector_unit import VectorUnit
+
+__all__ = ["ComputeUnit"]
+
+
+def _has_no_meaning(r: Any) -> Value:
+    """Whether a command has an unknown MODE, or a number of 0 that is at least 1."""
+
+    def zero(names: tuple[str, ...]) -> Value:
+        return Cat(~r[name.lower()].any() for name in names).any()
+
+    return (
+        ~r.mode.matches(*Mode)
+        | zero(COUNTS)
+        | ((r.groups != 1) & zero(GROUP_COUNTS))
+        | ((r.mode == Mode.FILTER) & zero(STREAM_COUNTS))
+    )
+
+
+class ComputeUnit(wiring.Component):
+    """Runs compute commands; `mensa.rtl.timing` says for how long, and which ones overlap.
+
+    Parameters
+    ----------
+    machine : Machine
+        Its configuration.
+
+    Members
+    -------
+    command, reset, stop, available, take, give, start, done, idle, tag
+        As of `UnitFrontend`.
+    refused : Out(1)
+        Strobe, two cycles after the start of a command with an unknown MODE or no turns of a loop.
+    feeding : Out(1)
+        The operand feed takes a step in this cycle.
+    read_activation, read_parameter : Out(ReadPort)
+        Operands.
+    entry, records : Out(12), In(C x 16 bytes)
+        The constant buffer, read in one cycle.
+    write : Out(WritePort)
+        Results, to the activation buffer.
+    """
+
+    def __init__(self, machine: Machine):
+        assert operand_feed.LATENCY == timing.FEED_LATENCY
+        assert vector_unit.LATENCY == timing.VECTOR_LATENCY
+        assert post_processor.LATENCY == timing.POST_LATENCY
+        self._machine = machine
+        super().__init__(
+            {
+                **unit_members(),
+                "feeding": Out(1),
+                "read_activation": Out(ReadPort(machine.row_bytes)),
+                "read_parameter": Out(ReadPort(machine.row_bytes)),
+                "entry": Out(12),
+                "records": In(8 * CHANNEL_RECORD_BYTES * machine.cols),
+                "write": Out(WritePort(machine.row_bytes)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        machine = self._machine
+        m.submodules.frontend = frontend = UnitFrontend(Unit.COMPUTE, timing.COMMANDS_IN_FLIGHT)
+        m.submodules.feed = feed = OperandFeed(machine)
+        m.submodules.array = array = SystolicArray(machine.rows, machine.cols, machine.array.pace)
+        m.submodules.vector = vector = VectorUnit(machine.lanes)
+        m.submodules.post = post = PostProcessor(machine)
+        r = frontend.registers
+
+        frontend.serve(m, self)
+        frontend.refuse(m, self, _has_no_meaning(r))
+        connect(m, flipped(self.read_activation), feed.read_activation)
+        connect(m, flipped(self.read_parameter), feed.read_parameter)
+        connect(m, flipped(self.write), post.write)
+        m.d.comb += [
+            self.done.eq(frontend.done),
+            self.feeding.eq(feed.active),
+            self.entry.eq(post.entry),
+            post.records.eq(self.records),
+        ]
+
+        # A command: one cycle of set-up, then the feed's steps. After the last one a tiled command
+        # may start beside those whose beats and results are still on their way.
+        fed = Signal()  # the last step was in the cycle before
+        feed_is_free = Signal(init=1)  # as IDLE says, but undecoded: starts wait for it
+        with m.FSM():
+            with m.State("IDLE"), m.If(frontend.start):
+                m.d.sync += feed_is_free.eq(0)
+                m.next = "SETUP"
+            with m.State("SETUP"):
+                m.d.comb += [feed.start.eq(1), post.start.eq(1)]
+                m.next = "FEED"
+            with m.State("FEED"), m.If(~feed.active):
+                m.d.comb += fed.eq(1)
+                m.d.sync += feed_is_free.eq(1)
+                m.next = "IDLE"
+        # Of the coming command it must be known in the first cycle in which it is pending. A mark
+        # of its own for the latest one stays where starts are decided.
+        latest_is_tiled, coming_is_tiled = Signal(), Signal()
+        arriving = frontend.arriving
+        with m.If(frontend.start):
+            m.d.sync += latest_is_tiled.eq(coming_is_tiled)
+        with m.If(arriving.valid & (arriving.register == REGISTER_NUMBER[Unit.COMPUTE]["MODE"])):
+            m.d.sync += coming_is_tiled.eq(is_tiled(arriving.value[: len(r.mode)]))
+        with m.If(self.reset):
+            m.d.sync += coming_is_tiled.eq(Mode(0).is_tiled)  # as all registers are 0
+        m.d.comb += frontend.ready.eq(
+            feed_is_free & (frontend.idle | (latest_is_tiled & coming_is_tiled))
+        )
+
+        # Commands end a constant time after their last steps.
+        drains = [(mode, timing.drain_cycles(machine, mode)) for mode in Mode]
+        ends = Signal(max(drain for _, drain in drains))  # bit n: a command ends in n cycles
+        was_fed = Signal()
+        m.d.comb += frontend.done.eq(ends[0])
+        m.d.sync += [ends.eq(ends >> 1), was_fed.eq(fed)]
+        for mode, drain in drains:
+            with m.If(was_fed & (r.mode == mode)):
+                m.d.sync += ends[drain - 3].eq(1)
+
+        connect(m, feed.activations, array.activations)
+        connect(m, feed.parameters, array.parameters)
+        connect(m, feed.vector, vector.i)
+        connect(m, feed.announce, post.announce)
+        m.d.comb += [
+            feed.registers.eq(r),
+            post.registers.eq(r),
+            array.filter.eq(r.mode == Mode.FILTER),
+            vector.mode.eq(r.mode),
+            vector.multiplier[0].eq(r.scale_0_multiplier),
+            vector.multiplier[1].eq(r.scale_1_multiplier),
+            vector.shift[0].eq(r.scale_0_shift),
+            vector.shift[1].eq(r.scale_1_shift),
+            # Vector modes run alone: the array and the vector unit never have results together.
+            post.results.valid.eq(array.results.valid | vector.o.valid),
+            post.results.payload.row.eq(Mux(vector.o.valid, 0, array.results.payload.row)),
+            post.results.payload.last.eq(vector.o.valid | array.results.payload.last),
+            post.results.payload.values.eq(array.results.payload.values),
+        ]
+        with m.If(vector.o.valid):
+            for lane in range(machine.lanes):
+                m.d.comb += post.results.payload.values[lane].eq(vector.o.payload[lane])
+        return m

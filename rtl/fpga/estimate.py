@@ -1,0 +1,110 @@
+"""Whether a machine can fit a device, from its numbers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mensa.rtl.fpga.device import Device, Resources, blocks_for
+from mensa.rtl.fpga.errors import SynthesisError
+from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, Machine, MachineError
+
+__all__ = ["check_fits", "estimate"]
+
+REQUANTISER_MULTIPLIERS = 4
+"""Of a lane of the post-processor: 32 x 31 bits from multipliers of 18 x 18 (or 25 x 18)."""
+
+VECTOR_MULTIPLIERS = 2
+"""Of a lane of the vector unit: 9 x 31 bits."""
+
+
+LOGIC_PER_PE = 32
+"""Of a PE, at least: what chooses for its drain register. A 7 series' multiplier has an adder."""
+
+FLIP_FLOPS_PER_PE = 50
+"""Of a PE, at least: drain register and two operands of 9 bits."""
+
+
+def estimate(machine: Machine, device: Device) -> Resources:
+    """What a machine needs at least.
+
+    Multipliers and block RAMs follow from the machine's numbers. Logic and flip-flops are those of
+    the PEs alone.
+    """
+    macs, lanes = machine.peak_macs_per_cycle, machine.lanes
+    return Resources(
+        logic=LOGIC_PER_PE * macs,
+        flip_flops=FLIP_FLOPS_PER_PE * macs,
+        multipliers=macs + lanes * (REQUANTISER_MULTIPLIERS + VECTOR_MULTIPLIERS),
+        block_rams=sum(blocks for _, blocks in _memories(machine, device)),
+    )
+
+
+def _memories(machine: Machine, device: Device) -> Iterator[tuple[str, int]]:
+    """Settings that give the size of a buffer, each with the block RAMs of that buffer."""
+    half = machine.row_bytes // 2
+    for name, banks in (
+        ("activation_buffer_bytes", machine.activation_banks),
+        ("parameter_buffer_bytes", 1),
+    ):
+        rows = getattr(machine, name) // machine.row_bytes // banks
+        yield name, 2 * banks * blocks_for(device, rows, half)
+    record = CHANNEL_RECORD_USED_BYTES * machine.cols
+    yield "constant_entries", blocks_for(device, machine.constant_entries, record)
+
+
+def check_fits(machine: Machine, device: Device) -> None:
+    """Raise SynthesisError, with every number that is over, if the machine can't fit."""
+    needs = estimate(machine, device)
+    over = needs.over(device.has)
+    if not over:
+        return
+    said = []
+    for name in over:
+        asked, there = getattr(needs, name), getattr(device.has, name)
+        said.append(f"{asked:,} of {there:,} {device.says[name]}")
+    if "block_rams" in over:
+        parts = (f"{setting} takes {blocks:,}" for setting, blocks in _memories(machine, device))
+        said[-1] += f" ({', '.join(parts)})"
+    smaller = _smaller(machine, device).items()
+    proposal = " ".join(f"--set {name}={value}".lower() for name, value in smaller)
+    raise SynthesisError(
+        f"{machine.name} with {machine.rows} x {machine.cols} PEs does not fit {device.name} "
+        f"({device.part}): it needs at least {', '.join(said)}; "
+        + (f"this might fit: {proposal}" if proposal else "no smaller array or buffer would do")
+    )
+
+
+def _smaller(machine: Machine, device: Device) -> dict[str, int | None]:
+    """Settings that make the machine small enough, halving what is too large.
+
+    Empty if none do. The post-processor's lanes are halved first, twice: the array does the work.
+    """
+    before = machine
+    changed: dict[str, int | None] = {}
+
+    def change(**changes: int | None) -> None:
+        nonlocal machine
+        machine = machine.replace(**changes)
+        changed.update(changes)
+
+    def over() -> set[str]:
+        return set(estimate(machine, device).over(device.has))
+
+    def halve_array() -> None:
+        rows, cols = max(1, machine.rows // 2), max(1, machine.cols // 2)
+        change(rows=rows, cols=cols, post_lanes=None)
+
+    while over() - {"block_rams"}:
+        if 4 * machine.lanes > machine.cols and machine.lanes > 1:
+            change(post_lanes=machine.lanes // 2)
+        else:
+            halve_array()
+    while over():
+        largest = max(dict(_memories(machine, device)).items(), key=lambda part: part[1])[0]
+        try:
+            change(**{largest: getattr(machine, largest) // 2})
+        except MachineError:  # it is as small as the array allows
+            if machine.rows == machine.cols == 1:
+                return {}
+            halve_array()
+    return {name: value for name, value in changed.items() if value != getattr(before, name)}

@@ -1,0 +1,91 @@
+"""Flip-flops that many cells read, copied so that each part of the design has its own.
+
+nextpnr leaves a netlist as it is, and yosys makes one flip-flop of all that are alike, so a mark
+that a whole row of processing elements reads is one flip-flop with a net across the device. This
+pass between yosys and nextpnr gives every part of the hierarchy a copy, as vendors' tools do. A
+copy has the inputs of the flip-flop, so the circuit does the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from mensa.rtl.fpga.netlist import FLIP_FLOP, Netlist, Pin
+
+__all__ = ["copy_registers"]
+
+MOST_READERS = 32
+"""Pins that read a flip-flop or one of its copies, at most; ports of the design are not counted."""
+
+_PART = re.compile(r"[.\[]")
+"""What separates the parts of a cell's name: modules, then the bit."""
+
+
+def copy_registers(netlist: Mapping[str, Any], top: str) -> int:
+    """Copy the flip-flops of a flat netlist that have too many readers, in place.
+
+    Parameters
+    ----------
+    netlist : mapping
+        What yosys' `write_json` wrote after `synth_ecp5`.
+    top : str
+        Name of the module.
+
+    Returns
+    -------
+    int
+        Copies made.
+    """
+    design = Netlist(netlist["modules"][top])
+    copies = 0
+    # Copies are readers too, and what they read may have too many by that. This ends: as groups are
+    # of like size, they have room for more readers than the few inputs that their copies add.
+    while made := sum(_copy(design, name) for name in design.named(FLIP_FLOP)):
+        copies += made
+    return copies
+
+
+def _copy(design: Netlist, name: str) -> int:
+    """Copy a flip-flop as often as its readers need. Returns: how often."""
+    net = design.bit(name, "Q")
+    # A port of the design stays with the flip-flop itself.
+    readers = sorted(reader for reader in design.readers[net] if reader[0])
+    if len(readers) <= MOST_READERS or net == "x" or any(_is_clock(pin) for _, pin in readers):
+        return 0
+    fewest = -(-len(readers) // MOST_READERS)
+    _, *others = _groups(readers, -(-len(readers) // fewest))
+    for group in others:
+        design.copy(name, "Q", group)
+    return len(others)
+
+
+def _is_clock(pin: str) -> bool:
+    """Whether a pin of an ECP5's cell takes a clock, by its name."""
+    return "CLK" in pin or pin == "WCK"
+
+
+def _groups(pins: list[Pin], most: int, depth: int = 1) -> list[list[Pin]]:
+    """Cut pins into groups of at most `most`, of neighbours in the hierarchy.
+
+    Two groups that follow each other have more than `most` together, and what has no more than
+    `most` below one name in the hierarchy is never cut.
+    """
+    if len(pins) <= most:
+        return [pins]
+    parts = defaultdict[tuple[str, ...], list[Pin]](list)
+    for pin in pins:
+        parts[tuple(_PART.split(pin[0])[:depth])].append(pin)
+    if all(len(part) < depth for part in parts):
+        # All are pins of one cell.
+        return [pins[at : at + most] for at in range(0, len(pins), most)]
+    groups: list[list[Pin]] = [[]]
+    for part in sorted(parts):
+        for group in _groups(parts[part], most, depth + 1):
+            if len(groups[-1]) + len(group) <= most:
+                groups[-1] = groups[-1] + group
+            else:
+                groups.append(group)
+    return groups

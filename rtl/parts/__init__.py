@@ -1,0 +1,1 @@
+"""What gateware everywhere is made of: registers, loops, and how units are driven."""

@@ -1,0 +1,1 @@
+"""From sums to bytes: requantisation, and reductions that need no weights."""

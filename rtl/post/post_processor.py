@@ -1,0 +1,310 @@
+"""The post-processor: from a row of sums to bytes in the activation buffer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from mensa.rtl import timing
+from mensa.rtl.buffers.buffer import WritePort
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Unit
+from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+from mensa.rtl.parts.resetless import datum, later
+from mensa.rtl.parts.unit import is_tiled, registers_layout
+from mensa.rtl.post import requantizer
+
+__all__ = ["LATENCY", "PostProcessor", "announcement_layout", "places_in_flight", "tiles_in_flight"]
+
+LATENCY = 3 + timing.RECORDS_LATENCY + requantizer.LATENCY
+"""Cycles from a row of sums on `results` to the write of its first lanes: two to look up where it
+goes, its channels' records, one to choose what scales it, then the requantiser."""
+
+
+def tiles_in_flight(machine: Machine) -> int:
+    """Tiles of which results were announced and have not all come; a power of two.
+
+    A tile's results are announced while its first chunk is fetched, and the last comes the array's
+    latency after its last beat; before it come tiles that are at least the spacing apart.
+    """
+    return 1 << _tiles_before(machine).bit_length()
+
+
+def places_in_flight(machine: Machine) -> int:
+    """Results that were announced and have not come; a power of two.
+
+    Tiles free their places with their last result. In other modes a result is announced and comes
+    in a cycle of its own.
+    """
+    array = machine.array
+    single = timing.FEED_LATENCY + max(array.filter_latency, timing.VECTOR_LATENCY)
+    return 1 << max((_tiles_before(machine) + 1) * array.tile, single).bit_length()
+
+
+def _tiles_before(machine: Machine) -> int:
+    """Tiles whose results may still be on their way when a tile's last result is announced."""
+    array = machine.array
+    return (timing.FEED_LATENCY + array.latency) // array.spacing + 1
+
+
+def announcement_layout(machine: Machine) -> data.StructLayout:
+    """Where a result will go; told before it comes."""
+    return data.StructLayout(
+        {
+            "first": 1,  # of its tile, whose results are announced in the order of their rows
+            "lanes": range(machine.array.tile + 1),  # results of the tile that are announced
+            "address": BUFFER_ADDRESS_BITS,
+            "entry": 12,
+            "channels": 8,
+        }
+    )
+
+
+def _context_layout() -> data.StructLayout:
+    """What results need of their command."""
+    return data.StructLayout(
+        {
+            "scaling": requantizer.scaling_layout(),
+            "uniform": 1,
+            "bias": signed(32),
+            "multiplier": 31,
+            "shift": signed(6),
+        }
+    )
+
+
+class PostProcessor(wiring.Component):
+    """Requantises rows of C sums, L a cycle, and writes each to the address announced for it.
+
+    In the tiled modes the rows of a tile may come in any order, and one that was not announced
+    (beyond the pixels of the last tile) is dropped; in the other modes every result is a tile of
+    one row. Tiles come in the order of their announcement. Latency is `LATENCY` cycles for the
+    first L channels, a cycle more for each L after them; the next row may come after as many cycles
+    as the row takes.
+
+    Results of up to `timing.COMMANDS_IN_FLIGHT` commands may be inside: each is treated as the
+    command asks that was there when it was announced.
+
+    Parameters
+    ----------
+    machine : Machine
+        Gives R, C, L and the word.
+
+    Members
+    -------
+    start : In(1)
+        Strobe in the first cycle of a command's `registers`, at least two cycles before its first
+        announcement.
+    registers : In(registers_layout(Unit.COMPUTE))
+        The command whose results are being announced. Another kind of mode (tiled or not) may only
+        begin when nothing is inside.
+    announce : In(stream of announcement_layout(machine), always ready)
+        One per result, at least two cycles before it.
+    results : In(stream of {row, last, values: C x signed(32)}, always ready)
+        `last` marks the last row of a tile.
+    entry : Out(12)
+        Entry of the constant buffer to read.
+    records : In(C x 16 bytes)
+        Its channel records, `timing.RECORDS_LATENCY` cycles later.
+    write : Out(WritePort)
+        To the activation buffer.
+    """
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        super().__init__(
+            {
+                "start": In(1),
+                "registers": In(registers_layout(Unit.COMPUTE)),
+                "announce": In(stream.Signature(announcement_layout(machine), always_ready=True)),
+                "results": In(
+                    stream.Signature(
+                        data.StructLayout(
+                            {
+                                "row": range(machine.array.tile),
+                                "last": 1,
+                                "values": data.ArrayLayout(signed(32), machine.cols),
+                            }
+                        ),
+                        always_ready=True,
+                    )
+                ),
+                "entry": Out(12),
+                "records": In(8 * CHANNEL_RECORD_BYTES * machine.cols),
+                "write": Out(WritePort(machine.row_bytes)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        rows, cols, lanes = self._machine.array.tile, self._machine.cols, self._machine.lanes
+        places, slots = places_in_flight(self._machine), tiles_in_flight(self._machine)
+        r = self.registers
+        tiled = Signal()
+        m.d.sync += tiled.eq(is_tiled(r.mode))
+
+        # What results need of their command is kept under the command's number.
+        contexts = timing.COMMANDS_IN_FLIGHT
+        assert contexts & (contexts - 1) == 0, "the number of a command wraps"
+        m.submodules.contexts = context_memory = memory.Memory(
+            shape=_context_layout(), depth=contexts, init=[]
+        )
+        context_write, context_read = (
+            context_memory.write_port(),
+            context_memory.read_port(domain="comb"),
+        )
+        number = Signal(range(contexts))  # of the command that starts next
+        with m.If(self.start):
+            m.d.sync += number.eq(number + 1)
+        m.d.comb += [
+            context_write.en.eq(self.start),
+            context_write.addr.eq(number),
+            context_write.data.scaling.rounding.eq(r.rounding),
+            context_write.data.scaling.zero_point.eq(r.out_zero_point),
+            context_write.data.scaling.clamp_min.eq(r.clamp_min),
+            context_write.data.scaling.clamp_max.eq(r.clamp_max),
+            context_write.data.uniform.eq(r.uniform),
+            context_write.data.bias.eq(r.bias),
+            context_write.data.multiplier.eq(r.multiplier),
+            context_write.data.shift.eq(r.shift),
+        ]
+
+        # Results are announced into one place after another. A tile's begin at `base`.
+        where_layout = data.StructLayout(
+            {
+                "address": BUFFER_ADDRESS_BITS,
+                "entry": 12,
+                "channels": 8,
+                "context": range(contexts),
+            }
+        )
+        m.submodules.where = where = memory.Memory(
+            shape=where_layout,
+            depth=places,
+            init=[],
+            attrs={"no_rw_check": 1},  # as in a buffer: a place isn't read while it is written
+        )
+        m.submodules.tiles = tiles = memory.Memory(shape=range(rows + 1), depth=slots, init=[])
+        where_write, where_read = where.write_port(), where.read_port()
+        tiles_write, tiles_read = tiles.write_port(), tiles.read_port(domain="comb")
+        told = self.announce.payload
+        next_place, base = Signal(range(places)), Signal(range(places))
+        next_tile, tile = Signal(range(slots)), Signal(range(slots))
+        m.d.comb += [
+            where_write.en.eq(self.announce.valid),
+            where_write.addr.eq(next_place),
+            where_write.data.address.eq(told.address),
+            where_write.data.entry.eq(told.entry),
+            where_write.data.channels.eq(told.channels),
+            where_write.data.context.eq(number - 1),
+            tiles_write.en.eq(self.announce.valid & told.first),
+            tiles_write.addr.eq(next_tile),
+            tiles_write.data.eq(told.lanes),
+        ]
+        with m.If(self.announce.valid):
+            m.d.sync += next_place.eq(next_place + 1)
+            with m.If(told.first & tiled):
+                m.d.sync += next_tile.eq(next_tile + 1)
+
+        # 1 and 2: where the row goes.
+        result = self.results.payload
+        rows_now = Signal(range(rows + 1))
+        valid_1, valid_2 = Signal(), Signal()
+        m.d.comb += [
+            tiles_read.addr.eq(tile),
+            rows_now.eq(Mux(tiled, tiles_read.data, 1)),
+            where_read.addr.eq(base + result.row),
+        ]
+        with m.If(self.results.valid & result.last):
+            m.d.sync += [base.eq(base + rows_now), tile.eq(tile + tiled)]
+        m.d.sync += [
+            valid_1.eq(self.results.valid & (result.row < rows_now)),
+            valid_2.eq(valid_1),
+        ]
+        sums_2 = later(m, result.values, 2, name="sums")
+        target_2 = later(m, where_read.data, name="where")
+
+        # 3: the records of its channels are asked for. The row stays while more of its channels
+        # follow; no other comes meanwhile.
+        parts = self._machine.array.pace
+        sums = datum(data.ArrayLayout(signed(32), cols))
+        valid, more = Signal(), Signal()
+        part = datum(range(parts))
+        target = datum(where_layout)
+        with m.If(more):
+            m.d.comb += self.entry.eq(target.entry)
+            m.d.sync += [
+                sums.eq(sums.as_value() >> (32 * lanes)),
+                part.eq(part + 1),
+                target.address.eq(target.address + lanes),
+                target.channels.eq(target.channels - lanes),
+                more.eq((parts > 2) & (target.channels > 2 * lanes)),
+            ]
+        with m.Else():
+            m.d.comb += self.entry.eq(target_2.entry)
+            m.d.sync += [
+                sums.eq(sums_2),
+                part.eq(0),
+                target.eq(target_2),
+                more.eq(valid_2 & (parts > 1) & (target_2.channels > lanes)),
+            ]
+        m.d.sync += valid.eq(valid_2 | more)
+        channels = Signal(range(lanes + 1))  # of this part
+        m.d.comb += channels.eq(Mux(more, lanes, target.channels))
+        writes_layout = data.StructLayout(
+            {"address": BUFFER_ADDRESS_BITS, "last": BUFFER_ADDRESS_BITS, "mask": lanes}
+        )
+        writes = datum(writes_layout)
+        m.d.sync += [
+            writes.address.eq(target.address),
+            writes.last.eq(target.address + channels - 1),
+            writes.mask.eq((Const(1, lanes + 1) << channels) - 1),
+        ]
+
+        # Until the records come, it is looked up what the row's command says.
+        wait = timing.RECORDS_LATENCY - 1
+        part = later(m, part, wait, name="part")
+        values = later(m, Cat(sums[lane] for lane in range(lanes)), wait, name="values")
+        m.d.comb += context_read.addr.eq(later(m, target.context, wait - 1, name="context"))
+        context = later(m, context_read.data, name="scales")
+        scales = Signal(wait)  # bit n: a part was there n + 1 cycles ago
+        m.d.sync += scales.eq(Cat(valid, scales))
+
+        # What scales each channel: its record, or what its command says.
+        m.submodules.requantizer = scaler = requantizer.Requantizer(lanes)
+        row = scaler.i.payload
+        m.d.sync += [scaler.i.valid.eq(scales[-1]), row.scaling.eq(context.scaling)]
+        records = Signal(8 * CHANNEL_RECORD_BYTES * lanes)
+        with m.Switch(part):
+            for number in range(parts):
+                with m.Case(number):
+                    m.d.comb += records.eq(self.records.word_select(number, len(records)))
+        for lane in range(lanes):
+            record = records.word_select(lane, 8 * CHANNEL_RECORD_BYTES)
+            m.d.sync += row.lanes[lane].value.eq(values.word_select(lane, 32))
+            with m.If(context.uniform):
+                m.d.sync += [
+                    row.lanes[lane].bias.eq(context.bias),
+                    row.lanes[lane].multiplier.eq(context.multiplier),
+                    row.lanes[lane].shift.eq(context.shift),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    row.lanes[lane].bias.eq(record[0:32]),
+                    row.lanes[lane].multiplier.eq(record[32:63]),
+                    row.lanes[lane].shift.eq(record[64:70]),
+                ]
+
+        # Then requantise.
+        writes = later(m, writes, wait + requantizer.LATENCY, name="writes")
+        m.d.comb += [
+            self.write.valid.eq(scaler.o.valid),
+            self.write.address.eq(writes.address),
+            self.write.first.eq(writes.address),
+            self.write.last.eq(writes.last),
+            self.write.data.eq(scaler.o.payload),
+            self.write.mask.eq(writes.mask),
+        ]
+        return m

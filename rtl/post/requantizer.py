@@ -1,0 +1,176 @@
+"""From 32-bit sums to 8-bit outputs, as TensorFlow Lite's reference kernels do it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from mensa.rtl.commands import Rounding
+from mensa.rtl.parts.resetless import datum, later
+
+__all__ = ["LATENCY", "Requantizer", "scaling_layout"]
+
+LATENCY = 11
+"""Cycles from sums on `i` to their outputs on `o`."""
+
+FINE_SHIFT_BITS = 2
+"""Low bits of a left shift that are done with the addition before it; the others come after."""
+
+HALF_BITS = 16
+"""Operands of the wide product are cut here, so that each part fits an FPGA's multiplier."""
+
+
+def scaling_layout() -> data.StructLayout:
+    """What all lanes of a row share."""
+    return data.StructLayout(
+        {"rounding": 1, "zero_point": signed(8), "clamp_min": signed(8), "clamp_max": signed(8)}
+    )
+
+
+class Requantizer(wiring.Component):
+    """Adds the bias, scales by a fixed-point multiplier, adds the zero point and clamps.
+
+    The scale is ``multiplier * 2**(shift - 31)``. A left shift wraps at 32 bits; see
+    docs/architecture.md for both roundings, and `mensa.golden.arithmetic.fixed_point` for the same
+    in NumPy.
+    Latency is `LATENCY` cycles, throughput one row of values a cycle.
+
+    Parameters
+    ----------
+    lanes : int
+        Values of a row, at least 1.
+
+    Members
+    -------
+    i : In(stream of {scaling: scaling_layout(), lanes: [{value: signed(32), bias: signed(32),
+           multiplier: unsigned(31), shift: signed(6)}, …]}, always ready)
+        `shift` is positive for left, -31 to 30.
+    o : Out(stream of [signed(8), …], always ready)
+        Outputs, in order.
+    """
+
+    def __init__(self, lanes: int):
+        if not isinstance(lanes, int) or lanes < 1:
+            raise TypeError(f"Lanes must be a positive integer, not {lanes!r}")
+        self._lanes = lanes
+        lane = data.StructLayout(
+            {
+                "value": signed(32),
+                "bias": signed(32),
+                "multiplier": unsigned(31),
+                "shift": signed(6),
+            }
+        )
+        row = data.StructLayout(
+            {"scaling": scaling_layout(), "lanes": data.ArrayLayout(lane, lanes)}
+        )
+        super().__init__(
+            {
+                "i": In(stream.Signature(row, always_ready=True)),
+                "o": Out(stream.Signature(data.ArrayLayout(signed(8), lanes), always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        valid = Signal(LATENCY)
+        m.d.sync += valid.eq(Cat(self.i.valid, valid))
+        m.d.comb += self.o.valid.eq(valid[-1])
+
+        # scaling[n] belongs to the row that is n cycles behind `i`.
+        scaling = [self.i.payload.scaling]
+        for stage in range(1, LATENCY):
+            scaling.append(later(m, scaling[-1], name=f"scaling_{stage}"))
+
+        # The bounds before the zero point is added, for stage 10.
+        lowest, highest = datum(signed(9)), datum(signed(9))
+        m.d.sync += [
+            lowest.eq(scaling[8].clamp_min - scaling[8].zero_point),
+            highest.eq(scaling[8].clamp_max - scaling[8].zero_point),
+        ]
+
+        for number in range(self._lanes):
+            m.submodules[f"lane_{number}"] = lane = Module()
+            _build_lane(
+                lane,
+                self.i.payload.lanes[number],
+                scaling,
+                (lowest, highest),
+                self.o.payload[number],
+            )
+        return m
+
+
+def _build_lane(
+    m: Module, i: data.View, scaling: list[data.View], bounds: tuple[Value, Value], o: Value
+) -> None:
+    """Add a lane's stages to `m`; the number of each is that of the registers it ends in."""
+    lowest, highest = bounds
+
+    # 1 and 2: bias, and left shift, of which the first stage has time for the low bits.
+    left, right = Signal(5), datum(5)
+    coarse_left = datum(5 - FINE_SHIFT_BITS)
+    biased, shifted = datum(signed(32)), datum(signed(32))
+    m.d.comb += left.eq(Mux(i.shift < 0, 0, i.shift))
+    m.d.sync += [
+        biased.eq((i.value + i.bias) << left[:FINE_SHIFT_BITS]),
+        coarse_left.eq(left[FINE_SHIFT_BITS:]),
+        right.eq(Mux(i.shift < 0, -i.shift, 0)),
+        shifted.eq(biased << (coarse_left << FINE_SHIFT_BITS)),
+    ]
+    # 3 and 4: multiply, by parts that fit an FPGA's multipliers and the registers in front of them.
+    value, multiplier = later(m, shifted), later(m, i.multiplier, 3)
+    value_low, value_high = value[:HALF_BITS], value[HALF_BITS:].as_signed()
+    multiplier_low, multiplier_high = multiplier[:HALF_BITS], multiplier[HALF_BITS:]
+    low, high = datum(32), datum(signed(32))
+    middle_0, middle_1 = datum(signed(33)), datum(signed(33))
+    m.d.sync += [
+        low.eq(value_low * multiplier_low),
+        middle_0.eq(value_low * multiplier_high),
+        middle_1.eq(value_high * multiplier_low),
+        high.eq(value_high * multiplier_high),
+    ]
+    # 5 and 6: add the parts.
+    middle = datum(signed(34))
+    outer = datum(signed(64))
+    product = datum(signed(64))
+    m.d.sync += [
+        middle.eq(middle_0 + middle_1),
+        outer.eq(Cat(low, high)),
+        product.eq(outer + (middle << HALF_BITS)),
+    ]
+    # 7: where it rounds twice, round to a multiple of 2**31 here.
+    halved, rounded = Signal(signed(64)), datum(signed(64))
+    m.d.comb += halved.eq(product + (1 << 30))
+    with m.If(scaling[6].rounding == Rounding.DOUBLE):
+        m.d.sync += rounded.eq(halved & ~((1 << 31) - 1))
+    with m.Else():
+        m.d.sync += rounded.eq(product)
+    half = datum(62)
+    right_6 = later(m, right, 5)
+    m.d.sync += half.eq((1 << 30) << right_6)
+    # 8 and 9: divide by 2**(31 + right shift), halves away from zero.
+    quotient = datum(signed(34))
+    near = datum(signed(34))
+    m.d.sync += [
+        near.eq((rounded + half - (rounded < 0)) >> 31),
+        quotient.eq(near >> later(m, right_6, 2)),
+    ]
+    # 10 and 11: zero point and clamp. Beyond the bounds' bits the sign alone decides.
+    kept, rest = quotient[: len(lowest)].as_signed(), quotient[len(lowest) - 1 :]
+    beyond = rest.any() & ~rest.all()
+    too_low, too_high, inside = datum(), datum(), datum(signed(8))
+    m.d.sync += [
+        too_low.eq(Mux(beyond, rest[-1], kept < lowest)),
+        too_high.eq(Mux(beyond, ~rest[-1], kept > highest)),
+        inside.eq(quotient + scaling[9].zero_point),
+    ]
+    with m.If(too_low):
+        m.d.sync += o.eq(scaling[10].clamp_min)
+    with m.Elif(too_high):
+        m.d.sync += o.eq(scaling[10].clamp_max)
+    with m.Else():
+        m.d.sync += o.eq(inside)

@@ -1,0 +1,1 @@
+"""What surrounds the compute unit: control, programs, loads, stores and faults."""

@@ -1,0 +1,1 @@
+"""The command line: `mensa` and its subcommands."""

@@ -1,0 +1,96 @@
+"""The command line as a page of documentation, made from the commands themselves.
+
+::
+
+    python -m mensa.sched.cli.reference > docs/cli.md
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from mensa.rtl.machine import edge_tpu
+from mensa.sched.cli.main import app
+from mensa.sched.cli.settings import WORDS
+from mensa.sim.memory import lpddr4
+from mensa.sim.soc import MEMORY_PREFIX
+
+__all__ = ["page"]
+
+INTRODUCTION = """\
+# Command line
+
+Every command exits with 0 on success, 1 when a check failed, and 2 on bad input, with one line on
+standard error that says what was wrong, where, and what to do; Ctrl-C is 130. What the terminal's
+encoding lacks is printed as `?`; files are UTF-8, and JSON has null for a number that is not
+finite. Files are written whole or not at all; links, devices and pipes stay what they are. Networks
+are .tflite files; builds of the hardware are kept in the user's cache, or in the directory that the
+environment variable `MENSA_CACHE` names.
+
+That no network ends a command in a traceback is tested by
+`python -m pytest tests/sched/test_every_file.py`, which gives odd, damaged and sound files to every
+command that takes one, in two encodings, and prints how often each ended with which status.
+"""
+
+
+TABLE = ("| | |", "|---|---|")
+
+SETTINGS = """\
+## Settings
+
+What `--set` takes, and a system's file: the value of the named machine or memory, and what it is.
+A switch is `on` or `off`, in a file `true` or `false`; a whole number may be written as `1e9`.
+Programs and hardware must be made with the same settings of the machine, but for `name`,
+`clock_hz`, `prefetch` and `residency`.
+"""
+
+
+def page() -> str:
+    """Return the page, as Markdown."""
+    group: Any = typer.main.get_command(app)
+    parts = [INTRODUCTION]
+    for name, command in group.commands.items():
+        text, _, example = inspect.cleandoc(command.callback.__doc__).partition("Example: ")
+        example = " ".join(example.split())
+        parts.append(f"## mensa {name}\n\n{text.strip()}\n\n```sh\n{example}\n```\n")
+        parts.append("\n".join(_rows(command)))
+    settings = [*_settings(edge_tpu, ""), *_settings(lpddr4, MEMORY_PREFIX)]
+    parts.append("\n".join([SETTINGS, *TABLE, *settings, ""]))
+    return "\n".join(parts)
+
+
+def _rows(command: Any) -> Iterator[str]:
+    yield from TABLE
+    for parameter in command.params:
+        shown = parameter.metavar
+        if parameter.param_type_name == "option":
+            shown = ", ".join(parameter.opts) + (f" {shown}" if shown else "")
+        default = parameter.default
+        said = parameter.help
+        if isinstance(default, str | int) and not isinstance(default, bool):
+            said += f" Default: {default}."
+        yield f"| `{_escaped(shown)}` | {_escaped(said)} |"
+    yield ""
+
+
+def _settings(named: Any, prefix: str) -> Iterator[str]:
+    """Rows for the fields of a machine or a memory, from what its class says about them."""
+    _, _, attributes = (inspect.getdoc(type(named)) or "").partition("Attributes\n----------\n")
+    for name, said in re.findall(r"^(\w+) : .*\n((?:    .*\n?)+)", attributes, re.MULTILINE):
+        value = getattr(named, name)
+        shown = next((word for word, meant in WORDS.items() if value is meant), value)
+        yield f"| `{prefix}{name}={shown}` | {_escaped(' '.join(said.split()))} |"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

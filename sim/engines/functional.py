@@ -1,0 +1,375 @@
+"""The functional engine: commands carried out on memory and buffers, without time.
+
+It states what commands mean, in NumPy, from the command definition alone: lowering is tested on
+it, and gateware is compared with it command by command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_single
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Rounding, Space, Unit
+from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+from mensa.rtl.program import Bytes, Command, Header, Program, ProgramError
+from mensa.sim.engines.command_check import check_command, columns_per_byte, refusal, require
+from mensa.sim.engines.command_order import CommandOrder
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+_GATHER_LIMIT = 1 << 22
+"""Bytes of activations that are gathered at a time, so that a big layer needs little memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Buffers:
+    """The core's buffers, as bytes."""
+
+    activation: Bytes
+    parameter: Bytes
+    constant: Bytes
+
+    @classmethod
+    def empty(cls, machine: Machine) -> Buffers:
+        """The buffers of `machine`, all 0."""
+        return cls(
+            np.zeros(machine.activation_buffer_bytes, np.uint8),
+            np.zeros(machine.parameter_buffer_bytes, np.uint8),
+            np.zeros(machine.constant_entries * machine.constant_entry_bytes, np.uint8),
+        )
+
+    def __getitem__(self, space: Space) -> Bytes:
+        return (self.activation, self.parameter, self.constant)[space]
+
+
+CommandHook = Callable[[Command, Buffers], None]
+
+
+class FunctionalEngine:
+    """Carries out programs in program order.
+
+    Buffers and kept sums live on from one program to the next, as in the core; `reset` forgets
+    them.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose buffers and array shape the commands see.
+    on_command : callable or None
+        Called with each command and the buffers just after it was carried out.
+
+    Attributes
+    ----------
+    buffers : Buffers
+        The buffers as the last command left them.
+    """
+
+    def __init__(self, machine: Machine, on_command: CommandHook | None = None) -> None:
+        self.machine = machine
+        self._on_command = on_command
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh: empty the buffers."""
+        self.buffers = Buffers.empty(self.machine)
+        self._order = CommandOrder(self.machine.activation_buffer_bytes)
+        self._sums: Int64 | None = None
+        self._setup = 0  # identifier of the set-up that has ended well, as the core keeps it
+
+    def run(self, program: Program, memory: Bytes) -> None:
+        """Carry out a program on `memory`, in place.
+
+        Parameters
+        ----------
+        program : Program
+            For this machine.
+        memory : uint8 array
+            At least the program's `memory_bytes`.
+
+        Raises
+        ------
+        ProgramError
+            For a command that has no meaning: an access out of range, an unaligned copy, a number
+            of pixels that doesn't fit, a token that no earlier command has signalled (the core
+            would wait for ever), or results read that no token says to be there; for a program
+            whose set-up was not run before it. The message names the word.
+        """
+        if memory.dtype != np.uint8 or memory.ndim != 1 or memory.size < program.memory_bytes:
+            raise ProgramError(
+                f"memory must be a vector of at least {program.memory_bytes} uint8, "
+                f"not {memory.dtype} {memory.shape}"
+            )
+        header = Header.of(program.words)
+        if header.setup and not header.is_setup and header.setup != self._setup:
+            raise ProgramError(
+                f"word 1: the program needs set-up {header.setup:06x}, which was not run, or other "
+                f"programs have run since; run the set-up first"
+            )
+        if header.is_setup or not header.setup:
+            self._setup = 0
+        self._order.begin()
+        for command in program.commands():
+            missing = self._order.start(command)
+            if missing is not None:
+                raise refusal(
+                    command,
+                    f"waits for {missing.name}, which no earlier command has signalled: the core "
+                    f"would wait for ever",
+                )
+            check_command(self.machine, command)
+            if command.unit == Unit.LOAD:
+                self._load(command, memory)
+            elif command.unit == Unit.STORE:
+                self._store(command, memory)
+            else:
+                self._compute(command)
+            self._order.done(command)
+            if self._on_command is not None:
+                self._on_command(command, self.buffers)
+        if header.is_setup:
+            self._setup = header.setup
+
+    def _load(self, command: Command, memory: Bytes) -> None:
+        buffer = self.buffers[Space(command["SPACE"])]
+        source, target = self._rows(command, memory, buffer)
+        buffer[target] = memory[source]
+        if buffer is self.buffers.activation:
+            self._order.written(command.unit, target)
+
+    def _store(self, command: Command, memory: Bytes) -> None:
+        target, source = self._rows(command, memory, self.buffers.activation)
+        self._require_settled(command, source)
+        memory[target] = self.buffers.activation[source]
+
+    def _rows(self, command: Command, memory: Bytes, buffer: Bytes) -> tuple[Int64, Int64]:
+        """Memory and buffer addresses of every byte that a copy moves, both [rows, row bytes]."""
+        rows, row_bytes = command["ROWS"], command["ROW_BYTES"]
+        byte = np.arange(row_bytes, dtype=np.int64)
+        row = np.arange(rows, dtype=np.int64)[:, None]
+        return (
+            _checked(
+                command,
+                "memory",
+                command["MEMORY_ADDRESS"] + row * command["MEMORY_PITCH"] + byte,
+                memory,
+            ),
+            _checked(
+                command,
+                "its buffer",
+                command["BUFFER_ADDRESS"] + row * command["BUFFER_PITCH"] + byte,
+                buffer,
+            ),
+        )
+
+    def _require_settled(self, command: Command, addresses: Int64) -> None:
+        """Refuse a read of results that may not be there yet."""
+        late = self._order.read(command.unit, addresses)
+        require(
+            command,
+            late is None,
+            f"reads byte {late} of the activation buffer, which an earlier command writes, and no "
+            f"token says that it is done; a compute command waits for SETTLED",
+        )
+
+    def _compute(self, command: Command) -> None:
+        pixels = command["PIXELS"]
+        groups = _groups(command)
+        most = max(
+            1, _GATHER_LIMIT // (command["KERNEL_H"] * command["KERNEL_W"] * groups[0].segment)
+        )
+        results = []
+        for first in range(0, pixels, most):
+            window: _Window | None = None
+            for group in groups:
+                start = group.number * command["GROUP_ACT_STEP"]
+                if window is None or window.start != start or window.segment != group.segment:
+                    window = self._gather(command, start, group.segment, first, most)
+                results.append((group, first, self._accumulate(command, group, window)))
+        if command["KEEP"] & Keep.CONTINUE:
+            kept = self._sums
+            shape = results[0][2].shape
+            if kept is None or kept.shape != shape:
+                raise refusal(command, "KEEP continues sums that nobody kept")
+            results = [(results[0][0], 0, _wrap32(kept + results[0][2]))]
+        self._sums = results[0][2] if command["KEEP"] & Keep.UNDRAINED else None
+        if command["KEEP"] & Keep.UNDRAINED:
+            return
+        for group, first, sums in results:
+            self._write(command, group, first, sums)
+
+    def _accumulate(self, command: Command, group: _Group, window: _Window) -> Int64:
+        """Sums [pixels, channels] of a group, as int32 values."""
+        mode = Mode(command["MODE"])
+        if mode == Mode.MAX:
+            largest: Int64 = np.where(window.real, window.values, -128).max(axis=1)
+            return largest
+        values = window.centred
+        if mode == Mode.SUM:
+            total: Int64 = values.sum(axis=1)
+            return total
+        if mode == Mode.SCALED_SUM:
+            scaled = [
+                requantize_double(
+                    values[:, tap] << 20,
+                    command[f"SCALE_{tap}_MULTIPLIER"],
+                    -command[f"SCALE_{tap}_SHIFT"],
+                )
+                for tap in (0, 1)
+            ]
+            return _wrap32(scaled[0] + scaled[1])
+        weights = self._weights(command, group)
+        if mode != Mode.CONV:
+            wide = values.repeat(columns_per_byte(command), axis=2)
+            return _wrap32((wide * weights).sum(axis=1))
+        # A product of 9-bit numbers, summed up to 2**36 times, is exact in float64.
+        return _wrap32((window.flat @ weights.astype(np.float64)).astype(np.int64))
+
+    def _gather(self, command: Command, start: int, segment: int, first: int, most: int) -> _Window:
+        """Up to `most` pixels from `first` on, `start` bytes into their rows."""
+        last = min(first + most, command["PIXELS"])
+        pixel = np.arange(first, last, dtype=np.int64).reshape(-1, 1, 1, 1)
+        oy, ox = np.divmod(pixel, command["OUT_WIDTH"])
+        ky = np.arange(command["KERNEL_H"], dtype=np.int64).reshape(-1, 1, 1)
+        kx = np.arange(command["KERNEL_W"], dtype=np.int64).reshape(-1, 1)
+        along = (
+            ox * command["PIXEL_X_STEP"]
+            + kx * command["TAP_X_STEP"]
+            + start
+            + np.arange(segment, dtype=np.int64)
+        )
+        x = command["X_START"] + along
+        y = command["Y_START"] + oy * command["PIXEL_Y_STEP"] + ky * command["TAP_Y_STEP"]
+        address = (
+            command["ACT_ADDRESS"]
+            + oy * command["PIXEL_Y_ADDRESS_STEP"]
+            + ky * command["TAP_Y_ADDRESS_STEP"]
+            + along
+        )
+        real = (x >= 0) & (x < command["INPUT_ROW_BYTES"])
+        real = real & ((y >= 0) & (y < command["INPUT_ROWS"]))
+        address = address & ((1 << BUFFER_ADDRESS_BITS) - 1)
+        if real.any():
+            used = address[real]
+            _checked(command, "the activation buffer", used, self.buffers.activation)
+            self._require_settled(command, used)
+        address = np.where(real, address, 0)
+        values = self.buffers.activation.view(np.int8)[address].astype(np.int64)
+        shape = (last - first, -1, segment)
+        values, real = values.reshape(shape), real.reshape(shape)
+        zero_point = np.full((values.shape[1], 1), command["ACT_ZERO_POINT"])
+        if command["MODE"] == Mode.SCALED_SUM:
+            zero_point[1] = command["ACT_ZERO_POINT_1"]
+        centred = np.where(real, values - zero_point, 0)
+        flat = centred.reshape(len(centred), -1).astype(np.float64)
+        return _Window(start, segment, values, real, centred, flat)
+
+    def _weights(self, command: Command, group: _Group) -> Int64:
+        """A group's parameters [words, channels], zero point subtracted."""
+        taps = command["KERNEL_H"] * command["KERNEL_W"]
+        conv = command["MODE"] == Mode.CONV
+        words = taps * group.segment if conv else taps
+        before = group.number * (taps * command["SEGMENT"] if conv else taps)
+        word_bytes = self.machine.group_channels(Mode(command["MODE"]))
+        start = command["PARAMETER_ADDRESS"] + before * word_bytes
+        _checked(
+            command,
+            "the parameter buffer",
+            np.array([start, start + words * word_bytes - 1]),
+            self.buffers.parameter,
+        )
+        content = self.buffers.parameter[start : start + words * word_bytes].view(np.int8)
+        weights = content.reshape(words, word_bytes)[:, : group.channels].astype(np.int64)
+        return weights - command["PARAMETER_ZERO_POINT"]
+
+    def _write(self, command: Command, group: _Group, first: int, sums: Int64) -> None:
+        """Post-process sums [pixels, channels] and write them to the activation buffer."""
+        bias, multiplier, shift = self._constants(command, group)
+        single = command["ROUNDING"] == Rounding.SINGLE
+        requantize = requantize_single if single else requantize_double
+        results = requantize(_wrap32(sums + bias), multiplier, shift) + command["OUT_ZERO_POINT"]
+        results = np.clip(results, command["CLAMP_MIN"], command["CLAMP_MAX"])
+        pixel = np.arange(first, first + len(sums), dtype=np.int64)[:, None]
+        oy, ox = np.divmod(pixel, command["OUT_WIDTH"])
+        channel = np.arange(group.channels, dtype=np.int64)
+        address = (
+            command["OUT_ADDRESS"]
+            + group.number * command["GROUP_CHANNELS"]
+            + oy * command["OUT_Y_STEP"]
+            + ox * command["OUT_X_STEP"]
+            + channel
+        ) & ((1 << BUFFER_ADDRESS_BITS) - 1)
+        if command["EDGE_CHANNELS"]:
+            kept = (ox < command["OUT_WIDTH"] - 1) | (channel < command["EDGE_CHANNELS"])
+            address, results = address[kept], results[kept]
+        _checked(command, "the activation buffer", address, self.buffers.activation)
+        self.buffers.activation.view(np.int8)[address] = results.astype(np.int8)
+        self._order.written(command.unit, address)
+
+    def _constants(
+        self, command: Command, group: _Group
+    ) -> tuple[Int64 | int, Int64 | int, Int64 | int]:
+        """Bias, multiplier and shift of a group's channels."""
+        if command["UNIFORM"]:
+            return command["BIAS"], command["MULTIPLIER"], command["SHIFT"]
+        entry = command["CONSTANT_ENTRY"] + group.number
+        require(
+            command,
+            entry < self.machine.constant_entries,
+            f"reads constant entry {entry} of {self.machine.constant_entries}",
+        )
+        start = entry * self.machine.constant_entry_bytes
+        records = self.buffers.constant[start:][: CHANNEL_RECORD_BYTES * group.channels]
+        records = records.reshape(group.channels, CHANNEL_RECORD_BYTES)
+        words = np.ascontiguousarray(records[:, :8]).view("<i4").astype(np.int64)
+        return words[:, 0], words[:, 1], records[:, 8].astype(np.int8).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """Activations [pixels, taps, bytes] as int8 values, and what is derived from them.
+
+    `real` tells which are inside the input; `centred` has the zero point subtracted and 0 where
+    not real; `flat` is the same as [pixels, taps x bytes].
+    """
+
+    start: int
+    segment: int
+    values: Int64
+    real: npt.NDArray[np.bool_]
+    centred: Int64
+    flat: Float64
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One group of output channels of a command."""
+
+    number: int
+    segment: int
+    channels: int
+
+
+def _groups(command: Command) -> list[_Group]:
+    count = command["GROUPS"]
+    return [
+        _Group(number, command["SEGMENT"], command["GROUP_CHANNELS"]) for number in range(count - 1)
+    ] + [_Group(count - 1, command["LAST_SEGMENT"], command["LAST_GROUP_CHANNELS"])]
+
+
+def _checked(command: Command, where: str, addresses: Int64, place: Bytes) -> Int64:
+    low, high = int(addresses.min()), int(addresses.max())
+    if low < 0 or high >= place.size:
+        raise refusal(
+            command,
+            f"touches bytes {low} to {high} of {where}, which has {place.size} bytes",
+        )
+    return addresses
+
+
+def _wrap32(values: Int64) -> Int64:
+    return values.astype(np.int32).astype(np.int64)

@@ -1,0 +1,1 @@
+"""The timing model: the exact cycle of everything in a program, without simulating it."""

@@ -1,0 +1,300 @@
+"""When a load or a store is done: the exact timing of its unit and its memory, without either.
+
+The rules of the memory are those of docs/architecture.md ("Memory, and its time") and of
+sim/harness/memory.hpp; the rules of the units are in the docstrings of rtl/shell/load_unit.py and
+rtl/shell/store_unit.py. Both engines agree in every cycle: tests/sim/test_timing_dma.py.
+
+*Bandwidth in closed form.* With rate num/den beats per cycle, a beat takes den and a cycle gives
+num. Write the credit at the start of cycle t as num t - z, at most ``den + num - 1``: then time
+only moves t, a beat adds den to z, and the bound raises z to num t - (den + num - 1). A beat can't
+go before num t - z >= den. While beats wait for credit, or go in every cycle, the bound is never
+reached; so it counts only where a burst starts, and beat j of a burst that may go from cycle c on
+goes in max(c + j, ceil((z + (j + 1) den) / num)).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from mensa.rtl.machine import Machine
+from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
+from mensa.sim.memory import PortTiming
+
+__all__ = ["DmaTiming", "ReadPort", "WritePort", "load", "row_bursts", "store"]
+
+
+@dataclass(frozen=True)
+class DmaTiming:
+    """A command's time and traffic.
+
+    Attributes
+    ----------
+    start, done : int
+        The cycles of its two strobes.
+    bursts, beats : int
+        What it transfers; its bytes are beats x `beat_bytes`.
+    """
+
+    start: int
+    done: int
+    bursts: int
+    beats: int
+
+
+class _Port:
+    """A channel's state: its credit and its latest beat.
+
+    Parameters
+    ----------
+    timing : PortTiming
+        From `Memory.port_timing`.
+    """
+
+    def __init__(self, timing: PortTiming):
+        self.latency = timing.latency
+        self._num, self._den = timing.num, timing.den
+        self._bound = timing.den + timing.num - 1
+        self._spent = -self._bound  # z: credit is full in cycle 0
+        self._latest = -1  # cycle of the latest beat
+
+    def _transfer(self, offered: int, beats: int) -> tuple[int, int, int]:
+        """Transfer a burst's beats that may go from cycle `offered` on.
+
+        Returns
+        -------
+        first, spent : int
+            c and z of the closed form, for the cycles of all beats.
+        last : int
+            Cycle of the last beat.
+        """
+        first = max(offered, self._latest + 1)
+        spent = max(self._spent, self._num * first - self._bound)
+        self._spent = spent + self._den * beats
+        self._latest = max(first + beats - 1, -(-self._spent // self._num))
+        return first, spent, self._latest
+
+
+class ReadPort(_Port):
+    """A read channel of the memory between bursts. Bursts must be asked for in order.
+
+    Parameters
+    ----------
+    timing : PortTiming
+        From `Memory.port_timing`.
+    """
+
+    def __init__(self, timing: PortTiming):
+        super().__init__(timing)
+        self._ends = deque([-1] * timing.outstanding)  # last beats of as many latest bursts
+
+    def _burst(self, request: int, beats: int) -> tuple[int, tuple[int, int, int]]:
+        accepted = max(request, self._ends.popleft() + 1)
+        transfer = self._transfer(accepted + self.latency, beats)
+        self._ends.append(self._latest)
+        return accepted, transfer
+
+    def burst(self, request: int, beats: int) -> tuple[int, int]:
+        """Read a burst whose ARVALID is high from cycle `request` on, with RREADY always high.
+
+        It is accepted in a = max(request, 1 + the last beat's cycle of the burst `outstanding`
+        bursts before), and its beats may go from a + latency on.
+
+        Returns
+        -------
+        int
+            Cycle in which it is accepted.
+        int
+            Cycle in which its last beat is transferred.
+        """
+        accepted, (_, _, last) = self._burst(request, beats)
+        return accepted, last
+
+    def read(self, request: int, beats: int) -> tuple[int, list[int]]:
+        """Read a burst as `burst` does, and return the cycles of all its beats.
+
+        Returns
+        -------
+        int
+            Cycle in which it is accepted.
+        list of int
+            Cycle in which each beat is transferred.
+        """
+        accepted, (first, spent, _) = self._burst(request, beats)
+        return accepted, [
+            max(first + j, -(-(spent + (j + 1) * self._den) // self._num)) for j in range(beats)
+        ]
+
+
+class WritePort(_Port):
+    """The write channel of the memory between bursts. Bursts must be asked for in order.
+
+    Parameters
+    ----------
+    timing : PortTiming
+        From `Memory.port_timing`.
+    """
+
+    def __init__(self, timing: PortTiming):
+        super().__init__(timing)
+        self._responses = deque([-1] * timing.outstanding)  # of as many latest bursts
+
+    def burst(self, request: int, first: int, beats: int) -> tuple[int, int]:
+        """Write a burst whose AWVALID is high from cycle `request` on, with BREADY always high.
+
+        Its first WVALID is high from cycle `first` on, or from its AWVALID, each next one from the
+        cycle after. It is accepted in a = max(request, 1 + the response of the burst `outstanding`
+        bursts before), its beats may go from a + 1 on, and its response comes `latency` cycles
+        after its last beat, the responses one a cycle.
+
+        Returns
+        -------
+        int
+            Cycle in which it is accepted.
+        int
+            Cycle in which its response is transferred.
+        """
+        accepted = max(request, self._responses.popleft() + 1)
+        _, _, last = self._transfer(max(accepted + 1, first), beats)
+        before = self._responses[-1] if self._responses else -1
+        response = max(last + self.latency, before + 1)
+        self._responses.append(response)
+        return accepted, response
+
+
+def row_bursts(
+    machine: Machine, memory_address: int, row_bytes: int, rows: int, memory_pitch: int
+) -> list[int]:
+    """Beats of each burst of a command, in order.
+
+    A row is cut at every multiple of `burst_bytes`; rows at the same place between two of them
+    are cut alike.
+    """
+    _check("memory_address", memory_address, 0)
+    _check("row_bytes", row_bytes, 1)
+    _check("rows", rows, 1)
+    _check("memory_pitch", memory_pitch, 0)
+    beat_bytes, burst_beats = machine.beat_bytes, machine.burst_beats
+
+    def cut(place: int) -> list[int]:
+        first = place // beat_bytes
+        end = (place + row_bytes - 1) // beat_bytes + 1
+        if end <= burst_beats:
+            return [end - first]
+        full, rest = divmod(end - burst_beats, burst_beats)
+        return [burst_beats - first] + [burst_beats] * full + ([rest] if rest else [])
+
+    place = memory_address % machine.burst_bytes
+    step = memory_pitch % machine.burst_bytes
+    if step == 0:
+        return cut(place) * rows
+    cuts: dict[int, list[int]] = {}
+    bursts: list[int] = []
+    for _ in range(rows):
+        if place not in cuts:
+            cuts[place] = cut(place)
+        bursts += cuts[place]
+        place = (place + step) % machine.burst_bytes
+    return bursts
+
+
+def load(
+    machine: Machine,
+    port: ReadPort,
+    start: int,
+    *,
+    memory_address: int,
+    row_bytes: int,
+    rows: int,
+    memory_pitch: int,
+) -> DmaTiming:
+    """Time of a command of the load unit that starts in cycle `start`; moves `port` on.
+
+    For burst k of n(k) beats, with O = `outstanding_reads`, M = the memory's `outstanding`,
+    L = its latency:
+
+    - prepared  i(k) = max(i(k-1) + 1, a(k-1), d(k-O) + 1), i(0) = start + 2
+    - accepted  a(k) = max(i(k) + 1, d(k-M) + 1)
+    - last beat d(k), as the bandwidth allows, of beats that may go from a(k) + L on
+    - done      d(last) + 1
+
+    The buffer's addresses don't count. Costs a constant time per burst.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose `beat_bytes`, `burst_beats` and `outstanding_reads` count.
+    port : ReadPort
+        The data port's read channel, as the command before left it.
+    start : int
+        Cycle of the start strobe.
+    memory_address, row_bytes, rows, memory_pitch : int
+        The registers.
+    """
+    bursts = row_bursts(machine, memory_address, row_bytes, rows, memory_pitch)
+    limit = machine.outstanding_reads
+    ends: list[int] = []
+    prepared = start + 1
+    accepted = 0
+    for k, beats in enumerate(bursts):
+        prepared = max(prepared + 1, accepted)
+        if k >= limit:
+            prepared = max(prepared, ends[k - limit] + 1)
+        accepted, end = port.burst(prepared + 1, beats)
+        ends.append(end)
+    return DmaTiming(start, ends[-1] + 1, len(bursts), sum(bursts))
+
+
+def store(
+    machine: Machine,
+    port: WritePort,
+    start: int,
+    *,
+    memory_address: int,
+    row_bytes: int,
+    rows: int,
+    memory_pitch: int,
+) -> DmaTiming:
+    """Time of a command of the store unit that starts in cycle `start`; moves `port` on.
+
+    For burst k of n(k) beats, with W = `OUTSTANDING_WRITES`, M = the memory's `outstanding`,
+    L = its latency:
+
+    - prepared  i(k) = max(i(k-1) + 1, a(k-1), b(k-W) + 1), i(0) = start + 2
+    - accepted  a(k) = max(i(k) + 1, b(k-M) + 1)
+    - last beat w(k), as the bandwidth allows, of beats that may go from a(k) + 1 on, the first
+      one of the command not before start + 3 + READ_LATENCY, its way through the buffer
+    - response  b(k) = max(w(k) + L, b(k-1) + 1)
+    - done      b(last) + 1
+
+    The beats in the unit's FIFO never count, since it covers the latency of the buffer. Costs a
+    constant time per burst.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose `beat_bytes` and `burst_beats` count.
+    port : WritePort
+        The data port's write channel, as the command before left it.
+    start : int
+        Cycle of the start strobe.
+    memory_address, row_bytes, rows, memory_pitch : int
+        The registers.
+    """
+    bursts = row_bursts(machine, memory_address, row_bytes, rows, memory_pitch)
+    first = start + 3 + READ_LATENCY
+    responses: list[int] = []
+    prepared = start + 1
+    accepted = 0
+    for k, beats in enumerate(bursts):
+        prepared = max(prepared + 1, accepted)
+        if k >= OUTSTANDING_WRITES:
+            prepared = max(prepared, responses[k - OUTSTANDING_WRITES] + 1)
+        accepted, response = port.burst(prepared + 1, first, beats)
+        responses.append(response)
+    return DmaTiming(start, responses[-1] + 1, len(bursts), sum(bursts))
+
+
+def _check(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")

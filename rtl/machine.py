@@ -6,7 +6,8 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 
-from mensa.rtl.arrays.array import ArrayShape, output_stationary
+from mensa.rtl.arrays.array import Array
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import Mode
 
 KIB = 1024
@@ -162,9 +163,9 @@ class Machine:
         return 2 * self.row_bytes
 
     @property
-    def array(self) -> ArrayShape:
-        """Mapping and time of the array."""
-        return output_stationary(self.rows, self.cols, pace=-(-self.cols // self.lanes))
+    def array(self) -> Array:
+        """The array, as everything around it knows it."""
+        return Systolic(self.rows, self.cols, self.lanes)
 
     @property
     def lanes(self) -> int:
@@ -174,9 +175,9 @@ class Machine:
     def group_channels(self, mode: Mode) -> int:
         """Output channels of a group at most, and bytes of a parameter word, in a mode.
 
-        Modes whose results come one a cycle have no more than the post-processor takes in it.
+        The vector unit has the post-processor's lanes.
         """
-        return self.cols if mode.is_tiled else self.lanes
+        return self.lanes if mode.is_vector else self.array.group_channels(mode)
 
     @property
     def beat_bytes(self) -> int:
@@ -213,7 +214,7 @@ class Machine:
     @property
     def peak_macs_per_cycle(self) -> int:
         """Multiply-accumulates per cycle when every PE works."""
-        return self.rows * self.cols
+        return self.array.peak_macs_per_cycle
 
     @property
     def config_hash(self) -> int:

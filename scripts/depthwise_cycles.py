@@ -14,7 +14,7 @@ from mensa.rtl.arrays.systolic.filter_stream import filter_stream, filter_words
 from mensa.rtl.commands import Mode
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
-from mensa.sched.lower.filter import filter_strips
+from mensa.sched.lower.mappings.systolic import filter_strips
 
 
 @dataclass(frozen=True)

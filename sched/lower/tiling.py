@@ -303,7 +303,7 @@ class Tiler:
                 for rows in _powers_of_two(self.y.outputs)
             ]
             height, width = max(sizes, key=lambda size: (size[0] * size[1], size[1]))
-        array = max(1, pixels) * self.machine.rows  # pixels that fill it
+        array = max(1, pixels) * self.machine.array.tile  # pixels that fill it
         tiles = OVERLAP_TILES_IN_FLIGHT if pixels else OVERLAP_TILES
         cut = overlap and width == full and self.streams
         if self.y.outputs == 1:
@@ -315,7 +315,7 @@ class Tiler:
             wanted = min(height, max(enough, -(-self.y.outputs // tiles)))
         if pixels and width == full:
             # So many rows fill the array each time.
-            step = self.machine.rows // math.gcd(self.machine.rows, -(-width // pixels))
+            step = self.machine.array.tile // math.gcd(self.machine.array.tile, -(-width // pixels))
             whole = min(-(-wanted // step), height // step) * step
             if 0 < whole < self.y.outputs:
                 return whole, width

@@ -13,7 +13,7 @@ from mensa.rtl.commands import Mode, Unit
 from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sched.lower import lower
-from mensa.sched.lower.filter import filter_strips
+from mensa.sched.lower.mappings.systolic import filter_strips
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4

@@ -13,7 +13,7 @@ from mensa.rtl.commands import Mode, Unit
 from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sched.lower import lower
-from mensa.sched.lower.mappings.systolic import filter_strips
+from mensa.sched.lower.mappings.choice import mapper
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
@@ -127,7 +127,7 @@ def test_strips_cover_a_row_and_no_even_cut_is_faster(words, kernel, stride, row
             total += SETUP_CYCLES + feed + drain_cycles(machine, Mode.FILTER)
         return total
 
-    found = filter_strips(machine, words, loops)
+    found = mapper(machine).strips(words, loops)
     cuts = [
         [words // count + (number < words % count) for number in range(count)]
         for count in range(1, words + 1)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import ConvPlan
-from mensa.rtl.commands import Keep
+from mensa.rtl.commands import Keep, compute_registers
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import drain_cycles, feed_cycles
 from mensa.sched.lower.buffer_plan import BufferPlan
@@ -477,29 +477,30 @@ class Convolution:
         x_start = window[1] * pixel + first.first_input + piece.tap * tap_step + piece.byte
         y_start = window[0] + piece.tap_row * plan.dilation_h
         rows = rectangle.rows[1] - rectangle.rows[0]
-        registers = {
-            **loops(plan, mapping, run, piece, rows, rectangle.width, pixel),
-            "KEEP": job.keep,
-            "ACT_ADDRESS": source.offset + y_start * source.pitch + x_start,
-            "X_START": x_start,
-            "Y_START": y_start,
-            "INPUT_ROW_BYTES": source.row_bytes,
-            "INPUT_ROWS": source.height,
-            "PIXEL_Y_ADDRESS_STEP": plan.stride_h * source.pitch,
-            "TAP_Y_ADDRESS_STEP": plan.dilation_h * source.pitch,
-            "PARAMETER_ADDRESS": job.first_word * self.machine.group_channels(mapping.mode),
-            "CONSTANT_ENTRY": job.first_entry,
-            "ACT_ZERO_POINT": plan.input_zero_point,
-            "PARAMETER_ZERO_POINT": plan.weight_zero_point,
-            "UNIFORM": 0,
-            "ROUNDING": self.factors.rounding,
-            "OUT_ZERO_POINT": plan.output_zero_point,
-            "CLAMP_MIN": plan.clamp_min,
-            "CLAMP_MAX": plan.clamp_max,
-            "OUT_ADDRESS": out + first.first_output,
-            "OUT_X_STEP": mapping.pixels * target.pixel_pitch,
-            "OUT_Y_STEP": target.pitch,
-        }
+        registers = loops(
+            plan, mapping, run, piece, rows, rectangle.width, pixel
+        ) | compute_registers(
+            KEEP=job.keep,
+            ACT_ADDRESS=source.offset + y_start * source.pitch + x_start,
+            X_START=x_start,
+            Y_START=y_start,
+            INPUT_ROW_BYTES=source.row_bytes,
+            INPUT_ROWS=source.height,
+            PIXEL_Y_ADDRESS_STEP=plan.stride_h * source.pitch,
+            TAP_Y_ADDRESS_STEP=plan.dilation_h * source.pitch,
+            PARAMETER_ADDRESS=job.first_word * self.machine.group_channels(mapping.mode),
+            CONSTANT_ENTRY=job.first_entry,
+            ACT_ZERO_POINT=plan.input_zero_point,
+            PARAMETER_ZERO_POINT=plan.weight_zero_point,
+            UNIFORM=0,
+            ROUNDING=self.factors.rounding,
+            OUT_ZERO_POINT=plan.output_zero_point,
+            CLAMP_MIN=plan.clamp_min,
+            CLAMP_MAX=plan.clamp_max,
+            OUT_ADDRESS=out + first.first_output,
+            OUT_X_STEP=mapping.pixels * target.pixel_pitch,
+            OUT_Y_STEP=target.pitch,
+        )
         if mapping.mode in self.machine.array.own_modes:
             registers |= mapper(self.machine).own_registers(registers, source.pitch)
         return registers

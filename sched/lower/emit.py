@@ -23,7 +23,15 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Space, Token, Unit
+from mensa.rtl.commands import (
+    BUFFER_ADDRESS_BITS,
+    Mode,
+    Space,
+    Token,
+    Unit,
+    compute_registers,
+    copy_registers,
+)
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Words
 from mensa.sched.lower.buffer_plan import BufferPlan
@@ -468,7 +476,7 @@ class Emitter:
             address = entry = 0
         else:
             address, entry = content.resident or self._parameter_place(half)
-        starts = {"PARAMETER_ADDRESS": address, "CONSTANT_ENTRY": entry}
+        starts = compute_registers(PARAMETER_ADDRESS=address, CONSTANT_ENTRY=entry)
         commands = place.step.commands
         for number, command in enumerate(commands):
             draft = self._go(
@@ -516,16 +524,17 @@ class Emitter:
         """One command a copy; the first one waits, the last one signals."""
         copies = list(copies)
         for number, (space, copy, start) in enumerate(copies):
-            registers = {
-                "MEMORY_ADDRESS": copy.memory_address,
-                "BUFFER_ADDRESS": start + copy.offset,
-                "ROW_BYTES": copy.row_bytes,
-                "ROWS": copy.rows,
-            }
+            registers = copy_registers(
+                MEMORY_ADDRESS=copy.memory_address,
+                BUFFER_ADDRESS=start + copy.offset,
+                ROW_BYTES=copy.row_bytes,
+                ROWS=copy.rows,
+            )
             if copy.rows > 1:
-                registers |= {"MEMORY_PITCH": copy.memory_pitch, "BUFFER_PITCH": copy.pitch}
+                pitches = copy_registers(MEMORY_PITCH=copy.memory_pitch, BUFFER_PITCH=copy.pitch)
+                registers |= pitches
             if space is not None:
-                registers["SPACE"] = space
+                registers |= copy_registers(SPACE=space)
             self._go(
                 unit,
                 layer,

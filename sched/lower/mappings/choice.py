@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from mensa.golden import ConvPlan
 from mensa.rtl.arrays.systolic.systolic import Systolic
-from mensa.rtl.commands import Mode
+from mensa.rtl.commands import Mode, compute_registers
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sched.lower.mappings.columns import LayerMapping, Piece, Run, column_runs
@@ -82,25 +82,25 @@ def loops(
     if edge > 0:
         words += 1
     spatial = mapping.mode != Mode.CONV
-    return {
-        "MODE": mapping.mode,
-        "PIXELS": rows * words,
-        "OUT_WIDTH": words,
-        "PIXEL_X_STEP": mapping.pixels * plan.stride_w * pitch,
-        "PIXEL_Y_STEP": plan.stride_h,
-        "KERNEL_H": piece.tap_rows,
-        "KERNEL_W": piece.taps,
-        "TAP_X_STEP": plan.dilation_w * pitch,
-        "TAP_Y_STEP": plan.dilation_h,
-        "SEGMENT": piece.nbytes,
-        "LAST_SEGMENT": last.segment if spatial else piece.nbytes,
-        "GROUPS": len(run.groups),
-        "GROUP_ACT_STEP": run.input_step,
-        "GROUP_CHANNELS": first.outputs,
-        "LAST_GROUP_CHANNELS": last.outputs,
-        "EDGE_CHANNELS": edge if 0 < edge < first.outputs else 0,
-        "DEPTH_MULTIPLIER": plan.depth_multiplier if spatial else 1,
-    }
+    return compute_registers(
+        MODE=mapping.mode,
+        PIXELS=rows * words,
+        OUT_WIDTH=words,
+        PIXEL_X_STEP=mapping.pixels * plan.stride_w * pitch,
+        PIXEL_Y_STEP=plan.stride_h,
+        KERNEL_H=piece.tap_rows,
+        KERNEL_W=piece.taps,
+        TAP_X_STEP=plan.dilation_w * pitch,
+        TAP_Y_STEP=plan.dilation_h,
+        SEGMENT=piece.nbytes,
+        LAST_SEGMENT=last.segment if spatial else piece.nbytes,
+        GROUPS=len(run.groups),
+        GROUP_ACT_STEP=run.input_step,
+        GROUP_CHANNELS=first.outputs,
+        LAST_GROUP_CHANNELS=last.outputs,
+        EDGE_CHANNELS=edge if 0 < edge < first.outputs else 0,
+        DEPTH_MULTIPLIER=plan.depth_multiplier if spatial else 1,
+    )
 
 
 def choose_mapping(

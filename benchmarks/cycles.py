@@ -24,6 +24,7 @@ from mensa.golden import Graph, GraphBuilder
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.registers import CATEGORIES
 from mensa.sched.lower import Lowered, LoweringError, lower
+from mensa.sched.placement import all_on
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
@@ -119,7 +120,7 @@ class Figures:
 
 def figures(graph: Graph) -> Figures:
     """Lower a network and time its programs in every study."""
-    lowered = {name: lower(graph, machine) for name, machine in STUDIES.items()}
+    lowered = {name: lower(graph, all_on(machine)) for name, machine in STUDIES.items()}
     first = next(iter(lowered.values()))
     return Figures(
         first,
@@ -146,7 +147,7 @@ def convolution_row(size: int, channels: int, kernel: int) -> str:
             tensor, weights, np.zeros(channels), weight_scale=0.02, scale=0.7, zero_point=-5
         )
     graph = builder.build([tensor])
-    (program,) = lower(graph, edge_tpu).programs
+    (program,) = lower(graph, all_on(edge_tpu)).programs
     timing = layer_timing(ModelEngine(edge_tpu, lpddr4).run(program))[1]
     macs = graph.macs(graph.operators[1])
     return _row(

@@ -28,6 +28,7 @@ from mensa.sched.lower import (
     tensor_to_memory,
 )
 from mensa.sched.on_chip import OnChipReader
+from mensa.sched.placement import all_on
 from mensa.sim.engines.events import LayerTiming, RunTrace, layer_timing
 from mensa.sim.report import HOST, LayerReport, Report, TimingCheck
 from mensa.sim.soc import Soc
@@ -135,7 +136,7 @@ def run_network(
     if not inputs:
         raise EngineError("no inputs: ask for at least one inference")
     golden.check_supported(graph, rounding)
-    lowered = lower(graph, soc.machine, rounding)
+    lowered = lower(graph, all_on(soc.machine), rounding)
     if lowered.memory_bytes > soc.memory.size_bytes:
         raise EngineError(
             f"{graph.name} needs {lowered.memory_bytes} B of memory, {soc.memory.name} has "

@@ -433,6 +433,7 @@ def compile_model(
     from mensa.sched.cli.settings import choose_machine
     from mensa.sched.compile import compile_network
     from mensa.sched.lower import lower
+    from mensa.sched.placement import all_on
 
     try:
         address = int(base, 0)
@@ -440,7 +441,7 @@ def compile_model(
         raise ProgramError(f"--base {base}: write a number, as 0x80000000") from None
     chosen = choose_machine(machine, settings or [])
     graph = _load(model, rounding)
-    for path in compile_network(lower(graph, chosen, rounding), output, address):
+    for path in compile_network(lower(graph, all_on(chosen), rounding), output, address):
         print(path)
     _tell_notes(graph)
 
@@ -592,10 +593,11 @@ def disasm(
     else:
         from mensa.sched.cli.settings import choose_soc
         from mensa.sched.lower import lower
+        from mensa.sched.placement import all_on
 
         system = choose_soc(soc, machine, settings or [])
         graph = _load(program, rounding)
-        programs = lower(graph, system.machine, rounding).programs
+        programs = lower(graph, all_on(system.machine), rounding).programs
     for number, each in enumerate(programs):
         if len(programs) > 1:
             print(f"program {number}")

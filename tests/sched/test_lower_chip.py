@@ -17,6 +17,7 @@ from mensa.rtl.program import Header
 from mensa.sched.lower import lower
 from mensa.sched.lower.buffer_plan import Lifetime, buffer_plans, place
 from mensa.sched.lower.residency import Demand, parameter_plan
+from mensa.sched.placement import all_on
 from mensa.sched.run import run_network
 from mensa.sim import soc
 from mensa.sim.engines.model.engine import ModelEngine
@@ -137,7 +138,7 @@ def test_prefetch_and_residency_can_be_switched_off_and_are_worth_something():
     graph = load_network("pretrainedResnet_quant")
     machine = edge_tpu.replace(rows=16, cols=16)
     plain, streaming, late = (
-        lower(graph, machine.replace(**settings))
+        lower(graph, all_on(machine.replace(**settings)))
         for settings in ({}, {"residency": False}, {"residency": False, "prefetch": False})
     )
     assert sum(layer.cached_bytes for layer in plain.layers) > 0
@@ -149,7 +150,7 @@ def test_prefetch_and_residency_can_be_switched_off_and_are_worth_something():
 
 def test_only_a_networks_input_and_output_cross_the_data_port_where_all_fits():
     graph = load_network("mobilenet_v1_0.25_128_quant")
-    lowered = lower(graph, edge_tpu)
+    lowered = lower(graph, all_on(edge_tpu))
     (program,) = lowered.programs
     output = graph.output_tensor(graph.operators[program.layers[-1]])
     moved = {
@@ -166,7 +167,7 @@ def test_the_report_says_what_is_cached_and_what_is_streamed():
     for residency in (True, False):
         system = soc.edge_tpu.with_settings({"residency": residency})
         tree = run_network(graph, system, inputs).report.to_json()
-        lowered = lower(graph, system.machine)
+        lowered = lower(graph, all_on(system.machine))
         for entry, layer in zip(tree["layers"], lowered.layers, strict=True):
             if entry["machine"] == "host":
                 assert entry["parameter_bytes"] is None
@@ -185,7 +186,7 @@ def test_halves_of_a_layer_let_the_next_one_begin_while_results_drain():
     weights = np.ones((32, 1, 1, 32), np.int8)
     for _ in range(3):
         x = builder.conv2d(x, weights, np.zeros(32), weight_scale=0.01, scale=0.5)
-    lowered = lower(builder.build([x]), edge_tpu.replace(rows=16, cols=16))
+    lowered = lower(builder.build([x]), all_on(edge_tpu.replace(rows=16, cols=16)))
     (program,) = lowered.programs
     compute = [c for c in program.commands() if c.unit == Unit.COMPUTE]
     middle = [c for c in compute if c.tag == 1]
@@ -201,7 +202,7 @@ def test_a_layer_begins_before_all_its_input_is_there_and_stores_before_all_is_c
     x = builder.input((1, 16, 16, 32), scale=0.5)
     weights = np.ones((32, 1, 1, 32), np.int8)
     y = builder.conv2d(x, weights, np.zeros(32), weight_scale=0.01, scale=0.5)
-    lowered = lower(builder.build([y]), edge_tpu.replace(rows=16, cols=16))
+    lowered = lower(builder.build([y]), all_on(edge_tpu.replace(rows=16, cols=16)))
     trace = ModelEngine(lowered.machine, lpddr4).run(*lowered.programs)
     times = {unit: [e for e in trace.events if e.unit == unit] for unit in Unit}
     assert times[Unit.COMPUTE][0].start < times[Unit.LOAD][-1].done
@@ -212,7 +213,7 @@ def test_a_layer_begins_before_all_its_input_is_there_and_stores_before_all_is_c
 @pytest.mark.parametrize("name", ["movenet_single_pose_lightning_ptq"])
 def test_outputs_that_the_host_reads_are_stored(name):
     graph = load_network(name)
-    lowered = lower(graph, edge_tpu)
+    lowered = lower(graph, all_on(edge_tpu))
     read = {
         tensor
         for step in lowered.steps
@@ -233,7 +234,7 @@ def test_a_network_with_another_parameter_has_another_setup():
     other = dataclasses.replace(graph, tensors=tuple(tensors))
     headers = []
     for each in (graph, other, graph):
-        lowered = lower(each, edge_tpu)
+        lowered = lower(each, all_on(edge_tpu))
         setup = Header.of(lowered.setup.words)
         assert setup.is_setup
         for program in lowered.programs:

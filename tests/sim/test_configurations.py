@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mensa.sched.lower import LoweringError, lower
+from mensa.sched.placement import all_on
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
@@ -51,11 +52,11 @@ def _as_advised(machine, error):
 def test_any_machine_equals_golden_or_says_what_it_lacks(layer, machine, rounding):
     for _ in layer.graph.operators:
         try:
-            lowered = lower(layer.graph, machine, rounding)
+            lowered = lower(layer.graph, all_on(machine), rounding)
         except LoweringError as error:
             machine = _as_advised(machine, error)
         else:
             break
     else:
-        lowered = lower(layer.graph, machine, rounding)
+        lowered = lower(layer.graph, all_on(machine), rounding)
     assert_equals_golden(lowered, layer.inputs()[0], _WithModel)

@@ -22,6 +22,7 @@ from mensa.rtl.registers import CATEGORIES
 from mensa.sched.lower import (
     HostStep,
     Lowered,
+    LoweringOptions,
     ProgramStep,
     lower,
     tensor_from_memory,
@@ -88,6 +89,7 @@ def run_network(
     *,
     engine: str = "model",
     rounding: str | None = None,
+    options: LoweringOptions = LoweringOptions(),  # noqa: B008  it is frozen
     check: bool = False,
     vcd: str | Path | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -107,6 +109,8 @@ def run_network(
         One of `ENGINES`.
     rounding : "tflm", "litert" or None
         Whose arithmetic; None is the graph's default.
+    options : LoweringOptions
+        How programs are made.
     check : bool
         Compare every layer's output with golden, and the RTL's times with the timing model's;
         the engine "model" has nothing to compare.
@@ -136,7 +140,7 @@ def run_network(
     if not inputs:
         raise EngineError("no inputs: ask for at least one inference")
     golden.check_supported(graph, rounding)
-    lowered = lower(graph, all_on(soc.machine), rounding)
+    lowered = lower(graph, all_on(soc.machine), rounding, options)
     if lowered.memory_bytes > soc.memory.size_bytes:
         raise EngineError(
             f"{graph.name} needs {lowered.memory_bytes} B of memory, {soc.memory.name} has "
@@ -171,6 +175,7 @@ def run_network(
                 **(provenance or {}),
                 "machine": dataclasses.asdict(soc.machine),
                 "memory": dataclasses.asdict(soc.memory),
+                "lowering": dataclasses.asdict(options),
                 "versions": tool_versions(engine),
             },
             timing=timing_check,

@@ -25,6 +25,7 @@ from mensa.sched.cli.status import BAD_INPUT, INTERRUPTED, interrupted
 if TYPE_CHECKING:
     from mensa.golden import Graph, Tensor
     from mensa.sched.digits import Samples
+    from mensa.sched.lower.options import LoweringOptions
     from mensa.sched.run import Result
     from mensa.sim.soc import Soc
 
@@ -64,8 +65,8 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A setting of the machine (rows=8, prefetch=off, residency=off) or the memory "
-        "(memory.latency_ns=60); repeatable.",
+        help="A setting of the machine (rows=8), the memory (memory.latency_ns=60) or of how "
+        "programs are made (prefetch=off, residency=off); repeatable.",
     ),
 ]
 MachineSetOption = Annotated[
@@ -73,7 +74,16 @@ MachineSetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A setting of the machine (rows=8, prefetch=off); repeatable.",
+        help="A setting of the machine (rows=8); repeatable.",
+    ),
+]
+CompileSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting of the machine (rows=8) or of how programs are made (prefetch=off, "
+        "residency=off); repeatable.",
     ),
 ]
 
@@ -196,7 +206,7 @@ def run(
     from mensa.golden.error import printable
     from mensa.sched import digits
     from mensa.sched.cli import table
-    from mensa.sched.cli.settings import choose_soc
+    from mensa.sched.cli.settings import choose_soc, take_options
     from mensa.sched.files import write_json, write_text
     from mensa.sched.inputs import InputSteps, blaming
     from mensa.sched.run import EngineError
@@ -206,7 +216,8 @@ def run(
         raise EngineError(
             "--trace needs --engine model or rtl; the engine 'functional' knows no time"
         )
-    system = choose_soc(soc, machine, settings or [])
+    options, ours = take_options(settings or [])
+    system = choose_soc(soc, machine, ours)
     samples = None
     if model is None:
         graph = digits.load_network()
@@ -224,7 +235,15 @@ def run(
 
     with blaming(source):
         result = _run(
-            graph, system, inputs, engine, rounding, check, vcd, {"input": source, "seed": seed}
+            graph,
+            system,
+            inputs,
+            engine,
+            rounding,
+            options,
+            check,
+            vcd,
+            {"input": source, "seed": seed},
         )
     if json_file is not None:
         write_json(json_file, result.report.to_json() | _notes(graph))
@@ -251,6 +270,7 @@ def _run(
     inputs: Sequence[Sequence[Any]],
     engine: str,
     rounding: str | None,
+    options: LoweringOptions,
     check: bool,
     vcd: Path | None,
     provenance: dict[str, Any],
@@ -267,6 +287,7 @@ def _run(
             inputs,
             engine=engine,
             rounding=rounding,
+            options=options,
             check=check,
             vcd=waves,
             provenance=provenance,
@@ -416,7 +437,7 @@ def compile_model(
     machine: Annotated[
         str, typer.Option("--machine", metavar="NAME", help="The machine that will run it.")
     ] = "edge_tpu",
-    settings: MachineSetOption = None,
+    settings: CompileSetOption = None,
     rounding: RoundingOption = None,
     base: Annotated[
         str,
@@ -430,7 +451,7 @@ def compile_model(
     Example: mensa compile net.tflite --machine edge_tpu --set rows=8 --set cols=8 -o network
     """
     from mensa.rtl.program import ProgramError
-    from mensa.sched.cli.settings import choose_machine
+    from mensa.sched.cli.settings import choose_machine, take_options
     from mensa.sched.compile import compile_network
     from mensa.sched.lower import lower
     from mensa.sched.placement import all_on
@@ -439,9 +460,11 @@ def compile_model(
         address = int(base, 0)
     except ValueError:
         raise ProgramError(f"--base {base}: write a number, as 0x80000000") from None
-    chosen = choose_machine(machine, settings or [])
+    options, ours = take_options(settings or [])
+    chosen = choose_machine(machine, ours)
     graph = _load(model, rounding)
-    for path in compile_network(lower(graph, all_on(chosen), rounding), output, address):
+    lowered = lower(graph, all_on(chosen), rounding, options)
+    for path in compile_network(lowered, output, address):
         print(path)
     _tell_notes(graph)
 
@@ -591,13 +614,14 @@ def disasm(
             )
         programs: Sequence[Program] = [Program.load(program)]
     else:
-        from mensa.sched.cli.settings import choose_soc
+        from mensa.sched.cli.settings import choose_soc, take_options
         from mensa.sched.lower import lower
         from mensa.sched.placement import all_on
 
-        system = choose_soc(soc, machine, settings or [])
+        options, ours = take_options(settings or [])
+        system = choose_soc(soc, machine, ours)
         graph = _load(program, rounding)
-        programs = lower(graph, all_on(system.machine), rounding).programs
+        programs = lower(graph, all_on(system.machine), rounding, options).programs
     for number, each in enumerate(programs):
         if len(programs) > 1:
             print(f"program {number}")
@@ -678,6 +702,7 @@ BAD_INPUT_ERRORS = {
     "mensa.sched.files": ("OutputError",),
     "mensa.sched.inputs": ("InputError",),
     "mensa.sched.lower.error": ("LoweringError",),
+    "mensa.sched.placement.placement": ("PlacementError",),
     "mensa.sched.run": ("EngineError",),
     "mensa.sched.cli.settings": ("SettingError",),
     "mensa.rtl.fpga.errors": ("SynthesisError",),

@@ -35,6 +35,7 @@ from mensa.rtl.commands import (
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Words
 from mensa.sched.lower.buffer_plan import BufferPlan
+from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan
 from mensa.sched.lower.work import (
     Compute,
@@ -193,8 +194,15 @@ class Emitter:
         How many compute commands have been carried out when a layer is computed, by operator.
     """
 
-    def __init__(self, machine: Machine, buffers: BufferPlan, parameters: ParameterPlan) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        buffers: BufferPlan,
+        parameters: ParameterPlan,
+        options: LoweringOptions,
+    ) -> None:
         self._machine = machine
+        self._options = options
         self._buffers = buffers
         self._room = parameters
         self._drafts: list[_Draft] = []
@@ -382,7 +390,7 @@ class Emitter:
         """What later steps need and there is room for: the next step's parameters come first."""
         if self._parameter_queue and self._parameter_queue[0][0] == number + 1:
             self._load_parameters_if_room()
-        if self._slice_queue and self._machine.prefetch:
+        if self._slice_queue and self._options.prefetch:
             self._load_slice()
         if self._tile_queue and self._activations.has_room:
             producer = self._producer(self._tile_queue[0][1])

@@ -19,6 +19,7 @@ from mensa.sched.lower.elementwise import lower_add, lower_quantize
 from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
+from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.pool import lower_pool
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
 from mensa.sched.lower.supported import why_on_host
@@ -126,8 +127,8 @@ class Lowered:
 
     Attributes
     ----------
-    graph, placement, rounding : Graph, Placement, str
-        What was lowered, where to, and whose arithmetic.
+    graph, placement, rounding, options : Graph, Placement, str, LoweringOptions
+        What was lowered, where to, with whose arithmetic, and how.
     steps : tuple of HostStep and ProgramStep
         What to do, in order.
     tensors : mapping of int to int
@@ -150,6 +151,7 @@ class Lowered:
     graph: Graph
     placement: Placement
     rounding: str
+    options: LoweringOptions
     steps: tuple[Step, ...]
     tensors: Mapping[int, int]
     variables: Mapping[int, int]
@@ -184,7 +186,12 @@ class Lowered:
         return memory
 
 
-def lower(graph: Graph, placement: Placement, rounding: str | None = None) -> Lowered:
+def lower(
+    graph: Graph,
+    placement: Placement,
+    rounding: str | None = None,
+    options: LoweringOptions = LoweringOptions(),  # noqa: B008  it is frozen
+) -> Lowered:
     """Programs that compute a network where a placement wants it.
 
     Parameters
@@ -195,6 +202,8 @@ def lower(graph: Graph, placement: Placement, rounding: str | None = None) -> Lo
         What runs it; `all_on(machine)` is the simplest.
     rounding : "tflm", "litert" or None
         Whose arithmetic; None is the graph's default.
+    options : LoweringOptions
+        How programs are made.
 
     Returns
     -------
@@ -211,15 +220,18 @@ def lower(graph: Graph, placement: Placement, rounding: str | None = None) -> Lo
     profile = resolve_rounding(graph, rounding)
     if len(graph.operators) > TAG_LIMIT:
         raise LoweringError(f"operator {TAG_LIMIT}", f"a program has at most {TAG_LIMIT} operators")
-    return _Lowering(graph, placement, profile).lowered()
+    return _Lowering(graph, placement, profile, options).lowered()
 
 
 class _Lowering:
     """One call of `lower`."""
 
-    def __init__(self, graph: Graph, placement: Placement, rounding: str) -> None:
+    def __init__(
+        self, graph: Graph, placement: Placement, rounding: str, options: LoweringOptions
+    ) -> None:
         self.graph = graph
         self.placement = placement
+        self.options = options
         self.rounding = rounding
         self.memory = MemoryMap(graph, placement.machines, rounding)
         self.machines: dict[int, Machine] = {}  # of the operators that are not on the host
@@ -300,6 +312,7 @@ class _Lowering:
                     for part in parts
                 ],
                 machine,
+                self.options,
             )
             for machine in self.placement.machines
         }
@@ -333,6 +346,7 @@ class _Lowering:
             graph=graph,
             placement=self.placement,
             rounding=self.rounding,
+            options=self.options,
             steps=tuple(
                 draft if isinstance(draft, HostStep) else draft.step(self) for draft in drafts
             ),
@@ -369,7 +383,7 @@ class _Lowering:
         layers = [layer for layer in resident if self.machines[layer] == machine]
         if not layers:
             return None
-        emitter = Emitter(machine, BufferPlan(), room)
+        emitter = Emitter(machine, BufferPlan(), room, self.options)
         for layer in layers:
             emitter.load_resident(layer, resident[layer])
         words = emitter.finish()
@@ -391,7 +405,7 @@ class _Section:
     def best(cls, lowering: _Lowering, machine: Machine, operators: list[Operator]) -> _Section:
         """The one that keeps most on chip of those whose layers fit."""
         lifetimes = _lifetimes(lowering, operators)
-        plans = list(buffer_plans(lifetimes, machine))
+        plans = list(buffer_plans(lifetimes, machine, lowering.options))
         for number, buffers in enumerate(plans):
             try:
                 section = cls(lowering, machine, operators, buffers)
@@ -453,7 +467,7 @@ class _Section:
                 used = {step.parameters: None for tile in tiles for step in tile.steps}
                 resident[index] = [each for each in used if each is not None]
             layers.append(self._work(operator, tiles))
-        emitter = Emitter(self.machine, self.buffers, room)
+        emitter = Emitter(self.machine, self.buffers, room, lowering.options)
         emitter.emit(layers, self._transfers(self._loads()), self._transfers(self._stores()))
         words = emitter.finish()
         image = lowering.memory.take_image()

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 import mensa.golden as golden
 from mensa.rtl.commands import Keep, Mode, Opcode, Space, Token, Unit
-from mensa.rtl.machine import KIB, PROGRAM_SETTINGS, edge_tpu
+from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.program import Program
 from mensa.sched.lower import (
     HostStep,
     LoweringError,
+    LoweringOptions,
     ProgramStep,
     lower,
     tensor_from_memory,
@@ -23,8 +24,11 @@ from mensa.sched.placement import all_on
 
 from ..golden.moving_layers import dilated
 from ..golden.strategies import layers
+from ..machines import any_options
 from .hazards import Watcher
 from .runner import NETWORKS, assert_equals_golden, load_network, machine_of, random_inputs
+
+STREAMING = LoweringOptions(residency=False)
 
 SHAPES = {
     "8x8": edge_tpu.replace(rows=8, cols=8),
@@ -107,14 +111,14 @@ def machines(draw):
         entries=draw(st.sampled_from([2, 4, 8])),
         banks=draw(st.sampled_from([2, 4, 8])),
         port=draw(st.sampled_from([4, 8, 16, 32, None])),
-    ).replace(**{setting: draw(st.booleans()) for setting in PROGRAM_SETTINGS})
+    )
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
-@given(layers(), machines(), st.sampled_from([None, "tflm", "litert"]))
-def test_random_layers_on_random_machines_equal_golden(layer, machine, rounding):
+@given(layers(), machines(), st.sampled_from([None, "tflm", "litert"]), any_options)
+def test_random_layers_on_random_machines_equal_golden(layer, machine, rounding, options):
     try:
-        lowered = lower(layer.graph, all_on(machine), rounding)
+        lowered = lower(layer.graph, all_on(machine), rounding, options)
     except LoweringError:
         assume(False)
     (step,) = lowered.steps
@@ -180,26 +184,33 @@ def depthwise_graph(shape, kernel, multiplier=1, **fields):
 
 
 @pytest.mark.parametrize(
-    ("graph", "machine"),
+    ("graph", "machine", "residency"),
     [
         # A stride where a side has one pixel, though all pixels form one row.
-        (depthwise_graph((1, 2, 1, 2), (1, 1), stride=(1, 2)), machine_of(2, 2, 64, 64, 2, 2, 4)),
+        (
+            depthwise_graph((1, 2, 1, 2), (1, 1), stride=(1, 2)),
+            machine_of(2, 2, 64, 64, 2, 2, 4),
+            True,
+        ),
         # A range of channels that begins inside a beat needs a longer place.
         (
             depthwise_graph((1, 4, 4, 12), (2, 3), dilation=(3, 1)),
-            machine_of(2, 3, 64, 64, 2, 4, 4).replace(residency=False),
+            machine_of(2, 3, 64, 64, 2, 4, 4),
+            False,
         ),
         # Three channels fit a place where they begin at a beat, but not the next three.
         (
             depthwise_graph((1, 2, 1, 12), (2, 1)),
-            machine_of(1, 1, 16, 8, 2, 2).replace(residency=False),
+            machine_of(1, 1, 16, 8, 2, 2),
+            False,
         ),
         # The only layer is cut into ranges of channels, so that its parameters can't stay.
-        (depthwise_graph((1, 3, 5, 9), (1, 1), 3), machine_of(2, 2, 64, 64, 2, 8, 8)),
+        (depthwise_graph((1, 3, 5, 9), (1, 1), 3), machine_of(2, 2, 64, 64, 2, 8, 8), True),
     ],
 )
-def test_odd_layers_on_the_smallest_machines_equal_golden(graph, machine):
-    assert_equals_golden(lower(graph, all_on(machine)), random_inputs(graph, 7), Watcher)
+def test_odd_layers_on_the_smallest_machines_equal_golden(graph, machine, residency):
+    lowered = lower(graph, all_on(machine), options=LoweringOptions(residency=residency))
+    assert_equals_golden(lowered, random_inputs(graph, 7), Watcher)
 
 
 @pytest.mark.parametrize("bank_bytes", [64, 80, 96, 128])
@@ -299,7 +310,7 @@ def test_host_operators_cut_the_network_into_programs():
 
 def test_layers_report_macs_bytes_and_commands():
     graph = load_network("pretrainedResnet_quant")
-    lowered = lower(graph, all_on(SHAPES["8x8 tiled"].replace(residency=False)))
+    lowered = lower(graph, all_on(SHAPES["8x8 tiled"]), options=STREAMING)
     assert [layer.index for layer in lowered.layers] == [op.index for op in graph.operators]
     assert sum(layer.macs for layer in lowered.layers) == graph.total_macs
     commands = [c for program in lowered.programs for c in program.commands()]
@@ -320,7 +331,7 @@ def test_layers_report_macs_bytes_and_commands():
 
 def test_programs_overlap_loading_and_computing():
     graph = load_network("pretrainedResnet_quant")
-    (program, *_) = lower(graph, all_on(SHAPES["8x8"].replace(residency=False))).programs
+    (program, *_) = lower(graph, all_on(SHAPES["8x8"]), options=STREAMING).programs
     units = [c.unit for c in program.commands() if c.tag == 1]
     first_compute = units.index(Unit.COMPUTE)
     assert units[:first_compute].count(Unit.LOAD) >= 2  # this tile's and the next one's

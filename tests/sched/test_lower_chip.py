@@ -16,6 +16,7 @@ from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.program import Header
 from mensa.sched.lower import lower
 from mensa.sched.lower.buffer_plan import Lifetime, buffer_plans, place
+from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import Demand, parameter_plan
 from mensa.sched.placement import all_on
 from mensa.sched.run import run_network
@@ -66,7 +67,7 @@ def test_tensors_that_are_alive_together_share_no_byte(lifetimes, size, alignmen
 
 @given(all_lifetimes())
 def test_places_for_streaming_have_banks_of_their_own(lifetimes):
-    plans = list(buffer_plans(lifetimes, MACHINE))
+    plans = list(buffer_plans(lifetimes, MACHINE, LoweringOptions()))
     for plan in plans:
         everything = len(plan.tensors) == len(lifetimes)
         assert everything == (plan.outputs.places == 0)
@@ -103,12 +104,12 @@ def test_parameters_that_stay_and_places_for_others_share_nothing(
     sizes, nbytes, entries, prefetch, residency
 ):
     machine = machine_of(5, 3, 1000, nbytes, entries=entries, port=4)
-    machine = machine.replace(prefetch=prefetch, residency=residency)
+    options = LoweringOptions(prefetch=prefetch, residency=residency)
     demands = [
         Demand(number, words, count, -(-words // count), can_stay)
         for number, (words, count, can_stay) in enumerate(sizes)
     ]
-    plan = parameter_plan(demands, machine)
+    plan = parameter_plan(demands, machine, options)
     assert plan.resident.keys() <= {each.layer for each in demands if each.can_stay and residency}
     buffers = (
         (machine.parameter_buffer_bytes, plan.start, plan.place_bytes),
@@ -138,7 +139,7 @@ def test_prefetch_and_residency_can_be_switched_off_and_are_worth_something():
     graph = load_network("pretrainedResnet_quant")
     machine = edge_tpu.replace(rows=16, cols=16)
     plain, streaming, late = (
-        lower(graph, all_on(machine.replace(**settings)))
+        lower(graph, all_on(machine), options=LoweringOptions(**settings))
         for settings in ({}, {"residency": False}, {"residency": False, "prefetch": False})
     )
     assert sum(layer.cached_bytes for layer in plain.layers) > 0
@@ -165,9 +166,10 @@ def test_the_report_says_what_is_cached_and_what_is_streamed():
     graph = load_network("kws_ref_model")
     inputs = [random_inputs(graph, 1)]
     for residency in (True, False):
-        system = soc.edge_tpu.with_settings({"residency": residency})
-        tree = run_network(graph, system, inputs).report.to_json()
-        lowered = lower(graph, all_on(system.machine))
+        system, options = soc.edge_tpu, LoweringOptions(residency=residency)
+        tree = run_network(graph, system, inputs, options=options).report.to_json()
+        assert tree["provenance"]["lowering"] == {"prefetch": True, "residency": residency}
+        lowered = lower(graph, all_on(system.machine), options=options)
         for entry, layer in zip(tree["layers"], lowered.layers, strict=True):
             if entry["machine"] == "host":
                 assert entry["parameter_bytes"] is None

@@ -19,7 +19,7 @@ SQUARE = edge_tpu.replace(
 )
 WIDE = edge_tpu.replace(
     name="wide", rows=4, cols=12, port_bytes=64, parameter_buffer_bytes=16384,
-    activation_buffer_bytes=65536, residency=False,
+    activation_buffer_bytes=65536,
 )  # fmt: skip
 NAMES = (SQUARE.name, WIDE.name, None)
 
@@ -53,7 +53,8 @@ def test_every_placement_computes_the_same(placement, seed):
 
 
 @pytest.mark.parametrize(
-    ("name", "with_set_up"), [("kws_ref_model", {"square"}), ("trained_lstm_int8", set())]
+    ("name", "with_set_up"),
+    [("kws_ref_model", {"square", "wide"}), ("trained_lstm_int8", {"wide"})],
 )
 def test_a_network_in_turns(name, with_set_up):
     graph = load_network(name)
@@ -62,12 +63,12 @@ def test_a_network_in_turns(name, with_set_up):
     assert_where_it_was_placed(lowered)
     assert_equals_golden(lowered, random_inputs(graph, 1))
     assert {program.machine.name for program in lowered.programs} == {"square", "wide"}
-    assert lowered.setups.keys() == with_set_up  # "wide" keeps nothing on chip
+    assert lowered.setups.keys() == with_set_up
 
 
 def test_each_machine_has_a_set_up_of_its_own():
     graph = small_network()
-    both = Placement((SQUARE, WIDE.replace(residency=True)), {0: SQUARE.name, 1: WIDE.name})
+    both = Placement((SQUARE, WIDE), {0: SQUARE.name, 1: WIDE.name})
     lowered = lower(graph, both)
     assert lowered.setups.keys() == {SQUARE.name, WIDE.name}
     with pytest.raises(ValueError, match="too many values"):

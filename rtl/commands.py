@@ -102,12 +102,12 @@ class Mode(enum.IntEnum):
     @property
     def is_tiled(self) -> bool:
         """Whether results grow in the array tile by tile, so that commands may overlap."""
-        return self <= Mode.DEPTHWISE
+        return self in (Mode.CONV, Mode.DEPTHWISE)
 
     @property
     def is_vector(self) -> bool:
         """Whether the vector unit computes it."""
-        return self >= Mode.MAX
+        return self in (Mode.MAX, Mode.SUM, Mode.SCALED_SUM)
 
 
 SCALED_SUM_LEFT_SHIFT = 20

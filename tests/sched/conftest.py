@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ..properties import recorded
+
 ENDED = "how commands ended"
 """Property of a test: kind of file, how many files, and how often a command had each status."""
 
 
 def pytest_terminal_summary(terminalreporter):
     """Print the lines, also where the tests ran in several processes."""
-    found = [
-        value
-        for report in terminalreporter.getreports("passed")
-        if report.when == "call"
-        for name, value in report.user_properties
-        if name == ENDED
-    ]
+    found = recorded(terminalreporter, ENDED)
     if not found:
         return
     endings = sum((Counter(each) for _, _, each in found), Counter())

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ..properties import recorded
+
 COMPARED = "compared on every engine"
 """Property of a test: machine, kind of layer, and how many of it were compared."""
 
 
 def pytest_terminal_summary(terminalreporter):
     """Print the line, also where the tests ran in several processes."""
-    found = [
-        value
-        for report in terminalreporter.getreports("passed")
-        if report.when == "call"
-        for name, value in report.user_properties
-        if name == COMPARED
-    ]
+    found = recorded(terminalreporter, COMPARED)
     if not found:
         return
     kinds, shapes = Counter(), Counter()

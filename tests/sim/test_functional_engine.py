@@ -1,4 +1,4 @@
-"""The functional engine against the loop nest of docs/architecture.md, byte by byte in Python."""
+"""The functional engine against the loop nest of docs/architecture.md, as the gateware is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from mensa.rtl.program import Assembler, Program, ProgramError
 from mensa.sim.engines.functional import FunctionalEngine
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
+
+from ..rtl.compute_reference import Reference
 
 MACHINE = Machine(
     name="small",
@@ -61,151 +63,6 @@ def run(commands, machine=MACHINE, memory=None, **engine):
 def run_model(commands, machine=MACHINE):
     """Ask the model how long (unit, registers[, wait, signal]) tuples take."""
     return ModelEngine(machine, lpddr4).run(assemble(commands, machine))
-
-
-def wrap32(x: int) -> int:
-    return (x + (1 << 31)) % (1 << 32) - (1 << 31)
-
-
-def half_away(numerator: int, bits: int) -> int:
-    """A numerator over 2**bits, rounded half away from zero."""
-    if bits == 0:
-        return numerator
-    magnitude = (abs(numerator) + (1 << (bits - 1))) >> bits
-    return -magnitude if numerator < 0 else magnitude
-
-
-def high(x: int, multiplier: int) -> int:
-    return (x * multiplier + (1 << 30)) >> 31
-
-
-def requantize(x: int, multiplier: int, shift: int, single: bool) -> int:
-    x = wrap32(x << max(shift, 0))
-    right = max(-shift, 0)
-    if single:
-        return half_away(x * multiplier, 31 + right)
-    return half_away(high(x, multiplier), right)
-
-
-def taps_of(r: dict[str, int]) -> int:
-    return r["KERNEL_H"] * r["KERNEL_W"]
-
-
-def filter_sums(r, group, segment, signed, taps) -> dict[tuple[int, int], list[int]]:
-    """What leaves the array as a filter: sums of a group's bytes by output row and pixel.
-
-    A word meets its first result in the bottom row, and the word n places before it in the row n
-    above; so the array is told here by its rows and words, not by pixels and taps.
-    """
-    held = {}
-    for number, tap in enumerate(taps):
-        ky, kx = divmod(number, r["KERNEL_W"])
-        row = r["FILTER_ROW"] + ky * r["FILTER_TAP_ROW_STEP"] + kx * r["FILTER_TAP_STEP"]
-        assert row not in held
-        assert 0 <= row < TALL.rows
-        held[row] = tap
-    words = []
-    complete = {}
-    for row in range(r["STREAM_ROWS"]):
-        number = 0
-        for position in range(r["STREAM_COLUMNS"]):
-            for tap_column in range(r["STREAM_TAPS"]):
-                step = position * r["STREAM_STEP"] + tap_column * r["TAP_X_STEP"]
-                step += group * r["GROUP_ACT_STEP"]
-                address = r["ACT_ADDRESS"] + row * r["STREAM_ROW_STEP"] + step
-                inside = 0 <= r["Y_START"] + row < r["INPUT_ROWS"]
-                words.append(
-                    [
-                        signed[address + i] - r["ACT_ZERO_POINT"]
-                        if inside and 0 <= r["X_START"] + step + i < r["INPUT_ROW_BYTES"]
-                        else 0
-                        for i in range(segment)
-                    ]
-                )
-                oy, late_row = divmod(row - r["STREAM_FIRST_ROW"], r["PIXEL_Y_STEP"] or 1)
-                ox, late = divmod(number - r["STREAM_FIRST"], r["STREAM_RESULT_STEP"])
-                if oy >= 0 == late_row and ox >= 0 == late and ox < r["OUT_WIDTH"]:
-                    complete[oy, ox] = len(words) - 1
-                number += 1
-    return {
-        pixel: [
-            sum(
-                words[last - (TALL.rows - 1 - row)][i] * (tap[i] - r["PARAMETER_ZERO_POINT"])
-                for row, tap in held.items()
-            )
-            for i in range(segment)
-        ]
-        for pixel, last in complete.items()
-    }
-
-
-def results(r: dict[str, int], activation, parameter, constant) -> dict[int, int]:
-    """What a compute command writes: int8 value by buffer address, by plain loops."""
-    signed = activation.view(np.int8).tolist()
-    weights = parameter.view(np.int8).tolist()
-    written = {}
-    word = r["PARAMETER_ADDRESS"]
-    for group in range(r["GROUPS"]):
-        final = group == r["GROUPS"] - 1
-        segment = r["LAST_SEGMENT"] if final else r["SEGMENT"]
-        channels = r["LAST_GROUP_CHANNELS"] if final else r["GROUP_CHANNELS"]
-        start = word
-        filtered = {}
-        if r["MODE"] == Mode.FILTER:
-            taps = [weights[word + k * MACHINE.cols :][:segment] for k in range(taps_of(r))]
-            filtered = filter_sums(r, group, segment, signed, taps)
-            word += taps_of(r) * MACHINE.cols
-        for pixel in range(r["PIXELS"]):
-            oy, ox = divmod(pixel, r["OUT_WIDTH"])
-            sums = filtered.get((oy, ox), [0] * channels)
-            largest = [-128] * channels
-            word = word if filtered else start
-            for tap in range(0 if filtered else taps_of(r)):
-                ky, kx = divmod(tap, r["KERNEL_W"])
-                for i in range(segment):
-                    step = ox * r["PIXEL_X_STEP"] + kx * r["TAP_X_STEP"]
-                    step += group * r["GROUP_ACT_STEP"] + i
-                    x = r["X_START"] + step
-                    y = r["Y_START"] + oy * r["PIXEL_Y_STEP"] + ky * r["TAP_Y_STEP"]
-                    address = r["ACT_ADDRESS"] + step
-                    address += oy * r["PIXEL_Y_ADDRESS_STEP"] + ky * r["TAP_Y_ADDRESS_STEP"]
-                    real = 0 <= x < r["INPUT_ROW_BYTES"] and 0 <= y < r["INPUT_ROWS"]
-                    value = signed[address] if real else 0
-                    centred = value - r["ACT_ZERO_POINT"] if real else 0
-                    if r["MODE"] == Mode.CONV:
-                        for o in range(channels):
-                            sums[o] += centred * (weights[word + o] - r["PARAMETER_ZERO_POINT"])
-                        word += MACHINE.cols
-                    elif r["MODE"] == Mode.DEPTHWISE:
-                        m = r["DEPTH_MULTIPLIER"]
-                        for o in range(i * m, (i + 1) * m):
-                            sums[o] += centred * (weights[word + o] - r["PARAMETER_ZERO_POINT"])
-                    elif r["MODE"] == Mode.MAX and real:
-                        largest[i] = max(largest[i], value)
-                    elif r["MODE"] == Mode.SUM:
-                        sums[i] += centred
-                    elif r["MODE"] == Mode.SCALED_SUM:
-                        zero_point = r["ACT_ZERO_POINT_1" if tap else "ACT_ZERO_POINT"]
-                        x = value - zero_point << 20 if real else 0
-                        scaled = high(x, r[f"SCALE_{tap}_MULTIPLIER"])
-                        sums[i] += half_away(scaled, r[f"SCALE_{tap}_SHIFT"])
-                if r["MODE"] == Mode.DEPTHWISE:
-                    word += MACHINE.cols
-            edge = r["EDGE_CHANNELS"] if ox == r["OUT_WIDTH"] - 1 else 0
-            for o in range(edge or channels):
-                accumulator = largest[o] if r["MODE"] == Mode.MAX else wrap32(sums[o])
-                bias, multiplier, shift = r["BIAS"], r["MULTIPLIER"], r["SHIFT"]
-                if not r["UNIFORM"]:
-                    at = (r["CONSTANT_ENTRY"] + group) * MACHINE.constant_entry_bytes + 16 * o
-                    record = constant[at : at + 16].tobytes()
-                    bias = int.from_bytes(record[:4], "little", signed=True)
-                    multiplier = int.from_bytes(record[4:8], "little")
-                    shift = int.from_bytes(record[8:9], "little", signed=True)
-                y = requantize(wrap32(accumulator + bias), multiplier, shift, bool(r["ROUNDING"]))
-                y = min(max(y + r["OUT_ZERO_POINT"], r["CLAMP_MIN"]), r["CLAMP_MAX"])
-                at = r["OUT_ADDRESS"] + group * r["GROUP_CHANNELS"] + o
-                written[at + oy * r["OUT_Y_STEP"] + ox * r["OUT_X_STEP"]] = y
-    return written
 
 
 @st.composite
@@ -304,11 +161,9 @@ def test_compute_does_what_the_loop_nest_says(mode):
     @given(drawn)
     def compare(registers):
         buffers, before, _ = run([(Unit.COMPUTE, registers)], machine)
-        expected = before.view(np.int8).copy()
-        written = results(registers, before, buffers.parameter, buffers.constant)
-        for address, value in written.items():
-            expected[address] = value
-        assert np.array_equal(buffers.activation.view(np.int8), expected)
+        reference = Reference(machine, before.copy(), buffers.parameter, buffers.constant)
+        reference.run(registers)
+        assert np.array_equal(buffers.activation, reference.activation)
 
     compare()
 

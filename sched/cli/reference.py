@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from mensa.rtl.machine import edge_tpu
-from mensa.sched.cli.main import app
+from mensa.sched.cli.app import app
 from mensa.sched.cli.settings import WORDS
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sim.memory import lpddr4

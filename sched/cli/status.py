@@ -1,10 +1,11 @@
-"""How a command ends: its exit status, by what went wrong."""
+"""How a command ends: its exit status, by what went wrong. 0 is success."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 
+CHECK_FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 """What shells report of a program that was ended by Ctrl-C."""

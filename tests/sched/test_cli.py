@@ -22,8 +22,9 @@ from mensa.golden.plan import Rounding as GoldenRounding
 from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.registers import CATEGORIES
 from mensa.sched import digits, inspection
-from mensa.sched.cli import main as cli
-from mensa.sched.cli.main import Rounding, invoke
+from mensa.sched.cli import errors
+from mensa.sched.cli.main import invoke
+from mensa.sched.cli.options import Rounding
 from mensa.sched.cli.settings import choose_soc
 from mensa.sched.inputs import InputError, make_inputs
 from mensa.sched.lower import lower
@@ -631,7 +632,7 @@ SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py
 def test_every_exception_of_ours_has_an_exit_status():
     known = {
         (module, name)
-        for table in (cli.BAD_INPUT_ERRORS, cli.CHECK_FAILED_ERRORS)
+        for table in (errors.BAD_INPUT_ERRORS, errors.CHECK_FAILED_ERRORS)
         for module, names in table.items()
         for name in names
     }

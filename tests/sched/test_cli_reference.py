@@ -8,7 +8,8 @@ import typer
 
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import register_map_markdown
-from mensa.sched.cli.main import app, invoke
+from mensa.sched.cli.app import app
+from mensa.sched.cli.main import invoke
 from mensa.sched.cli.reference import page
 from mensa.sim.memory import Memory
 from mensa.sim.soc import MEMORY_PREFIX

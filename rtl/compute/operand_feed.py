@@ -15,7 +15,7 @@ from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
 from mensa.rtl.compute import address_generator
 from mensa.rtl.compute.address_generator import AddressGenerator
 from mensa.rtl.machine import Machine
-from mensa.rtl.parts.resetless import datum, later
+from mensa.rtl.parts.resetless import later, resetless
 from mensa.rtl.parts.unit import is_tiled, is_vector, registers_layout
 from mensa.rtl.post.post_processor import announcement_layout
 
@@ -160,7 +160,7 @@ class OperandFeed(wiring.Component):
 
         # Bounds: which of the chunk's bytes, low to high - 1, lie inside the input row. 1: how far
         # it lies from the row's ends.
-        before, room = datum(signed(POSITION_BITS + 1)), datum(signed(POSITION_BITS + 1))
+        before, room = resetless(signed(POSITION_BITS + 1)), resetless(signed(POSITION_BITS + 1))
         there = Signal()
         m.d.sync += [
             before.eq(-beat.x),
@@ -168,7 +168,7 @@ class OperandFeed(wiring.Component):
             there.eq(generator.o.valid & beat.fetch_activation & beat.row_valid),
         ]
         # 2: cut to the chunk.
-        low, high = datum(size_shape(machine.array)), datum(size_shape(machine.array))
+        low, high = resetless(size_shape(machine.array)), resetless(size_shape(machine.array))
         with m.If(before < 0):
             m.d.sync += low.eq(0)
         with m.Else():
@@ -178,10 +178,10 @@ class OperandFeed(wiring.Component):
         with m.Else():
             m.d.sync += high.eq(Mux(room < asked[1].size, room, asked[1].size))
         # 3: as addresses, and as a mask.
-        inside = datum(max(chunk, cols))
+        inside = resetless(max(chunk, cols))
         reads = Signal()
-        first, last = datum(BUFFER_ADDRESS_BITS), datum(BUFFER_ADDRESS_BITS)
-        parameter_last = datum(BUFFER_ADDRESS_BITS)
+        first, last = resetless(BUFFER_ADDRESS_BITS), resetless(BUFFER_ADDRESS_BITS)
+        parameter_last = resetless(BUFFER_ADDRESS_BITS)
         m.d.sync += [
             reads.eq(low < high),
             first.eq(asked[2].address + low),
@@ -224,11 +224,11 @@ class OperandFeed(wiring.Component):
         # Zero points.
         here, here_valid = asked[-1], valid[-1]
         outside = Mux(is_max, -128, 0)  # what a byte outside the input counts as
-        word = datum(data.ArrayLayout(signed(9), len(inside)))
+        word = resetless(data.ArrayLayout(signed(9), len(inside)))
         for byte in range(len(inside)):
             value = self.read_activation.data.word_select(byte, 8).as_signed()
             m.d.sync += word[byte].eq(Mux(inside[byte], value - zero_point, outside))
-        weights = datum(data.ArrayLayout(signed(9), cols))
+        weights = resetless(data.ArrayLayout(signed(9), cols))
         for col in range(cols):
             value = self.read_parameter.data.word_select(col, 8).as_signed()
             m.d.sync += weights[col].eq(Mux(blank[col], 0, value - parameter_zero_point))

@@ -12,8 +12,8 @@ from mensa.rtl.arrays.array import ArrayShape
 from mensa.rtl.arrays.nest import POSITION_BITS, NestSignature
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode
 from mensa.rtl.parts.countdown import Countdown
-from mensa.rtl.parts.resetless import datum
-from mensa.rtl.parts.strip_loop import Portions
+from mensa.rtl.parts.resetless import resetless
+from mensa.rtl.parts.strip_loop import StripLoop
 from mensa.rtl.parts.unit import is_vector
 
 __all__ = ["TileNest"]
@@ -54,14 +54,14 @@ class TileNest(wiring.Component):
         # The coming chunk. Vector modes: a tile is a pixel, and a segment a chunk. As long as none
         # comes it is the command's first, so that nothing waits for `start`.
         comes = Signal()
-        tiles = Portions(24, array.tile, "tile")
-        chunks = Portions(24, max(array.chunk, array.group), "chunk")
+        tiles = StripLoop(24, array.tile, "tile")
+        chunks = StripLoop(24, max(array.chunk, array.group), "chunk")
         tap_columns, tap_rows = Countdown(16, "tap_columns"), Countdown(16, "tap_rows")
-        tap_x, tap_y = datum(POSITION_BITS), datum(signed(18))
-        tap_y_address = datum(BUFFER_ADDRESS_BITS)
+        tap_x, tap_y = resetless(POSITION_BITS), resetless(signed(18))
+        tap_y_address = resetless(BUFFER_ADDRESS_BITS)
         tap_row = Signal()  # its lowest bit
         tap_is_last = Signal()  # of its tile: both counters', predicted a tap ahead
-        chunk_offset = datum(24)
+        chunk_offset = resetless(24)
         begins_tap, begins_tile, begins_group = Signal(), Signal(), Signal()
         ends_tile, ends_group = Signal(), Signal()
         m.d.comb += [
@@ -75,11 +75,11 @@ class TileNest(wiring.Component):
         with m.Elif(self.nest.group_over & group.is_last):
             m.d.sync += comes.eq(0)
 
-        def restart(portions: Portions, things: Value, whole: int, vector_whole: int) -> None:
+        def restart(loop: StripLoop, things: Value, whole: int, vector_whole: int) -> None:
             with m.If(is_vector(r.mode)):
-                m.d.sync += portions.restart(things, vector_whole)
+                m.d.sync += loop.restart(things, vector_whole)
             with m.Else():
-                m.d.sync += portions.restart(things, whole)
+                m.d.sync += loop.restart(things, whole)
 
         segment_is_last = Signal()  # of the tap that begins, if one does
         with m.If(comes):
@@ -188,7 +188,7 @@ class TileNest(wiring.Component):
                 "out_y": BUFFER_ADDRESS_BITS,
             }
         )
-        pixel, tile_start = datum(pixel_layout), datum(pixel_layout)
+        pixel, tile_start = resetless(pixel_layout), resetless(pixel_layout)
         pixel_next, origin = Signal(pixel_layout), Signal(pixel_layout)
         edge = pixel.columns_left[-1]
         m.d.comb += [pixel_next.eq(pixel), origin.columns_left.eq(r.out_width - 2)]
@@ -218,7 +218,7 @@ class TileNest(wiring.Component):
             m.d.sync += pixel.eq(tile_start)
 
         # Parameters: conv takes a word per byte, depthwise one per tap.
-        parameter, group_parameter = datum(BUFFER_ADDRESS_BITS), datum(BUFFER_ADDRESS_BITS)
+        parameter, group_parameter = resetless(BUFFER_ADDRESS_BITS), resetless(BUFFER_ADDRESS_BITS)
         parameter_next = Signal(BUFFER_ADDRESS_BITS)
         word_over = Mux(depthwise, chunk_over & ended_tap, fetch_parameter)
         m.d.comb += parameter_next.eq(parameter + Mux(word_over, array.group, 0))

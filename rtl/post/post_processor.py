@@ -12,7 +12,7 @@ from mensa.rtl import timing
 from mensa.rtl.buffers.buffer import WritePort
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
-from mensa.rtl.parts.resetless import datum, later
+from mensa.rtl.parts.resetless import later, resetless
 from mensa.rtl.parts.unit import is_tiled, registers_layout
 from mensa.rtl.post import requantizer
 
@@ -229,10 +229,10 @@ class PostProcessor(wiring.Component):
         # 3: the records of its channels are asked for. The row stays while more of its channels
         # follow; no other comes meanwhile.
         parts = self._machine.array.pace
-        sums = datum(data.ArrayLayout(signed(32), cols))
+        sums = resetless(data.ArrayLayout(signed(32), cols))
         valid, more = Signal(), Signal()
-        part = datum(range(parts))
-        target = datum(where_layout)
+        part = resetless(range(parts))
+        target = resetless(where_layout)
         with m.If(more):
             m.d.comb += self.entry.eq(target.entry)
             m.d.sync += [
@@ -256,7 +256,7 @@ class PostProcessor(wiring.Component):
         writes_layout = data.StructLayout(
             {"address": BUFFER_ADDRESS_BITS, "last": BUFFER_ADDRESS_BITS, "mask": lanes}
         )
-        writes = datum(writes_layout)
+        writes = resetless(writes_layout)
         m.d.sync += [
             writes.address.eq(target.address),
             writes.last.eq(target.address + channels - 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, ResetInserter, Signal, Value
@@ -43,6 +44,22 @@ def core_verilog(machine: Machine) -> str:
             "data_write__": "m_axi_data_",
         },
     )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Control, the fetch unit, and the units that it hands commands to."""
+
+    control: Control
+    fetch: FetchUnit
+    load: LoadUnit
+    compute: ComputeUnit
+    store: StoreUnit
+
+    @property
+    def units(self) -> tuple[LoadUnit, ComputeUnit, StoreUnit]:
+        """What executes commands, in the order of `Unit`."""
+        return self.load, self.compute, self.store
 
 
 class Core(wiring.Component):
@@ -106,6 +123,28 @@ class Core(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        parts = self._add_parts(m)
+        connect(m, flipped(self.control), parts.control.bus)
+        connect(m, flipped(self.command), parts.fetch.bus)
+        connect(m, flipped(self.data_read), parts.load.bus)
+        connect(m, flipped(self.data_write), parts.store.bus)
+        m.submodules.tokens = tokens = TokenCounters()
+        m.submodules.faults = faults = Faults()
+        beats = {
+            "read": self.data_read.rvalid & self.data_read.rready,
+            "write": self.data_write.wvalid & self.data_write.wready,
+            "fetch": self.command.rvalid & self.command.rready,
+        }
+        self._connect_commands(m, parts, tokens)
+        activation = self._connect_buffers(m, parts)
+        self._connect_faults(m, parts, faults, activation, beats)
+        category = self._category(m, parts.compute)
+        self._connect_control(m, parts, category, beats)
+        self._connect_trace(m, parts, category)
+        return m
+
+    def _add_parts(self, m: Module) -> _Parts:
+        """Add control and what executes commands, which forgets them when a program is stopped."""
         machine = self._machine
         m.submodules.control = control = Control(machine)
         m.submodules.fetch = fetch = FetchUnit(machine)
@@ -117,34 +156,35 @@ class Core(wiring.Component):
         m.submodules.load = ResetInserter(flushed)(load)
         m.submodules.compute = ResetInserter(stopped)(compute)
         m.submodules.store = ResetInserter(flushed)(store)
-        m.submodules.tokens = tokens = TokenCounters()
-        m.submodules.faults = faults = Faults()
-        units = (load, compute, store)
+        return _Parts(control, fetch, load, compute, store)
 
-        connect(m, flipped(self.control), control.bus)
-        connect(m, flipped(self.command), fetch.bus)
-        connect(m, flipped(self.data_read), load.bus)
-        connect(m, flipped(self.data_write), store.bus)
-
-        # Commands and tokens.
+    def _connect_commands(self, m: Module, parts: _Parts, tokens: TokenCounters) -> None:
+        """Commands go from the fetch unit to the units, tokens from units to units."""
+        fetch, load, compute, store = parts.fetch, parts.load, parts.compute, parts.store
         connect(m, fetch.load, load.command)
         connect(m, fetch.compute, compute.command)
         connect(m, fetch.store, store.command)
         m.d.comb += [
-            fetch.units_idle.eq(Cat(u.idle for u in units).all()),
+            fetch.units_idle.eq(Cat(u.idle for u in parts.units).all()),
             fetch.units_quiet.eq(load.quiet & store.quiet),
             tokens.reset.eq(fetch.reset | fetch.stop),
             tokens.give.eq(load.give | compute.give | store.give),
             tokens.take.eq(load.take | compute.take | store.take),
         ]
-        for unit in units:
+        for unit in parts.units:
             m.d.comb += [
                 unit.reset.eq(fetch.reset),
                 unit.stop.eq(fetch.stop),
                 unit.available.eq(tokens.available),
             ]
 
-        # Buffers.
+    def _connect_buffers(self, m: Module, parts: _Parts) -> Buffer:
+        """Buffers stand between the compute unit, a row at a time, and the ports, a beat at a time.
+
+        Returns the activation buffer, which tells of conflicts.
+        """
+        machine = self._machine
+        load, compute, store = parts.load, parts.compute, parts.store
         m.submodules.activation_buffer = activation = Buffer(
             machine.activation_buffer_bytes,
             machine.row_bytes,
@@ -192,36 +232,41 @@ class Core(wiring.Component):
             constant.entry.eq(compute.entry),
             compute.records.eq(constant.records),
         ]
+        return activation
 
-        # Faults. What moves, a cycle later: what happens in a cycle is known late in it.
-        beats = {
-            "read": self.data_read.rvalid & self.data_read.rready,
-            "write": self.data_write.wvalid & self.data_write.wready,
-            "fetch": self.command.rvalid & self.command.rready,
-        }
+    def _connect_faults(
+        self,
+        m: Module,
+        parts: _Parts,
+        faults: Faults,
+        activation: Buffer,
+        beats: dict[str, Value],
+    ) -> None:
+        """What units, buffers and watchdog find wrong ends the program."""
+        control, fetch, units = parts.control, parts.fetch, parts.units
+        # What moves, a cycle later: what happens in a cycle is known late in it.
         m.d.sync += faults.progress.eq(
             Cat(
                 *beats.values(),
                 self.data_write.bvalid & self.data_write.bready,
                 fetch.handled,
-                compute.feeding,
+                parts.compute.feeding,
                 *(Cat(unit.start, unit.done) for unit in units),
             ).any()
         )
-        gone = Cat(unit.command.go_valid for unit in units)
         m.d.comb += [
             faults.reset.eq(fetch.reset),
-            faults.go.eq(gone),
+            faults.go.eq(Cat(u.command.go_valid for u in units)),
             # All units are shown the same word.
-            faults.go_wait.eq(load.command.go_wait),
-            faults.go_signal.eq(load.command.go_signal),
+            faults.go_wait.eq(parts.load.command.go_wait),
+            faults.go_signal.eq(parts.load.command.go_signal),
             faults.handled.eq(fetch.word),
             faults.start.eq(Cat(u.start for u in units)),
             faults.running.eq(Cat(~u.idle for u in units)),
             faults.pending.eq(Cat(u.command.pending for u in units)),
             faults.conflict.eq(activation.conflict),
-            faults.bus_error.eq(Cat(load.error, 0, store.error)),
-            faults.outside.eq(Cat(load.outside, 0, store.outside)),
+            faults.bus_error.eq(Cat(parts.load.error, 0, parts.store.error)),
+            faults.outside.eq(Cat(parts.load.outside, 0, parts.store.outside)),
             faults.refused.eq(Cat(u.refused for u in units)),
             faults.busy.eq(fetch.active),
             faults.watchdog.eq(control.watchdog),
@@ -232,10 +277,11 @@ class Core(wiring.Component):
             fetch.fault_word.eq(faults.word),
             fetch.soft_reset.eq(control.soft_reset),
         ]
-        for reader in (fetch, load, store):
+        for reader in (fetch, parts.load, parts.store):
             connect(m, control.window, reader.window)
 
-        # Where the cycles go.
+    def _category(self, m: Module, compute: ComputeUnit) -> Signal:
+        """Return where this cycle goes: what the compute unit does, or what it waits for."""
         category = Signal(3)
         missing = compute.command.missing
         with m.If(compute.feeding):
@@ -250,7 +296,13 @@ class Core(wiring.Component):
             m.d.comb += category.eq(CATEGORIES.index("fill_drain"))
         with m.Else():
             m.d.comb += category.eq(CATEGORIES.index("wait_command"))
+        return category
 
+    def _connect_control(
+        self, m: Module, parts: _Parts, category: Signal, beats: dict[str, Value]
+    ) -> None:
+        """Control starts programs, and shows and counts what becomes of them."""
+        control, fetch = parts.control, parts.fetch
         m.d.comb += [
             fetch.start.eq(control.start),
             fetch.address.eq(control.program_address),
@@ -267,17 +319,23 @@ class Core(wiring.Component):
             control.read_beat.eq(beats["read"]),
             control.write_beat.eq(beats["write"]),
             control.fetch_beat.eq(beats["fetch"]),
-            self.trace_busy.eq(fetch.busy),
+        ]
+
+    def _connect_trace(self, m: Module, parts: _Parts, category: Signal) -> None:
+        """The trace port shows simulators what happens inside; in a system it is left open."""
+        units = parts.units
+        m.d.comb += [
+            self.trace_busy.eq(parts.fetch.busy),
             self.trace_category.eq(category),
-            self.trace_word.eq(fetch.word),
+            self.trace_word.eq(parts.fetch.word),
             self.trace_start.eq(Cat(u.start for u in units)),
             self.trace_done.eq(Cat(u.done for u in units)),
             self.trace_pending.eq(Cat(u.command.pending for u in units)),
             self.trace_running.eq(Cat(~u.idle for u in units)),
         ]
-        for name, unit in (("load", load), ("compute", compute), ("store", store)):
+        named = (("load", parts.load), ("compute", parts.compute), ("store", parts.store))
+        for name, unit in named:
             m.d.comb += [
                 getattr(self, f"trace_tag_{name}").eq(unit.tag),
                 getattr(self, f"trace_missing_{name}").eq(unit.command.missing),
             ]
-        return m

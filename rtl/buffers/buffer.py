@@ -12,7 +12,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS
-from mensa.rtl.parts.resetless import datum, later
+from mensa.rtl.parts.resetless import later, resetless
 
 __all__ = ["BLOCK_RAM_ATTRIBUTES", "Buffer", "ReadPort", "WritePort"]
 
@@ -152,8 +152,8 @@ class Buffer(wiring.Component):
                 first, last = port.first[half_bits:], port.last[half_bits:]
                 row = Mux(first[0] == parity, first, last) >> 1
                 need = Signal(name=f"{name}_need_{parity}")
-                bank = datum(range(max(self.banks, 2)), name=f"{name}_bank_{parity}")
-                row_in_bank = datum(range(max(bank_rows, 2)), name=f"{name}_row_{parity}")
+                bank = resetless(range(max(self.banks, 2)), name=f"{name}_bank_{parity}")
+                row_in_bank = resetless(range(max(bank_rows, 2)), name=f"{name}_row_{parity}")
                 m.d.sync += [
                     need.eq(port.valid & ((first[0] == parity) | (last[0] == parity))),
                     bank.eq(row // bank_rows),

@@ -13,7 +13,7 @@ from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
 from mensa.rtl.compute.tile_nest import TileNest
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.countdown import Countdown
-from mensa.rtl.parts.resetless import datum
+from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.parts.unit import registers_layout
 
 __all__ = ["LATENCY", "AddressGenerator", "beat_layout"]
@@ -121,10 +121,10 @@ class AddressGenerator(wiring.Component):
             edge_differs.eq(r.edge_channels.any()),
         ]
         # 2: sums of two terms each.
-        beat, beat_valid = datum(beat_layout(machine)), Signal()
-        offset = datum(POSITION_BITS)
-        y = datum(signed(18))
-        base, out_group = datum(BUFFER_ADDRESS_BITS), datum(BUFFER_ADDRESS_BITS)
+        beat, beat_valid = resetless(beat_layout(machine)), Signal()
+        offset = resetless(POSITION_BITS)
+        y = resetless(signed(18))
+        base, out_group = resetless(BUFFER_ADDRESS_BITS), resetless(BUFFER_ADDRESS_BITS)
         m.d.sync += [
             beat_valid.eq(valid),
             *(beat[name].eq(step[name]) for name in work_fields(machine.array)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,7 +15,7 @@ from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
 from mensa.rtl.compute import address_generator
 from mensa.rtl.compute.address_generator import AddressGenerator
 from mensa.rtl.machine import Machine
-from mensa.rtl.parts.resetless import datum, later
+from mensa.rtl.parts.resetless import later, resetless
 from mensa.rtl.parts.unit import is_tiled, is_vector, registers_layout
 from mensa.rtl.post.post_processor import announcement_layout
 
@@ -23,9 +23,62 @@ __all__ = ["LATENCY", "OperandFeed"]
 
 BOUNDS_CYCLES = 3
 
-LATENCY = address_generator.LATENCY + BOUNDS_CYCLES + timing.READ_LATENCY + 1
+BUFFER_CYCLES = BOUNDS_CYCLES + timing.READ_LATENCY
+"""Cycles from a beat of the address generator to its bytes."""
+
+LATENCY = address_generator.LATENCY + BUFFER_CYCLES + 1
 """Cycles from a step of the loop nest to its operands: address generator, bounds, buffer, zero
 points."""
+
+
+class _Modes:
+    """The mode, decoded into registers: they drive much, and it is cycles until a beat comes."""
+
+    def __init__(self, m: Module, mode: Value):
+        self.vector, self.tiled, self.is_filter, self.is_max, self.is_scaled_sum = (
+            Signal() for _ in range(5)
+        )
+        m.d.sync += [
+            self.vector.eq(is_vector(mode)),
+            self.tiled.eq(is_tiled(mode)),
+            self.is_filter.eq(mode == Mode.FILTER),
+            self.is_max.eq(mode == Mode.MAX),
+            self.is_scaled_sum.eq(mode == Mode.SCALED_SUM),
+        ]
+
+
+class _Tiled:
+    """What the buffers' bytes need of a tiled command, as late as its beats come.
+
+    The next command's registers may be there before its last ones.
+    """
+
+    def __init__(self, m: Module, r: Any):
+        def delayed(value: Value, name: str) -> Any:
+            return later(m, value, BUFFER_CYCLES, name=name)
+
+        self.is_depthwise = delayed(r.mode == Mode.DEPTHWISE, "is_depthwise")
+        self.depth_multiplier = delayed(r.depth_multiplier, "depth_multiplier")
+        self.act_zero_point = delayed(r.act_zero_point, "act_zero_point")
+        self.parameter_zero_point = delayed(r.parameter_zero_point, "parameter_zero_point")
+
+
+class _Beats:
+    """The beat that the address generator gave n cycles ago, as `asked[n]`, `valid[n]` with it."""
+
+    def __init__(self, m: Module, o: Any):
+        self.asked, self.valid = [o.payload], [o.valid]
+        for stage in range(1, BUFFER_CYCLES + 1):
+            self.asked.append(later(m, self.asked[-1], name=f"asked_{stage}"))
+            self.valid.append(Signal(name=f"valid_{stage}"))
+            m.d.sync += self.valid[-1].eq(self.valid[-2])
+
+
+class _Bounds:
+    """Which of the chunk's bytes lie inside the input row: low to high - 1."""
+
+    def __init__(self, shape: range):
+        self.low, self.high = resetless(shape), resetless(shape)
 
 
 class OperandFeed(wiring.Component):
@@ -114,34 +167,27 @@ class OperandFeed(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        machine = self._machine
-        chunk, cols = machine.array.chunk, machine.array.group
-        r = self.registers
-        # The mode, decoded into registers: they drive much, and it is cycles until a beat comes.
-        vector, tiled, is_filter, is_max, is_scaled_sum = (Signal() for _ in range(5))
-        m.d.sync += [
-            vector.eq(is_vector(r.mode)),
-            tiled.eq(is_tiled(r.mode)),
-            is_filter.eq(r.mode == Mode.FILTER),
-            is_max.eq(r.mode == Mode.MAX),
-            is_scaled_sum.eq(r.mode == Mode.SCALED_SUM),
-        ]
-        # What the buffers' bytes need of a tiled command comes as late as its beats do: the next
-        # command's registers may be there before its last ones.
-        delay = BOUNDS_CYCLES + timing.READ_LATENCY
-        is_depthwise = later(m, r.mode == Mode.DEPTHWISE, delay, name="is_depthwise")
-        depth_multiplier = later(m, r.depth_multiplier, delay, name="depth_multiplier")
-        act_zero_point = later(m, r.act_zero_point, delay, name="act_zero_point")
-        parameter_zero_point = later(m, r.parameter_zero_point, delay, name="parameter_zero_point")
-
-        m.submodules.generator = generator = AddressGenerator(machine)
+        modes = _Modes(m, self.registers.mode)
+        command = _Tiled(m, self.registers)
+        m.submodules.generator = generator = AddressGenerator(self._machine)
         m.d.comb += [
             generator.start.eq(self.start),
-            generator.registers.eq(r),
+            generator.registers.eq(self.registers),
             self.active.eq(generator.active),
         ]
-        beat = generator.o.payload
+        self._announce(m, generator)
+        beats = _Beats(m, generator.o)
+        bounds = self._bounds(m, beats)
+        inside = self._read(m, beats, modes, bounds)
+        zero_point, blank = self._prepare(m, beats, modes, command)
+        word = self._activations(m, modes, inside, zero_point)
+        weights = self._weights(m, command, blank)
+        self._hand_out(m, beats, modes, word, weights)
+        return m
 
+    def _announce(self, m: Module, generator: AddressGenerator) -> None:
+        """Tell the post-processor where results go as soon as that is known."""
+        beat = generator.o.payload
         m.d.comb += [
             self.announce.valid.eq(generator.o.valid & beat.announce),
             self.announce.payload.first.eq(~beat.lane.any()),
@@ -151,92 +197,118 @@ class OperandFeed(wiring.Component):
             self.announce.payload.channels.eq(beat.channels),
         ]
 
-        # What goes along with a beat, n cycles after the address generator gave it.
-        asked, valid = [beat], [generator.o.valid]
-        for stage in range(1, BOUNDS_CYCLES + timing.READ_LATENCY + 1):
-            asked.append(later(m, asked[-1], name=f"asked_{stage}"))
-            valid.append(Signal(name=f"valid_{stage}"))
-            m.d.sync += valid[-1].eq(valid[-2])
-
-        # Bounds: which of the chunk's bytes, low to high - 1, lie inside the input row. 1: how far
-        # it lies from the row's ends.
-        before, room = datum(signed(POSITION_BITS + 1)), datum(signed(POSITION_BITS + 1))
+    def _bounds(self, m: Module, beats: _Beats) -> _Bounds:
+        """Cycles 1 and 2: find out which of the chunk's bytes lie inside the input row."""
+        beat, size = beats.asked[0], beats.asked[1].size
+        # 1: how far it lies from the row's ends.
+        before, room = resetless(signed(POSITION_BITS + 1)), resetless(signed(POSITION_BITS + 1))
         there = Signal()
         m.d.sync += [
             before.eq(-beat.x),
-            room.eq(r.input_row_bytes - beat.x),
-            there.eq(generator.o.valid & beat.fetch_activation & beat.row_valid),
+            room.eq(self.registers.input_row_bytes - beat.x),
+            there.eq(beats.valid[0] & beat.fetch_activation & beat.row_valid),
         ]
         # 2: cut to the chunk.
-        low, high = datum(size_shape(machine.array)), datum(size_shape(machine.array))
+        bounds = _Bounds(size_shape(self._machine.array))
         with m.If(before < 0):
-            m.d.sync += low.eq(0)
+            m.d.sync += bounds.low.eq(0)
         with m.Else():
-            m.d.sync += low.eq(Mux(before < asked[1].size, before, asked[1].size))
+            m.d.sync += bounds.low.eq(Mux(before < size, before, size))
         with m.If(~there | (room < 0)):
-            m.d.sync += high.eq(0)
+            m.d.sync += bounds.high.eq(0)
         with m.Else():
-            m.d.sync += high.eq(Mux(room < asked[1].size, room, asked[1].size))
-        # 3: as addresses, and as a mask.
-        inside = datum(max(chunk, cols))
+            m.d.sync += bounds.high.eq(Mux(room < size, room, size))
+        return bounds
+
+    def _read(self, m: Module, beats: _Beats, modes: _Modes, bounds: _Bounds) -> Signal:
+        """Cycle 3: the bounds as addresses, and as a mask; then the buffers read.
+
+        Returns: the mask, when their bytes come.
+        """
+        lanes, cols = self._machine.lanes, self._machine.array.group
+        low, high = bounds.low, bounds.high
+        beat, asked = beats.asked[2], beats.asked[3]
+        inside = resetless(max(self._machine.array.chunk, cols))
         reads = Signal()
-        first, last = datum(BUFFER_ADDRESS_BITS), datum(BUFFER_ADDRESS_BITS)
-        parameter_last = datum(BUFFER_ADDRESS_BITS)
+        first, last = resetless(BUFFER_ADDRESS_BITS), resetless(BUFFER_ADDRESS_BITS)
+        parameter_last = resetless(BUFFER_ADDRESS_BITS)
         m.d.sync += [
             reads.eq(low < high),
-            first.eq(asked[2].address + low),
-            last.eq(asked[2].address + high - 1),
-            parameter_last.eq(
-                asked[2].parameter_address + Mux(is_filter, machine.lanes - 1, cols - 1)
-            ),
+            first.eq(beat.address + low),
+            last.eq(beat.address + high - 1),
+            parameter_last.eq(beat.parameter_address + Mux(modes.is_filter, lanes - 1, cols - 1)),
         ]
         m.d.sync += [inside[byte].eq((low <= byte) & (byte < high)) for byte in range(len(inside))]
         m.d.comb += [
             self.read_activation.valid.eq(reads),
-            self.read_activation.address.eq(asked[3].address),
+            self.read_activation.address.eq(asked.address),
             self.read_activation.first.eq(first),
             self.read_activation.last.eq(last),
-            self.read_parameter.valid.eq(valid[3] & asked[3].fetch_parameter),
-            self.read_parameter.address.eq(asked[3].parameter_address),
-            self.read_parameter.first.eq(asked[3].parameter_address),
+            self.read_parameter.valid.eq(beats.valid[3] & asked.fetch_parameter),
+            self.read_parameter.address.eq(asked.parameter_address),
+            self.read_parameter.first.eq(asked.parameter_address),
             self.read_parameter.last.eq(parameter_last),
         ]
+        return later(m, inside, timing.READ_LATENCY, name="inside")
 
-        # The buffers read.
-        inside = later(m, inside, timing.READ_LATENCY, name="inside")
+    def _prepare(
+        self, m: Module, beats: _Beats, modes: _Modes, command: _Tiled
+    ) -> tuple[Signal, Signal]:
+        """Decide what to do with the buffers' bytes, a cycle before these come.
 
-        # What to do with their bytes, a cycle before these come.
-        coming = asked[-2]
+        Returns: the activations' zero point, and a bit for each column that sees no parameter.
+        """
+        coming = beats.asked[-2]
         diagonal_end = Signal(9)
-        m.d.sync += diagonal_end.eq(asked[-3].diagonal + depth_multiplier)
+        m.d.sync += diagonal_end.eq(beats.asked[-3].diagonal + command.depth_multiplier)
         zero_point = Signal(signed(8))
-        blank = Signal(cols)  # columns that see no parameter
-        with m.If(is_max):
+        blank = Signal(self._machine.array.group)
+        with m.If(modes.is_max):
             m.d.sync += zero_point.eq(0)
-        with m.Elif(is_scaled_sum & coming.operand):
-            m.d.sync += zero_point.eq(r.act_zero_point_1)
+        with m.Elif(modes.is_scaled_sum & coming.operand):
+            m.d.sync += zero_point.eq(self.registers.act_zero_point_1)
         with m.Else():
-            m.d.sync += zero_point.eq(act_zero_point)
-        for col in range(cols):
+            m.d.sync += zero_point.eq(command.act_zero_point)
+        for col in range(len(blank)):
             seen = (coming.diagonal <= col) & (col < diagonal_end)
-            m.d.sync += blank[col].eq(~coming.fetch_parameter | (is_depthwise & ~seen))
+            m.d.sync += blank[col].eq(~coming.fetch_parameter | (command.is_depthwise & ~seen))
+        return zero_point, blank
 
-        # Zero points.
-        here, here_valid = asked[-1], valid[-1]
-        outside = Mux(is_max, -128, 0)  # what a byte outside the input counts as
-        word = datum(data.ArrayLayout(signed(9), len(inside)))
+    def _activations(
+        self, m: Module, modes: _Modes, inside: Signal, zero_point: Signal
+    ) -> data.View[data.ArrayLayout]:
+        """Subtract the zero point from each byte; one outside the input counts as nothing."""
+        outside = Mux(modes.is_max, -128, 0)
+        word = resetless(data.ArrayLayout(signed(9), len(inside)))
         for byte in range(len(inside)):
             value = self.read_activation.data.word_select(byte, 8).as_signed()
             m.d.sync += word[byte].eq(Mux(inside[byte], value - zero_point, outside))
-        weights = datum(data.ArrayLayout(signed(9), cols))
-        for col in range(cols):
+        return word
+
+    def _weights(self, m: Module, command: _Tiled, blank: Signal) -> data.View[data.ArrayLayout]:
+        """Subtract the zero point from each parameter; a column that sees none gets 0."""
+        weights = resetless(data.ArrayLayout(signed(9), len(blank)))
+        for col in range(len(blank)):
             value = self.read_parameter.data.word_select(col, 8).as_signed()
-            m.d.sync += weights[col].eq(Mux(blank[col], 0, value - parameter_zero_point))
+            m.d.sync += weights[col].eq(Mux(blank[col], 0, value - command.parameter_zero_point))
+        return weights
+
+    def _hand_out(
+        self,
+        m: Module,
+        beats: _Beats,
+        modes: _Modes,
+        word: data.View[data.ArrayLayout],
+        weights: data.View[data.ArrayLayout],
+    ) -> None:
+        """Hand the operands to the array, or to the vector unit."""
+        is_filter, tiled = modes.is_filter, modes.tiled
+        here, here_valid = beats.asked[-1], beats.valid[-1]
         operands = later(m, here, name="operands")
         has_parameters = Mux(is_filter, 1, tiled & (here.fetch_parameter | here.last))
         m.d.sync += [
             self.activations.valid.eq(here_valid & here.fetch_activation & tiled),
-            self.vector.valid.eq(here_valid & here.fetch_activation & vector),
+            self.vector.valid.eq(here_valid & here.fetch_activation & modes.vector),
             self.parameters.valid.eq(here_valid & has_parameters),
             self.parameters.payload.clear.eq(is_filter & here.clear),
             self.parameters.payload.tap.eq(is_filter & here.fetch_parameter),
@@ -252,8 +324,9 @@ class OperandFeed(wiring.Component):
         ]
         passes = Signal()  # activations take the parameters' way
         m.d.sync += passes.eq(is_filter & here.fetch_activation)
-        for col in range(cols):
-            m.d.comb += self.parameters.payload.values[col].eq(Mux(passes, word[col], weights[col]))
-        m.d.comb += [self.activations.payload.values[i].eq(word[i]) for i in range(chunk)]
-        m.d.comb += [self.vector.payload.values[i].eq(word[i]) for i in range(machine.lanes)]
-        return m
+        parameters, activations = self.parameters.payload.values, self.activations.payload.values
+        vector = self.vector.payload.values
+        for col in range(len(weights)):
+            m.d.comb += parameters[col].eq(Mux(passes, word[col], weights[col]))
+        m.d.comb += [activations[i].eq(word[i]) for i in range(self._machine.array.chunk)]
+        m.d.comb += [vector[i].eq(word[i]) for i in range(self._machine.lanes)]

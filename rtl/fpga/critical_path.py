@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["Hop", "critical_path"]
 
 _WRAPPER = "core."
-"""Instance of `mensa.rtl.fpga.pin_wrapper.FewPins` that everything is in."""
+"""Instance of `mensa.rtl.fpga.pin_wrapper.PinWrapper` that everything is in."""
 
 _CELLS = "LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_FF|TRELLIS_DPR16X4|DP16KD|PDPW16KD|MULT18X18D"
 _AUTOMATIC = re.compile(rf"_(?:{_CELLS})(?:_.*|$)")

@@ -8,10 +8,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, ValueCastable
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["FewPins"]
+__all__ = ["PinWrapper"]
 
 
-class FewPins(wiring.Component):
+class PinWrapper(wiring.Component):
     """Registers every port of a component and strings the registers to two shift chains.
 
     Every input of the component comes from a register and every output goes to one, so no path

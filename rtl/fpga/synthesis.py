@@ -26,7 +26,7 @@ from mensa.rtl.fpga.device import TARGETS, Device, Resources
 from mensa.rtl.fpga.errors import SynthesisError, SynthesisToolError
 from mensa.rtl.fpga.estimate import check_fits
 from mensa.rtl.fpga.hard_registers import Moved, move_registers
-from mensa.rtl.fpga.pin_wrapper import FewPins
+from mensa.rtl.fpga.pin_wrapper import PinWrapper
 from mensa.rtl.fpga.register_copies import copy_registers
 from mensa.rtl.machine import Machine
 from mensa.rtl.strict_json import json_text
@@ -72,7 +72,7 @@ class Synthesis:
     copies : int or None
         Flip-flops, counted in `used`, that are copies of others; None where nothing was placed.
     wrapper_flip_flops : int
-        Of `FewPins`, not part of `used`; its multiplexers are.
+        Of `PinWrapper`, not part of `used`; its multiplexers are.
     fmax_hz : float or None
         Highest clock; None where nothing was placed.
     critical_path : tuple of Hop
@@ -185,7 +185,7 @@ def synthesize(
 
     stage(0)("writing Verilog")
     # The trace port is for simulation; in a system it is left open.
-    wrapped = FewPins(Core(machine), unused=("trace_",))
+    wrapped = PinWrapper(Core(machine), unused=("trace_",))
     (directory / VERILOG).write_text(to_verilog(wrapped, TOP), encoding="utf-8", newline="\n")
 
     def run(module: str, function: str, arguments: Sequence[str], log: str, number: int) -> None:

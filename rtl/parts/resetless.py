@@ -6,10 +6,10 @@ from typing import Any
 
 from amaranth.hdl import Module, Signal
 
-__all__ = ["datum", "later"]
+__all__ = ["later", "resetless"]
 
 
-def datum(shape: Any = None, *, name: str | None = None) -> Signal:
+def resetless(shape: Any = None, *, name: str | None = None) -> Signal:
     """Return a register that keeps its value when the core is reset.
 
     For what counts only while a mark beside it says so; the marks are reset. On an FPGA a reset is
@@ -19,7 +19,7 @@ def datum(shape: Any = None, *, name: str | None = None) -> Signal:
 
 
 def later(m: Module, value: Any, cycles: int = 1, *, name: str = "later") -> Any:
-    """Return a value, or a view of one, as it was `cycles` ago: a `datum` for every cycle."""
+    """Return a value, or a view of one, as it was `cycles` ago: a `resetless` register a cycle."""
     for cycle in range(cycles):
         before, value = value, Signal.like(value, name=f"{name}_{cycle}", reset_less=True)
         m.d.sync += value.eq(before)

@@ -9,7 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl.commands import REGISTERS, TAG_BITS, Mode, Token, Unit
-from mensa.rtl.parts.resetless import datum, later
+from mensa.rtl.parts.resetless import later, resetless
 
 __all__ = [
     "CommandSignature",
@@ -163,14 +163,14 @@ class UnitFrontend(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        shadow = datum(registers_layout(self._unit))  # cleared when a program starts
+        shadow = resetless(registers_layout(self._unit))  # cleared when a program starts
         pending = Signal()
         wait, signal, tag = Signal(TOKEN_COUNT), Signal(TOKEN_COUNT), Signal(TAG_BITS)
         # What is needed at a running command's end; the oldest command stands lowest.
         entry = data.StructLayout({"signal": TOKEN_COUNT, "tag": TAG_BITS})
         running = Signal(self._in_flight + 1, init=1)  # bit n: n commands are running
-        commands = datum(data.ArrayLayout(entry, self._in_flight))
-        registers = datum(registers_layout(self._unit))
+        commands = resetless(data.ArrayLayout(entry, self._in_flight))
+        registers = resetless(registers_layout(self._unit))
         oldest = commands[0]
         place = Signal.like(running)  # of a command that starts now, a bit for each
 

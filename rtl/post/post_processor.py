@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,7 +13,7 @@ from mensa.rtl import timing
 from mensa.rtl.buffers.buffer import WritePort
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
-from mensa.rtl.parts.resetless import datum, later
+from mensa.rtl.parts.resetless import later, resetless
 from mensa.rtl.parts.unit import is_tiled, registers_layout
 from mensa.rtl.post import requantizer
 
@@ -21,6 +22,9 @@ __all__ = ["LATENCY", "PostProcessor", "announcement_layout", "places_in_flight"
 LATENCY = 3 + timing.RECORDS_LATENCY + requantizer.LATENCY
 """Cycles from a row of sums on `results` to the write of its first lanes: two to look up where it
 goes, its channels' records, one to choose what scales it, then the requantiser."""
+
+_RECORDS_WAIT = timing.RECORDS_LATENCY - 1
+"""Cycles from a part of a row to its channels' records, asked for in the cycle before it."""
 
 
 def tiles_in_flight(machine: Machine) -> int:
@@ -74,6 +78,61 @@ def _context_layout() -> data.StructLayout:
             "shift": signed(6),
         }
     )
+
+
+def _target_layout() -> data.StructLayout:
+    """Where a result goes, and which command it is of."""
+    return data.StructLayout(
+        {
+            "address": BUFFER_ADDRESS_BITS,
+            "entry": 12,
+            "channels": 8,
+            "context": range(timing.COMMANDS_IN_FLIGHT),
+        }
+    )
+
+
+def _write_layout(lanes: int) -> data.StructLayout:
+    """Where the bytes of L channels go."""
+    return data.StructLayout(
+        {"address": BUFFER_ADDRESS_BITS, "last": BUFFER_ADDRESS_BITS, "mask": lanes}
+    )
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The announced results of tiles that have not come: one place after another."""
+
+    base: Signal
+    """Place of the first result of the tile that comes."""
+    tile: Signal
+    """Number of that tile."""
+    targets: memory.ReadPort
+    """By its place, where a result goes."""
+    sizes: memory.ReadPort
+    """By its tile's number, how many results are announced."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of sums whose place has been looked up."""
+
+    valid: Signal
+    sums: data.View[data.ArrayLayout]
+    target: data.View[data.StructLayout]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """L channels of a row, which are requantised side by side."""
+
+    valid: Signal
+    number: Signal
+    """How many parts of the row came before."""
+    values: Value
+    context: Value
+    """Number of the command."""
+    write: data.View[data.StructLayout]
 
 
 class PostProcessor(wiring.Component):
@@ -140,14 +199,23 @@ class PostProcessor(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        rows, cols, lanes = self._machine.array.tile, self._machine.cols, self._machine.lanes
-        places, slots = places_in_flight(self._machine), tiles_in_flight(self._machine)
-        r = self.registers
         tiled = Signal()
-        m.d.sync += tiled.eq(is_tiled(r.mode))
+        m.d.sync += tiled.eq(is_tiled(self.registers.mode))
+        number, contexts = self._keep_contexts(m)
+        places = self._keep_places(m, tiled, number)
+        row = self._find_place(m, tiled, places)
+        part = self._cut(m, row)
+        m.submodules.requantizer = scaler = requantizer.Requantizer(self._machine.lanes)
+        self._scale(m, part, contexts, scaler)
+        self._write(m, part, scaler)
+        return m
 
-        # What results need of their command is kept under the command's number.
-        contexts = timing.COMMANDS_IN_FLIGHT
+    def _keep_contexts(self, m: Module) -> tuple[Signal, memory.ReadPort]:
+        """What results need of their command is kept under the command's number.
+
+        Returns: the number of the command that starts next, and what to read them with.
+        """
+        r, contexts = self.registers, timing.COMMANDS_IN_FLIGHT
         assert contexts & (contexts - 1) == 0, "the number of a command wraps"
         m.submodules.contexts = context_memory = memory.Memory(
             shape=_context_layout(), depth=contexts, init=[]
@@ -156,7 +224,7 @@ class PostProcessor(wiring.Component):
             context_memory.write_port(),
             context_memory.read_port(domain="comb"),
         )
-        number = Signal(range(contexts))  # of the command that starts next
+        number = Signal(range(contexts))
         with m.If(self.start):
             m.d.sync += number.eq(number + 1)
         m.d.comb += [
@@ -171,18 +239,14 @@ class PostProcessor(wiring.Component):
             context_write.data.multiplier.eq(r.multiplier),
             context_write.data.shift.eq(r.shift),
         ]
+        return number, context_read
 
-        # Results are announced into one place after another. A tile's begin at `base`.
-        where_layout = data.StructLayout(
-            {
-                "address": BUFFER_ADDRESS_BITS,
-                "entry": 12,
-                "channels": 8,
-                "context": range(contexts),
-            }
-        )
+    def _keep_places(self, m: Module, tiled: Signal, number: Signal) -> _Places:
+        """Results are announced into one place after another."""
+        rows = self._machine.array.tile
+        places, slots = places_in_flight(self._machine), tiles_in_flight(self._machine)
         m.submodules.where = where = memory.Memory(
-            shape=where_layout,
+            shape=_target_layout(),
             depth=places,
             init=[],
             attrs={"no_rw_check": 1},  # as in a buffer: a place isn't read while it is written
@@ -208,32 +272,43 @@ class PostProcessor(wiring.Component):
             m.d.sync += next_place.eq(next_place + 1)
             with m.If(told.first & tiled):
                 m.d.sync += next_tile.eq(next_tile + 1)
+        return _Places(base, tile, where_read, tiles_read)
 
-        # 1 and 2: where the row goes.
+    def _find_place(self, m: Module, tiled: Signal, places: _Places) -> _Row:
+        """Cycles 1 and 2: look up where the row goes."""
         result = self.results.payload
-        rows_now = Signal(range(rows + 1))
+        rows_now = Signal(range(self._machine.array.tile + 1))
         valid_1, valid_2 = Signal(), Signal()
         m.d.comb += [
-            tiles_read.addr.eq(tile),
-            rows_now.eq(Mux(tiled, tiles_read.data, 1)),
-            where_read.addr.eq(base + result.row),
+            places.sizes.addr.eq(places.tile),
+            rows_now.eq(Mux(tiled, places.sizes.data, 1)),
+            places.targets.addr.eq(places.base + result.row),
         ]
         with m.If(self.results.valid & result.last):
-            m.d.sync += [base.eq(base + rows_now), tile.eq(tile + tiled)]
+            m.d.sync += [
+                places.base.eq(places.base + rows_now),
+                places.tile.eq(places.tile + tiled),
+            ]
         m.d.sync += [
             valid_1.eq(self.results.valid & (result.row < rows_now)),
             valid_2.eq(valid_1),
         ]
-        sums_2 = later(m, result.values, 2, name="sums")
-        target_2 = later(m, where_read.data, name="where")
+        return _Row(
+            valid=valid_2,
+            sums=later(m, result.values, 2, name="sums"),
+            target=later(m, places.targets.data, name="where"),
+        )
 
-        # 3: the records of its channels are asked for. The row stays while more of its channels
-        # follow; no other comes meanwhile.
-        parts = self._machine.array.pace
-        sums = datum(data.ArrayLayout(signed(32), cols))
+    def _cut(self, m: Module, row: _Row) -> _Part:
+        """Cycle 3: ask for the records of the row's channels.
+
+        The row stays while more of its channels follow; no other comes meanwhile.
+        """
+        cols, lanes, parts = self._machine.cols, self._machine.lanes, self._machine.array.pace
+        sums = resetless(data.ArrayLayout(signed(32), cols))
         valid, more = Signal(), Signal()
-        part = datum(range(parts))
-        target = datum(where_layout)
+        part = resetless(range(parts))
+        target = resetless(_target_layout())
         with m.If(more):
             m.d.comb += self.entry.eq(target.entry)
             m.d.sync += [
@@ -244,44 +319,51 @@ class PostProcessor(wiring.Component):
                 more.eq((parts > 2) & (target.channels > 2 * lanes)),
             ]
         with m.Else():
-            m.d.comb += self.entry.eq(target_2.entry)
+            m.d.comb += self.entry.eq(row.target.entry)
             m.d.sync += [
-                sums.eq(sums_2),
+                sums.eq(row.sums),
                 part.eq(0),
-                target.eq(target_2),
-                more.eq(valid_2 & (parts > 1) & (target_2.channels > lanes)),
+                target.eq(row.target),
+                more.eq(row.valid & (parts > 1) & (row.target.channels > lanes)),
             ]
-        m.d.sync += valid.eq(valid_2 | more)
+        m.d.sync += valid.eq(row.valid | more)
         channels = Signal(range(lanes + 1))  # of this part
         m.d.comb += channels.eq(Mux(more, lanes, target.channels))
-        writes_layout = data.StructLayout(
-            {"address": BUFFER_ADDRESS_BITS, "last": BUFFER_ADDRESS_BITS, "mask": lanes}
-        )
-        writes = datum(writes_layout)
+        writes = resetless(_write_layout(lanes))
         m.d.sync += [
             writes.address.eq(target.address),
             writes.last.eq(target.address + channels - 1),
             writes.mask.eq((Const(1, lanes + 1) << channels) - 1),
         ]
+        values = Cat(sums[lane] for lane in range(lanes))
+        return _Part(valid, part, values, target.context, writes)
 
-        # Until the records come, it is looked up what the row's command says.
-        wait = timing.RECORDS_LATENCY - 1
-        part = later(m, part, wait, name="part")
-        values = later(m, Cat(sums[lane] for lane in range(lanes)), wait, name="values")
-        m.d.comb += context_read.addr.eq(later(m, target.context, wait - 1, name="context"))
-        context = later(m, context_read.data, name="scales")
-        scales = Signal(wait)  # bit n: a part was there n + 1 cycles ago
-        m.d.sync += scales.eq(Cat(valid, scales))
+    def _scale(
+        self,
+        m: Module,
+        part: _Part,
+        contexts: memory.ReadPort,
+        scaler: requantizer.Requantizer,
+    ) -> None:
+        """Give the requantiser each channel, with what scales it.
 
-        # What scales each channel: its record, or what its command says.
-        m.submodules.requantizer = scaler = requantizer.Requantizer(lanes)
+        That is its record, or what its command says, which is looked up until the records come.
+        """
+        lanes = self._machine.lanes
+        number = later(m, part.number, _RECORDS_WAIT, name="part")
+        values = later(m, part.values, _RECORDS_WAIT, name="values")
+        m.d.comb += contexts.addr.eq(later(m, part.context, _RECORDS_WAIT - 1, name="context"))
+        context = later(m, contexts.data, name="scales")
+        scales = Signal(_RECORDS_WAIT)  # bit n: a part was there n + 1 cycles ago
+        m.d.sync += scales.eq(Cat(part.valid, scales))
+
         row = scaler.i.payload
         m.d.sync += [scaler.i.valid.eq(scales[-1]), row.scaling.eq(context.scaling)]
         records = Signal(8 * CHANNEL_RECORD_BYTES * lanes)
-        with m.Switch(part):
-            for number in range(parts):
-                with m.Case(number):
-                    m.d.comb += records.eq(self.records.word_select(number, len(records)))
+        with m.Switch(number):
+            for choice in range(self._machine.array.pace):
+                with m.Case(choice):
+                    m.d.comb += records.eq(self.records.word_select(choice, len(records)))
         for lane in range(lanes):
             record = records.word_select(lane, 8 * CHANNEL_RECORD_BYTES)
             m.d.sync += row.lanes[lane].value.eq(values.word_select(lane, 32))
@@ -298,8 +380,9 @@ class PostProcessor(wiring.Component):
                     row.lanes[lane].shift.eq(record[64:70]),
                 ]
 
-        # Then requantise.
-        writes = later(m, writes, wait + requantizer.LATENCY, name="writes")
+    def _write(self, m: Module, part: _Part, scaler: requantizer.Requantizer) -> None:
+        """Write what the requantiser gives."""
+        writes = later(m, part.write, _RECORDS_WAIT + requantizer.LATENCY, name="writes")
         m.d.comb += [
             self.write.valid.eq(scaler.o.valid),
             self.write.address.eq(writes.address),
@@ -308,4 +391,3 @@ class PostProcessor(wiring.Component):
             self.write.data.eq(scaler.o.payload),
             self.write.mask.eq(writes.mask),
         ]
-        return m

@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import Rounding
-from mensa.rtl.parts.resetless import datum, later
+from mensa.rtl.parts.resetless import later, resetless
 
 __all__ = ["LATENCY", "Requantizer", "scaling_layout"]
 
@@ -86,7 +86,7 @@ class Requantizer(wiring.Component):
             scaling.append(later(m, scaling[-1], name=f"scaling_{stage}"))
 
         # The bounds before the zero point is added, for stage 10.
-        lowest, highest = datum(signed(9)), datum(signed(9))
+        lowest, highest = resetless(signed(9)), resetless(signed(9))
         m.d.sync += [
             lowest.eq(scaling[8].clamp_min - scaling[8].zero_point),
             highest.eq(scaling[8].clamp_max - scaling[8].zero_point),
@@ -111,9 +111,9 @@ def _build_lane(
     lowest, highest = bounds
 
     # 1 and 2: bias, and left shift, of which the first stage has time for the low bits.
-    left, right = Signal(5), datum(5)
-    coarse_left = datum(5 - FINE_SHIFT_BITS)
-    biased, shifted = datum(signed(32)), datum(signed(32))
+    left, right = Signal(5), resetless(5)
+    coarse_left = resetless(5 - FINE_SHIFT_BITS)
+    biased, shifted = resetless(signed(32)), resetless(signed(32))
     m.d.comb += left.eq(Mux(i.shift < 0, 0, i.shift))
     m.d.sync += [
         biased.eq((i.value + i.bias) << left[:FINE_SHIFT_BITS]),
@@ -125,8 +125,8 @@ def _build_lane(
     value, multiplier = later(m, shifted), later(m, i.multiplier, 3)
     value_low, value_high = value[:HALF_BITS], value[HALF_BITS:].as_signed()
     multiplier_low, multiplier_high = multiplier[:HALF_BITS], multiplier[HALF_BITS:]
-    low, high = datum(32), datum(signed(32))
-    middle_0, middle_1 = datum(signed(33)), datum(signed(33))
+    low, high = resetless(32), resetless(signed(32))
+    middle_0, middle_1 = resetless(signed(33)), resetless(signed(33))
     m.d.sync += [
         low.eq(value_low * multiplier_low),
         middle_0.eq(value_low * multiplier_high),
@@ -134,27 +134,27 @@ def _build_lane(
         high.eq(value_high * multiplier_high),
     ]
     # 5 and 6: add the parts.
-    middle = datum(signed(34))
-    outer = datum(signed(64))
-    product = datum(signed(64))
+    middle = resetless(signed(34))
+    outer = resetless(signed(64))
+    product = resetless(signed(64))
     m.d.sync += [
         middle.eq(middle_0 + middle_1),
         outer.eq(Cat(low, high)),
         product.eq(outer + (middle << HALF_BITS)),
     ]
     # 7: where it rounds twice, round to a multiple of 2**31 here.
-    halved, rounded = Signal(signed(64)), datum(signed(64))
+    halved, rounded = Signal(signed(64)), resetless(signed(64))
     m.d.comb += halved.eq(product + (1 << 30))
     with m.If(scaling[6].rounding == Rounding.DOUBLE):
         m.d.sync += rounded.eq(halved & ~((1 << 31) - 1))
     with m.Else():
         m.d.sync += rounded.eq(product)
-    half = datum(62)
+    half = resetless(62)
     right_6 = later(m, right, 5)
     m.d.sync += half.eq((1 << 30) << right_6)
     # 8 and 9: divide by 2**(31 + right shift), halves away from zero.
-    quotient = datum(signed(34))
-    near = datum(signed(34))
+    quotient = resetless(signed(34))
+    near = resetless(signed(34))
     m.d.sync += [
         near.eq((rounded + half - (rounded < 0)) >> 31),
         quotient.eq(near >> later(m, right_6, 2)),
@@ -162,7 +162,7 @@ def _build_lane(
     # 10 and 11: zero point and clamp. Beyond the bounds' bits the sign alone decides.
     kept, rest = quotient[: len(lowest)].as_signed(), quotient[len(lowest) - 1 :]
     beyond = rest.any() & ~rest.all()
-    too_low, too_high, inside = datum(), datum(), datum(signed(8))
+    too_low, too_high, inside = resetless(), resetless(), resetless(signed(8))
     m.d.sync += [
         too_low.eq(Mux(beyond, rest[-1], kept < lowest)),
         too_high.eq(Mux(beyond, ~rest[-1], kept > highest)),

@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import SCALED_SUM_LEFT_SHIFT, Mode
-from mensa.rtl.parts.resetless import datum, later
+from mensa.rtl.parts.resetless import later, resetless
 
 __all__ = ["LATENCY", "VectorUnit"]
 
@@ -91,12 +91,12 @@ class VectorUnit(wiring.Component):
             self.o.valid.eq(valid[-1] & last[-1]),
         ]
         # What the lanes share, each in the stage that needs it.
-        multiplier = datum(31)
-        half, divides = datum(31), datum()
+        multiplier = resetless(31)
+        half, divides = resetless(31), resetless()
         m.d.sync += multiplier.eq(1)
         with m.If(self.mode == Mode.SCALED_SUM):
             m.d.sync += multiplier.eq(self.multiplier[i.tap])
-        shift = datum(5)
+        shift = resetless(5)
         m.d.sync += [shift.eq(0), half.eq(0), divides.eq(0)]
         with m.If(scaled):
             m.d.sync += [
@@ -110,9 +110,9 @@ class VectorUnit(wiring.Component):
         for number in range(self._lanes):
             m.submodules[f"lane_{number}"] = lane = Module()
             # 1: operand. 2 to 4: times its multiplier, by parts, each with registers of its own.
-            value = datum(signed(VALUE_BITS))
-            low, high = (datum(signed(VALUE_BITS + PART_BITS), name=n) for n in ("low", "high"))
-            product = datum(signed(41))
+            value = resetless(signed(VALUE_BITS))
+            low, high = (resetless(signed(VALUE_BITS + PART_BITS), name=n) for n in ("low", "high"))
+            product = resetless(signed(41))
             left, right = later(lane, value), later(lane, multiplier)
             lane.d.sync += [
                 value.eq(i.values[number]),
@@ -122,13 +122,17 @@ class VectorUnit(wiring.Component):
             ]
             # 5 to 8: the two rounded divisions of ((value << 20) * multiplier) by 2**31 and by
             # 2**shift, which is shifted out in two stages.
-            high_half = datum(signed(32))
+            high_half = resetless(signed(32))
             with lane.If(scaled):
                 rounded = product + (1 << (30 - SCALED_SUM_LEFT_SHIFT))
                 lane.d.sync += high_half.eq(rounded >> (31 - SCALED_SUM_LEFT_SHIFT))
             with lane.Else():
                 lane.d.sync += high_half.eq(product)
-            total, near, operand = datum(signed(33)), datum(signed(33)), datum(signed(32))
+            total, near, operand = (
+                resetless(signed(33)),
+                resetless(signed(33)),
+                resetless(signed(32)),
+            )
             away = (high_half < 0) & divides
             lane.d.sync += [
                 total.eq(high_half + half - away),

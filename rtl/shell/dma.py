@@ -16,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, REGISTERS, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.countdown import Countdown
-from mensa.rtl.parts.resetless import datum
+from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.parts.unit import UnitFrontend
 
 __all__ = ["BeatWalker", "BurstWalker", "has_no_copy", "log2", "walk"]
@@ -92,7 +92,7 @@ class BurstWalker(wiring.Component):
         m = Module()
         low = log2(self._beat_bytes)
         high = low + log2(self._burst_beats)  # bits of an address below a cut
-        next_row = datum(ADDRESS_BITS)  # where the row after the current one starts
+        next_row = resetless(ADDRESS_BITS)  # where the row after the current one starts
         rows = Countdown(ROWS_BITS + 1, "rows")
         beat = Signal(ADDRESS_BITS - low)
         # The row's last byte, counted from the cut after this burst: the sign says that the burst
@@ -186,7 +186,7 @@ class BeatWalker(wiring.Component):
         low = log2(self._beat_bytes)
         high = low + log2(self._burst_beats)  # bits of an address below a cut
         # Where the row after the current one starts: in the buffer, and in memory modulo a burst.
-        next_row, next_cut_row = datum(BUFFER_ADDRESS_BITS), datum(high)
+        next_row, next_cut_row = resetless(BUFFER_ADDRESS_BITS), resetless(high)
         rows = Countdown(ROWS_BITS + 1, "rows")
         beat = Signal(BUFFER_ADDRESS_BITS - low)
         position = Signal(high - low)  # of the beat within a burst

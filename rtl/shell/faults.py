@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import Unit
 from mensa.rtl.parts.countdown import Countdown
-from mensa.rtl.parts.resetless import datum
+from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.parts.unit import TOKEN_COUNT, TokenCounters
 from mensa.rtl.registers import ErrorCode
 
@@ -91,8 +91,8 @@ class Faults(wiring.Component):
         # The index of a GO is the number of words handled before it, which is known a cycle later.
         gone = Signal(_UNITS)
         m.d.sync += gone.eq(self.go)
-        pending_word = [datum(32, name=f"pending_word_{unit.name.lower()}") for unit in Unit]
-        running_word = [datum(32, name=f"running_word_{unit.name.lower()}") for unit in Unit]
+        pending_word = [resetless(32, name=f"pending_word_{unit.name.lower()}") for unit in Unit]
+        running_word = [resetless(32, name=f"running_word_{unit.name.lower()}") for unit in Unit]
         for unit in Unit:
             with m.If(gone[unit]):
                 m.d.sync += pending_word[unit].eq(self.handled)

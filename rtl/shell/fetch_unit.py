@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,6 +31,12 @@ from mensa.rtl.shell.setup_record import SetupRecord
 from mensa.rtl.shell.window import WindowSignature, is_inside
 
 __all__ = ["FetchUnit"]
+
+
+_BURST_BITS = (BURST_WORDS - 1).bit_length()
+
+_PLACES = FIFO_WORDS // BURST_WORDS
+"""Bursts that the queue has room for."""
 
 
 class _State(enum.IntEnum):
@@ -77,6 +83,57 @@ _KIND = data.StructLayout(
         "unit": data.ArrayLayout(1, len(Unit)),
     }
 )
+
+
+class _Program:
+    """How far the program is, and what becomes of its next word, the queue's head."""
+
+    def __init__(self) -> None:
+        self.state = Signal(len(_State), init=1 << _State.IDLE)
+        self.fetching = Signal()  # MAGIC, CONFIGURATION or RUN
+        # The head is handled: a word that another may follow; a GO, told in the cycle after; or
+        # END, which is known later.
+        self.handle, self.command_done, self.ended = Signal(), Signal(), Signal(name="ended")
+        # The head stops the program; why, if it does.
+        self.bad, self.problem = Signal(), Signal(8, name="problem")
+        self.words_left = Countdown(32, "words_left")
+        # Of the set-up that the program names in word 0, as in `_KIND`.
+        self.no_setup, self.settled = Signal(), Signal(name="settled")
+        self.finished = Signal()  # no unit was running or pending in the cycle before
+        self.quiet = Signal()  # FAILED, and nothing was on its way, in the cycle before
+
+    def go_to(self, new: _State) -> list[Any]:
+        """Return the assignments that change the state."""
+        in_program = new in (_State.MAGIC, _State.CONFIGURATION, _State.RUN)
+        return [self.state.eq(1 << new), self.fetching.eq(in_program)]
+
+
+class _Requests:
+    """The bursts of the program. One has its place in the queue until its last word is handled."""
+
+    def __init__(self) -> None:
+        self.bursts_left = Signal(signed(33 - _BURST_BITS))  # less 1: its sign says "none"
+        self.occupied = Signal(range(-_PLACES, 1))  # less _PLACES: its sign says "not all"
+        self.in_flight = Signal(range(_PLACES + 1))  # bursts on their way
+        self.held = Signal()  # a request waits for ARREADY
+        self.wanted, self.inside = Signal(), Signal(name="inside")  # a burst; it may be asked for
+        self.port_quiet = ~self.in_flight.any() & ~self.held
+
+
+class _Queue:
+    """The words read and not handled yet.
+
+    Words are decoded on their way in, and its head is a register, so that the paths from there to
+    the units and back to the memory are short. The head counts as one of FIFO_WORDS: the memory is
+    never full, and there is room for every beat asked for.
+    """
+
+    def __init__(self, write: memory.WritePort, read: memory.ReadPort):
+        self.write, self.read = write, read
+        self.waiting = write.addr != read.addr  # in the memory, behind the head
+        self.word, self.kind = Signal(_WORD), Signal(_KIND, name="kind")  # the head
+        self.there = Signal()  # else there is no head, and `kind` is 0
+        self.ends_burst = Signal()  # the head
 
 
 class FetchUnit(wiring.Component):
@@ -188,29 +245,7 @@ class FetchUnit(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        ports = {Unit.LOAD: self.load, Unit.COMPUTE: self.compute, Unit.STORE: self.store}
-        state = Signal(len(_State), init=1 << _State.IDLE)
-        fetching = Signal()  # MAGIC, CONFIGURATION or RUN
-
-        def go_to(new: _State) -> list[Any]:
-            in_program = new in (_State.MAGIC, _State.CONFIGURATION, _State.RUN)
-            return [state.eq(1 << new), fetching.eq(in_program)]
-
         m.submodules.setups = setups = SetupRecord()
-
-        # The head is handled: a word that another may follow, or END, which is known later.
-        handle, ended = Signal(), Signal()
-
-        # Requests. A burst has its place in the FIFO until its last word is handled.
-        places = FIFO_WORDS // BURST_WORDS
-        burst_bits = (BURST_WORDS - 1).bit_length()
-        bursts_left = Signal(signed(33 - burst_bits))  # less 1, so that its sign says "none"
-        occupied = Signal(range(-places, 1))  # less `places`, so that its sign says "not all"
-        in_flight = Signal(range(places + 1))  # bursts on their way
-        held = Signal()  # a request waits for ARREADY
-        wanted, inside = Signal(), Signal()  # a burst; it may be asked for
-        accepted = self.bus.arvalid & self.bus.arready
-        beat = self.bus.rvalid & self.bus.rready
         # An asynchronous read followed by a register would become a block RAM, which is slower.
         m.submodules.fifo = fifo = memory.Memory(
             shape=data.StructLayout({"word": _WORD, "kind": _KIND}),
@@ -219,35 +254,81 @@ class FetchUnit(wiring.Component):
             attrs={"ram_style": "distributed"},
         )
         write, read = fifo.write_port(), fifo.read_port(domain="comb")
+        program, requests, queue = _Program(), _Requests(), _Queue(write, read)
+        beat = self.bus.rvalid & self.bus.rready
+        self._request_bursts(m, program, requests, queue, beat)
+        self._queue_words(m, program, queue, beat, setups)
+        self._show_commands(m, queue)
+        self._tell_state(m, program, requests)
+        self._count(m, program)
+        self._use_setup(m, program, queue, setups)
+
+        with m.If(self.reset):
+            self._start(m, program, requests, queue)
+        with m.If(program.state[_State.MAGIC]):
+            self._take_magic(m, program, queue, setups)
+        with m.If(program.state[_State.CONFIGURATION]):
+            self._take_configuration(m, program, requests, queue, setups)
+        with m.If(program.state[_State.RUN]):
+            self._take_command(m, program, queue)
+        with m.If(program.state[_State.TAIL] & requests.port_quiet & ~self.fault):
+            m.d.comb += self.done.eq(1)
+            m.d.sync += program.go_to(_State.IDLE)
+        # What a unit or this one asked for before it knew is on its way now.
+        failed = program.state[_State.FAILED]
+        with m.If(failed & self.units_quiet & requests.port_quiet & program.quiet):
+            m.d.comb += [self.flush.eq(1), self.done.eq(1)]
+            m.d.sync += program.go_to(_State.IDLE)
+        self._fail(m, program, requests, queue)
+        return m
+
+    @property
+    def _ports(self) -> dict[Unit, Any]:
+        return {Unit.LOAD: self.load, Unit.COMPUTE: self.compute, Unit.STORE: self.store}
+
+    @property
+    def _pending(self) -> Value:
+        """A bit per unit: a command waits there."""
+        ports = self._ports
+        return Cat(ports[unit].pending for unit in Unit)
+
+    def _request_bursts(
+        self, m: Module, program: _Program, requests: _Requests, queue: _Queue, beat: Value
+    ) -> None:
+        """Ask for the bursts of the program, each when there is room for it."""
+        bus = self.bus
+        accepted = bus.arvalid & bus.arready
         # A program begins with a burst, at address 0: the address says which word ends a burst.
-        arrived = beat & write.addr[:burst_bits].all()
-        ends_burst = Signal()  # the head
+        arrived = beat & queue.write.addr[:_BURST_BITS].all()
         m.d.comb += [
-            wanted.eq(fetching & ~bursts_left[-1] & occupied[-1]),
-            inside.eq(is_inside(self.window, self.bus.araddr)),
-            self.bus.arvalid.eq(held | (wanted & inside)),
-            self.bus.arlen.eq(BURST_WORDS - 1),
-            self.bus.arsize.eq(beat_size(WORD_BYTES)),
-            self.bus.arburst.eq(INCR),
-            self.bus.rready.eq(1),
+            requests.wanted.eq(
+                program.fetching & ~requests.bursts_left[-1] & requests.occupied[-1]
+            ),
+            requests.inside.eq(is_inside(self.window, bus.araddr)),
+            bus.arvalid.eq(requests.held | (requests.wanted & requests.inside)),
+            bus.arlen.eq(BURST_WORDS - 1),
+            bus.arsize.eq(beat_size(WORD_BYTES)),
+            bus.arburst.eq(INCR),
+            bus.rready.eq(1),
         ]
         m.d.sync += [
-            held.eq(self.bus.arvalid & ~self.bus.arready),
-            in_flight.eq(in_flight + accepted - arrived),
-            occupied.eq(occupied + accepted - (handle & ends_burst)),
+            requests.held.eq(bus.arvalid & ~bus.arready),
+            requests.in_flight.eq(requests.in_flight + accepted - arrived),
+            requests.occupied.eq(
+                requests.occupied + accepted - (program.handle & queue.ends_burst)
+            ),
         ]
         with m.If(accepted):
             m.d.sync += [
-                bursts_left.eq(bursts_left - 1),
-                self.bus.araddr.eq(self.bus.araddr + PROGRAM_ALIGNMENT_BYTES),
+                requests.bursts_left.eq(requests.bursts_left - 1),
+                bus.araddr.eq(bus.araddr + PROGRAM_ALIGNMENT_BYTES),
             ]
 
-        # The FIFO. Words are decoded on their way in, and its head is a register, so that the paths
-        # from there to the units and back to the FIFO are short. The head counts as one of
-        # FIFO_WORDS: the memory is never full, and there is room for every beat asked for.
-        word, kind = Signal(_WORD), Signal(_KIND)  # the head
-        there = Signal()  # else there is no head, and `kind` is 0
-        waiting = write.addr != read.addr  # in the memory, behind the head
+    def _queue_words(
+        self, m: Module, program: _Program, queue: _Queue, beat: Value, setups: SetupRecord
+    ) -> None:
+        """Put what arrives into the memory, and its oldest word into the head."""
+        write, read = queue.write, queue.read
         m.d.comb += [
             write.en.eq(beat),
             write.data.word.eq(self.bus.rdata),
@@ -255,35 +336,30 @@ class FetchUnit(wiring.Component):
         ]
         with m.If(beat):
             m.d.sync += write.addr.eq(write.addr + 1)
-        with m.If(~there | handle):
+        with m.If(~queue.there | program.handle):
             m.d.sync += [
-                word.eq(read.data.word),
-                kind.eq(Mux(waiting, read.data.kind, 0)),
-                there.eq(waiting),
-                ends_burst.eq(read.addr[:burst_bits].all()),
-                read.addr.eq(read.addr + waiting),
+                queue.word.eq(read.data.word),
+                queue.kind.eq(Mux(queue.waiting, read.data.kind, 0)),
+                queue.there.eq(queue.waiting),
+                queue.ends_burst.eq(read.addr[:_BURST_BITS].all()),
+                read.addr.eq(read.addr + queue.waiting),
             ]
 
-        # Commands.
-        for port in ports.values():
+    def _show_commands(self, m: Module, queue: _Queue) -> None:
+        """Show the head to all units; `_take_command` tells one that it is meant."""
+        command = queue.word.command
+        for port in self._ports.values():
             m.d.comb += [
-                port.set_register.eq(word.command.operand),
-                port.set_value.eq(word.command.value),
-                port.go_wait.eq(word.command.operand),
-                port.go_signal.eq(word.command.signal),
-                port.go_tag.eq(word.command.value),
+                port.set_register.eq(command.operand),
+                port.set_value.eq(command.value),
+                port.go_wait.eq(command.operand),
+                port.go_signal.eq(command.signal),
+                port.go_tag.eq(command.value),
             ]
-        pending = Cat(ports[unit].pending for unit in Unit)
 
-        words_left = Countdown(32, "words_left")
-        # It is a fault when all words before it are handled, so that it is about the next one.
-        outside = wanted & ~inside & ~held & ~in_flight.any() & ~there & ~waiting
-        faulted = self.fault | outside
-        told = Signal()  # there was a fault in the cycle before
-        bad, problem = Signal(), Signal(8)  # the head stops the program; why, if it does
-        finished = Signal()  # no unit was running or pending in the cycle before
-        port_quiet = ~in_flight.any() & ~held
-        quiet = Signal()  # FAILED, and nothing was on its way, in the cycle before
+    def _tell_state(self, m: Module, program: _Program, requests: _Requests) -> None:
+        """Tell the units and control what state it is, and what must be known for its end."""
+        state = program.state
         m.d.comb += [
             self.busy.eq(~(state[_State.IDLE] | state[_State.TAIL])),
             self.active.eq(~state[_State.IDLE]),
@@ -291,111 +367,140 @@ class FetchUnit(wiring.Component):
         ]
         m.d.sync += [
             self.reset.eq(self.start & ~self.reset & state[_State.IDLE]),
-            finished.eq(self.units_idle & ~pending.any()),
-            quiet.eq(state[_State.FAILED] & self.units_quiet & port_quiet),
+            program.finished.eq(self.units_idle & ~self._pending.any()),
+            program.quiet.eq(state[_State.FAILED] & self.units_quiet & requests.port_quiet),
         ]
-        # What is counted is counted a cycle later.
-        word_done, command_done, clear = Signal(), Signal(), Signal()
+
+    def _count(self, m: Module, program: _Program) -> None:
+        """What is counted is counted a cycle later: that it was handled is known late."""
+        word_done, clear = Signal(), Signal()
         m.d.comb += self.handled.eq(word_done)
-        m.d.sync += [word_done.eq(handle | ended), command_done.eq(0), clear.eq(self.reset)]
+        m.d.sync += [
+            word_done.eq(program.handle | program.ended),
+            program.command_done.eq(0),
+            clear.eq(self.reset),
+        ]
         m.d.sync += [
             self.word.eq(self.word + word_done),
-            self.commands.eq(self.commands + command_done),
+            self.commands.eq(self.commands + program.command_done),
         ]
         with m.If(clear):
             m.d.sync += [self.word.eq(0), self.commands.eq(0)]
 
-        # The set-up that the program names in word 0.
-        no_setup, settled = Signal(), Signal()
-        allowed = no_setup | settled | kind.is_setup
+    def _use_setup(self, m: Module, program: _Program, queue: _Queue, setups: SetupRecord) -> None:
+        """Keep the record of what has been set up."""
+        is_setup = queue.kind.is_setup
         m.d.comb += [
-            setups.needs_it.eq(settled & ~kind.is_setup),
-            setups.is_setup.eq(kind.is_setup & ~no_setup),
-            setups.ended.eq(self.done & state[_State.TAIL]),
+            setups.needs_it.eq(program.settled & ~is_setup),
+            setups.is_setup.eq(is_setup & ~program.no_setup),
+            setups.ended.eq(self.done & program.state[_State.TAIL]),
             setups.forget.eq(self.soft_reset),
         ]
 
-        with m.If(self.reset):
-            m.d.sync += [
-                occupied.eq(-places),
-                write.addr.eq(0),
-                read.addr.eq(0),
-                kind.eq(0),
-                there.eq(0),
-                self.error.eq(ErrorCode.NONE),
-                bursts_left.eq(0),
-                self.bus.araddr.eq(self.address),
-                *go_to(_State.MAGIC),
-            ]
-            with m.If((self.address % PROGRAM_ALIGNMENT_BYTES).any()):
-                m.d.sync += self.error.eq(ErrorCode.UNALIGNED_PROGRAM)
-                m.d.sync += go_to(_State.FAILED)
-        with m.If(state[_State.MAGIC]):
-            m.d.comb += [
-                handle.eq(kind.word_0),
-                bad.eq(there & ~kind.word_0),
-                problem.eq(Mux(kind.magic, ErrorCode.BAD_VERSION, ErrorCode.BAD_MAGIC)),
-            ]
-            with m.If(kind.word_0):
-                m.d.sync += [
-                    setups.identifier.eq(word.header.high[VERSION_BITS:]),
-                    no_setup.eq(kind.no_setup),
-                    settled.eq(kind.settled),
-                ]
-                m.d.sync += go_to(_State.CONFIGURATION)
-        with m.If(state[_State.CONFIGURATION]):
-            words = word.header.high[:WORD_COUNT_BITS]
-            m.d.comb += [
-                handle.eq(kind.word_1 & allowed),
-                bad.eq(there & ~handle),
-                problem.eq(ErrorCode.WRONG_CONFIGURATION),
-            ]
-            with m.If(kind.configuration):
-                m.d.comb += problem.eq(Mux(allowed, ErrorCode.NO_END, ErrorCode.SETUP_MISSING))
-            m.d.sync += words_left.restart(words - HEADER_WORDS)
-            with m.If(handle):
-                m.d.comb += setups.begin.eq(1)
-                m.d.sync += bursts_left.eq((words - 1 - BURST_WORDS) >> burst_bits)
-                m.d.sync += go_to(_State.RUN)
-        with m.If(state[_State.RUN]):
-            for unit, port in ports.items():
-                mine = kind.unit[unit] & ~port.pending
-                m.d.comb += [port.set_valid.eq(mine & kind.set), port.go_valid.eq(mine & kind.go)]
-            taken = (kind.unit.as_value() & ~pending).any()
-            malformed = ~Cat(kind.unit, kind.end).any()
-            m.d.comb += [
-                handle.eq(taken),
-                ended.eq(kind.end & finished & ~pending.any() & ~self.fault),
-                bad.eq((there & malformed) | (taken & words_left.last)),
-                problem.eq(Mux(malformed, ErrorCode.BAD_COMMAND, ErrorCode.NO_END)),
-            ]
-            m.d.sync += command_done.eq(taken & kind.go)
-            with m.If(taken):
-                m.d.sync += words_left.step()
-            with m.If(ended):
-                m.d.sync += go_to(_State.TAIL)
-        with m.If(state[_State.TAIL] & port_quiet & ~self.fault):
-            m.d.comb += self.done.eq(1)
-            m.d.sync += go_to(_State.IDLE)
-        # What a unit or this one asked for before it knew is on its way now.
-        with m.If(state[_State.FAILED] & self.units_quiet & port_quiet & quiet):
-            m.d.comb += [self.flush.eq(1), self.done.eq(1)]
-            m.d.sync += go_to(_State.IDLE)
+    def _start(self, m: Module, program: _Program, requests: _Requests, queue: _Queue) -> None:
+        """Begin with an empty queue, at the program's first burst."""
+        m.d.sync += [
+            requests.occupied.eq(-_PLACES),
+            queue.write.addr.eq(0),
+            queue.read.addr.eq(0),
+            queue.kind.eq(0),
+            queue.there.eq(0),
+            self.error.eq(ErrorCode.NONE),
+            requests.bursts_left.eq(0),
+            self.bus.araddr.eq(self.address),
+            *program.go_to(_State.MAGIC),
+        ]
+        with m.If((self.address % PROGRAM_ALIGNMENT_BYTES).any()):
+            m.d.sync += self.error.eq(ErrorCode.UNALIGNED_PROGRAM)
+            m.d.sync += program.go_to(_State.FAILED)
 
-        with m.If(bad | (fetching & faulted)):
-            m.d.sync += go_to(_State.FAILED)
-            m.d.sync += self.error.eq(Mux(kind.broken, ErrorCode.BUS_ERROR, problem))
+    def _take_magic(self, m: Module, program: _Program, queue: _Queue, setups: SetupRecord) -> None:
+        """Word 0: is it a program, of this command set, and which set-up does it name."""
+        kind = queue.kind
+        m.d.comb += [
+            program.handle.eq(kind.word_0),
+            program.bad.eq(queue.there & ~kind.word_0),
+            program.problem.eq(Mux(kind.magic, ErrorCode.BAD_VERSION, ErrorCode.BAD_MAGIC)),
+        ]
+        with m.If(kind.word_0):
+            m.d.sync += [
+                setups.identifier.eq(queue.word.header.high[VERSION_BITS:]),
+                program.no_setup.eq(kind.no_setup),
+                program.settled.eq(kind.settled),
+            ]
+            m.d.sync += program.go_to(_State.CONFIGURATION)
+
+    def _take_configuration(
+        self,
+        m: Module,
+        program: _Program,
+        requests: _Requests,
+        queue: _Queue,
+        setups: SetupRecord,
+    ) -> None:
+        """Word 1: is the program for this machine, is its set-up there, and how long is it."""
+        kind = queue.kind
+        words = queue.word.header.high[:WORD_COUNT_BITS]
+        allowed = program.no_setup | program.settled | kind.is_setup
+        m.d.comb += [
+            program.handle.eq(kind.word_1 & allowed),
+            program.bad.eq(queue.there & ~program.handle),
+            program.problem.eq(ErrorCode.WRONG_CONFIGURATION),
+        ]
+        with m.If(kind.configuration):
+            m.d.comb += program.problem.eq(Mux(allowed, ErrorCode.NO_END, ErrorCode.SETUP_MISSING))
+        m.d.sync += program.words_left.restart(words - HEADER_WORDS)
+        with m.If(program.handle):
+            m.d.comb += setups.begin.eq(1)
+            m.d.sync += requests.bursts_left.eq((words - 1 - BURST_WORDS) >> _BURST_BITS)
+            m.d.sync += program.go_to(_State.RUN)
+
+    def _take_command(self, m: Module, program: _Program, queue: _Queue) -> None:
+        """A SET or a GO goes to its unit when nothing is pending there; END waits for all."""
+        kind, pending = queue.kind, self._pending
+        for unit, port in self._ports.items():
+            mine = kind.unit[unit] & ~port.pending
+            m.d.comb += [port.set_valid.eq(mine & kind.set), port.go_valid.eq(mine & kind.go)]
+        taken = (kind.unit.as_value() & ~pending).any()
+        malformed = ~Cat(kind.unit, kind.end).any()
+        m.d.comb += [
+            program.handle.eq(taken),
+            program.ended.eq(kind.end & program.finished & ~pending.any() & ~self.fault),
+            program.bad.eq((queue.there & malformed) | (taken & program.words_left.last)),
+            program.problem.eq(Mux(malformed, ErrorCode.BAD_COMMAND, ErrorCode.NO_END)),
+        ]
+        m.d.sync += program.command_done.eq(taken & kind.go)
+        with m.If(taken):
+            m.d.sync += program.words_left.step()
+        with m.If(program.ended):
+            m.d.sync += program.go_to(_State.TAIL)
+
+    def _fail(self, m: Module, program: _Program, requests: _Requests, queue: _Queue) -> None:
+        """Stop the program after a bad word or a fault, and keep why."""
+        fetching, in_tail = program.fetching, program.state[_State.TAIL]
+        # It is a fault when all words before it are handled, so that it is about the next one.
+        outside = (
+            requests.wanted
+            & ~requests.inside
+            & ~requests.held
+            & ~requests.in_flight.any()
+            & ~queue.there
+            & ~queue.waiting
+        )
+        with m.If(program.bad | (fetching & (self.fault | outside))):
+            m.d.sync += program.go_to(_State.FAILED)
+            m.d.sync += self.error.eq(Mux(queue.kind.broken, ErrorCode.BUS_ERROR, program.problem))
             with m.If(outside):
                 m.d.sync += self.error.eq(ErrorCode.FETCH_OUTSIDE)
         # A program that has ended may still fail: what was read beyond it never comes.
-        with m.If(state[_State.TAIL] & self.fault):
-            m.d.sync += go_to(_State.FAILED)
-        m.d.sync += told.eq((fetching | state[_State.TAIL]) & self.fault)
+        with m.If(in_tail & self.fault):
+            m.d.sync += program.go_to(_State.FAILED)
+        told = Signal()  # there was a fault in the cycle before
+        m.d.sync += told.eq((fetching | in_tail) & self.fault)
         with m.If(told):
             m.d.sync += self.error.eq(self.fault_code)
             with m.If(self.fault_has_word):
                 m.d.sync += self.word.eq(self.fault_word)
-        return m
 
     def _kind(self, m: Module, setups: SetupRecord) -> data.View[data.StructLayout]:
         """What the word on the bus is."""

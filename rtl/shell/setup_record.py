@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import SETUP_BITS
-from mensa.rtl.parts.resetless import datum
+from mensa.rtl.parts.resetless import resetless
 
 __all__ = ["SetupRecord"]
 
@@ -52,7 +52,7 @@ class SetupRecord(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        latest = datum(SETUP_BITS)
+        latest = resetless(SETUP_BITS)
         running, valid = Signal(), Signal()  # it has begun; it has ended well
         m.d.comb += self.settled.eq(valid & (self.asked == latest))
         with m.If(self.begin):

@@ -18,7 +18,7 @@ from mensa.rtl.fpga.device import TARGETS, blocks_for
 from mensa.rtl.fpga.errors import SynthesisError, SynthesisToolError
 from mensa.rtl.fpga.estimate import check_fits, estimate
 from mensa.rtl.fpga.hard_registers import Moved
-from mensa.rtl.fpga.pin_wrapper import FewPins
+from mensa.rtl.fpga.pin_wrapper import PinWrapper
 from mensa.rtl.machine import edge_tpu
 from mensa.sched.cli.main import invoke
 from mensa.sched.cli.settings import parse_settings
@@ -120,8 +120,8 @@ class Doubler(wiring.Component):
         return m
 
 
-def test_few_pins_reach_every_port_and_no_unused_one():
-    wrapped = FewPins(Doubler(), unused=("trace",))
+def test_pin_wrapper_reaches_every_port_and_no_unused_one():
+    wrapped = PinWrapper(Doubler(), unused=("trace",))
     assert wrapped.registers == 2 * (1 + 2 * 4)
     # Signature.flatten gives the payload before `valid`, and the chains begin with the first.
     bits = wrapped.registers // 2

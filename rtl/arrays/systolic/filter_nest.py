@@ -12,7 +12,7 @@ from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.nest import POSITION_BITS, NestSignature, step_layout
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode
 from mensa.rtl.parts.countdown import Countdown
-from mensa.rtl.parts.resetless import datum
+from mensa.rtl.parts.resetless import resetless
 
 __all__ = ["FilterNest"]
 
@@ -44,7 +44,7 @@ class FilterNest(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         r, group = self.nest.registers, self.nest.group
-        step = datum(step_layout(self._array))  # being taken
+        step = resetless(step_layout(self._array))  # being taken
         active = self.nest.active
 
         # A group begins with the step that clears the taps; it goes on with taps, then words.
@@ -53,14 +53,14 @@ class FilterNest(wiring.Component):
 
         # Taps.
         tap_columns, tap_rows = Countdown(16, "tap_columns"), Countdown(16, "tap_rows")
-        array_row, tap_row_start = datum(8), datum(8)
-        parameter = datum(BUFFER_ADDRESS_BITS)
+        array_row, tap_row_start = resetless(8), resetless(8)
+        parameter = resetless(BUFFER_ADDRESS_BITS)
 
         # Words.
         rows, positions = Countdown(16, "rows"), Countdown(16, "positions")
         words = Countdown(8, "words")  # of a position
-        position_x, word_x = datum(POSITION_BITS), datum(POSITION_BITS)
-        y, y_address = datum(signed(17)), datum(BUFFER_ADDRESS_BITS)
+        position_x, word_x = resetless(POSITION_BITS), resetless(POSITION_BITS)
+        y, y_address = resetless(signed(17)), resetless(BUFFER_ADDRESS_BITS)
         row_over, group_over = Signal(), Signal()
         m.d.comb += [
             row_over.eq(in_words & positions.last & words.last),
@@ -71,7 +71,7 @@ class FilterNest(wiring.Component):
         # Results: the input row, and the word of it, with which the next one is complete.
         row_wait, word_wait = Countdown(17, "row_wait"), Countdown(17, "word_wait")
         columns, row_is_full = Countdown(16, "columns"), Signal()
-        out_x, out_y = datum(BUFFER_ADDRESS_BITS), datum(BUFFER_ADDRESS_BITS)
+        out_x, out_y = resetless(BUFFER_ADDRESS_BITS), resetless(BUFFER_ADDRESS_BITS)
         complete = Signal()
         m.d.comb += complete.eq(in_words & row_wait.last & word_wait.last & ~row_is_full)
 

@@ -13,7 +13,7 @@ from mensa.rtl.arrays.systolic.processing_elements import (
     OPERAND_BITS,
     ProcessingElements,
 )
-from mensa.rtl.parts.resetless import datum, later
+from mensa.rtl.parts.resetless import later, resetless
 
 __all__ = ["SystolicArray"]
 
@@ -124,7 +124,7 @@ class SystolicArray(wiring.Component):
         # Left edge: one shift register a row, whose first place is in the first element.
         word = self.activations.payload
         for row in range(rows):
-            lane = datum(OPERAND_BITS * (rows - 1), name=f"lane_{row}")
+            lane = resetless(OPERAND_BITS * (rows - 1), name=f"lane_{row}")
             mine = self.activations.valid & (word.lane == row)
             now = Signal(OPERAND_BITS * rows, name=f"lane_now_{row}")
             m.d.comb += [

@@ -9,15 +9,15 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import RisingEdge
 
-from mensa.rtl.parts.strip_loop import Portions
+from mensa.rtl.parts.strip_loop import StripLoop
 
 BITS = 7
 WHOLE = (1, 3, 8)
-"""Things in a portion: all of these, of which the widest gives the size its bits."""
+"""Things in a strip: all of these, of which the widest gives the size its bits."""
 
 
 class Loop(wiring.Component):
-    """Portions on their own."""
+    """A strip loop on their own."""
 
     def __init__(self):
         super().__init__(
@@ -33,7 +33,7 @@ class Loop(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        loop = Portions(BITS, max(WHOLE), "loop")
+        loop = StripLoop(BITS, max(WHOLE), "loop")
         whole = Signal.like(self.size)
         m.d.comb += [self.size.eq(loop.size), self.last.eq(loop.last)]
         with m.Switch(self.choice):
@@ -47,13 +47,13 @@ class Loop(wiring.Component):
         return m
 
 
-def test_portions():
+def test_strip_loop():
     bench.run(Loop(), __file__)
 
 
 @cocotb.test()
 @cocotb.parametrize(choice=range(len(WHOLE)))
-async def portions_are_whole_but_the_last_and_sum_to_all_things(dut, choice):
+async def strips_are_whole_but_the_last_and_sum_to_all_things(dut, choice):
     await bench.start(dut, restart=0, step=0, things=0, choice=choice)
     whole = WHOLE[choice]
     for things in range(1, 1 << BITS):

@@ -39,7 +39,7 @@ class _ComingChunk:
     command's first, so that nothing waits for `start`.
     """
 
-    def __init__(self, array: ArrayShape):
+    def __init__(self, array: Array):
         self.comes = Signal()
         self.tiles = StripLoop(24, array.tile, "tile")
         self.chunks = StripLoop(24, max(array.chunk, array.group), "chunk")

@@ -28,6 +28,31 @@ def _decoded(address: Value) -> Value:
     return Cat(address[2:] == register.offset >> 2 for register in CONTROL_REGISTERS)
 
 
+class _Fields:
+    """Fields of registers that control keeps to itself."""
+
+    def __init__(self) -> None:
+        self.interrupt_enable = Signal()
+        self.finished = Signal()  # STATUS.DONE
+        self.busy = Signal()  # STATUS.BUSY
+
+
+class _Write:
+    """The write at hand: address and data each wait in a register until the other is there."""
+
+    def __init__(self) -> None:
+        self.address, self.data = Signal(ADDRESS_BITS), Signal(32)
+        self.strobe = Signal(4)
+        self.have_address, self.have_data = Signal(), Signal(name="have_data")
+        # The address is decoded; a bit for each of CONTROL_REGISTERS.
+        self.decoded, self.target = Signal(), Signal(len(CONTROL_REGISTERS))
+        self.acts = Signal(name="write")
+
+    def to(self, name: str) -> Value:
+        """Return whether it acts in this cycle, and on this register."""
+        return self.acts & self.target[_NUMBER[name]]
+
+
 class Control(wiring.Component):
     """The registers of `mensa.rtl.registers`, and the counters behind them.
 
@@ -100,23 +125,30 @@ class Control(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        interrupt_enable = Signal()
-        finished = Signal()  # STATUS.DONE
-        busy = Signal()
+        fields, write = _Fields(), _Write()
         last_page = Signal(len(self.window.last), init=-1)
         m.d.comb += [
             self.window.last.eq(last_page),
-            busy.eq(self.start | self.active),
-            self.irq.eq(finished & interrupt_enable),
+            fields.busy.eq(self.start | self.active),
+            self.irq.eq(fields.finished & fields.interrupt_enable),
         ]
-
         counts = self._counters(m)
+        self._take_write(m, write)
+        self._write_registers(m, write, fields, last_page)
+        self._read(m, self._values(fields, last_page, counts))
+        return m
+
+    def _values(
+        self, fields: _Fields, last_page: Signal, counts: dict[str, Value]
+    ) -> dict[str, Value]:
+        """Return what each register reads as."""
+        status = Cat(fields.busy, fields.finished, self.stop, Const(0, 5), self.error)
         values: dict[str, Value] = {
             "ID": Const(MAGIC, 32),
             "COMMAND_SET_VERSION": Const(COMMAND_SET_VERSION, 32),
             "CONFIG_HASH": Const(self._machine.config_hash, 32),
-            "CONTROL": Cat(Const(0, 1), interrupt_enable),
-            "STATUS": Cat(busy, finished, self.stop, Const(0, 5), self.error),
+            "CONTROL": Cat(Const(0, 1), fields.interrupt_enable),
+            "STATUS": status,
             "PROGRAM_ADDRESS": self.program_address,
             "PROGRAM_WORD": self.word,
             "WINDOW_BASE": Cat(Const(0, PAGE_BITS), self.window.first),
@@ -126,54 +158,61 @@ class Control(wiring.Component):
         for name, count in counts.items():
             values[f"{name}_LOW"] = count[:32]
             values[f"{name}_HIGH"] = count[32:]
+        return values
 
-        # Writes: address and data each wait in a register until the other is there.
+    def _take_write(self, m: Module, write: _Write) -> None:
+        """Take address and data, in any order, and answer when both have come."""
         bus = self.bus
-        address, data, strobe = Signal(ADDRESS_BITS), Signal(32), Signal(4)
-        have_address, have_data = Signal(), Signal()
-        decoded, target = Signal(), Signal(len(CONTROL_REGISTERS))
-        write = Signal()
         m.d.comb += [
-            bus.awready.eq(~have_address),
-            bus.wready.eq(~have_data),
-            write.eq(decoded & have_data & ~bus.bvalid),
+            bus.awready.eq(~write.have_address),
+            bus.wready.eq(~write.have_data),
+            write.acts.eq(write.decoded & write.have_data & ~bus.bvalid),
         ]
-        m.d.sync += [decoded.eq(have_address & ~write), target.eq(_decoded(address))]
+        m.d.sync += [
+            write.decoded.eq(write.have_address & ~write.acts),
+            write.target.eq(_decoded(write.address)),
+        ]
         with m.If(bus.awvalid & bus.awready):
-            m.d.sync += [have_address.eq(1), address.eq(bus.awaddr)]
+            m.d.sync += [write.have_address.eq(1), write.address.eq(bus.awaddr)]
         with m.If(bus.wvalid & bus.wready):
-            m.d.sync += [have_data.eq(1), data.eq(bus.wdata), strobe.eq(bus.wstrb)]
+            m.d.sync += [
+                write.have_data.eq(1),
+                write.data.eq(bus.wdata),
+                write.strobe.eq(bus.wstrb),
+            ]
         with m.If(bus.bready):
             m.d.sync += bus.bvalid.eq(0)
-        with m.If(write):
+        with m.If(write.acts):
             m.d.sync += [
-                have_address.eq(0),
-                have_data.eq(0),
+                write.have_address.eq(0),
+                write.have_data.eq(0),
                 bus.bvalid.eq(1),
                 bus.bresp.eq(SLVERR),
             ]
-
-        def written(name: str) -> Value:
-            return write & target[_NUMBER[name]]
-
         for register in CONTROL_REGISTERS:
             if register.writable:
-                with m.If(written(register.name)):
+                with m.If(write.to(register.name)):
                     m.d.sync += bus.bresp.eq(OKAY)
+
+    def _write_registers(
+        self, m: Module, write: _Write, fields: _Fields, last_page: Signal
+    ) -> None:
+        """Do what a write asks; what a program depends on keeps still while one runs."""
+        data, strobe = write.data, write.strobe
         m.d.sync += self.soft_reset.eq(0)
-        with m.If(written("CONTROL") & strobe[0]):
-            m.d.sync += [interrupt_enable.eq(data[1]), self.soft_reset.eq(data[2])]
-            with m.If(data[0] & ~data[2] & ~busy):
-                m.d.sync += [self.start.eq(1), finished.eq(0)]
-        with m.If(written("STATUS") & strobe[0] & data[1]):
-            m.d.sync += finished.eq(0)
+        with m.If(write.to("CONTROL") & strobe[0]):
+            m.d.sync += [fields.interrupt_enable.eq(data[1]), self.soft_reset.eq(data[2])]
+            with m.If(data[0] & ~data[2] & ~fields.busy):
+                m.d.sync += [self.start.eq(1), fields.finished.eq(0)]
+        with m.If(write.to("STATUS") & strobe[0] & data[1]):
+            m.d.sync += fields.finished.eq(0)
         for name, register, low in (
             ("PROGRAM_ADDRESS", self.program_address, 0),
             ("WINDOW_BASE", self.window.first, PAGE_BITS),
             ("WINDOW_LIMIT", last_page, PAGE_BITS),
             ("WATCHDOG", self.watchdog, 0),
         ):
-            with m.If(written(name) & ~busy):
+            with m.If(write.to(name) & ~fields.busy):
                 for byte in range(4):
                     begin, end = max(8 * byte, low), 8 * byte + 8
                     if begin < end:
@@ -182,11 +221,13 @@ class Control(wiring.Component):
         with m.If(self.busy):
             m.d.sync += self.start.eq(0)
         with m.If(self.done):
-            m.d.sync += finished.eq(1)
+            m.d.sync += fields.finished.eq(1)
 
-        # Reads.
+    def _read(self, m: Module, values: dict[str, Value]) -> None:
+        """Answer a read in three steps: its address is there, it is decoded, its value is there."""
+        bus = self.bus
         read_address, source = Signal(ADDRESS_BITS), Signal(len(CONTROL_REGISTERS))
-        steps = Signal(2)  # of the read at hand: its address is there, it is decoded
+        steps = Signal(2)  # the first two, of the read at hand
         m.d.comb += bus.arready.eq(~steps.any() & ~bus.rvalid)
         m.d.sync += [
             steps.eq(Cat(bus.arvalid & bus.arready, steps)),
@@ -209,7 +250,6 @@ class Control(wiring.Component):
                 ),
                 bus.rresp.eq(Mux(source.any(), OKAY, SLVERR)),
             ]
-        return m
 
     def _counters(self, m: Module) -> dict[str, Value]:
         # Of the cycle before, as what happens in a cycle is known late in it.

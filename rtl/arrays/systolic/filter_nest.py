@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -15,6 +15,59 @@ from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import resetless
 
 __all__ = ["FilterNest"]
+
+
+class _Phase:
+    """Where in a group the nest is.
+
+    A group begins with the step that clears the taps; it goes on with taps, then words. What
+    a phase counts is set while it isn't that phase, so that nothing waits for the end of the one
+    before.
+    """
+
+    def __init__(self, active: Value):
+        self.in_taps, self.in_words = Signal(), Signal(name="in_words")
+        self.clear = active & ~self.in_taps & ~self.in_words
+        self.row_over, self.group_over = Signal(), Signal(name="group_over")
+
+
+class _Taps:
+    """The tap that is loaded."""
+
+    def __init__(self) -> None:
+        self.columns, self.rows = Countdown(16, "tap_columns"), Countdown(16, "tap_rows")
+        self.array_row, self.row_start = resetless(8), resetless(8, name="tap_row_start")
+        self.parameter = resetless(BUFFER_ADDRESS_BITS)
+
+
+class _Words:
+    """The word that is streamed: which one of a position, which is one of an input row."""
+
+    def __init__(self) -> None:
+        self.rows, self.positions = Countdown(16, "rows"), Countdown(16, "positions")
+        self.in_position = Countdown(8, "words")
+        self.position_x, self.word_x = (
+            resetless(POSITION_BITS),
+            resetless(POSITION_BITS, name="word_x"),
+        )
+        self.y, self.y_address = (
+            resetless(signed(17)),
+            resetless(BUFFER_ADDRESS_BITS, name="y_address"),
+        )
+
+
+class _Results:
+    """The next result: the input row, and the word of it, with which it is complete."""
+
+    def __init__(self) -> None:
+        self.row_wait, self.word_wait = Countdown(17, "row_wait"), Countdown(17, "word_wait")
+        self.columns = Countdown(16, "columns")
+        self.row_is_full = Signal()
+        self.out_x, self.out_y = (
+            resetless(BUFFER_ADDRESS_BITS),
+            resetless(BUFFER_ADDRESS_BITS, name="out_y"),
+        )
+        self.complete = Signal()
 
 
 class FilterNest(wiring.Component):
@@ -43,134 +96,138 @@ class FilterNest(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        r, group = self.nest.registers, self.nest.group
-        step = resetless(step_layout(self._array))  # being taken
-        active = self.nest.active
-
-        # A group begins with the step that clears the taps; it goes on with taps, then words.
-        in_taps, in_words = Signal(), Signal()
-        clear = active & ~in_taps & ~in_words
-
-        # Taps.
-        tap_columns, tap_rows = Countdown(16, "tap_columns"), Countdown(16, "tap_rows")
-        array_row, tap_row_start = resetless(8), resetless(8)
-        parameter = resetless(BUFFER_ADDRESS_BITS)
-
-        # Words.
-        rows, positions = Countdown(16, "rows"), Countdown(16, "positions")
-        words = Countdown(8, "words")  # of a position
-        position_x, word_x = resetless(POSITION_BITS), resetless(POSITION_BITS)
-        y, y_address = resetless(signed(17)), resetless(BUFFER_ADDRESS_BITS)
-        row_over, group_over = Signal(), Signal()
+        r, active = self.nest.registers, self.nest.active
+        phase, taps, words, results = _Phase(active), _Taps(), _Words(), _Results()
+        in_words = phase.in_words
         m.d.comb += [
-            row_over.eq(in_words & positions.last & words.last),
-            group_over.eq(row_over & rows.last),
-            self.nest.group_over.eq(group_over),
+            phase.row_over.eq(in_words & words.positions.last & words.in_position.last),
+            phase.group_over.eq(phase.row_over & words.rows.last),
+            self.nest.group_over.eq(phase.group_over),
         ]
-
-        # Results: the input row, and the word of it, with which the next one is complete.
-        row_wait, word_wait = Countdown(17, "row_wait"), Countdown(17, "word_wait")
-        columns, row_is_full = Countdown(16, "columns"), Signal()
-        out_x, out_y = resetless(BUFFER_ADDRESS_BITS), resetless(BUFFER_ADDRESS_BITS)
-        complete = Signal()
-        m.d.comb += complete.eq(in_words & row_wait.last & word_wait.last & ~row_is_full)
-
-        # What a phase counts is set while it isn't that phase, so that nothing waits for the end
-        # of the one before.
-        with m.If(~in_taps):
-            m.d.sync += [
-                in_taps.eq(clear),
-                tap_columns.restart(r.kernel_w),
-                tap_rows.restart(r.kernel_h),
-                array_row.eq(r.filter_row),
-                tap_row_start.eq(r.filter_row),
-            ]
-        with m.Else():
-            m.d.sync += [
-                parameter.eq(parameter + self._word_bytes),
-                tap_columns.step(),
-                array_row.eq(array_row + r.filter_tap_step),
-            ]
-            with m.If(tap_columns.last):
-                m.d.sync += [
-                    tap_columns.restart(r.kernel_w),
-                    tap_rows.step(),
-                    array_row.eq(tap_row_start + r.filter_tap_row_step),
-                    tap_row_start.eq(tap_row_start + r.filter_tap_row_step),
-                    in_taps.eq(~tap_rows.last),
-                    in_words.eq(tap_rows.last),
-                ]
-
-        with m.If(~in_words):
-            m.d.sync += [
-                rows.restart(r.stream_rows),
-                row_wait.restart(r.stream_first_row + 1),
-                y.eq(r.y_start),
-                y_address.eq(r.act_address),
-                out_y.eq(0),
-            ]
-        with m.Elif(row_over):
-            m.d.sync += [
-                rows.step(),
-                row_wait.step(),
-                y.eq(y + 1),
-                y_address.eq(y_address + r.stream_row_step),
-            ]
-            with m.If(row_wait.last):
-                m.d.sync += [row_wait.restart(r.pixel_y_step), out_y.eq(out_y + r.out_y_step)]
-        with m.If(~in_words | words.last):
-            m.d.sync += [words.restart(r.stream_taps), word_x.eq(0)]
-        with m.Else():
-            m.d.sync += [words.step(), word_x.eq(word_x + r.tap_x_step)]
-        with m.If(~in_words | row_over):
-            m.d.sync += [
-                positions.restart(r.stream_columns),
-                position_x.eq(group.x),
-                word_wait.restart(r.stream_first + 1),
-                columns.restart(r.out_width),
-                row_is_full.eq(0),
-                out_x.eq(0),
-            ]
-        with m.Else():
-            m.d.sync += word_wait.step()
-            with m.If(word_wait.last):
-                m.d.sync += word_wait.restart(r.stream_result_step)
-            with m.If(complete):
-                m.d.sync += [
-                    columns.step(),
-                    row_is_full.eq(columns.last),
-                    out_x.eq(out_x + r.out_x_step),
-                ]
-            with m.If(words.last):
-                m.d.sync += [positions.step(), position_x.eq(position_x + r.stream_step)]
-        with m.If(group_over):
-            m.d.sync += [in_words.eq(0), active.eq(~group.is_last)]
+        m.d.comb += results.complete.eq(
+            in_words & results.row_wait.last & results.word_wait.last & ~results.row_is_full
+        )
+        self._load_taps(m, phase, taps)
+        self._loop_over_rows(m, phase, words, results)
+        self._loop_over_words(m, phase, words, results)
+        with m.If(phase.group_over):
+            m.d.sync += [in_words.eq(0), active.eq(~self.nest.group.is_last)]
         with m.If(~active):
             m.d.sync += [
                 active.eq(self.nest.start & (r.mode == Mode.FILTER)),
-                parameter.eq(r.parameter_address),
+                taps.parameter.eq(r.parameter_address),
             ]
+        self._take_step(m, phase, taps, words, results)
+        return m
 
+    def _load_taps(self, m: Module, phase: _Phase, taps: _Taps) -> None:
+        """Go through the kernel, row by row, and to the words when all taps are loaded."""
+        r = self.nest.registers
+        with m.If(~phase.in_taps):
+            m.d.sync += [
+                phase.in_taps.eq(phase.clear),
+                taps.columns.restart(r.kernel_w),
+                taps.rows.restart(r.kernel_h),
+                taps.array_row.eq(r.filter_row),
+                taps.row_start.eq(r.filter_row),
+            ]
+        with m.Else():
+            m.d.sync += [
+                taps.parameter.eq(taps.parameter + self._word_bytes),
+                taps.columns.step(),
+                taps.array_row.eq(taps.array_row + r.filter_tap_step),
+            ]
+            with m.If(taps.columns.last):
+                m.d.sync += [
+                    taps.columns.restart(r.kernel_w),
+                    taps.rows.step(),
+                    taps.array_row.eq(taps.row_start + r.filter_tap_row_step),
+                    taps.row_start.eq(taps.row_start + r.filter_tap_row_step),
+                    phase.in_taps.eq(~taps.rows.last),
+                    phase.in_words.eq(taps.rows.last),
+                ]
+
+    def _loop_over_rows(self, m: Module, phase: _Phase, words: _Words, results: _Results) -> None:
+        """Go through the rows of the input, and to the next row of results when one is over."""
+        r = self.nest.registers
+        with m.If(~phase.in_words):
+            m.d.sync += [
+                words.rows.restart(r.stream_rows),
+                results.row_wait.restart(r.stream_first_row + 1),
+                words.y.eq(r.y_start),
+                words.y_address.eq(r.act_address),
+                results.out_y.eq(0),
+            ]
+        with m.Elif(phase.row_over):
+            m.d.sync += [
+                words.rows.step(),
+                results.row_wait.step(),
+                words.y.eq(words.y + 1),
+                words.y_address.eq(words.y_address + r.stream_row_step),
+            ]
+            with m.If(results.row_wait.last):
+                m.d.sync += [
+                    results.row_wait.restart(r.pixel_y_step),
+                    results.out_y.eq(results.out_y + r.out_y_step),
+                ]
+
+    def _loop_over_words(self, m: Module, phase: _Phase, words: _Words, results: _Results) -> None:
+        """Go through the positions of a row and their words, and along the row of results."""
+        r = self.nest.registers
+        with m.If(~phase.in_words | words.in_position.last):
+            m.d.sync += [words.in_position.restart(r.stream_taps), words.word_x.eq(0)]
+        with m.Else():
+            m.d.sync += [words.in_position.step(), words.word_x.eq(words.word_x + r.tap_x_step)]
+        with m.If(~phase.in_words | phase.row_over):
+            m.d.sync += [
+                words.positions.restart(r.stream_columns),
+                words.position_x.eq(self.nest.group.x),
+                results.word_wait.restart(r.stream_first + 1),
+                results.columns.restart(r.out_width),
+                results.row_is_full.eq(0),
+                results.out_x.eq(0),
+            ]
+        with m.Else():
+            m.d.sync += results.word_wait.step()
+            with m.If(results.word_wait.last):
+                m.d.sync += results.word_wait.restart(r.stream_result_step)
+            with m.If(results.complete):
+                m.d.sync += [
+                    results.columns.step(),
+                    results.row_is_full.eq(results.columns.last),
+                    results.out_x.eq(results.out_x + r.out_x_step),
+                ]
+            with m.If(words.in_position.last):
+                m.d.sync += [
+                    words.positions.step(),
+                    words.position_x.eq(words.position_x + r.stream_step),
+                ]
+
+    def _take_step(
+        self, m: Module, phase: _Phase, taps: _Taps, words: _Words, results: _Results
+    ) -> None:
+        """Give the step, a cycle after it is taken."""
+        r, group = self.nest.registers, self.nest.group
+        step = resetless(step_layout(self._array))
         m.d.comb += [
-            step.clear.eq(clear),
-            step.fetch_parameter.eq(in_taps),
-            step.parameter_address.eq(parameter),
-            step.lane.eq(array_row),
-            step.fetch_activation.eq(in_words),
+            step.clear.eq(phase.clear),
+            step.fetch_parameter.eq(phase.in_taps),
+            step.parameter_address.eq(taps.parameter),
+            step.lane.eq(taps.array_row),
+            step.fetch_activation.eq(phase.in_words),
             step.size.eq(Mux(group.is_last, r.last_segment, r.segment)),
-            step.outer_x.eq(position_x),
-            step.inner_x.eq(word_x),
-            step.inner_y.eq(y),
-            step.outer_y_address.eq(y_address),
-            step.last.eq(complete),
-            step.announce.eq(complete),
+            step.outer_x.eq(words.position_x),
+            step.inner_x.eq(words.word_x),
+            step.inner_y.eq(words.y),
+            step.outer_y_address.eq(words.y_address),
+            step.last.eq(results.complete),
+            step.announce.eq(results.complete),
             step.lanes.eq(1),
-            step.edge.eq(columns.last),
-            step.out_x.eq(out_x),
-            step.out_y.eq(out_y),
+            step.edge.eq(results.columns.last),
+            step.out_x.eq(results.out_x),
+            step.out_y.eq(results.out_y),
             step.out_group.eq(group.out),
             step.entry.eq(group.entry),
             step.channels.eq(Mux(group.is_last, r.last_group_channels, r.group_channels)),
         ]
         m.d.sync += self.nest.step.eq(step)
-        return m

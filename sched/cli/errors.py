@@ -15,7 +15,7 @@ BAD_INPUT_ERRORS = {
     "mensa.sched.files": ("OutputError",),
     "mensa.sched.inputs": ("InputError",),
     "mensa.sched.lower.error": ("LoweringError",),
-    "mensa.sched.run": ("EngineError",),
+    "mensa.sched.engines": ("EngineError",),
     "mensa.sched.cli.settings": ("SettingError",),
     "mensa.rtl.fpga.errors": ("SynthesisError",),
     "mensa.sim.memory": ("MemoryConfigError",),

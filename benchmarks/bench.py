@@ -28,6 +28,7 @@ from mensa.rtl.machine import KIB, Machine, edge_tpu
 from mensa.sched import digits
 from mensa.sched.inputs import make_inputs
 from mensa.sched.lower import lower
+from mensa.sched.placement import all_on
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.engines.rtl import RtlEngine
 from mensa.sim.memory import lpddr4
@@ -85,7 +86,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 def simulation_rates(machine: Machine, path: Path, repeats: int) -> Iterator[tuple[float, float]]:
     """Simulated cycles of inferences per second, and per second of the processor's time."""
-    lowered = lower(golden.load(path), machine)
+    lowered = lower(golden.load(path), all_on(machine))
     engine = RtlEngine(machine, lpddr4)
     memory = lowered.initial_memory()
     if lowered.setup is not None:
@@ -163,7 +164,7 @@ def bench_model(repeats: int) -> None:
     """The timing model."""
     print(f"timing model, {edge_tpu.name} as it is (median)")
     for name, path in networks():
-        lowered = lower(golden.load(path), edge_tpu)
+        lowered = lower(golden.load(path), all_on(edge_tpu))
         engine = ModelEngine(edge_tpu, lpddr4)
 
         def once(engine: ModelEngine = engine, programs: Any = lowered.programs) -> int:

@@ -23,7 +23,8 @@ from mensa import golden
 from mensa.golden import Graph, GraphBuilder
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.registers import CATEGORIES
-from mensa.sched.lower import Lowered, LoweringError, lower
+from mensa.sched.lower import Lowered, LoweringError, LoweringOptions, lower
+from mensa.sched.placement import all_on
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
@@ -37,10 +38,10 @@ the Coral projects, by how a file's name begins [M: read from their ESTIMATED_CY
 leave out parameter streaming and host transfers; no measurements."""
 
 STUDIES = {
-    "as it is": edge_tpu,
-    "prefetch=off": edge_tpu.replace(prefetch=False),
-    "residency=off": edge_tpu.replace(residency=False),
-    "both off": edge_tpu.replace(prefetch=False, residency=False),
+    "as it is": LoweringOptions(),
+    "prefetch=off": LoweringOptions(prefetch=False),
+    "residency=off": LoweringOptions(residency=False),
+    "both off": LoweringOptions(prefetch=False, residency=False),
 }
 """What `--set` can switch off."""
 
@@ -119,11 +120,13 @@ class Figures:
 
 def figures(graph: Graph) -> Figures:
     """Lower a network and time its programs in every study."""
-    lowered = {name: lower(graph, machine) for name, machine in STUDIES.items()}
+    lowered = {
+        name: lower(graph, all_on(edge_tpu), options=options) for name, options in STUDIES.items()
+    }
     first = next(iter(lowered.values()))
     return Figures(
         first,
-        tuple(_spent(STUDIES[name], each) for name, each in lowered.items()),
+        tuple(_spent(edge_tpu, each) for each in lowered.values()),
         0 if first.setup is None else ModelEngine(edge_tpu, lpddr4).run(first.setup).cycles,
     )
 
@@ -146,7 +149,7 @@ def convolution_row(size: int, channels: int, kernel: int) -> str:
             tensor, weights, np.zeros(channels), weight_scale=0.02, scale=0.7, zero_point=-5
         )
     graph = builder.build([tensor])
-    (program,) = lower(graph, edge_tpu).programs
+    (program,) = lower(graph, all_on(edge_tpu)).programs
     timing = layer_timing(ModelEngine(edge_tpu, lpddr4).run(program))[1]
     macs = graph.macs(graph.operators[1])
     return _row(

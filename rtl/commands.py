@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict, Unpack, cast, get_type_hints
 
 COMMAND_SET_VERSION = 3
 """Rises with every change that makes old programs mean something else."""
@@ -109,6 +110,10 @@ class Mode(enum.IntEnum):
         return self >= Mode.MAX
 
 
+SCALED_SUM_LEFT_SHIFT = 20
+"""Bits that both operands of a scaled sum gain before their multipliers."""
+
+
 class Keep(enum.IntFlag):
     """What the array does with its sums; the bits of the register KEEP."""
 
@@ -132,13 +137,29 @@ class Register:
     signed: bool
     meaning: str
 
+    @property
+    def least(self) -> int:
+        """Smallest value."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
 
-def _u(name: str, bits: int, meaning: str) -> Register:
-    return Register(name, bits, False, meaning)
+    @property
+    def most(self) -> int:
+        """Largest value."""
+        return (1 << (self.bits - self.signed)) - 1
 
 
-def _s(name: str, bits: int, meaning: str) -> Register:
-    return Register(name, bits, True, meaning)
+@dataclass(frozen=True)
+class Unsigned:
+    """The width of a register in the tables below."""
+
+    bits: int
+
+
+@dataclass(frozen=True)
+class Signed:
+    """The same, of one in two's complement."""
+
+    bits: int
 
 
 ADDRESS_BITS = 32
@@ -147,95 +168,151 @@ ADDRESS_BITS = 32
 BUFFER_ADDRESS_BITS = 28
 """Bits of a byte address in a buffer; address arithmetic wraps at this width."""
 
-_DMA = (
-    _u("MEMORY_ADDRESS", 32, "address in memory of the first byte"),
-    _u("BUFFER_ADDRESS", 28, "byte address in the buffer; equal to MEMORY_ADDRESS modulo a beat"),
-    _u("ROW_BYTES", 28, "bytes of a row, at least 1"),
-    _u("ROWS", 24, "rows, at least 1"),
-    _u("MEMORY_PITCH", 32, "bytes from row to row in memory"),
-    _u("BUFFER_PITCH", 28, "bytes from row to row in the buffer; equal modulo a beat"),
-)
+
+class CopyRegisters(TypedDict, total=False):
+    """What a load and a store say."""
+
+    MEMORY_ADDRESS: Annotated[int, Unsigned(32), "address in memory of the first byte"]
+    BUFFER_ADDRESS: Annotated[
+        int, Unsigned(28), "byte address in the buffer; equal to MEMORY_ADDRESS modulo a beat"
+    ]
+    ROW_BYTES: Annotated[int, Unsigned(28), "bytes of a row, at least 1"]
+    ROWS: Annotated[int, Unsigned(24), "rows, at least 1"]
+    MEMORY_PITCH: Annotated[int, Unsigned(32), "bytes from row to row in memory"]
+    BUFFER_PITCH: Annotated[
+        int, Unsigned(28), "bytes from row to row in the buffer; equal modulo a beat"
+    ]
+
+
+class LoadRegisters(CopyRegisters, total=False):
+    """What a load says."""
+
+    SPACE: Annotated[int, Unsigned(2), "buffer to write: 0 activation, 1 parameter, 2 constant"]
+
+
+class ComputeRegisters(TypedDict, total=False):
+    """What a compute command says."""
+
+    MODE: Annotated[int, Unsigned(3), "0 conv, 1 depthwise, 2 filter, 3 max, 4 sum, 5 scaled sum"]
+    KEEP: Annotated[
+        int,
+        Unsigned(2),
+        "bit 0: continue the sums of the command before; bit 1: keep them undrained",
+    ]
+    # Which activations: output pixels in raster order, and for each its taps.
+    ACT_ADDRESS: Annotated[
+        int, Signed(28), "buffer address of pixel 0, tap 0, group 0, as if not padded"
+    ]
+    X_START: Annotated[
+        int, Signed(24), "byte position in its input row of pixel 0, tap 0; negative in padding"
+    ]
+    Y_START: Annotated[int, Signed(16), "input row of pixel 0, tap 0; negative in padding"]
+    INPUT_ROW_BYTES: Annotated[
+        int, Unsigned(24), "bytes of an input row; a byte outside counts as zero point"
+    ]
+    INPUT_ROWS: Annotated[int, Unsigned(16), "input rows; a row outside counts as zero point"]
+    PIXELS: Annotated[int, Unsigned(24), "output pixels of this command, at least 1"]
+    OUT_WIDTH: Annotated[int, Unsigned(16), "output pixels in a row, at least 1"]
+    PIXEL_X_STEP: Annotated[
+        int, Unsigned(24), "bytes from an output pixel's window to the next one's"
+    ]
+    PIXEL_Y_STEP: Annotated[int, Unsigned(16), "input rows from an output row to the next"]
+    PIXEL_Y_ADDRESS_STEP: Annotated[int, Signed(28), "the same in bytes of buffer address"]
+    KERNEL_H: Annotated[int, Unsigned(16), "tap rows, at least 1"]
+    KERNEL_W: Annotated[int, Unsigned(16), "tap columns, at least 1"]
+    TAP_X_STEP: Annotated[int, Unsigned(24), "bytes from a tap to the next in its row"]
+    TAP_Y_STEP: Annotated[int, Unsigned(16), "input rows from a tap row to the next"]
+    TAP_Y_ADDRESS_STEP: Annotated[int, Signed(28), "the same in bytes of buffer address"]
+    SEGMENT: Annotated[int, Unsigned(24), "bytes of a tap that are used, per group, at least 1"]
+    LAST_SEGMENT: Annotated[int, Unsigned(24), "the same in the last group"]
+    GROUPS: Annotated[int, Unsigned(16), "groups of output channels, at least 1"]
+    GROUP_ACT_STEP: Annotated[
+        int, Unsigned(24), "bytes in activation address and row position from group to group"
+    ]
+    GROUP_CHANNELS: Annotated[
+        int, Unsigned(8), "output channels of a group, 1 to cols; FILTER, vector modes: to lanes"
+    ]
+    LAST_GROUP_CHANNELS: Annotated[int, Unsigned(8), "output channels of the last group"]
+    EDGE_CHANNELS: Annotated[
+        int, Unsigned(8), "output channels of the last pixel of an output row; 0: as of others"
+    ]
+    DEPTH_MULTIPLIER: Annotated[int, Unsigned(8), "depthwise: output channels per input channel"]
+    # The stream of a filter (rtl/arrays/systolic/filter_stream.py gives these from others).
+    STREAM_ROWS: Annotated[int, Unsigned(16), "filter: input rows that pass, at least 1"]
+    STREAM_COLUMNS: Annotated[int, Unsigned(16), "filter: positions in an input row, at least 1"]
+    STREAM_TAPS: Annotated[
+        int, Unsigned(8), "filter: words at a position, TAP_X_STEP bytes apart, at least 1"
+    ]
+    STREAM_STEP: Annotated[int, Unsigned(24), "filter: bytes from a position to the next"]
+    STREAM_ROW_STEP: Annotated[
+        int, Signed(28), "filter: bytes of buffer address from an input row to the next"
+    ]
+    STREAM_FIRST: Annotated[
+        int, Unsigned(16), "filter: word of a row with which its first result is complete"
+    ]
+    STREAM_RESULT_STEP: Annotated[
+        int, Unsigned(8), "filter: words from a result to the next in its row"
+    ]
+    STREAM_FIRST_ROW: Annotated[
+        int, Unsigned(16), "filter: input row with which the first results are complete"
+    ]
+    FILTER_ROW: Annotated[int, Unsigned(8), "filter: array row that holds the first tap"]
+    FILTER_TAP_STEP: Annotated[
+        int, Unsigned(8), "filter: array rows from a tap to the next in its tap row"
+    ]
+    FILTER_TAP_ROW_STEP: Annotated[
+        int, Unsigned(8), "filter: array rows from a tap row to the next"
+    ]
+    # Parameters.
+    PARAMETER_ADDRESS: Annotated[
+        int, Unsigned(28), "parameter buffer address of the first word, of cols or lanes bytes"
+    ]
+    CONSTANT_ENTRY: Annotated[
+        int, Unsigned(12), "first entry of channel records, one entry a group"
+    ]
+    # Arithmetic.
+    ACT_ZERO_POINT: Annotated[
+        int, Signed(8), "zero point of the activations (of tap 0 in a scaled sum)"
+    ]
+    ACT_ZERO_POINT_1: Annotated[int, Signed(8), "zero point of tap 1 in a scaled sum"]
+    PARAMETER_ZERO_POINT: Annotated[int, Signed(8), "zero point of the parameters"]
+    SCALE_0_MULTIPLIER: Annotated[
+        int, Unsigned(31), "scaled sum: multiplier of tap 0, after a left shift of 20"
+    ]
+    SCALE_0_SHIFT: Annotated[int, Unsigned(5), "scaled sum: right shift of tap 0"]
+    SCALE_1_MULTIPLIER: Annotated[int, Unsigned(31), "scaled sum: multiplier of tap 1"]
+    SCALE_1_SHIFT: Annotated[int, Unsigned(5), "scaled sum: right shift of tap 1"]
+    UNIFORM: Annotated[
+        int, Unsigned(1), "1: one bias, multiplier and shift for all channels, from the next three"
+    ]
+    BIAS: Annotated[int, Signed(32), "uniform bias"]
+    MULTIPLIER: Annotated[int, Unsigned(31), "uniform multiplier"]
+    SHIFT: Annotated[int, Signed(6), "uniform shift, positive is left; -31 to 30"]
+    ROUNDING: Annotated[int, Unsigned(1), "0 double, 1 single"]
+    OUT_ZERO_POINT: Annotated[int, Signed(8), "zero point of the outputs"]
+    CLAMP_MIN: Annotated[int, Signed(8), "smallest output"]
+    CLAMP_MAX: Annotated[int, Signed(8), "largest output"]
+    # Where results go.
+    OUT_ADDRESS: Annotated[int, Unsigned(28), "buffer address of pixel 0, channel 0"]
+    OUT_X_STEP: Annotated[int, Unsigned(24), "bytes from an output pixel to the next"]
+    OUT_Y_STEP: Annotated[
+        int, Signed(28), "bytes from the first pixel of an output row to that of the next"
+    ]
+
+
+def _table(kind: Any) -> tuple[Register, ...]:
+    """The registers that a TypedDict declares, in order."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(
+        Register(name, width.bits, isinstance(width, Signed), meaning)
+        for name, (width, meaning) in ((n, hint.__metadata__) for n, hint in hints.items())
+    )
+
 
 REGISTERS: dict[Unit, tuple[Register, ...]] = {
-    Unit.LOAD: (*_DMA, _u("SPACE", 2, "buffer to write: 0 activation, 1 parameter, 2 constant")),
-    Unit.STORE: _DMA,
-    Unit.COMPUTE: (
-        _u("MODE", 3, "0 conv, 1 depthwise, 2 filter, 3 max, 4 sum, 5 scaled sum"),
-        _u("KEEP", 2, "bit 0: continue the sums of the command before; bit 1: keep them undrained"),
-        # Which activations: output pixels in raster order, and for each its taps.
-        _s("ACT_ADDRESS", 28, "buffer address of pixel 0, tap 0, group 0, as if not padded"),
-        _s("X_START", 24, "byte position in its input row of pixel 0, tap 0; negative in padding"),
-        _s("Y_START", 16, "input row of pixel 0, tap 0; negative in padding"),
-        _u("INPUT_ROW_BYTES", 24, "bytes of an input row; a byte outside counts as zero point"),
-        _u("INPUT_ROWS", 16, "input rows; a row outside counts as zero point"),
-        _u("PIXELS", 24, "output pixels of this command, at least 1"),
-        _u("OUT_WIDTH", 16, "output pixels in a row, at least 1"),
-        _u("PIXEL_X_STEP", 24, "bytes from an output pixel's window to the next one's"),
-        _u("PIXEL_Y_STEP", 16, "input rows from an output row to the next"),
-        _s("PIXEL_Y_ADDRESS_STEP", 28, "the same in bytes of buffer address"),
-        _u("KERNEL_H", 16, "tap rows, at least 1"),
-        _u("KERNEL_W", 16, "tap columns, at least 1"),
-        _u("TAP_X_STEP", 24, "bytes from a tap to the next in its row"),
-        _u("TAP_Y_STEP", 16, "input rows from a tap row to the next"),
-        _s("TAP_Y_ADDRESS_STEP", 28, "the same in bytes of buffer address"),
-        _u("SEGMENT", 24, "bytes of a tap that are used, per group, at least 1"),
-        _u("LAST_SEGMENT", 24, "the same in the last group"),
-        _u("GROUPS", 16, "groups of output channels, at least 1"),
-        _u(
-            "GROUP_ACT_STEP", 24, "bytes in activation address and row position from group to group"
-        ),
-        _u(
-            "GROUP_CHANNELS",
-            8,
-            "output channels of a group, 1 to cols; FILTER, vector modes: to lanes",
-        ),
-        _u("LAST_GROUP_CHANNELS", 8, "output channels of the last group"),
-        _u(
-            "EDGE_CHANNELS",
-            8,
-            "output channels of the last pixel of an output row; 0: as of others",
-        ),
-        _u("DEPTH_MULTIPLIER", 8, "depthwise: output channels per input channel"),
-        # The stream of a filter (rtl/arrays/systolic/filter_stream.py gives these from others).
-        _u("STREAM_ROWS", 16, "filter: input rows that pass, at least 1"),
-        _u("STREAM_COLUMNS", 16, "filter: positions in an input row, at least 1"),
-        _u("STREAM_TAPS", 8, "filter: words at a position, TAP_X_STEP bytes apart, at least 1"),
-        _u("STREAM_STEP", 24, "filter: bytes from a position to the next"),
-        _s("STREAM_ROW_STEP", 28, "filter: bytes of buffer address from an input row to the next"),
-        _u("STREAM_FIRST", 16, "filter: word of a row with which its first result is complete"),
-        _u("STREAM_RESULT_STEP", 8, "filter: words from a result to the next in its row"),
-        _u("STREAM_FIRST_ROW", 16, "filter: input row with which the first results are complete"),
-        _u("FILTER_ROW", 8, "filter: array row that holds the first tap"),
-        _u("FILTER_TAP_STEP", 8, "filter: array rows from a tap to the next in its tap row"),
-        _u("FILTER_TAP_ROW_STEP", 8, "filter: array rows from a tap row to the next"),
-        # Parameters.
-        _u(
-            "PARAMETER_ADDRESS",
-            28,
-            "parameter buffer address of the first word, of cols or lanes bytes",
-        ),
-        _u("CONSTANT_ENTRY", 12, "first entry of channel records, one entry a group"),
-        # Arithmetic.
-        _s("ACT_ZERO_POINT", 8, "zero point of the activations (of tap 0 in a scaled sum)"),
-        _s("ACT_ZERO_POINT_1", 8, "zero point of tap 1 in a scaled sum"),
-        _s("PARAMETER_ZERO_POINT", 8, "zero point of the parameters"),
-        _u("SCALE_0_MULTIPLIER", 31, "scaled sum: multiplier of tap 0, after a left shift of 20"),
-        _u("SCALE_0_SHIFT", 5, "scaled sum: right shift of tap 0"),
-        _u("SCALE_1_MULTIPLIER", 31, "scaled sum: multiplier of tap 1"),
-        _u("SCALE_1_SHIFT", 5, "scaled sum: right shift of tap 1"),
-        _u("UNIFORM", 1, "1: one bias, multiplier and shift for all channels, from the next three"),
-        _s("BIAS", 32, "uniform bias"),
-        _u("MULTIPLIER", 31, "uniform multiplier"),
-        _s("SHIFT", 6, "uniform shift, positive is left; -31 to 30"),
-        _u("ROUNDING", 1, "0 double, 1 single"),
-        _s("OUT_ZERO_POINT", 8, "zero point of the outputs"),
-        _s("CLAMP_MIN", 8, "smallest output"),
-        _s("CLAMP_MAX", 8, "largest output"),
-        # Where results go.
-        _u("OUT_ADDRESS", 28, "buffer address of pixel 0, channel 0"),
-        _u("OUT_X_STEP", 24, "bytes from an output pixel to the next"),
-        _s("OUT_Y_STEP", 28, "bytes from the first pixel of an output row to that of the next"),
-    ),
+    Unit.LOAD: _table(LoadRegisters),
+    Unit.STORE: _table(CopyRegisters),
+    Unit.COMPUTE: _table(ComputeRegisters),
 }
 """Every register of every unit; a register's number is its place here."""
 
@@ -244,6 +321,22 @@ REGISTER_NUMBER: dict[Unit, dict[str, int]] = {
     for unit, registers in REGISTERS.items()
 }
 """A register's number by unit and name."""
+
+
+def register(unit: Unit, name: str) -> Register:
+    """A register by its unit and name."""
+    return REGISTERS[unit][REGISTER_NUMBER[unit][name]]
+
+
+def copy_registers(**values: Unpack[LoadRegisters]) -> dict[str, int]:
+    """Registers of a load or a store, by name; a type checker knows the names."""
+    return cast("dict[str, int]", values)
+
+
+def compute_registers(**values: Unpack[ComputeRegisters]) -> dict[str, int]:
+    """Registers of a compute command, by name; a type checker knows the names."""
+    return cast("dict[str, int]", values)
+
 
 COUNTS = (
     "PIXELS",

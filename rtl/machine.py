@@ -6,7 +6,8 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 
-from mensa.rtl.arrays.array import ArrayShape, output_stationary
+from mensa.rtl.arrays.array import Array
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import Mode
 
 KIB = 1024
@@ -21,9 +22,6 @@ CHANNEL_RECORD_USED_BYTES = 9
 
 MAX_CLOCK_HZ = 100_000_000_000
 """Highest clock; with the bounds of a memory it keeps all times in cycles within 64 bits."""
-
-PROGRAM_SETTINGS = ("prefetch", "residency")
-"""Fields that say how programs are made; any core of the same shape runs them."""
 
 _DERIVED = ("post_lanes", "port_bytes")
 """Fields that follow from others where they are None."""
@@ -57,7 +55,7 @@ class Machine:
     parameter_buffer_bytes : int
         On-chip memory for weights, bytes: two halves, each of an even number of rows. A row is
         twice the longer edge of the array rounded up to a power of two, or a beat if that is more.
-        What does not stay there (`residency`) takes turns in two places at its end.
+        What does not stay there takes turns in two places at its end.
     activation_buffer_bytes : int
         On-chip memory for activations, bytes; divided evenly among `activation_banks`, each of an
         even number of such rows.
@@ -78,12 +76,6 @@ class Machine:
         Longest burst of the data port, beats: a power of two up to 256, a page at most.
     outstanding_reads : int
         Read bursts that the load unit keeps in flight, 1 to 64.
-    prefetch : bool
-        Whether programs load parameters and inputs ahead of the step that needs them. A matter of
-        how programs are made, and of no account for the hardware.
-    residency : bool
-        Whether programs keep parameters and activations on chip where they fit. A matter of how
-        programs are made, and of no account for the hardware.
     """
 
     name: str
@@ -98,17 +90,11 @@ class Machine:
     port_bytes: int | None = None
     burst_beats: int = 16
     outstanding_reads: int = 4
-    prefetch: bool = True
-    residency: bool = True
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name == "name" or (field.name in _DERIVED and value is None):
-                continue
-            if field.name in PROGRAM_SETTINGS:
-                if not isinstance(value, bool):
-                    raise MachineError(f"{field.name} must be on or off, not {value!r}")
                 continue
             if not isinstance(value, int) or isinstance(value, bool):
                 raise MachineError(f"{field.name} must be an integer, not {value!r}")
@@ -162,9 +148,9 @@ class Machine:
         return 2 * self.row_bytes
 
     @property
-    def array(self) -> ArrayShape:
-        """Mapping and time of the array."""
-        return output_stationary(self.rows, self.cols, pace=-(-self.cols // self.lanes))
+    def array(self) -> Array:
+        """The array, as everything around it knows it."""
+        return Systolic(self.rows, self.cols, self.lanes)
 
     @property
     def lanes(self) -> int:
@@ -174,9 +160,9 @@ class Machine:
     def group_channels(self, mode: Mode) -> int:
         """Output channels of a group at most, and bytes of a parameter word, in a mode.
 
-        Modes whose results come one a cycle have no more than the post-processor takes in it.
+        The vector unit has the post-processor's lanes.
         """
-        return self.cols if mode.is_tiled else self.lanes
+        return self.lanes if mode.is_vector else self.array.group_channels(mode)
 
     @property
     def beat_bytes(self) -> int:
@@ -213,7 +199,7 @@ class Machine:
     @property
     def peak_macs_per_cycle(self) -> int:
         """Multiply-accumulates per cycle when every PE works."""
-        return self.rows * self.cols
+        return self.array.peak_macs_per_cycle
 
     @property
     def config_hash(self) -> int:
@@ -221,7 +207,7 @@ class Machine:
         built = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if f.name not in ("name", "clock_hz", *_DERIVED, *PROGRAM_SETTINGS)
+            if f.name not in ("name", "clock_hz", *_DERIVED)
         }
         text = repr((sorted(built.items()), self.lanes, self.beat_bytes))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

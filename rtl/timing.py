@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mensa.rtl.arrays.systolic.filter_stream import filter_feed_cycles
 from mensa.rtl.commands import Mode
 from mensa.rtl.machine import Machine
 
@@ -67,11 +66,12 @@ def drain_cycles(machine: Machine, mode: int) -> int:
     Sums that are kept in the array (KEEP) have settled by then; the time is the same, so that
     commands end in their order.
     """
-    if Mode(mode).is_vector:
+    mode = Mode(mode)
+    if mode.is_vector:
         return FEED_LATENCY + VECTOR_LATENCY + POST_LATENCY
-    if mode == Mode.FILTER:
-        return FEED_LATENCY + machine.array.filter_latency + POST_LATENCY
-    return FEED_LATENCY + machine.array.latency + POST_LATENCY + machine.array.pace - 1
+    array = machine.array
+    parts = array.pace if mode.is_tiled else 1  # in which the post-processor takes a row
+    return FEED_LATENCY + array.latency(mode) + POST_LATENCY + parts - 1
 
 
 def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:
@@ -79,21 +79,7 @@ def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:
 
     Parameters: the command's registers by name, as in `mensa.rtl.commands.REGISTERS`.
     """
-    pixels, groups = registers["PIXELS"], registers["GROUPS"]
-    taps = registers["KERNEL_H"] * registers["KERNEL_W"]
     if Mode(registers["MODE"]).is_vector:
-        return groups * pixels * taps
-    if registers["MODE"] == Mode.FILTER:
-        return filter_feed_cycles(registers)
-    array = machine.array
-    full_tiles, rest = divmod(pixels, array.tile)
-    cycles = 0
-    for count, segment in (
-        (groups - 1, registers["SEGMENT"]),
-        (1, registers["LAST_SEGMENT"]),
-    ):
-        group = full_tiles * array.tile_cycles(array.tile, taps, segment)
-        if rest:
-            group += array.tile_cycles(rest, taps, segment)
-        cycles += count * group
-    return cycles
+        taps = registers["KERNEL_H"] * registers["KERNEL_W"]
+        return registers["GROUPS"] * registers["PIXELS"] * taps
+    return machine.array.feed_cycles(registers)

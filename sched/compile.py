@@ -121,6 +121,7 @@ def memory_map(lowered: Lowered, base: int = 0) -> dict[str, Any]:
         "model": graph.name,
         "rounding": lowered.rounding,
         "machine": dataclasses.asdict(machine),
+        "lowering": dataclasses.asdict(lowered.options),
         "configuration": machine.config_hash,
         "command_set": COMMAND_SET_VERSION,
         "memory": {"address": base, "bytes": lowered.memory_bytes},

@@ -23,12 +23,14 @@ from mensa.sched.engines import (
 from mensa.sched.lower import (
     HostStep,
     Lowered,
+    LoweringOptions,
     ProgramStep,
     lower,
     tensor_from_memory,
     tensor_to_memory,
 )
 from mensa.sched.on_chip import OnChipReader
+from mensa.sched.placement import all_on
 from mensa.sched.run_report import make_report
 from mensa.sched.verify import compare_times, compare_values
 from mensa.sim.engines.events import RunTrace
@@ -74,6 +76,7 @@ def run_network(
     *,
     engine: str = "model",
     rounding: str | None = None,
+    options: LoweringOptions = LoweringOptions(),  # noqa: B008  it is frozen
     check: bool = False,
     vcd: str | Path | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -93,6 +96,8 @@ def run_network(
         Name of one of `engines.ENGINES`.
     rounding : "tflm", "litert" or None
         Whose arithmetic; None is the graph's default.
+    options : LoweringOptions
+        How programs are made.
     check : bool
         Compare every layer's output with golden, and the RTL's times with the timing model's;
         the engine "model" has nothing to compare.
@@ -118,7 +123,7 @@ def run_network(
     if not inputs:
         raise EngineError("no inputs: ask for at least one inference")
     golden.check_supported(graph, rounding)
-    lowered = lower(graph, soc.machine, rounding)
+    lowered = lower(graph, all_on(soc.machine), rounding, options)
     if lowered.memory_bytes > soc.memory.size_bytes:
         raise EngineError(
             f"{graph.name} needs {lowered.memory_bytes} B of memory, {soc.memory.name} has "

@@ -66,6 +66,7 @@ def make_report(
             **provenance,
             "machine": dataclasses.asdict(soc.machine),
             "memory": dataclasses.asdict(soc.memory),
+            "lowering": dataclasses.asdict(lowered.options),
             "versions": _versions(engine),
         },
         timing=timing,

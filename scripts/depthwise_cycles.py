@@ -14,7 +14,7 @@ from mensa.rtl.arrays.systolic.filter_stream import filter_stream, filter_words
 from mensa.rtl.commands import Mode
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
-from mensa.sched.lower.filter import filter_strips
+from mensa.sched.lower.mappings.choice import mapper
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _filtered(machine: Machine, layer: Layer, pixels: int) -> Filtered | None:
             "GROUPS": math.ceil(layer.channels / machine.cols),
         }
 
-    found = filter_strips(machine, math.ceil(layer.width / pixels), registers)
+    found = mapper(machine).strips(math.ceil(layer.width / pixels), registers)
     if found is None:
         return None
     words = 0

@@ -10,6 +10,7 @@ line for each machine and network, and the files that differ; exit code 1 if any
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +29,8 @@ MACHINES = {
     "16x16": "rows=16 cols=16 post_lanes=3 port_bytes=16 activation_banks=8 constant_entries=128",
     "edge_tpu": "",
 }
-_SECONDS = re.compile(rb'"\w*seconds": .*')
+# Options of lowering, which revisions keep in different places of a JSON file.
+_ANYWHERE = {"prefetch", "residency", "lowering"}
 _HASH = re.compile(r"#define MENSA_CONFIGURATION 0x([0-9A-F]+)u")
 
 
@@ -48,10 +51,20 @@ def run(tree: Path, folder: Path, arguments: list[str]) -> None:
     (folder / "said.txt").write_bytes(said + b"exit code %d\n" % done.returncode)
 
 
+def _content(path: Path) -> bytes:
+    if path.suffix != ".json":
+        return path.read_bytes()
+
+    def kept(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: value for key, value in pairs if key not in _ANYWHERE}
+
+    return json.dumps(json.loads(path.read_text(), object_pairs_hook=kept), indent=1).encode()
+
+
 def contents(folder: Path, mask: bool) -> dict[str, bytes]:
-    """The files of a folder by name, without the times and, if `mask`, without the hash."""
+    """The files of a folder by name; if `mask`, without the hash."""
     files = {
-        str(path.relative_to(folder)): _SECONDS.sub(b"", path.read_bytes())
+        str(path.relative_to(folder)): _content(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }

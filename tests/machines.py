@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from mensa.rtl.machine import AXI_PAGE_BYTES, MAX_CLOCK_HZ, MIB, PROGRAM_SETTINGS, Machine
+from mensa.rtl.machine import AXI_PAGE_BYTES, MAX_CLOCK_HZ, MIB, Machine
+from mensa.sched.lower.options import LoweringOptions
 
 BUFFER_LIMIT = 256 * MIB
 
@@ -34,7 +35,6 @@ def any_machine(draw):
         constant_entries=draw(_powers_of_two(2, 4096)),
         port_bytes=draw(st.one_of(st.none(), _powers_of_two(4, 128))),
         outstanding_reads=draw(st.integers(1, 64)),
-        **{setting: draw(st.booleans()) for setting in PROGRAM_SETTINGS},
     )
 
     def size(parts):
@@ -46,3 +46,7 @@ def any_machine(draw):
         parameter_buffer_bytes=size(2),
         activation_buffer_bytes=size(banks),
     )
+
+
+any_options = st.builds(LoweringOptions, prefetch=st.booleans(), residency=st.booleans())
+"""All ways to make programs."""

@@ -8,7 +8,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from mensa.rtl.arrays.array import ArrayShape
+from mensa.rtl.arrays.array import Array
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Unit
 from mensa.rtl.parts.unit import registers_layout
 
@@ -29,12 +29,12 @@ ENTRY_BITS = 12
 """Bits of the number of an entry in the constant buffer."""
 
 
-def size_shape(array: ArrayShape) -> range:
+def size_shape(array: Array) -> range:
     """Shape of a number of bytes that are fetched at once."""
     return range(max(array.chunk, array.group) + 1)
 
 
-def work_fields(array: ArrayShape) -> dict[str, Any]:
+def work_fields(array: Array) -> dict[str, Any]:
     """What a step of a nest does, and its beat with it: all but where its bytes are."""
     return {
         # Activations: `size` bytes.
@@ -61,7 +61,7 @@ def work_fields(array: ArrayShape) -> dict[str, Any]:
     }
 
 
-def step_layout(array: ArrayShape) -> data.StructLayout:
+def step_layout(array: Array) -> data.StructLayout:
     """A step of a nest: what it does, and the terms of its addresses, two of each sum.
 
     They hold all there is but X_START, with which a position is no longer an address.
@@ -110,7 +110,7 @@ class NestSignature(wiring.Signature):
     needs of its group is part of it.
     """
 
-    def __init__(self, array: ArrayShape) -> None:
+    def __init__(self, array: Array) -> None:
         super().__init__(
             {
                 "start": Out(1),

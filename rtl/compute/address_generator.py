@@ -9,7 +9,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.nest import POSITION_BITS, group_layout, step_layout, work_fields
-from mensa.rtl.arrays.systolic.filter_nest import FilterNest
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
 from mensa.rtl.compute.tile_nest import TileNest
 from mensa.rtl.machine import Machine
@@ -75,9 +74,7 @@ class AddressGenerator(wiring.Component):
         m = Module()
         machine = self._machine
         m.submodules.tile = tile = TileNest(machine.array)
-        m.submodules.filter = filter_ = FilterNest(
-            machine.array, machine.group_channels(Mode.FILTER)
-        )
+        m.submodules.filter = filter_ = machine.array.nest()
         r = self.registers
 
         # Groups of output channels; within one, the mode's nest walks. What begins with `start` is

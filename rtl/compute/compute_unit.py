@@ -9,7 +9,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl import timing
-from mensa.rtl.arrays.systolic.gateware import SystolicArray
 from mensa.rtl.buffers.buffer import ReadPort, WritePort
 from mensa.rtl.commands import COUNTS, GROUP_COUNTS, REGISTER_NUMBER, STREAM_COUNTS, Mode, Unit
 from mensa.rtl.compute import operand_feed
@@ -83,7 +82,7 @@ class ComputeUnit(wiring.Component):
         machine = self._machine
         m.submodules.frontend = frontend = UnitFrontend(Unit.COMPUTE, timing.COMMANDS_IN_FLIGHT)
         m.submodules.feed = feed = OperandFeed(machine)
-        m.submodules.array = array = SystolicArray(machine.rows, machine.cols, machine.array.pace)
+        m.submodules.array = array = machine.array.hardware()
         m.submodules.vector = vector = VectorUnit(machine.lanes)
         m.submodules.post = post = PostProcessor(machine)
         r = frontend.registers

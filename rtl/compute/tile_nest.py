@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
-from mensa.rtl.arrays.array import ArrayShape
+from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.nest import POSITION_BITS, NestSignature
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode
 from mensa.rtl.parts.countdown import Countdown
@@ -27,7 +27,7 @@ class TileNest(wiring.Component):
 
     Parameters
     ----------
-    array : ArrayShape
+    array : Array
         Its numbers.
 
     Members
@@ -36,7 +36,7 @@ class TileNest(wiring.Component):
         Its steps.
     """
 
-    def __init__(self, array: ArrayShape):
+    def __init__(self, array: Array):
         self._array = array
         super().__init__({"nest": In(NestSignature(array))})
 

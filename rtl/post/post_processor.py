@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from mensa.rtl import timing
 from mensa.rtl.buffers.buffer import WritePort
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Unit
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.parts.resetless import datum, later
 from mensa.rtl.parts.unit import is_tiled, registers_layout
@@ -39,14 +39,15 @@ def places_in_flight(machine: Machine) -> int:
     in a cycle of its own.
     """
     array = machine.array
-    single = timing.FEED_LATENCY + max(array.filter_latency, timing.VECTOR_LATENCY)
+    latencies = [timing.VECTOR_LATENCY, *map(array.latency, array.own_modes)]
+    single = timing.FEED_LATENCY + max(latencies)
     return 1 << max((_tiles_before(machine) + 1) * array.tile, single).bit_length()
 
 
 def _tiles_before(machine: Machine) -> int:
     """Tiles whose results may still be on their way when a tile's last result is announced."""
     array = machine.array
-    return (timing.FEED_LATENCY + array.latency) // array.spacing + 1
+    return (timing.FEED_LATENCY + array.latency(Mode.CONV)) // array.spacing + 1
 
 
 def announcement_layout(machine: Machine) -> data.StructLayout:

@@ -8,16 +8,13 @@ from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from mensa.rtl.commands import Mode
+from mensa.rtl.commands import SCALED_SUM_LEFT_SHIFT, Mode
 from mensa.rtl.parts.resetless import datum, later
 
 __all__ = ["LATENCY", "VectorUnit"]
 
 LATENCY = 9
 """Cycles from the last tap on `i` to the result on `o`."""
-
-LEFT_SHIFT = 20
-"""Bits by which a scaled sum's operands are shifted left (TFLite's ADD kernel)."""
 
 PART_BITS = 16
 """Bits of a multiplier that one of an FPGA's multipliers takes at a time."""
@@ -127,8 +124,8 @@ class VectorUnit(wiring.Component):
             # 2**shift, which is shifted out in two stages.
             high_half = datum(signed(32))
             with lane.If(scaled):
-                rounded = product + (1 << (30 - LEFT_SHIFT))
-                lane.d.sync += high_half.eq(rounded >> (31 - LEFT_SHIFT))
+                rounded = product + (1 << (30 - SCALED_SUM_LEFT_SHIFT))
+                lane.d.sync += high_half.eq(rounded >> (31 - SCALED_SUM_LEFT_SHIFT))
             with lane.Else():
                 lane.d.sync += high_half.eq(product)
             total, near, operand = datum(signed(33)), datum(signed(33)), datum(signed(32))

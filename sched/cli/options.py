@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 
 __all__ = [
+    "CompileSetOption",
     "DirectoryOption",
     "InputOption",
     "JsonOption",
@@ -40,8 +41,8 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A setting of the machine (rows=8, prefetch=off, residency=off) or the memory "
-        "(memory.latency_ns=60); repeatable.",
+        help="A setting of the machine (rows=8), the memory (memory.latency_ns=60) or of how "
+        "programs are made (prefetch=off, residency=off); repeatable.",
     ),
 ]
 MachineSetOption = Annotated[
@@ -49,7 +50,16 @@ MachineSetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A setting of the machine (rows=8, prefetch=off); repeatable.",
+        help="A setting of the machine (rows=8); repeatable.",
+    ),
+]
+CompileSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting of the machine (rows=8) or of how programs are made (prefetch=off, "
+        "residency=off); repeatable.",
     ),
 ]
 

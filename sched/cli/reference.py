@@ -18,6 +18,7 @@ import typer
 from mensa.rtl.machine import edge_tpu
 from mensa.sched.cli.app import app
 from mensa.sched.cli.settings import WORDS
+from mensa.sched.lower.options import LoweringOptions
 from mensa.sim.memory import lpddr4
 from mensa.sim.soc import MEMORY_PREFIX
 
@@ -46,8 +47,8 @@ SETTINGS = """\
 
 What `--set` takes, and a system's file: the value of the named machine or memory, and what it is.
 A switch is `on` or `off`, in a file `true` or `false`; a whole number may be written as `1e9`.
-Programs and hardware must be made with the same settings of the machine, but for `name`,
-`clock_hz`, `prefetch` and `residency`.
+Programs and hardware must be made with the same settings of the machine, but for `name` and
+`clock_hz`. `prefetch` and `residency` say how programs are made; hardware has none of them.
 """
 
 
@@ -60,7 +61,11 @@ def page() -> str:
         example = " ".join(example.split())
         parts.append(f"## mensa {name}\n\n{text.strip()}\n\n```sh\n{example}\n```\n")
         parts.append("\n".join(_rows(command)))
-    settings = [*_settings(edge_tpu, ""), *_settings(lpddr4, MEMORY_PREFIX)]
+    settings = [
+        *_settings(edge_tpu, ""),
+        *_settings(lpddr4, MEMORY_PREFIX),
+        *_settings(LoweringOptions(), ""),
+    ]
     parts.append("\n".join([SETTINGS, *TABLE, *settings, ""]))
     return "\n".join(parts)
 

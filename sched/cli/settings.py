@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.options import LoweringOptions
 from mensa.sim import soc as systems
 from mensa.sim.soc import Setting, Soc
 
-__all__ = ["SettingError", "choose_machine", "choose_soc", "parse_settings"]
+__all__ = ["SettingError", "choose_machine", "choose_soc", "parse_settings", "take_options"]
 
 
 class SettingError(ValueError):
@@ -44,6 +46,22 @@ def choose_machine(machine: str | None, settings: Iterable[str]) -> Machine:
                 f"--set {text}: the memory is no part of this; only a machine's settings count here"
             )
     return choose_soc("edge_tpu", machine, settings).machine
+
+
+def take_options(settings: Iterable[str]) -> tuple[LoweringOptions, list[str]]:
+    """How programs are to be made, and the settings that are about something else.
+
+    Raises: SettingError if an option is neither on nor off.
+    """
+    names = {field.name for field in dataclasses.fields(LoweringOptions)}
+    settings = list(settings)
+    ours = [text for text in settings if text.partition("=")[0] in names]
+    chosen: dict[str, bool] = {}
+    for name, value in parse_settings(ours).items():
+        if not isinstance(value, bool):
+            raise SettingError(f"--set {name}: it is on or off, not {value!r}")
+        chosen[name] = value
+    return LoweringOptions(**chosen), [text for text in settings if text not in ours]
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:

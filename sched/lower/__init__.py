@@ -1,4 +1,4 @@
-"""From a graph to programs for one machine."""
+"""From a graph to programs for the machines of a placement."""
 
 from mensa.sched.lower.emit import Traffic
 from mensa.sched.lower.error import LoweringError
@@ -12,12 +12,14 @@ from mensa.sched.lower.network import (
     Step,
     lower,
 )
+from mensa.sched.lower.options import LoweringOptions
 
 __all__ = [
     "HostStep",
     "Lowered",
     "LoweredLayer",
     "LoweringError",
+    "LoweringOptions",
     "OnChip",
     "ProgramStep",
     "Step",

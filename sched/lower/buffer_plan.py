@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.options import LoweringOptions
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class BufferPlan:
     tensors: Mapping[int, int] = field(default_factory=dict)
 
 
-def buffer_plans(lifetimes: Sequence[Lifetime], machine: Machine) -> Iterator[BufferPlan]:
+def buffer_plans(
+    lifetimes: Sequence[Lifetime], machine: Machine, options: LoweringOptions
+) -> Iterator[BufferPlan]:
     """Plans for a program, those that keep more on chip first; the last one keeps nothing.
 
     Parameters
@@ -78,9 +81,11 @@ def buffer_plans(lifetimes: Sequence[Lifetime], machine: Machine) -> Iterator[Bu
     lifetimes : sequence of Lifetime
         Of all its tensors.
     machine : Machine
-        Whose buffer it is; its `residency` and `prefetch` count.
+        Whose buffer it is.
+    options : LoweringOptions
+        How programs are made.
     """
-    if machine.residency:
+    if options.residency:
         size = machine.activation_buffer_bytes
         found = place(lifetimes, size, machine.beat_bytes)
         if len(found) == len(lifetimes):
@@ -92,13 +97,13 @@ def buffer_plans(lifetimes: Sequence[Lifetime], machine: Machine) -> Iterator[Bu
         found = place(lifetimes, size - start, machine.beat_bytes)
         if found:
             yield BufferPlan(
-                _ring(0, ring_bytes, 2, machine.prefetch),
+                _ring(0, ring_bytes, 2, options.prefetch),
                 _ring(ring_bytes, ring_bytes, 2, True),
                 {tensor: start + address for tensor, address in found.items()},
             )
     banks = machine.activation_banks // 2
     half = banks * machine.activation_bank_bytes
-    yield BufferPlan(_ring(0, half, banks, machine.prefetch), _ring(half, half, banks, True))
+    yield BufferPlan(_ring(0, half, banks, options.prefetch), _ring(half, half, banks, True))
 
 
 def _ring(start: int, nbytes: int, places: int, several: bool) -> RingPlan:

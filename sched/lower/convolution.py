@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import ConvPlan
-from mensa.rtl.arrays.systolic.filter_stream import filter_stream
-from mensa.rtl.commands import Keep, Mode
+from mensa.rtl.commands import Keep, compute_registers
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import drain_cycles, feed_cycles
 from mensa.sched.lower.buffer_plan import BufferPlan
-from mensa.sched.lower.columns import (
+from mensa.sched.lower.mappings.choice import choose_mapping, loops, mapper, strips_of, taps, whole
+from mensa.sched.lower.mappings.columns import (
     ColumnGroup,
-    Mapping,
+    LayerMapping,
     Piece,
     Run,
     column_runs,
@@ -25,7 +25,6 @@ from mensa.sched.lower.columns import (
     parameter_words,
     pieces,
 )
-from mensa.sched.lower.mapping import choose_mapping, loops, strips_of, taps, whole
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation, requantisation
 from mensa.sched.lower.residency import Demand, ParameterPlan
@@ -65,7 +64,7 @@ def convolution_parts(
 
     ranges = [(0, plan.output_shape[3])]
     if plan.groups == 1:  # else a range of outputs would not see a range of inputs
-        unit = machine.cols // plan.depth_multiplier * plan.depth_multiplier
+        unit = machine.array.group // plan.depth_multiplier * plan.depth_multiplier
         ranges = channel_ranges(
             layer,
             plan.output_shape[3],
@@ -167,7 +166,7 @@ class Convolution:
         assert factors is not None, "such a layer is not given to the accelerator"
         return factors
 
-    def _runs(self, mapping: Mapping) -> list[Run]:
+    def _runs(self, mapping: LayerMapping) -> list[Run]:
         """The outputs on the columns."""
         return column_runs(self.plan, mapping, self.machine)
 
@@ -180,11 +179,11 @@ class Convolution:
         )
 
     @cached_property
-    def best_mapping(self) -> Mapping:
+    def best_mapping(self) -> LayerMapping:
         """The one with the fewest cycles."""
         return self._mapping(several=True)
 
-    def _mapping(self, *, several: bool) -> Mapping:
+    def _mapping(self, *, several: bool) -> LayerMapping:
         return choose_mapping(
             self.plan,
             self.machine,
@@ -245,14 +244,16 @@ class Convolution:
                 )
         return tiles
 
-    def _rectangles(self, layer: str, mapping: Mapping, sets: int, split: bool) -> list[Rectangle]:
+    def _rectangles(
+        self, layer: str, mapping: LayerMapping, sets: int, split: bool
+    ) -> list[Rectangle]:
         """The tiles of an image's outputs."""
         rectangles = list(
             self.tiler.rectangles(
                 layer,
                 overlap=sets == 1,
                 # Sums that are kept from piece to piece stay in the array: one pixel a row.
-                most_pixels=self.machine.rows if split else None,
+                most_pixels=self.machine.array.tile if split else None,
                 pixels=mapping.pixels if mapping.mode.is_tiled else 0,
             )
         )
@@ -260,7 +261,7 @@ class Convolution:
             return self._halves(mapping, rectangles[0])
         return rectangles
 
-    def _halves(self, mapping: Mapping, rectangle: Rectangle) -> list[Rectangle]:
+    def _halves(self, mapping: LayerMapping, rectangle: Rectangle) -> list[Rectangle]:
         """Two parts that take no longer than the whole, if there are.
 
         The next layer can begin with the first part's results while the second is computed, so
@@ -273,7 +274,7 @@ class Convolution:
                 for row in range(top + 1, bottom)
             ]
         else:
-            step = self.machine.rows * mapping.pixels
+            step = self.machine.array.tile * mapping.pixels
             cuts = [
                 (Rectangle((top, bottom), (left, at)), Rectangle((top, bottom), (at, right)))
                 for at in range(left + step, right, step)
@@ -288,7 +289,7 @@ class Convolution:
                 best, gain = [first, last], hidden
         return best
 
-    def _feed(self, mapping: Mapping, rectangle: Rectangle) -> int:
+    def _feed(self, mapping: LayerMapping, rectangle: Rectangle) -> int:
         """Cycles of the feed for a rectangle."""
         rows = rectangle.rows[1] - rectangle.rows[0]
         commands = (
@@ -297,21 +298,21 @@ class Convolution:
         )
         return sum(feed_cycles(self.machine, each) for each in commands if each["PIXELS"])
 
-    def _whole(self, mapping: Mapping, run: Run) -> Piece:
+    def _whole(self, mapping: LayerMapping, run: Run) -> Piece:
         return whole(self.plan, mapping, run, self._dense_inputs)
 
     @property
     def _dense_inputs(self) -> bool:
         return self.inputs.channels == self.inputs.pixel_pitch(self.machine.beat_bytes)
 
-    def _words(self, mapping: Mapping, run: Run) -> int:
+    def _words(self, mapping: LayerMapping, run: Run) -> int:
         """Parameter words of a column group."""
         return self._whole(mapping, run).words
 
-    def _most_words(self, mapping: Mapping) -> int:
+    def _most_words(self, mapping: LayerMapping) -> int:
         return max(self._words(mapping, run) for run in self._runs(mapping))
 
-    def _sets(self, mapping: Mapping, most: int, memory: MemoryMap) -> Iterator[_Set]:
+    def _sets(self, mapping: LayerMapping, most: int, memory: MemoryMap) -> Iterator[_Set]:
         """Sets of at most so many column groups."""
         count = sum(len(run.groups) for run in self._runs(mapping))
         most = min(count, most)
@@ -333,7 +334,7 @@ class Convolution:
 
     def _set(
         self,
-        mapping: Mapping,
+        mapping: LayerMapping,
         parts: list[Run],
         memory: MemoryMap,
         resident: tuple[int, int] | None = None,
@@ -350,14 +351,18 @@ class Convolution:
         )
         return _Set(self._place(memory, parameters, groups, resident), tuple(jobs))
 
-    def _split_sets(self, mapping: Mapping, capacity: int, memory: MemoryMap) -> Iterator[_Set]:
+    def _split_sets(
+        self, mapping: LayerMapping, capacity: int, memory: MemoryMap
+    ) -> Iterator[_Set]:
         """One set for every piece of every column group's reduction."""
         for run in self._runs(mapping):
             for number, group in enumerate(run.groups):
                 part = run.part(number, number + 1)
                 count, segment, words = taps(self.plan, mapping, part, self._dense_inputs)
                 cut = list(
-                    pieces(self.plan.kernel_h, count, segment, words, capacity, self.machine.rows)
+                    pieces(
+                        self.plan.kernel_h, count, segment, words, capacity, self.machine.array.tile
+                    )
                 )
                 content = parameter_words(self.plan, mapping, group, self.machine)
                 for piece in cut:
@@ -386,7 +391,9 @@ class Convolution:
             resident,
         )
 
-    def _tile(self, mapping: Mapping, number: int, rectangle: Rectangle, sets: list[_Set]) -> Tile:
+    def _tile(
+        self, mapping: LayerMapping, number: int, rectangle: Rectangle, sets: list[_Set]
+    ) -> Tile:
         """Rectangle `rectangle` of the outputs of image `number`."""
         beat = self.machine.beat_bytes
         rows, columns = self.y.seen(*rectangle.rows), self.x.seen(*rectangle.columns)
@@ -424,17 +431,17 @@ class Convolution:
         )
         return Tile(source.copies, tuple(step for step in steps if step.commands), target.copies)
 
-    def _has_outputs(self, mapping: Mapping, job: _Job, rectangle: Rectangle) -> bool:
+    def _has_outputs(self, mapping: LayerMapping, job: _Job, rectangle: Rectangle) -> bool:
         """Whether the job's columns are in use: of a narrow tile's words some are not."""
         rectangle_bytes = rectangle.width * self.plan.output_shape[3]
         return mapping.pixels == 1 or job.run.groups[0].first_output < rectangle_bytes
 
     def _strips(
-        self, mapping: Mapping, job: _Job, rectangle: Rectangle, source: Region
+        self, mapping: LayerMapping, job: _Job, rectangle: Rectangle, source: Region
     ) -> list[tuple[int, int]]:
         """Ranges of output columns that one command computes."""
         left, right = rectangle.columns
-        if mapping.mode != Mode.FILTER:
+        if mapping.mode not in self.machine.array.own_modes:
             return [(left, right)]
         found = strips_of(
             self.plan,
@@ -454,7 +461,7 @@ class Convolution:
 
     def _registers(
         self,
-        mapping: Mapping,
+        mapping: LayerMapping,
         job: _Job,
         rectangle: Rectangle,
         window: tuple[int, int],
@@ -470,31 +477,30 @@ class Convolution:
         x_start = window[1] * pixel + first.first_input + piece.tap * tap_step + piece.byte
         y_start = window[0] + piece.tap_row * plan.dilation_h
         rows = rectangle.rows[1] - rectangle.rows[0]
-        registers = {
-            **loops(plan, mapping, run, piece, rows, rectangle.width, pixel),
-            "KEEP": job.keep,
-            "ACT_ADDRESS": source.offset + y_start * source.pitch + x_start,
-            "X_START": x_start,
-            "Y_START": y_start,
-            "INPUT_ROW_BYTES": source.row_bytes,
-            "INPUT_ROWS": source.height,
-            "PIXEL_Y_ADDRESS_STEP": plan.stride_h * source.pitch,
-            "TAP_Y_ADDRESS_STEP": plan.dilation_h * source.pitch,
-            "PARAMETER_ADDRESS": job.first_word * self.machine.group_channels(mapping.mode),
-            "CONSTANT_ENTRY": job.first_entry,
-            "ACT_ZERO_POINT": plan.input_zero_point,
-            "PARAMETER_ZERO_POINT": plan.weight_zero_point,
-            "UNIFORM": 0,
-            "ROUNDING": self.factors.rounding,
-            "OUT_ZERO_POINT": plan.output_zero_point,
-            "CLAMP_MIN": plan.clamp_min,
-            "CLAMP_MAX": plan.clamp_max,
-            "OUT_ADDRESS": out + first.first_output,
-            "OUT_X_STEP": mapping.pixels * target.pixel_pitch,
-            "OUT_Y_STEP": target.pitch,
-        }
-        if mapping.mode == Mode.FILTER:
-            stream = filter_stream(self.machine.rows, registers, source.pitch)
-            assert stream is not None, "the strip was chosen so that its taps fit"
-            registers |= stream
+        registers = loops(
+            plan, mapping, run, piece, rows, rectangle.width, pixel
+        ) | compute_registers(
+            KEEP=job.keep,
+            ACT_ADDRESS=source.offset + y_start * source.pitch + x_start,
+            X_START=x_start,
+            Y_START=y_start,
+            INPUT_ROW_BYTES=source.row_bytes,
+            INPUT_ROWS=source.height,
+            PIXEL_Y_ADDRESS_STEP=plan.stride_h * source.pitch,
+            TAP_Y_ADDRESS_STEP=plan.dilation_h * source.pitch,
+            PARAMETER_ADDRESS=job.first_word * self.machine.group_channels(mapping.mode),
+            CONSTANT_ENTRY=job.first_entry,
+            ACT_ZERO_POINT=plan.input_zero_point,
+            PARAMETER_ZERO_POINT=plan.weight_zero_point,
+            UNIFORM=0,
+            ROUNDING=self.factors.rounding,
+            OUT_ZERO_POINT=plan.output_zero_point,
+            CLAMP_MIN=plan.clamp_min,
+            CLAMP_MAX=plan.clamp_max,
+            OUT_ADDRESS=out + first.first_output,
+            OUT_X_STEP=mapping.pixels * target.pixel_pitch,
+            OUT_Y_STEP=target.pitch,
+        )
+        if mapping.mode in self.machine.array.own_modes:
+            registers |= mapper(self.machine).own_registers(registers, source.pitch)
         return registers

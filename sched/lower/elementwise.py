@@ -6,7 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 
 from mensa.golden import AddPlan, RequantPlan
-from mensa.rtl.commands import Mode, Rounding
+from mensa.rtl.commands import (
+    SCALED_SUM_LEFT_SHIFT,
+    Mode,
+    Rounding,
+    Unit,
+    compute_registers,
+    register,
+)
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.error import LoweringError
@@ -16,10 +23,7 @@ from mensa.sched.lower.work import Compute, Copy, Home, Registers, Span, Step, T
 _LEAST_WORDS = 64
 """A tile that is made only so that copying and computing overlap keeps so many words of L bytes."""
 
-SCALED_SUM_LEFT_SHIFT = 20
-"""Bits that the compute unit shifts both operands of a scaled sum to the left."""
-
-_MOST_WORDS = (1 << 16) - 1  # OUT_WIDTH has 16 bits
+_MOST_WORDS = register(Unit.COMPUTE, "OUT_WIDTH").most
 
 
 def lower_add(
@@ -32,21 +36,21 @@ def lower_add(
 ) -> list[Tile]:
     """The tiles of an ADD whose operands have the output's shape."""
     assert plan.left_shift == SCALED_SUM_LEFT_SHIFT, "not the shift of 8-bit operands"
-    registers = {
-        "MODE": Mode.SCALED_SUM,
-        "KERNEL_H": 2,
-        "ACT_ZERO_POINT": plan.zero_points[0],
-        "ACT_ZERO_POINT_1": plan.zero_points[1],
-        "SCALE_0_MULTIPLIER": plan.multipliers[0],
-        "SCALE_0_SHIFT": -plan.shifts[0],
-        "SCALE_1_MULTIPLIER": plan.multipliers[1],
-        "SCALE_1_SHIFT": -plan.shifts[1],
-        "MULTIPLIER": plan.output_multiplier,
-        "SHIFT": plan.output_shift,
-        "OUT_ZERO_POINT": plan.output_zero_point,
-        "CLAMP_MIN": plan.clamp_min,
-        "CLAMP_MAX": plan.clamp_max,
-    }
+    registers = compute_registers(
+        MODE=Mode.SCALED_SUM,
+        KERNEL_H=2,
+        ACT_ZERO_POINT=plan.zero_points[0],
+        ACT_ZERO_POINT_1=plan.zero_points[1],
+        SCALE_0_MULTIPLIER=plan.multipliers[0],
+        SCALE_0_SHIFT=-plan.shifts[0],
+        SCALE_1_MULTIPLIER=plan.multipliers[1],
+        SCALE_1_SHIFT=-plan.shifts[1],
+        MULTIPLIER=plan.output_multiplier,
+        SHIFT=plan.output_shift,
+        OUT_ZERO_POINT=plan.output_zero_point,
+        CLAMP_MIN=plan.clamp_min,
+        CLAMP_MAX=plan.clamp_max,
+    )
     size = math.prod(plan.output_shape)
     return list(_tiles(registers, machine, buffers, layer, size, sources, target))
 
@@ -60,16 +64,16 @@ def lower_quantize(
     target: Home,
 ) -> list[Tile]:
     """The tiles of a QUANTIZE from 8 bits to 8 bits."""
-    registers = {
-        "MODE": Mode.SUM,
-        "KERNEL_H": 1,
-        "ACT_ZERO_POINT": plan.input_zero_point,
-        "MULTIPLIER": plan.multiplier,
-        "SHIFT": plan.shift,
-        "OUT_ZERO_POINT": plan.output_zero_point,
-        "CLAMP_MIN": plan.clamp_min,
-        "CLAMP_MAX": plan.clamp_max,
-    }
+    registers = compute_registers(
+        MODE=Mode.SUM,
+        KERNEL_H=1,
+        ACT_ZERO_POINT=plan.input_zero_point,
+        MULTIPLIER=plan.multiplier,
+        SHIFT=plan.shift,
+        OUT_ZERO_POINT=plan.output_zero_point,
+        CLAMP_MIN=plan.clamp_min,
+        CLAMP_MAX=plan.clamp_max,
+    )
     size = math.prod(plan.shape)
     return list(_tiles(registers, machine, buffers, layer, size, (source,), target))
 
@@ -106,7 +110,9 @@ def _tiles(
         streamed = [int(not source.on_chip) for source in sources]
         command = Compute(
             {**registers, **_vector(machine, nbytes, starts, out)},
-            {"ACT_ADDRESS": streamed[0], "TAP_Y_ADDRESS_STEP": streamed[-1] - streamed[0]},
+            compute_registers(
+                ACT_ADDRESS=streamed[0], TAP_Y_ADDRESS_STEP=streamed[-1] - streamed[0]
+            ),
             tuple(
                 Span(start, start + nbytes)
                 for start, source in zip(starts, sources, strict=True)
@@ -151,33 +157,33 @@ def _vector(machine: Machine, nbytes: int, starts: Sequence[int], out: int) -> R
     """Registers for words of L bytes as pixels, the last one perhaps shorter."""
     words, rest = -(-nbytes // machine.lanes), nbytes % machine.lanes
     segment = min(machine.lanes, nbytes)
-    return {
-        "KEEP": 0,
-        "ACT_ADDRESS": starts[0],
-        "X_START": 0,
-        "Y_START": 0,
-        "INPUT_ROW_BYTES": nbytes,
-        "INPUT_ROWS": 1,
-        "PIXELS": words,
-        "OUT_WIDTH": words,
-        "PIXEL_X_STEP": segment,
-        "PIXEL_Y_STEP": 0,
-        "PIXEL_Y_ADDRESS_STEP": 0,
-        "KERNEL_W": 1,
-        "TAP_X_STEP": 0,
-        "TAP_Y_STEP": 0,
-        "TAP_Y_ADDRESS_STEP": starts[-1] - starts[0],
-        "SEGMENT": segment,
-        "LAST_SEGMENT": segment,
-        "GROUPS": 1,
-        "GROUP_ACT_STEP": 0,
-        "GROUP_CHANNELS": segment,
-        "LAST_GROUP_CHANNELS": segment,
-        "EDGE_CHANNELS": rest,
-        "UNIFORM": 1,
-        "BIAS": 0,
-        "ROUNDING": Rounding.DOUBLE,
-        "OUT_ADDRESS": out,
-        "OUT_X_STEP": segment,
-        "OUT_Y_STEP": 0,
-    }
+    return compute_registers(
+        KEEP=0,
+        ACT_ADDRESS=starts[0],
+        X_START=0,
+        Y_START=0,
+        INPUT_ROW_BYTES=nbytes,
+        INPUT_ROWS=1,
+        PIXELS=words,
+        OUT_WIDTH=words,
+        PIXEL_X_STEP=segment,
+        PIXEL_Y_STEP=0,
+        PIXEL_Y_ADDRESS_STEP=0,
+        KERNEL_W=1,
+        TAP_X_STEP=0,
+        TAP_Y_STEP=0,
+        TAP_Y_ADDRESS_STEP=starts[-1] - starts[0],
+        SEGMENT=segment,
+        LAST_SEGMENT=segment,
+        GROUPS=1,
+        GROUP_ACT_STEP=0,
+        GROUP_CHANNELS=segment,
+        LAST_GROUP_CHANNELS=segment,
+        EDGE_CHANNELS=rest,
+        UNIFORM=1,
+        BIAS=0,
+        ROUNDING=Rounding.DOUBLE,
+        OUT_ADDRESS=out,
+        OUT_X_STEP=segment,
+        OUT_Y_STEP=0,
+    )

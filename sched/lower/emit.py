@@ -23,10 +23,19 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Space, Token, Unit
+from mensa.rtl.commands import (
+    BUFFER_ADDRESS_BITS,
+    Mode,
+    Space,
+    Token,
+    Unit,
+    compute_registers,
+    copy_registers,
+)
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Words
 from mensa.sched.lower.buffer_plan import BufferPlan
+from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan
 from mensa.sched.lower.work import (
     Compute,
@@ -185,8 +194,15 @@ class Emitter:
         How many compute commands have been carried out when a layer is computed, by operator.
     """
 
-    def __init__(self, machine: Machine, buffers: BufferPlan, parameters: ParameterPlan) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        buffers: BufferPlan,
+        parameters: ParameterPlan,
+        options: LoweringOptions,
+    ) -> None:
         self._machine = machine
+        self._options = options
         self._buffers = buffers
         self._room = parameters
         self._drafts: list[_Draft] = []
@@ -374,7 +390,7 @@ class Emitter:
         """What later steps need and there is room for: the next step's parameters come first."""
         if self._parameter_queue and self._parameter_queue[0][0] == number + 1:
             self._load_parameters_if_room()
-        if self._slice_queue and self._machine.prefetch:
+        if self._slice_queue and self._options.prefetch:
             self._load_slice()
         if self._tile_queue and self._activations.has_room:
             producer = self._producer(self._tile_queue[0][1])
@@ -468,7 +484,7 @@ class Emitter:
             address = entry = 0
         else:
             address, entry = content.resident or self._parameter_place(half)
-        starts = {"PARAMETER_ADDRESS": address, "CONSTANT_ENTRY": entry}
+        starts = compute_registers(PARAMETER_ADDRESS=address, CONSTANT_ENTRY=entry)
         commands = place.step.commands
         for number, command in enumerate(commands):
             draft = self._go(
@@ -516,16 +532,17 @@ class Emitter:
         """One command a copy; the first one waits, the last one signals."""
         copies = list(copies)
         for number, (space, copy, start) in enumerate(copies):
-            registers = {
-                "MEMORY_ADDRESS": copy.memory_address,
-                "BUFFER_ADDRESS": start + copy.offset,
-                "ROW_BYTES": copy.row_bytes,
-                "ROWS": copy.rows,
-            }
+            registers = copy_registers(
+                MEMORY_ADDRESS=copy.memory_address,
+                BUFFER_ADDRESS=start + copy.offset,
+                ROW_BYTES=copy.row_bytes,
+                ROWS=copy.rows,
+            )
             if copy.rows > 1:
-                registers |= {"MEMORY_PITCH": copy.memory_pitch, "BUFFER_PITCH": copy.pitch}
+                pitches = copy_registers(MEMORY_PITCH=copy.memory_pitch, BUFFER_PITCH=copy.pitch)
+                registers |= pitches
             if space is not None:
-                registers["SPACE"] = space
+                registers |= copy_registers(SPACE=space)
             self._go(
                 unit,
                 layer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,15 +42,16 @@ class MemoryMap:
     ----------
     graph : Graph
         Whose tensors are placed.
-    machine : Machine
-        Blocks begin at a burst's boundary of this machine, or a multiple of 128 if that is more.
+    machines : sequence of Machine
+        Blocks begin at a burst's boundary of every machine, or a multiple of 128 if that is more.
     rounding : str
         Whose arithmetic.
     """
 
-    def __init__(self, graph: Graph, machine: Machine, rounding: str) -> None:
+    def __init__(self, graph: Graph, machines: Sequence[Machine], rounding: str) -> None:
         self._graph = graph
-        self._alignment = max(PROGRAM_ALIGNMENT_BYTES, machine.burst_bytes)
+        bursts = [machine.burst_bytes for machine in machines]  # powers of two
+        self._alignment = max(PROGRAM_ALIGNMENT_BYTES, *bursts)
         self._end = 0
         self._image: list[tuple[int, Bytes]] = []
         first = first_values(graph, rounding)

@@ -1,4 +1,4 @@
-"""Lowering a whole network: which parts run on the machine, and the programs for them."""
+"""Lowering a whole network: which parts run on which machine, and the programs for them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from mensa.sched.lower.elementwise import lower_add, lower_quantize
 from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
+from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.pool import lower_pool
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
 from mensa.sched.lower.supported import why_on_host
 from mensa.sched.lower.work import Home, LayerWork, ParameterSet, Span, Tile, Transfer
+from mensa.sched.placement.placement import ON_HOST, Placement
 
 TAG_LIMIT = 1 << 16
 
@@ -118,15 +120,15 @@ class LoweredLayer:
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """A network for one machine.
+    """A network for the machines of a placement.
 
     All programs share one memory: tensors keep their addresses, so between steps the host reads
     and writes them with `tensor_from_memory` and `tensor_to_memory`.
 
     Attributes
     ----------
-    graph, machine, rounding : Graph, Machine, str
-        What was lowered, for what, and whose arithmetic.
+    graph, placement, rounding, options : Graph, Placement, str, LoweringOptions
+        What was lowered, where to, with whose arithmetic, and how.
     steps : tuple of HostStep and ProgramStep
         What to do, in order.
     tensors : mapping of int to int
@@ -141,20 +143,33 @@ class Lowered:
     image : tuple of (int, uint8 array)
         Addresses and bytes of what must be in memory before the first inference and is of no
         program: outputs that are constants, and variables where only the host computes.
-    setup : Program or None
-        Loads the parameters that stay on chip; to be run once, before the first inference.
+    setups : mapping of str to Program
+        By a machine's name what loads the parameters that stay on its chip; to be run once, before
+        its first inference. Machines that keep none have none.
     """
 
     graph: Graph
-    machine: Machine
+    placement: Placement
     rounding: str
+    options: LoweringOptions
     steps: tuple[Step, ...]
     tensors: Mapping[int, int]
     variables: Mapping[int, int]
     memory_bytes: int
     layers: tuple[LoweredLayer, ...]
     image: tuple[tuple[int, Bytes], ...] = ()
-    setup: Program | None = None
+    setups: Mapping[str, Program] = field(default_factory=dict)
+
+    @property
+    def machine(self) -> Machine:
+        """The machine, of a placement that has one. Raises: ValueError where there are several."""
+        (machine,) = self.placement.machines
+        return machine
+
+    @property
+    def setup(self) -> Program | None:
+        """The only machine's set-up, if it has one. Raises: ValueError as `machine`."""
+        return self.setups.get(self.machine.name)
 
     @property
     def programs(self) -> tuple[Program, ...]:
@@ -166,28 +181,34 @@ class Lowered:
         memory = np.zeros(self.memory_bytes, np.uint8)
         for address, content in self.image:
             memory[address : address + content.size] = content
-        for program in (self.setup, *self.programs):
-            if program is not None:
-                program.place(memory)
+        for program in (*self.setups.values(), *self.programs):
+            program.place(memory)
         return memory
 
 
-def lower(graph: Graph, machine: Machine, rounding: str | None = None) -> Lowered:
-    """Programs that compute a network on a machine.
+def lower(
+    graph: Graph,
+    placement: Placement,
+    rounding: str | None = None,
+    options: LoweringOptions = LoweringOptions(),  # noqa: B008  it is frozen
+) -> Lowered:
+    """Programs that compute a network where a placement wants it.
 
     Parameters
     ----------
     graph : Graph
         The network.
-    machine : Machine
-        What runs it.
+    placement : Placement
+        What runs it; `all_on(machine)` is the simplest.
     rounding : "tflm", "litert" or None
         Whose arithmetic; None is the graph's default.
+    options : LoweringOptions
+        How programs are made.
 
     Returns
     -------
     Lowered
-        Each maximal run of accelerated operators as one program, the others as host steps.
+        Each maximal run of operators on one machine as one program, the others as host steps.
 
     Raises
     ------
@@ -199,18 +220,28 @@ def lower(graph: Graph, machine: Machine, rounding: str | None = None) -> Lowere
     profile = resolve_rounding(graph, rounding)
     if len(graph.operators) > TAG_LIMIT:
         raise LoweringError(f"operator {TAG_LIMIT}", f"a program has at most {TAG_LIMIT} operators")
-    return _Lowering(graph, machine, profile).lowered()
+    return _Lowering(graph, placement, profile, options).lowered()
 
 
 class _Lowering:
     """One call of `lower`."""
 
-    def __init__(self, graph: Graph, machine: Machine, rounding: str) -> None:
+    def __init__(
+        self, graph: Graph, placement: Placement, rounding: str, options: LoweringOptions
+    ) -> None:
         self.graph = graph
-        self.machine = machine
+        self.placement = placement
+        self.options = options
         self.rounding = rounding
-        self.memory = MemoryMap(graph, machine, rounding)
-        self.reasons = {op.index: why_on_host(graph, op, rounding) for op in graph.operators}
+        self.memory = MemoryMap(graph, placement.machines, rounding)
+        self.machines: dict[int, Machine] = {}  # of the operators that are not on the host
+        self.reasons: dict[int, str | None] = {}
+        for op in graph.operators:
+            machine = placement.machine(op.index)
+            reason = ON_HOST if machine is None else why_on_host(graph, op, rounding)
+            self.reasons[op.index] = reason
+            if machine is not None and reason is None:
+                self.machines[op.index] = machine
         self._broadcast: dict[int, Bytes] = {}
         self._addresses: dict[int, int] = {}
         self.roots: dict[int, int] = {}  # of tensors that are other tensors, reshaped
@@ -265,45 +296,57 @@ class _Lowering:
         graph, memory = self.graph, self.memory
         for index in graph.inputs:
             memory.tensor(index)
-        runs = list(_runs(graph, self.reasons))
+        runs = list(_runs(graph, self.machines))
         sections = {
-            operators[0].index: _Section.best(self, operators)
-            for operators, reason in runs
-            if reason is None
+            operators[0].index: _Section.best(self, machine, operators)
+            for operators, machine in runs
+            if machine is not None
         }
-        room = parameter_plan(
-            [
-                part.demand(index, can_stay=len(parts) == 1)
-                for section in sections.values()
-                for index, parts in section.convolutions.items()
-                for part in parts
-            ],
-            self.machine,
-        )
+        rooms = {
+            machine.name: parameter_plan(
+                [
+                    part.demand(index, can_stay=len(parts) == 1)
+                    for section in sections.values()
+                    if section.machine == machine
+                    for index, parts in section.convolutions.items()
+                    for part in parts
+                ],
+                machine,
+                self.options,
+            )
+            for machine in self.placement.machines
+        }
         drafts: list[HostStep | _Draft] = []
         traffic: dict[int, Traffic] = {}
         resident: dict[int, list[ParameterSet]] = {}
-        for operators, reason in runs:
-            if reason is not None:
+        for operators, machine in runs:
+            reason = self.reasons[operators[0].index]
+            if machine is None:
+                assert reason is not None
                 for index in (*operators[0].inputs, *operators[0].outputs):
                     if _has_value(graph, index):
                         memory.tensor(self.root(index))
                 drafts.append(HostStep(operators[0].index, reason))
                 continue
-            draft, used = sections[operators[0].index].draft(room, resident)
+            draft, used = sections[operators[0].index].draft(rooms[machine.name], resident)
             drafts.append(draft)
             traffic |= used
         for index in graph.outputs:
             memory.tensor(self.root(index))
         image = memory.take_image()
-        draft_setup = self._setup(resident, room)
+        setups = {
+            machine.name: setup
+            for machine in self.placement.machines
+            if (setup := self._setup(machine, resident, rooms[machine.name])) is not None
+        }
         for tensor, root in self.roots.items():
             if root in memory.tensors:
                 memory.alias(tensor, root)
         lowered = Lowered(
             graph=graph,
-            machine=self.machine,
+            placement=self.placement,
             rounding=self.rounding,
+            options=self.options,
             steps=tuple(
                 draft if isinstance(draft, HostStep) else draft.step(self) for draft in drafts
             ),
@@ -326,41 +369,46 @@ class _Lowering:
                 for op in graph.operators
             ),
             image=image,
-            setup=draft_setup.step(self).program if draft_setup else None,
+            setups={name: setup.step(self).program for name, setup in setups.items()},
         )
         return _with_identifier(lowered)
 
     def _setup(
-        self, resident: Mapping[int, Sequence[ParameterSet]], room: ParameterPlan
+        self,
+        machine: Machine,
+        resident: Mapping[int, Sequence[ParameterSet]],
+        room: ParameterPlan,
     ) -> _Draft | None:
-        """The program that loads what stays on chip."""
-        if not resident:
+        """The program that loads what stays on a machine's chip."""
+        layers = [layer for layer in resident if self.machines[layer] == machine]
+        if not layers:
             return None
-        emitter = Emitter(self.machine, BufferPlan(), room)
-        for layer, sets in resident.items():
-            emitter.load_resident(layer, sets)
+        emitter = Emitter(machine, BufferPlan(), room, self.options)
+        for layer in layers:
+            emitter.load_resident(layer, resident[layer])
         words = emitter.finish()
-        return _Draft(words, self.memory.reserve(words.nbytes), (), ())
+        return _Draft(machine, words, self.memory.reserve(words.nbytes), (), ())
 
 
 @dataclass(eq=False)
 class _Section:
-    """A run of accelerated operators, and where its tensors are."""
+    """A run of operators on one machine, and where its tensors are."""
 
     lowering: _Lowering
+    machine: Machine
     operators: list[Operator]
     buffers: BufferPlan
     convolutions: dict[int, list[Convolution]] = field(default_factory=dict)
     tiles: dict[int, list[Tile]] = field(default_factory=dict)
 
     @classmethod
-    def best(cls, lowering: _Lowering, operators: list[Operator]) -> _Section:
+    def best(cls, lowering: _Lowering, machine: Machine, operators: list[Operator]) -> _Section:
         """The one that keeps most on chip of those whose layers fit."""
         lifetimes = _lifetimes(lowering, operators)
-        plans = list(buffer_plans(lifetimes, lowering.machine))
+        plans = list(buffer_plans(lifetimes, machine, lowering.options))
         for number, buffers in enumerate(plans):
             try:
-                section = cls(lowering, operators, buffers)
+                section = cls(lowering, machine, operators, buffers)
                 for operator in operators:
                     section._lower(operator)
             except LoweringError:
@@ -377,7 +425,7 @@ class _Section:
 
     def _lower(self, operator: Operator) -> None:
         """Lower one operator, of a convolution all but its parameters."""
-        graph, machine, buffers = self.lowering.graph, self.lowering.machine, self.buffers
+        graph, machine, buffers = self.lowering.graph, self.machine, self.buffers
         index, layer = operator.index, str(operator)
         if operator.op == "RESHAPE":
             return
@@ -419,14 +467,14 @@ class _Section:
                 used = {step.parameters: None for tile in tiles for step in tile.steps}
                 resident[index] = [each for each in used if each is not None]
             layers.append(self._work(operator, tiles))
-        emitter = Emitter(lowering.machine, self.buffers, room)
+        emitter = Emitter(self.machine, self.buffers, room, lowering.options)
         emitter.emit(layers, self._transfers(self._loads()), self._transfers(self._stores()))
         words = emitter.finish()
         image = lowering.memory.take_image()
         address = lowering.memory.reserve(words.nbytes)
         indices = tuple(operator.index for operator in self.operators)
         return (
-            _Draft(words, address, image, indices, self._on_chip(emitter.complete)),
+            _Draft(self.machine, words, address, image, indices, self._on_chip(emitter.complete)),
             emitter.traffic,
         )
 
@@ -488,17 +536,21 @@ class _Section:
 
 
 def _with_identifier(lowered: Lowered) -> Lowered:
-    """The programs, so marked that the core refuses an inference without its parameters."""
-    if lowered.setup is None:
+    """The programs, so marked that a core refuses an inference without its parameters."""
+    if not lowered.setups:
         return lowered
-    identifier = setup_identifier(lowered.setup, lowered.initial_memory())
+    memory = lowered.initial_memory()
+    identifiers = {name: setup_identifier(setup, memory) for name, setup in lowered.setups.items()}
     return replace(
         lowered,
-        setup=with_setup(lowered.setup, identifier, is_setup=True),
+        setups={
+            name: with_setup(setup, identifiers[name], is_setup=True)
+            for name, setup in lowered.setups.items()
+        },
         steps=tuple(
-            step
-            if isinstance(step, HostStep)
-            else replace(step, program=with_setup(step.program, identifier))
+            replace(step, program=with_setup(step.program, identifiers[step.program.machine.name]))
+            if isinstance(step, ProgramStep) and step.program.machine.name in identifiers
+            else step
             for step in lowered.steps
         ),
     )
@@ -540,6 +592,7 @@ def _lifetimes(lowering: _Lowering, operators: Sequence[Operator]) -> list[Lifet
 class _Draft:
     """A program before the size of the memory is known."""
 
+    machine: Machine
     words: Words
     address: int
     image: tuple[tuple[int, Bytes], ...]
@@ -550,7 +603,7 @@ class _Draft:
         memory = lowering.memory
         return ProgramStep(
             Program(
-                machine=lowering.machine,
+                machine=self.machine,
                 words=self.words,
                 program_address=self.address,
                 memory_bytes=memory.memory_bytes,
@@ -568,23 +621,25 @@ def _has_value(graph: Graph, index: int) -> bool:
 
 
 def _runs(
-    graph: Graph, reasons: Mapping[int, str | None]
-) -> Iterator[tuple[list[Operator], str | None]]:
-    """Host operators one by one, and maximal runs of accelerated ones (with no reason).
+    graph: Graph, machines: Mapping[int, Machine]
+) -> Iterator[tuple[list[Operator], Machine | None]]:
+    """Host operators one by one, and maximal runs of those on one machine, with it.
 
     What only says which variables there are and what they start from is left out.
     """
     run: list[Operator] = []
+    of: Machine | None = None
     for operator in graph.operators:
         if operator.op in _DECLARATIONS:
             continue
-        reason = reasons[operator.index]
-        if reason is None:
-            run.append(operator)
-            continue
-        if run:
-            yield run, None
+        machine = machines.get(operator.index)
+        if run and machine != of:
+            yield run, of
             run = []
-        yield [operator], reason
+        of = machine
+        if machine is None:
+            yield [operator], None
+        else:
+            run.append(operator)
     if run:
-        yield run, None
+        yield run, of

@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mensa.golden import PoolPlan
-from mensa.rtl.commands import Mode, Rounding
+from mensa.rtl.commands import Mode, Rounding, compute_registers
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.tiling import Axis, Image, Rectangle, Region, Tiler, channel_ranges
 from mensa.sched.lower.work import Compute, Home, Step, Tile
 
-IDENTITY = {"BIAS": 0, "MULTIPLIER": 1 << 30, "SHIFT": 1, "ROUNDING": Rounding.SINGLE}
+IDENTITY = compute_registers(
+    BIAS=0,
+    MULTIPLIER=1 << 30,
+    SHIFT=1,
+    ROUNDING=Rounding.SINGLE,
+)
 """A requantisation that leaves its input as it is."""
 
 
@@ -70,11 +75,9 @@ def _tile(plan: PoolPlan, tiler: Tiler, number: int, rectangle: Rectangle) -> Ti
         registers = (
             _window(plan, tiler, part, window, source)
             | _average(plan, taps)
-            | {
-                "OUT_ADDRESS": start,
-                "OUT_X_STEP": target.pixel_pitch,
-                "OUT_Y_STEP": target.pitch,
-            }
+            | compute_registers(
+                OUT_ADDRESS=start, OUT_X_STEP=target.pixel_pitch, OUT_Y_STEP=target.pitch
+            )
         )
         reads = () if source.span is None else (source.span,)
         commands.append(Compute(registers, source.streamed, reads, target.span))
@@ -116,48 +119,48 @@ def _window(
     segment = min(channels, lanes)
     last = channels - (groups - 1) * segment
     y_start, x_start = window[0], window[1] * source.pixel_pitch
-    return {
-        "MODE": Mode.MAX if plan.kind == "max" else Mode.SUM,
-        "KEEP": 0,
-        "ACT_ADDRESS": source.offset + y_start * source.pitch + x_start,
-        "X_START": x_start,
-        "Y_START": y_start,
-        "INPUT_ROW_BYTES": source.row_bytes,
-        "INPUT_ROWS": source.height,
-        "PIXELS": part.pixels,
-        "OUT_WIDTH": part.width,
-        "PIXEL_X_STEP": plan.stride_w * source.pixel_pitch,
-        "PIXEL_Y_STEP": plan.stride_h,
-        "PIXEL_Y_ADDRESS_STEP": plan.stride_h * source.pitch,
-        "KERNEL_H": plan.filter_h,
-        "KERNEL_W": plan.filter_w,
-        "TAP_X_STEP": source.pixel_pitch,
-        "TAP_Y_STEP": 1,
-        "TAP_Y_ADDRESS_STEP": source.pitch,
-        "SEGMENT": segment,
-        "LAST_SEGMENT": last,
-        "GROUPS": groups,
-        "GROUP_ACT_STEP": segment,
-        "GROUP_CHANNELS": segment,
-        "LAST_GROUP_CHANNELS": last,
-        "EDGE_CHANNELS": 0,
-        "ACT_ZERO_POINT": 0,
-        "UNIFORM": 1,
-        "CLAMP_MIN": plan.clamp_min,
-        "CLAMP_MAX": plan.clamp_max,
-    }
+    return compute_registers(
+        MODE=Mode.MAX if plan.kind == "max" else Mode.SUM,
+        KEEP=0,
+        ACT_ADDRESS=source.offset + y_start * source.pitch + x_start,
+        X_START=x_start,
+        Y_START=y_start,
+        INPUT_ROW_BYTES=source.row_bytes,
+        INPUT_ROWS=source.height,
+        PIXELS=part.pixels,
+        OUT_WIDTH=part.width,
+        PIXEL_X_STEP=plan.stride_w * source.pixel_pitch,
+        PIXEL_Y_STEP=plan.stride_h,
+        PIXEL_Y_ADDRESS_STEP=plan.stride_h * source.pitch,
+        KERNEL_H=plan.filter_h,
+        KERNEL_W=plan.filter_w,
+        TAP_X_STEP=source.pixel_pitch,
+        TAP_Y_STEP=1,
+        TAP_Y_ADDRESS_STEP=source.pitch,
+        SEGMENT=segment,
+        LAST_SEGMENT=last,
+        GROUPS=groups,
+        GROUP_ACT_STEP=segment,
+        GROUP_CHANNELS=segment,
+        LAST_GROUP_CHANNELS=last,
+        EDGE_CHANNELS=0,
+        ACT_ZERO_POINT=0,
+        UNIFORM=1,
+        CLAMP_MIN=plan.clamp_min,
+        CLAMP_MAX=plan.clamp_max,
+    )
 
 
 def _average(plan: PoolPlan, taps: int) -> dict[str, int]:
     """Registers that divide a sum over `taps` by their number; for a max pool, nothing."""
     if plan.kind == "max":
-        return IDENTITY | {"OUT_ZERO_POINT": 0}
+        return IDENTITY | compute_registers(OUT_ZERO_POINT=0)
     # The multiplier is a little more than 2**k / taps, so a half is rounded away from zero.
     k = 30 + (taps - 1).bit_length()
-    return {
-        "BIAS": 128 * taps if plan.round_half_up else 0,
-        "MULTIPLIER": -(-(1 << k) // taps),
-        "SHIFT": 31 - k,
-        "ROUNDING": Rounding.SINGLE,
-        "OUT_ZERO_POINT": -128 if plan.round_half_up else 0,
-    }
+    return compute_registers(
+        BIAS=128 * taps if plan.round_half_up else 0,
+        MULTIPLIER=-(-(1 << k) // taps),
+        SHIFT=31 - k,
+        ROUNDING=Rounding.SINGLE,
+        OUT_ZERO_POINT=-128 if plan.round_half_up else 0,
+    )

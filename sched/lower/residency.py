@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.options import LoweringOptions
 
 _SHARE = 8
 """A place for streamed parameters has this share of the buffer, or what a column group needs."""
@@ -61,11 +62,13 @@ class ParameterPlan:
     place_entries: int = 0
 
 
-def parameter_plan(demands: Iterable[Demand], machine: Machine) -> ParameterPlan:
+def parameter_plan(
+    demands: Iterable[Demand], machine: Machine, options: LoweringOptions
+) -> ParameterPlan:
     """Keep all layers' parameters if they fit, else as many as leave room to stream the others."""
     demands = sorted(demands, key=lambda each: (each.nbytes, each.layer))
     size, entries = machine.parameter_buffer_bytes, machine.constant_entries
-    if machine.residency:
+    if options.residency:
         resident = _resident(demands, size, entries, machine)
         if len(resident) == len(demands):
             return ParameterPlan(resident)
@@ -74,15 +77,15 @@ def parameter_plan(demands: Iterable[Demand], machine: Machine) -> ParameterPlan
     largest = max((each.group_bytes for each in demands), default=1)
     place_bytes = size // places
     place_entries = entries // places
-    if machine.residency:
+    if options.residency:
         place_bytes = min(place_bytes, max(size // _SHARE, largest) // unit * unit + unit)
         place_entries = max(1, entries // _SHARE)
     start, first_entry = size - places * place_bytes, entries - places * place_entries
     return ParameterPlan(
-        _resident(demands, start, first_entry, machine) if machine.residency else {},
+        _resident(demands, start, first_entry, machine) if options.residency else {},
         start,
         place_bytes,
-        places if machine.prefetch else 1,
+        places if options.prefetch else 1,
         first_entry,
         place_entries,
     )

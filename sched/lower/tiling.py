@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from mensa.rtl.commands import Unit, register
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.error import LoweringError
@@ -23,9 +24,9 @@ OVERLAP_TILES_IN_FLIGHT = 16
 OVERLAP_ROWS = 1
 """Such a tile keeps at least this many pixels per row of the array, so that few rows idle."""
 
-_ROW_BYTES_LIMIT = 1 << 24  # INPUT_ROW_BYTES has 24 bits
-_WIDTH_LIMIT = (1 << 16) - 1  # OUT_WIDTH has 16 bits
-_PIXELS_LIMIT = (1 << 24) - 1  # PIXELS has 24 bits
+_MOST_ROW_BYTES = register(Unit.COMPUTE, "INPUT_ROW_BYTES").most
+_MOST_COLUMNS = register(Unit.COMPUTE, "OUT_WIDTH").most
+_MOST_PIXELS = register(Unit.COMPUTE, "PIXELS").most
 
 
 @dataclass(frozen=True)
@@ -288,10 +289,10 @@ class Tiler:
 
     def _size(self, overlap: bool, most_pixels: int | None, pixels: int) -> tuple[int, int]:
         """Rows and columns of the tiles: the largest that fit, whole rows if possible."""
-        limit = _PIXELS_LIMIT if most_pixels is None else most_pixels
+        limit = _MOST_PIXELS if most_pixels is None else most_pixels
 
         def fits(height: int, width: int) -> bool:
-            return width <= _WIDTH_LIMIT and height * width <= limit and self._fits(height, width)
+            return width <= _MOST_COLUMNS and height * width <= limit and self._fits(height, width)
 
         full = self.x.outputs
         height = _largest(self.y.outputs, lambda rows: fits(rows, full))
@@ -303,7 +304,7 @@ class Tiler:
                 for rows in _powers_of_two(self.y.outputs)
             ]
             height, width = max(sizes, key=lambda size: (size[0] * size[1], size[1]))
-        array = max(1, pixels) * self.machine.rows  # pixels that fill it
+        array = max(1, pixels) * self.machine.array.tile  # pixels that fill it
         tiles = OVERLAP_TILES_IN_FLIGHT if pixels else OVERLAP_TILES
         cut = overlap and width == full and self.streams
         if self.y.outputs == 1:
@@ -315,7 +316,7 @@ class Tiler:
             wanted = min(height, max(enough, -(-self.y.outputs // tiles)))
         if pixels and width == full:
             # So many rows fill the array each time.
-            step = self.machine.rows // math.gcd(self.machine.rows, -(-width // pixels))
+            step = self.machine.array.tile // math.gcd(self.machine.array.tile, -(-width // pixels))
             whole = min(-(-wanted // step), height // step) * step
             if 0 < whole < self.y.outputs:
                 return whole, width
@@ -327,7 +328,7 @@ class Tiler:
         return (
             inputs <= self.buffers.inputs.place_bytes
             and outputs <= self.buffers.outputs.place_bytes
-            and row < _ROW_BYTES_LIMIT
+            and row <= _MOST_ROW_BYTES
         )
 
     def _place_bytes(self, height: int, width: int) -> tuple[int, int]:

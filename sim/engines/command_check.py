@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mensa.rtl.arrays.systolic.filter_stream import filter_stream
 from mensa.rtl.commands import COUNTS, GROUP_COUNTS, STREAM_COUNTS, Mode, Space, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command, ProgramError
@@ -95,28 +94,13 @@ def _check_compute(machine: Machine, command: Command) -> None:
     if mode == Mode.SCALED_SUM:
         taps = command["KERNEL_H"] * command["KERNEL_W"]
         require(command, taps == 2, f"a scaled sum has 2 taps, not {taps}")
-    if mode == Mode.FILTER:
-        _check_filter(machine, command)
+    reason = machine.array.refusal(command.registers)
+    if reason is not None:
+        raise refusal(command, reason)
     if command["KEEP"]:
+        tile = machine.array.tile
         require(
             command,
-            mode.is_tiled and command["GROUPS"] == 1 and command["PIXELS"] <= machine.rows,
-            f"KEEP needs a tiled mode, one group and at most {machine.rows} pixels",
+            mode.is_tiled and command["GROUPS"] == 1 and command["PIXELS"] <= tile,
+            f"KEEP needs a tiled mode, one group and at most {tile} pixels",
         )
-
-
-def _check_filter(machine: Machine, command: Command) -> None:
-    """The stream must be the one that serves exactly the pixels and taps of the command."""
-    row_step = command["STREAM_ROW_STEP"]
-    try:
-        stream = filter_stream(machine.rows, command.registers, row_step)
-    except ValueError as error:
-        raise refusal(command, str(error)) from error
-    if stream is None:
-        raise refusal(command, f"there is no stream of its pixels for {machine.rows} rows of taps")
-    rows = command["PIXELS"] // command["OUT_WIDTH"]
-    for used, name in ((rows > 1, "PIXEL_Y"), (command["KERNEL_H"] > 1, "TAP_Y")):
-        if used:
-            stream[f"{name}_ADDRESS_STEP"] = command[f"{name}_STEP"] * row_step
-    for name, value in stream.items():
-        require(command, command[name] == value, f"{name} is {command[name]}, the filter's {value}")

@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_single
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Rounding, Space, Unit
+from mensa.rtl.commands import (
+    BUFFER_ADDRESS_BITS,
+    SCALED_SUM_LEFT_SHIFT,
+    Keep,
+    Mode,
+    Rounding,
+    Space,
+    Unit,
+)
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.program import Bytes, Command, Header, Program, ProgramError
 from mensa.sim.engines.command_check import check_command, columns_per_byte, refusal, require
@@ -215,7 +223,7 @@ class FunctionalEngine:
         if mode == Mode.SCALED_SUM:
             scaled = [
                 requantize_double(
-                    values[:, tap] << 20,
+                    values[:, tap] << SCALED_SUM_LEFT_SHIFT,
                     command[f"SCALE_{tap}_MULTIPLIER"],
                     -command[f"SCALE_{tap}_SHIFT"],
                 )

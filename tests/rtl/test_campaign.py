@@ -18,6 +18,7 @@ from campaign_top import campaign_top
 from mensa import golden
 from mensa.rtl.machine import edge_tpu
 from mensa.sched.lower import lower, tensor_to_memory
+from mensa.sched.placement import all_on
 
 from ..small_network import small_network
 
@@ -32,7 +33,7 @@ BENCH = Path(__file__).with_name("campaign_bench.py")
 def write_network(path, machine):
     """Memory, programs, inputs and golden's outputs of the small network, for the bench."""
     graph = small_network()
-    lowered = lower(graph, machine)
+    lowered = lower(graph, all_on(machine))
     (inference,) = lowered.programs
     (entry,) = graph.inputs
     rng = np.random.default_rng(5)

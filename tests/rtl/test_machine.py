@@ -10,7 +10,6 @@ from mensa.rtl.machine import (
     CHANNEL_RECORD_BYTES,
     KIB,
     MIB,
-    PROGRAM_SETTINGS,
     Machine,
     MachineError,
     edge_tpu,
@@ -72,7 +71,6 @@ def test_buffers_divide_into_whole_rows_and_entries_hold_all_records(machine):
         *(("port_bytes", v) for v in (2, 12, 256)),
         *(("burst_beats", v) for v in (0, 3, 512)),
         *(("outstanding_reads", v) for v in (0, 65)),
-        *((field, v) for field in PROGRAM_SETTINGS for v in (0, 1, "on", None)),
         *(("parameter_buffer_bytes", v) for v in (0, 8 * KIB + 16, 512 * MIB)),
         *(("activation_buffer_bytes", v) for v in (0, 64, 8 * KIB + 64, 512 * MIB)),
     ],
@@ -122,9 +120,7 @@ def test_configuration_hash_tells_apart_what_is_built_differently_and_nothing_el
         name="other", clock_hz=1, post_lanes=SMALL.lanes, port_bytes=SMALL.beat_bytes
     )
     assert same.config_hash == SMALL.config_hash
-    programs = dict.fromkeys(PROGRAM_SETTINGS, False)
-    assert SMALL.replace(**programs).config_hash == SMALL.config_hash
-    others = {"name", "clock_hz", *programs}
+    others = {"name", "clock_hz"}
     assert set(CHANGES) == {f.name for f in dataclasses.fields(Machine)} - others
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from lockstep import SideBySide, pack, play, unpack
 
-from mensa.rtl.arrays.array import output_stationary
 from mensa.rtl.arrays.systolic.filter_stream import filter_feed_cycles, filter_stream, filter_taps
 from mensa.rtl.arrays.systolic.gateware import SystolicArray
+from mensa.rtl.arrays.systolic.systolic import Systolic
+from mensa.rtl.commands import Mode
 
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
@@ -107,7 +108,7 @@ class Schedule:
 
     def __init__(self, rows: int, cols: int, pace: int, rng: random.Random | None):
         self.shape = rows, cols
-        self.array = output_stationary(rows, cols, pace)
+        self.array = Systolic(rows, cols, lanes=-(-cols // pace))
         self.rng = rng
         self.words: dict[int, int] = {}
         self.beats: dict[int, int] = {}
@@ -169,7 +170,7 @@ class Schedule:
             latest = cycle + last
             sums = tile.sums()
             for row in range(rows):
-                at = latest + self.array.latency - row * self.array.pace
+                at = latest + self.array.latency(Mode.CONV) - row * self.array.pace
                 assert at not in self.results
                 self.results[at] = row, sums[row] if row < pixels else None
             cycle += length + self.bubble(2 * rows)
@@ -206,7 +207,7 @@ class Schedule:
                         values = row_bytes[offset : offset + cols]
                         self.beat(cycle, values, clear=0, tap=0, last=int(complete))
                         if complete:
-                            at = cycle + self.array.filter_latency
+                            at = cycle + self.array.latency(Mode.FILTER)
                             self.results[at] = 0, sums[out_y, pixels[number]]
                         cycle += 1
             assert cycle - before == filter_feed_cycles(c)

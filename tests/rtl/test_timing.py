@@ -87,9 +87,9 @@ def test_drains_add_up_the_latencies_that_the_pipeline_states(machine):
         if mode.is_vector:
             latency = vector_unit.LATENCY
         elif mode == Mode.FILTER:
-            latency = machine.array.filter_latency
+            latency = machine.array.latency(Mode.FILTER)
         else:
-            latency = machine.array.latency + machine.array.pace - 1
+            latency = machine.array.latency(Mode.CONV) + machine.array.pace - 1
         assert timing.drain_cycles(machine, mode) == within + latency
     assert operand_feed.LATENCY > timing.READ_LATENCY
 

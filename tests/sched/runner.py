@@ -82,17 +82,18 @@ def assert_equals_golden(lowered, inputs, engine=None):
         put(index, value)
     reader = OnChipReader(graph)
     make = engine or functional
-    engine = make(lowered.machine, reader)
-    if lowered.setup is not None:
+    engines = {each.name: make(each, reader) for each in lowered.placement.machines}
+    for name, setup in lowered.setups.items():
         reader.begin(None)
-        engine.run(lowered.setup, memory)
+        engines[name].run(setup, memory)
     for step in lowered.steps:
         if isinstance(step, HostStep):
             for output in graph.operators[step.operator].outputs:
                 put(output, wanted[output])
             continue
         reader.begin(step)
-        engine.run(step.program, memory)
+        machine = step.program.machine
+        engines[machine.name].run(step.program, memory)
         for operator in step.program.layers:
             output = graph.operators[operator].outputs[0]
             if output in lowered.tensors:
@@ -101,7 +102,7 @@ def assert_equals_golden(lowered, inputs, engine=None):
             else:
                 got = reader.values.pop(output)
             assert np.array_equal(got, wanted[output]), (
-                f"{graph.operators[operator]} on {lowered.machine} differs in "
+                f"{graph.operators[operator]} on {machine} differs in "
                 f"{np.mean(got != wanted[output]):.1%} of its output"
             )
 

@@ -28,6 +28,7 @@ from mensa.sched.cli.options import Rounding
 from mensa.sched.cli.settings import choose_soc
 from mensa.sched.inputs import InputError, make_inputs
 from mensa.sched.lower import lower
+from mensa.sched.placement import all_on
 from mensa.sched.run import run_network
 
 from ..models import NETWORKS, network_path
@@ -540,7 +541,7 @@ def test_a_name_is_a_text_whatever_it_is():
 
 
 def test_a_damaged_program_is_refused_or_printed(workplace, capsys):
-    (program,) = lower(digits.load_network(), edge_tpu).programs
+    (program,) = lower(digits.load_network(), all_on(edge_tpu)).programs
     program.save("digits.npz")
     sound = Path("digits.npz").read_bytes()
     words = program.words.copy()
@@ -570,7 +571,7 @@ def test_the_trace_has_a_bar_for_every_command(workplace, capsys):
     machine = edge_tpu.replace(
         rows=8, cols=8, parameter_buffer_bytes=512 * KIB, activation_buffer_bytes=512 * KIB
     )
-    lowered = lower(digits.load_network(), machine)
+    lowered = lower(digits.load_network(), all_on(machine))
     assert len(bars) == sum(len(program.commands()) for program in lowered.programs)
     assert {event["args"]["name"] for event in events if event["name"] == "thread_name"} == {
         "load", "compute", "store",
@@ -604,7 +605,7 @@ def test_inspect_says_why_a_layer_is_on_the_host(workplace, capsys):
 def test_disasm_prints_the_same_for_a_network_and_its_saved_program(workplace, capsys):
     assert invoke(["disasm", str(MODEL)]) == 0
     of_network = capsys.readouterr().out
-    (program,) = lower(digits.load_network(), edge_tpu).programs
+    (program,) = lower(digits.load_network(), all_on(edge_tpu)).programs
     program.save("digits.npz")
     assert invoke(["disasm", "digits.npz"]) == 0
     assert capsys.readouterr().out == of_network

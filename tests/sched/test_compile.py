@@ -17,6 +17,7 @@ from mensa.sched import digits
 from mensa.sched.cli.main import invoke
 from mensa.sched.compile import compile_network, memory_map, relocated
 from mensa.sched.lower import lower
+from mensa.sched.placement import all_on
 from mensa.sim.engines.functional import FunctionalEngine
 from mensa.sim.engines.rtl import RtlEngine
 from mensa.sim.engines.verilator import tools
@@ -187,7 +188,7 @@ def test_handles_stand_for_a_variable_and_are_in_no_inference():
     builder.assign_variable(one, x)
     z = builder.read_variable(alone, (1, 4), scale=0.1, zero_point=7)
     builder.assign_variable(alone, x)
-    lowered = lower(builder.build([y, z]), MACHINE)
+    lowered = lower(builder.build([y, z]), all_on(MACHINE))
     about, memory = memory_map(lowered), lowered.initial_memory()
     given, zero_points = about["variables"]
     assert (given["name"], given["tensors"], given["shape"]) == ("box/memory", [one, other], [1, 4])
@@ -218,7 +219,7 @@ def test_a_sequence_begins_with_what_is_at_the_variables_addresses(op, dtype, or
     @given(layer=layers(operators=(op,), dtypes=(dtype,), oracle=oracle))
     def check(layer):
         graph, (arrays,) = layer.graph, random_inputs(layer.graph, 1, layer.seed)
-        lowered = lower(graph, MACHINE, oracle)
+        lowered = lower(graph, all_on(MACHINE), oracle)
         memory, state = lowered.initial_memory(), {}
         for variable in memory_map(lowered)["variables"]:
             raw = memory[variable["address"] :][: variable["bytes"]]
@@ -265,7 +266,7 @@ def test_the_memory_s_text_is_what_a_driver_would_put_there(folder):
 
 def test_the_same_network_gives_the_same_bytes(folder, tmp_path):
     again = tmp_path / "again"
-    compile_network(lower(digits.load_network(), MACHINE), again)
+    compile_network(lower(digits.load_network(), all_on(MACHINE)), again)
     names = {path.name for path in folder.iterdir()}
     assert {path.name for path in again.iterdir()} == names
     for name in names:
@@ -273,7 +274,7 @@ def test_the_same_network_gives_the_same_bytes(folder, tmp_path):
 
 
 def test_another_base_moves_memory_addresses_and_nothing_else():
-    lowered = lower(digits.load_network(), MACHINE)
+    lowered = lower(digits.load_network(), all_on(MACHINE))
     for program in lowered.programs:
         before = decode(program.words, MACHINE)
         after = decode(relocated(program.words, BASE), MACHINE)
@@ -290,7 +291,7 @@ def test_another_base_moves_memory_addresses_and_nothing_else():
 @pytest.mark.parametrize("base", [1, 2048, -4096, 1 << 32, (1 << 32) - 4096])
 def test_a_base_where_the_memory_does_not_fit_is_refused(base):
     with pytest.raises(ProgramError, match="multiple of 4096"):
-        memory_map(lower(digits.load_network(), MACHINE), base)
+        memory_map(lower(digits.load_network(), all_on(MACHINE)), base)
 
 
 def test_the_header_compiles_and_says_what_the_memory_map_says(network, tmp_path):
@@ -360,7 +361,7 @@ def test_the_header_numbers_inputs_and_outputs_in_the_network_s_order(tmp_path):
     total = builder.add(late, early, scale=1.0, zero_point=0)
     twice = builder.add(total, total, scale=2.0, zero_point=0)
     graph = builder.build([twice, total])
-    compile_network(lower(graph, MACHINE), tmp_path / "network")
+    compile_network(lower(graph, all_on(MACHINE)), tmp_path / "network")
     about = json.loads((tmp_path / "network" / "memory_map.json").read_text())
     assert about["outputs"] == list(graph.outputs) == sorted(graph.outputs, reverse=True)
     header = (tmp_path / "network" / "network.h").read_text()
@@ -375,7 +376,7 @@ def test_the_header_numbers_inputs_and_outputs_in_the_network_s_order(tmp_path):
 def test_a_directory_takes_another_network(tmp_path):
     """Of fewer programs: those of the first network are gone then."""
     out = tmp_path / "network"
-    first = compile_network(lower(digits.load_network(), edge_tpu), out)
-    second = compile_network(lower(ENDS["no_operators"], edge_tpu), out)
+    first = compile_network(lower(digits.load_network(), all_on(edge_tpu)), out)
+    second = compile_network(lower(ENDS["no_operators"], all_on(edge_tpu)), out)
     assert {path.name for path in out.iterdir()} == {path.name for path in second}
     assert {path.name for path in first} > {path.name for path in second}

@@ -13,6 +13,7 @@ from mensa.sched.compile import memory_map
 from mensa.sched.compile_header import network_header
 from mensa.sched.engines import ENGINES
 from mensa.sched.lower import lower, tensor_from_memory
+from mensa.sched.placement import all_on
 from mensa.sched.run import run_network
 from mensa.sim.memory import lpddr4
 from mensa.sim.soc import Soc
@@ -47,7 +48,7 @@ def test_every_engine_gives_goldens_outputs(name, engine):
 @pytest.mark.parametrize("name", ENDS)
 def test_a_driver_finds_every_input_and_output(name):
     graph = ENDS[name]
-    lowered = lower(graph, MACHINE)
+    lowered = lower(graph, all_on(MACHINE))
     about = memory_map(lowered)
     placed = {entry["index"]: entry["address"] for entry in about["tensors"]}
     assert {*graph.inputs, *graph.outputs} <= placed.keys()

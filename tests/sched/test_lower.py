@@ -9,21 +9,26 @@ from hypothesis import strategies as st
 
 import mensa.golden as golden
 from mensa.rtl.commands import Keep, Mode, Opcode, Space, Token, Unit
-from mensa.rtl.machine import KIB, PROGRAM_SETTINGS, edge_tpu
+from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.program import Program
 from mensa.sched.lower import (
     HostStep,
     LoweringError,
+    LoweringOptions,
     ProgramStep,
     lower,
     tensor_from_memory,
     tensor_to_memory,
 )
+from mensa.sched.placement import all_on
 
 from ..golden.moving_layers import dilated
 from ..golden.strategies import layers
+from ..machines import any_options
 from .hazards import Watcher
 from .runner import NETWORKS, assert_equals_golden, load_network, machine_of, random_inputs
+
+STREAMING = LoweringOptions(residency=False)
 
 SHAPES = {
     "8x8": edge_tpu.replace(rows=8, cols=8),
@@ -50,14 +55,14 @@ SMALL = {
 )
 def test_networks_equal_golden(name, shape):
     graph = load_network(name)
-    assert_equals_golden(lower(graph, SHAPES[shape]), random_inputs(graph, 1))
+    assert_equals_golden(lower(graph, all_on(SHAPES[shape])), random_inputs(graph, 1))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("rounding", ["tflm", "litert"])
 def test_networks_equal_golden_in_both_roundings(name, rounding):
     graph = load_network(name)
-    lowered = lower(graph, SHAPES["16x16"], rounding)
+    lowered = lower(graph, all_on(SHAPES["16x16"]), rounding)
     assert lowered.rounding == rounding
     assert_equals_golden(lowered, random_inputs(graph, 2))
 
@@ -67,7 +72,7 @@ def test_networks_equal_golden_in_both_roundings(name, rounding):
 )
 def test_sums_longer_than_the_parameter_buffer_equal_golden(name, shape):
     graph = load_network(name)
-    lowered = lower(graph, SMALL[shape])
+    lowered = lower(graph, all_on(SMALL[shape]))
     commands = [c for program in lowered.programs for c in program.commands()]
     assert any(c["KEEP"] & Keep.UNDRAINED for c in commands if c.unit == Unit.COMPUTE)
     assert_equals_golden(lowered, random_inputs(graph, 3))
@@ -77,13 +82,13 @@ def test_sums_longer_than_the_parameter_buffer_equal_golden(name, shape):
 @pytest.mark.parametrize("shape", ["4x12", "8x8 tiled", "3x5 two banks"])
 def test_tokens_keep_all_users_of_memory_and_buffers_apart(name, shape):
     graph, machine = load_network(name), SHAPES[shape]
-    assert_equals_golden(lower(graph, machine), random_inputs(graph, 4), Watcher)
+    assert_equals_golden(lower(graph, all_on(machine)), random_inputs(graph, 4), Watcher)
 
 
 @pytest.mark.parametrize("name", ["kws_ref_model", "vww_96_int8"])
 def test_layers_too_wide_for_a_bank_are_cut_into_channels(name):
     graph, machine = load_network(name), machine_of(8, 8, 2 * KIB, 2 * KIB, entries=4)
-    lowered = lower(graph, machine)
+    lowered = lower(graph, all_on(machine))
     loads = [
         (command["ROW_BYTES"], command["ROWS"])
         for program in lowered.programs
@@ -106,14 +111,14 @@ def machines(draw):
         entries=draw(st.sampled_from([2, 4, 8])),
         banks=draw(st.sampled_from([2, 4, 8])),
         port=draw(st.sampled_from([4, 8, 16, 32, None])),
-    ).replace(**{setting: draw(st.booleans()) for setting in PROGRAM_SETTINGS})
+    )
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
-@given(layers(), machines(), st.sampled_from([None, "tflm", "litert"]))
-def test_random_layers_on_random_machines_equal_golden(layer, machine, rounding):
+@given(layers(), machines(), st.sampled_from([None, "tflm", "litert"]), any_options)
+def test_random_layers_on_random_machines_equal_golden(layer, machine, rounding, options):
     try:
-        lowered = lower(layer.graph, machine, rounding)
+        lowered = lower(layer.graph, all_on(machine), rounding, options)
     except LoweringError:
         assume(False)
     (step,) = lowered.steps
@@ -144,7 +149,7 @@ def test_grouped_convolutions_equal_golden(groups, outputs, cols):
     )
     graph = builder.build([y])
     machine = machine_of(5, cols, 400, 600)
-    assert_equals_golden(lower(graph, machine), random_inputs(graph, 5), Watcher)
+    assert_equals_golden(lower(graph, all_on(machine)), random_inputs(graph, 5), Watcher)
 
 
 @pytest.mark.parametrize("multiplier", [1, 3, 4, 5, 11])
@@ -164,7 +169,7 @@ def test_depthwise_multipliers_equal_golden(multiplier):
     )
     graph = builder.build([y])
     machine = machine_of(6, 4, 1500, 600)
-    assert_equals_golden(lower(graph, machine), random_inputs(graph, 6), Watcher)
+    assert_equals_golden(lower(graph, all_on(machine)), random_inputs(graph, 6), Watcher)
 
 
 def depthwise_graph(shape, kernel, multiplier=1, **fields):
@@ -179,33 +184,40 @@ def depthwise_graph(shape, kernel, multiplier=1, **fields):
 
 
 @pytest.mark.parametrize(
-    ("graph", "machine"),
+    ("graph", "machine", "residency"),
     [
         # A stride where a side has one pixel, though all pixels form one row.
-        (depthwise_graph((1, 2, 1, 2), (1, 1), stride=(1, 2)), machine_of(2, 2, 64, 64, 2, 2, 4)),
+        (
+            depthwise_graph((1, 2, 1, 2), (1, 1), stride=(1, 2)),
+            machine_of(2, 2, 64, 64, 2, 2, 4),
+            True,
+        ),
         # A range of channels that begins inside a beat needs a longer place.
         (
             depthwise_graph((1, 4, 4, 12), (2, 3), dilation=(3, 1)),
-            machine_of(2, 3, 64, 64, 2, 4, 4).replace(residency=False),
+            machine_of(2, 3, 64, 64, 2, 4, 4),
+            False,
         ),
         # Three channels fit a place where they begin at a beat, but not the next three.
         (
             depthwise_graph((1, 2, 1, 12), (2, 1)),
-            machine_of(1, 1, 16, 8, 2, 2).replace(residency=False),
+            machine_of(1, 1, 16, 8, 2, 2),
+            False,
         ),
         # The only layer is cut into ranges of channels, so that its parameters can't stay.
-        (depthwise_graph((1, 3, 5, 9), (1, 1), 3), machine_of(2, 2, 64, 64, 2, 8, 8)),
+        (depthwise_graph((1, 3, 5, 9), (1, 1), 3), machine_of(2, 2, 64, 64, 2, 8, 8), True),
     ],
 )
-def test_odd_layers_on_the_smallest_machines_equal_golden(graph, machine):
-    assert_equals_golden(lower(graph, machine), random_inputs(graph, 7), Watcher)
+def test_odd_layers_on_the_smallest_machines_equal_golden(graph, machine, residency):
+    lowered = lower(graph, all_on(machine), options=LoweringOptions(residency=residency))
+    assert_equals_golden(lowered, random_inputs(graph, 7), Watcher)
 
 
 @pytest.mark.parametrize("bank_bytes", [64, 80, 96, 128])
 def test_an_operand_may_be_on_chip_and_the_other_one_streamed(bank_bytes):
     graph = add_graph((2, 2, 5, 10), (2, 2, 5, 10))
     machine = machine_of(2, 2, bank_bytes, 64, 2, 8, 4)
-    assert_equals_golden(lower(graph, machine), random_inputs(graph, 8), Watcher)
+    assert_equals_golden(lower(graph, all_on(machine)), random_inputs(graph, 8), Watcher)
 
 
 def test_operands_may_lie_at_both_ends_of_the_largest_buffer():
@@ -215,7 +227,7 @@ def test_operands_may_lie_at_both_ends_of_the_largest_buffer():
     constant = builder.tensor(data=np.arange(9, dtype=np.int8), scale=0.3)
     graph = builder.build([builder.add(first, constant, scale=2.0)])
     machine = machine_of(2, 2, 1 << 27, 64, 2, 2, 4)
-    assert_equals_golden(lower(graph, machine), random_inputs(graph, 9), Watcher)
+    assert_equals_golden(lower(graph, all_on(machine)), random_inputs(graph, 9), Watcher)
 
 
 def add_graph(first, second, constant=False):
@@ -235,7 +247,7 @@ def test_of_a_dilated_convolution_in_batches_the_convolution_runs_on_the_machine
     depthwise, rounding
 ):
     graph, _ = dilated(depthwise, zero_point=6)
-    lowered = lower(graph, machine_of(4, 4, 1024, 1024), rounding)
+    lowered = lower(graph, all_on(machine_of(4, 4, 1024, 1024)), rounding)
     assert [type(step) for step in lowered.steps] == [HostStep, ProgramStep, HostStep]
     assert_equals_golden(lowered, random_inputs(graph, 1))
 
@@ -243,10 +255,10 @@ def test_of_a_dilated_convolution_in_batches_the_convolution_runs_on_the_machine
 def test_constants_are_broadcast_and_inputs_are_not():
     machine = machine_of(4, 4, 256, 256)
     for shape in ((6,), (1,), (5, 1), (4, 5, 6)):
-        lowered = lower(add_graph((4, 5, 6), shape, constant=True), machine)
+        lowered = lower(add_graph((4, 5, 6), shape, constant=True), all_on(machine))
         assert isinstance(lowered.steps[0], ProgramStep)
         assert_equals_golden(lowered, random_inputs(lowered.graph, 7))
-    lowered = lower(add_graph((4, 5, 6), (6,)), machine)
+    lowered = lower(add_graph((4, 5, 6), (6,)), all_on(machine))
     (step,) = lowered.steps
     assert isinstance(step, HostStep)
     assert "must have the output's shape" in step.reason
@@ -255,7 +267,7 @@ def test_constants_are_broadcast_and_inputs_are_not():
 
 def test_long_vectors_become_several_tiles():
     machine = machine_of(2, 2, 1 << 19, 256, port=4)
-    lowered = lower(add_graph((300_001,), (300_001,)), machine)
+    lowered = lower(add_graph((300_001,), (300_001,)), all_on(machine))
     assert_equals_golden(lowered, random_inputs(lowered.graph, 8))
 
 
@@ -264,7 +276,7 @@ def test_reshape_is_an_alias_without_commands():
     x = builder.input((1, 4, 4, 2), scale=0.5)
     pooled = builder.pool2d("max", x, window=(2, 2), stride=(2, 2), padding="VALID")
     y = builder.reshape(pooled, (2, 4))
-    lowered = lower(builder.build([y]), SHAPES["8x8"])
+    lowered = lower(builder.build([y]), all_on(SHAPES["8x8"]))
     (program,) = lowered.programs
     assert program.layers == (0, 1)
     assert lowered.tensors[y] == lowered.tensors[pooled]
@@ -275,7 +287,7 @@ def test_reshape_is_an_alias_without_commands():
 def test_a_program_of_nothing_but_a_reshape_does_nothing():
     builder = golden.GraphBuilder()
     x = builder.input((1, 4), scale=0.5)
-    lowered = lower(builder.build([builder.reshape(x, (2, 2))]), SHAPES["8x8"])
+    lowered = lower(builder.build([builder.reshape(x, (2, 2))]), all_on(SHAPES["8x8"]))
     (program,) = lowered.programs
     assert program.commands() == []
     assert_equals_golden(lowered, random_inputs(lowered.graph, 9))
@@ -288,7 +300,7 @@ def test_host_operators_cut_the_network_into_programs():
     soft = builder.softmax(first)
     y = builder.add(soft, soft, scale=1 / 128)
     graph = builder.build([y])
-    lowered = lower(graph, SHAPES["8x8"])
+    lowered = lower(graph, all_on(SHAPES["8x8"]))
     kinds = [type(step) for step in lowered.steps]
     assert kinds == [ProgramStep, HostStep, ProgramStep]
     assert [program.layers for program in lowered.programs] == [(0,), (2,)]
@@ -298,7 +310,7 @@ def test_host_operators_cut_the_network_into_programs():
 
 def test_layers_report_macs_bytes_and_commands():
     graph = load_network("pretrainedResnet_quant")
-    lowered = lower(graph, SHAPES["8x8 tiled"].replace(residency=False))
+    lowered = lower(graph, all_on(SHAPES["8x8 tiled"]), options=STREAMING)
     assert [layer.index for layer in lowered.layers] == [op.index for op in graph.operators]
     assert sum(layer.macs for layer in lowered.layers) == graph.total_macs
     commands = [c for program in lowered.programs for c in program.commands()]
@@ -319,7 +331,7 @@ def test_layers_report_macs_bytes_and_commands():
 
 def test_programs_overlap_loading_and_computing():
     graph = load_network("pretrainedResnet_quant")
-    (program, *_) = lower(graph, SHAPES["8x8"].replace(residency=False)).programs
+    (program, *_) = lower(graph, all_on(SHAPES["8x8"]), options=STREAMING).programs
     units = [c.unit for c in program.commands() if c.tag == 1]
     first_compute = units.index(Unit.COMPUTE)
     assert units[:first_compute].count(Unit.LOAD) >= 2  # this tile's and the next one's
@@ -330,7 +342,7 @@ def test_programs_overlap_loading_and_computing():
 def test_buffers_too_small_for_a_pixel_are_named():
     graph = load_network("kws_ref_model")
     with pytest.raises(LoweringError) as caught:
-        lower(graph, machine_of(4, 4, 64, KIB))
+        lower(graph, all_on(machine_of(4, 4, 64, KIB)))
     message = str(caught.value)
     assert "operator 0 (" in message
     assert "activation_buffer_bytes" in message
@@ -357,7 +369,7 @@ def test_tensors_survive_memory(dtype):
 def test_without_a_token_the_watcher_finds_a_clash(token):
     """The check of the protocol is itself worth something."""
     graph, machine = load_network("pretrainedResnet_quant"), SHAPES["8x8 tiled"]
-    lowered = lower(graph, machine)
+    lowered = lower(graph, all_on(machine))
     (program,) = lowered.programs
     wait = np.uint64(1 << (48 + token))
     words = program.words.copy()

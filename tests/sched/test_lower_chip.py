@@ -16,7 +16,9 @@ from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.program import Header
 from mensa.sched.lower import lower
 from mensa.sched.lower.buffer_plan import Lifetime, buffer_plans, place
+from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import Demand, parameter_plan
+from mensa.sched.placement import all_on
 from mensa.sched.run import run_network
 from mensa.sim import soc
 from mensa.sim.engines.model.engine import ModelEngine
@@ -65,7 +67,7 @@ def test_tensors_that_are_alive_together_share_no_byte(lifetimes, size, alignmen
 
 @given(all_lifetimes())
 def test_places_for_streaming_have_banks_of_their_own(lifetimes):
-    plans = list(buffer_plans(lifetimes, MACHINE))
+    plans = list(buffer_plans(lifetimes, MACHINE, LoweringOptions()))
     for plan in plans:
         everything = len(plan.tensors) == len(lifetimes)
         assert everything == (plan.outputs.places == 0)
@@ -102,12 +104,12 @@ def test_parameters_that_stay_and_places_for_others_share_nothing(
     sizes, nbytes, entries, prefetch, residency
 ):
     machine = machine_of(5, 3, 1000, nbytes, entries=entries, port=4)
-    machine = machine.replace(prefetch=prefetch, residency=residency)
+    options = LoweringOptions(prefetch=prefetch, residency=residency)
     demands = [
         Demand(number, words, count, -(-words // count), can_stay)
         for number, (words, count, can_stay) in enumerate(sizes)
     ]
-    plan = parameter_plan(demands, machine)
+    plan = parameter_plan(demands, machine, options)
     assert plan.resident.keys() <= {each.layer for each in demands if each.can_stay and residency}
     buffers = (
         (machine.parameter_buffer_bytes, plan.start, plan.place_bytes),
@@ -137,7 +139,7 @@ def test_prefetch_and_residency_can_be_switched_off_and_are_worth_something():
     graph = load_network("pretrainedResnet_quant")
     machine = edge_tpu.replace(rows=16, cols=16)
     plain, streaming, late = (
-        lower(graph, machine.replace(**settings))
+        lower(graph, all_on(machine), options=LoweringOptions(**settings))
         for settings in ({}, {"residency": False}, {"residency": False, "prefetch": False})
     )
     assert sum(layer.cached_bytes for layer in plain.layers) > 0
@@ -149,7 +151,7 @@ def test_prefetch_and_residency_can_be_switched_off_and_are_worth_something():
 
 def test_only_a_networks_input_and_output_cross_the_data_port_where_all_fits():
     graph = load_network("mobilenet_v1_0.25_128_quant")
-    lowered = lower(graph, edge_tpu)
+    lowered = lower(graph, all_on(edge_tpu))
     (program,) = lowered.programs
     output = graph.output_tensor(graph.operators[program.layers[-1]])
     moved = {
@@ -164,9 +166,10 @@ def test_the_report_says_what_is_cached_and_what_is_streamed():
     graph = load_network("kws_ref_model")
     inputs = [random_inputs(graph, 1)]
     for residency in (True, False):
-        system = soc.edge_tpu.with_settings({"residency": residency})
-        tree = run_network(graph, system, inputs).report.to_json()
-        lowered = lower(graph, system.machine)
+        system, options = soc.edge_tpu, LoweringOptions(residency=residency)
+        tree = run_network(graph, system, inputs, options=options).report.to_json()
+        assert tree["provenance"]["lowering"] == {"prefetch": True, "residency": residency}
+        lowered = lower(graph, all_on(system.machine), options=options)
         for entry, layer in zip(tree["layers"], lowered.layers, strict=True):
             if entry["machine"] == "host":
                 assert entry["parameter_bytes"] is None
@@ -185,7 +188,7 @@ def test_halves_of_a_layer_let_the_next_one_begin_while_results_drain():
     weights = np.ones((32, 1, 1, 32), np.int8)
     for _ in range(3):
         x = builder.conv2d(x, weights, np.zeros(32), weight_scale=0.01, scale=0.5)
-    lowered = lower(builder.build([x]), edge_tpu.replace(rows=16, cols=16))
+    lowered = lower(builder.build([x]), all_on(edge_tpu.replace(rows=16, cols=16)))
     (program,) = lowered.programs
     compute = [c for c in program.commands() if c.unit == Unit.COMPUTE]
     middle = [c for c in compute if c.tag == 1]
@@ -201,7 +204,7 @@ def test_a_layer_begins_before_all_its_input_is_there_and_stores_before_all_is_c
     x = builder.input((1, 16, 16, 32), scale=0.5)
     weights = np.ones((32, 1, 1, 32), np.int8)
     y = builder.conv2d(x, weights, np.zeros(32), weight_scale=0.01, scale=0.5)
-    lowered = lower(builder.build([y]), edge_tpu.replace(rows=16, cols=16))
+    lowered = lower(builder.build([y]), all_on(edge_tpu.replace(rows=16, cols=16)))
     trace = ModelEngine(lowered.machine, lpddr4).run(*lowered.programs)
     times = {unit: [e for e in trace.events if e.unit == unit] for unit in Unit}
     assert times[Unit.COMPUTE][0].start < times[Unit.LOAD][-1].done
@@ -212,7 +215,7 @@ def test_a_layer_begins_before_all_its_input_is_there_and_stores_before_all_is_c
 @pytest.mark.parametrize("name", ["movenet_single_pose_lightning_ptq"])
 def test_outputs_that_the_host_reads_are_stored(name):
     graph = load_network(name)
-    lowered = lower(graph, edge_tpu)
+    lowered = lower(graph, all_on(edge_tpu))
     read = {
         tensor
         for step in lowered.steps
@@ -233,7 +236,7 @@ def test_a_network_with_another_parameter_has_another_setup():
     other = dataclasses.replace(graph, tensors=tuple(tensors))
     headers = []
     for each in (graph, other, graph):
-        lowered = lower(each, edge_tpu)
+        lowered = lower(each, all_on(edge_tpu))
         setup = Header.of(lowered.setup.words)
         assert setup.is_setup
         for program in lowered.programs:

@@ -13,7 +13,8 @@ from mensa.rtl.commands import Mode, Unit
 from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sched.lower import lower
-from mensa.sched.lower.filter import filter_strips
+from mensa.sched.lower.mappings.choice import mapper
+from mensa.sched.placement import all_on
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
@@ -73,7 +74,7 @@ def test_depthwise_layers_are_filters_where_their_taps_fit(
     size, channels, kernel, stride, mode, words
 ):
     graph = layer_network("depthwise", size, channels, channels, kernel, stride)
-    lowered = lower(graph, machine_of(16, 8, 8 * KIB, 8 * KIB))
+    lowered = lower(graph, all_on(machine_of(16, 8, 8 * KIB, 8 * KIB)))
     commands = compute_commands(lowered)
     assert {command["MODE"] for command in commands} == {mode}
     assert {command["GROUP_CHANNELS"] for command in commands} == {min(8, words * channels)}
@@ -93,7 +94,7 @@ def test_pixels_share_the_columns_where_a_pixel_alone_leaves_them_idle(
     size, channels, outputs, kernel, stride, pixels
 ):
     graph = layer_network("conv", size, channels, outputs, kernel, stride)
-    lowered = lower(graph, machine_of(8, 8, 8 * KIB, 8 * KIB))
+    lowered = lower(graph, all_on(machine_of(8, 8, 8 * KIB, 8 * KIB)))
     commands = compute_commands(lowered)
     assert {command["GROUP_CHANNELS"] for command in commands} == {pixels * outputs}
     assert_equals_golden(lowered, random_inputs(graph, 2), Watcher)
@@ -127,7 +128,7 @@ def test_strips_cover_a_row_and_no_even_cut_is_faster(words, kernel, stride, row
             total += SETUP_CYCLES + feed + drain_cycles(machine, Mode.FILTER)
         return total
 
-    found = filter_strips(machine, words, loops)
+    found = mapper(machine).strips(words, loops)
     cuts = [
         [words // count + (number < words % count) for number in range(count)]
         for count in range(1, words + 1)
@@ -148,7 +149,7 @@ def test_convolutions_keep_the_array_busy(size, channels, kernel, least):
     """Alone, from memory to memory, and between others, where all operands are on chip."""
     for layers in (1, 3):
         graph = layer_network("conv", (size, size), channels, channels, (kernel, kernel), 1, layers)
-        (program,) = lower(graph, edge_tpu).programs
+        (program,) = lower(graph, all_on(edge_tpu)).programs
         timing = layer_timing(ModelEngine(edge_tpu, lpddr4).run(program))[layers // 2]
         macs = graph.macs(graph.operators[timing.tag])
         assert macs >= least * timing.cycles * edge_tpu.peak_macs_per_cycle
@@ -159,11 +160,11 @@ def test_convolutions_keep_the_array_busy(size, channels, kernel, least):
 def test_rows_and_columns_may_be_longer_than_a_register_counts(kind, size):
     graph = layer_network(kind, size, 2, 2, (3, 3), 1)
     assert max(size) > 1 << 16
-    assert_equals_golden(lower(graph, edge_tpu), random_inputs(graph, 1), Watcher)
+    assert_equals_golden(lower(graph, all_on(edge_tpu)), random_inputs(graph, 1), Watcher)
 
 
 @pytest.mark.parametrize("name", CYCLES)
 def test_networks_take_no_more_cycles_than_they_should(name):
-    lowered = lower(load_network(name), edge_tpu)
+    lowered = lower(load_network(name), all_on(edge_tpu))
     engine = ModelEngine(edge_tpu, lpddr4)
     assert sum(engine.run(program).cycles for program in lowered.programs) <= CYCLES[name]

@@ -11,6 +11,7 @@ from mensa.sched.cli.main import invoke
 from mensa.sched.cli.settings import choose_soc
 from mensa.sched.inputs import make_inputs
 from mensa.sched.lower import HostStep, lower
+from mensa.sched.placement import all_on
 from mensa.sched.run import run_network
 
 from ..golden.streaming import wake_word
@@ -101,7 +102,7 @@ def test_a_declaration_is_nobodys_work_and_does_not_split_a_program(soc):
     graph = builder.build(
         [builder.add(builder.read_variable(handle, (1, 8), scale=0.3), y, scale=1)]
     )
-    lowered = lower(graph, soc.machine)
+    lowered = lower(graph, all_on(soc.machine))
     assert [
         graph.operators[step.operator].op
         if isinstance(step, HostStep)

@@ -81,7 +81,7 @@ def test_bad_input_is_one_line(capfd):
     assert "--seed" in bad("edge_tpu --target xc7 --seed 0", capfd)
     assert "--frequency" in bad("edge_tpu --target xc7 --frequency 90", capfd)
     assert "memory.latency_ns" in bad("edge_tpu --target xc7 --set memory.latency_ns=9", capfd)
-    assert "on, off" in bad("edge_tpu --target xc7 --set prefetch=true", capfd)
+    assert "no setting 'prefetch'" in bad("edge_tpu --target xc7 --set prefetch=off", capfd)
     assert "--speed-grade" in bad("edge_tpu --target ecp5-85k --speed-grade 9", capfd)
 
 

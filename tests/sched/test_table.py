@@ -7,6 +7,7 @@ from mensa.rtl.machine import edge_tpu
 from mensa.sched import digits
 from mensa.sched.cli import table
 from mensa.sched.inputs import make_inputs
+from mensa.sched.lower import LoweringOptions
 from mensa.sched.run import run_network
 from mensa.sim.report import HOST, LayerReport, Report
 from mensa.sim.soc import Soc
@@ -17,9 +18,10 @@ from mensa.sim.soc import edge_tpu as system
 def report():
     """Of a machine that loads all parameters for each inference, so that no column is empty."""
     graph = digits.load_network()
-    small = edge_tpu.replace(rows=8, cols=8, residency=False)
+    small = edge_tpu.replace(rows=8, cols=8)
     soc = Soc(name="small", machine=small, memory=system.memory)
-    return run_network(graph, soc, [make_inputs(graph, "zeros", 0)]).report
+    inputs = [make_inputs(graph, "zeros", 0)]
+    return run_network(graph, soc, inputs, options=LoweringOptions(residency=False)).report
 
 
 def columns(report, width):

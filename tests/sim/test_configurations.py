@@ -8,13 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mensa.sched.lower import LoweringError, lower
+from mensa.sched.placement import all_on
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
 
 from ..golden.networks import networks
 from ..golden.strategies import layers
-from ..machines import any_machine
+from ..machines import any_machine, any_options
 from ..sched.hazards import Watcher
 from ..sched.runner import assert_equals_golden
 from .pool import REGRESS
@@ -47,15 +48,17 @@ def _as_advised(machine, error):
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(st.one_of(layers(), networks()), any_machine(), st.sampled_from(["tflm", "litert"]))
-def test_any_machine_equals_golden_or_says_what_it_lacks(layer, machine, rounding):
+@given(
+    st.one_of(layers(), networks()), any_machine(), any_options, st.sampled_from(["tflm", "litert"])
+)
+def test_any_machine_equals_golden_or_says_what_it_lacks(layer, machine, options, rounding):
     for _ in layer.graph.operators:
         try:
-            lowered = lower(layer.graph, machine, rounding)
+            lowered = lower(layer.graph, all_on(machine), rounding, options)
         except LoweringError as error:
             machine = _as_advised(machine, error)
         else:
             break
     else:
-        lowered = lower(layer.graph, machine, rounding)
+        lowered = lower(layer.graph, all_on(machine), rounding, options)
     assert_equals_golden(lowered, layer.inputs()[0], _WithModel)

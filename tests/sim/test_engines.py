@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mensa.sched.lower import LoweringError, ProgramStep, lower
+from mensa.sched.placement import all_on
 from mensa.sim.memory import lpddr4
 
 from ..golden.networks import networks
@@ -46,14 +47,14 @@ TINY_BANK_BYTES = 256
 )
 def test_networks_are_the_same_on_every_engine(name, shape):
     graph = load_network(name)
-    lowered = lower(graph, POOL[shape])
+    lowered = lower(graph, all_on(POOL[shape]))
     assert_equals_golden(lowered, random_inputs(graph, 11), AllEngines())
 
 
 @pytest.mark.parametrize("name", ["kws_ref_model", "pretrainedResnet_quant"])
 def test_buffers_are_the_same_after_every_command(name):
     graph, machine = load_network(name), POOL["4x12 tiled"]
-    lowered = lower(graph, machine)
+    lowered = lower(graph, all_on(machine))
     engines = AllEngines(every_command=True)
     assert_equals_golden(lowered, random_inputs(graph, 12), engines)
     programs = [program for program in (lowered.setup, *lowered.programs) if program]
@@ -92,7 +93,7 @@ def test_random_layers_are_the_same_on_every_engine(shape, kind, record_property
     def compare(layer, memory, rounding):
         nonlocal compared
         try:
-            lowered = lower(layer.graph, machine, rounding)
+            lowered = lower(layer.graph, all_on(machine), rounding)
         except LoweringError:
             # Only for want of space: the largest machine of the pool takes every layer.
             if shape == ROOMY:

@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from mensa.rtl.arrays.array import ArrayShape
+from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.nest import POSITION_BITS, NestSignature, step_layout
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode
 from mensa.rtl.parts.countdown import Countdown
@@ -25,7 +25,7 @@ class FilterNest(wiring.Component):
 
     Parameters
     ----------
-    array : ArrayShape
+    array : Array
         Its numbers.
     word_bytes : int
         Bytes of a parameter word, which is a tap of every column.
@@ -36,7 +36,7 @@ class FilterNest(wiring.Component):
         Its steps.
     """
 
-    def __init__(self, array: ArrayShape, word_bytes: int):
+    def __init__(self, array: Array, word_bytes: int):
         self._array = array
         self._word_bytes = word_bytes
         super().__init__({"nest": In(NestSignature(array))})

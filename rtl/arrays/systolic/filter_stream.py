@@ -21,6 +21,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from mensa.rtl.commands import compute_registers
+
 __all__ = ["filter_feed_cycles", "filter_stream", "filter_taps", "filter_words"]
 
 
@@ -66,22 +68,22 @@ def filter_stream(rows: int, command: Mapping[str, int], row_step: int) -> dict[
     unit = math.gcd(pixel_step if width > 1 else 0, tap_step if kernel_w > 1 else 0) or 1
     pixel_words = pixel_step // unit if width > 1 else 1
     tap_words = tap_step // unit if kernel_w > 1 else 1
-    every_pixel = {
-        "STREAM_COLUMNS": (width - 1) * pixel_words + (kernel_w - 1) * tap_words + 1,
-        "STREAM_TAPS": 1,
-        "STREAM_STEP": unit,
-        "STREAM_FIRST": (kernel_w - 1) * tap_words,
-        "STREAM_RESULT_STEP": pixel_words,
-        "FILTER_TAP_STEP": tap_words,
-    }
-    every_tap = {
-        "STREAM_COLUMNS": width,
-        "STREAM_TAPS": kernel_w,
-        "STREAM_STEP": pixel_step,
-        "STREAM_FIRST": kernel_w - 1,
-        "STREAM_RESULT_STEP": kernel_w,
-        "FILTER_TAP_STEP": 1,
-    }
+    every_pixel = compute_registers(
+        STREAM_COLUMNS=(width - 1) * pixel_words + (kernel_w - 1) * tap_words + 1,
+        STREAM_TAPS=1,
+        STREAM_STEP=unit,
+        STREAM_FIRST=(kernel_w - 1) * tap_words,
+        STREAM_RESULT_STEP=pixel_words,
+        FILTER_TAP_STEP=tap_words,
+    )
+    every_tap = compute_registers(
+        STREAM_COLUMNS=width,
+        STREAM_TAPS=kernel_w,
+        STREAM_STEP=pixel_step,
+        STREAM_FIRST=kernel_w - 1,
+        STREAM_RESULT_STEP=kernel_w,
+        FILTER_TAP_STEP=1,
+    )
     best = None
     for order in (every_pixel, every_tap):
         words = order["STREAM_COLUMNS"] * order["STREAM_TAPS"]
@@ -91,16 +93,17 @@ def filter_stream(rows: int, command: Mapping[str, int], row_step: int) -> dict[
         if reach < rows and order["STREAM_RESULT_STEP"] < 256 and (best is None or words < best[0]):
             best = (
                 words,
-                order | {"FILTER_TAP_ROW_STEP": tap_row_step, "FILTER_ROW": rows - 1 - reach},
+                order
+                | compute_registers(FILTER_TAP_ROW_STEP=tap_row_step, FILTER_ROW=rows - 1 - reach),
             )
     if best is None:
         return None
     first_row = (command["KERNEL_H"] - 1) * command["TAP_Y_STEP"]
-    return best[1] | {
-        "STREAM_ROWS": (output_rows - 1) * command["PIXEL_Y_STEP"] + first_row + 1,
-        "STREAM_FIRST_ROW": first_row,
-        "STREAM_ROW_STEP": row_step,
-    }
+    return best[1] | compute_registers(
+        STREAM_ROWS=(output_rows - 1) * command["PIXEL_Y_STEP"] + first_row + 1,
+        STREAM_FIRST_ROW=first_row,
+        STREAM_ROW_STEP=row_step,
+    )
 
 
 def filter_taps(command: Mapping[str, int]) -> list[int]:

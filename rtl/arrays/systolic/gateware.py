@@ -32,13 +32,13 @@ class SystolicArray(wiring.Component):
     A tile: word of row r and chunk at cycle t + r, its parameter beats at t, t + 1, …. `first`
     and `last` mark the tile's first and last parameter beat; the `last` of consecutive tiles must
     be at least R x P cycles apart. The results of a tile leave last row first, a row every P
-    cycles, the last one ``output_stationary(R, C, P).latency`` cycles after the tile's `last`.
+    cycles, the last one `Systolic.latency` cycles after the tile's `last`.
 
     A filter (`filter` high): column c is a channel, and row r of it holds one tap or zero. A beat
     of parameters with `clear` makes all taps zero, and a sum begins anew with the beats after it;
     one with `tap` makes its values the taps of row `row`; any other beat is a word of activations,
     with `last` where a result is complete. The result of word n is the sum over rows r of the tap
-    of row r times word n - (R - 1 - r); it leaves ``output_stationary(R, C, P).filter_latency``
+    of row r times word n - (R - 1 - r); it leaves `Systolic.latency` of FILTER
     cycles after word n, as row 0, `last`. Words follow each other without a gap, and so do a
     `clear`, its taps and its words, as far as a tap that is not zero reaches. Activations are not
     used.

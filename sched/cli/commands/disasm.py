@@ -36,12 +36,14 @@ def disasm(
             )
         programs: Sequence[Program] = [Program.load(program)]
     else:
-        from mensa.sched.cli.settings import choose_soc
+        from mensa.sched.cli.settings import choose_soc, take_options
         from mensa.sched.lower import lower
+        from mensa.sched.placement import all_on
 
-        system = choose_soc(soc, machine, settings or [])
+        options, rest = take_options(settings or [])
+        system = choose_soc(soc, machine, rest)
         graph = load_network(program, rounding)
-        programs = lower(graph, system.machine, rounding).programs
+        programs = lower(graph, all_on(system.machine), rounding, options).programs
     for number, each in enumerate(programs):
         if len(programs) > 1:
             print(f"program {number}")

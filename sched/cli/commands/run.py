@@ -26,6 +26,7 @@ from mensa.sched.cli.status import CHECK_FAILED
 if TYPE_CHECKING:
     from mensa.golden import Graph
     from mensa.sched.digits import Samples
+    from mensa.sched.lower.options import LoweringOptions
     from mensa.sched.run import Result
     from mensa.sim.soc import Soc
 
@@ -98,16 +99,17 @@ def run(options: RunOptions) -> None:
 
     Example: mensa run net.tflite --engine rtl --set rows=8 --set cols=8 --check --json report.json
     """
-    from mensa.sched.cli.settings import choose_soc
+    from mensa.sched.cli.settings import choose_soc, take_options
     from mensa.sched.engines import ENGINES, require_times
 
     outputs = {"--json": options.json_file, "--trace": options.trace, "--vcd": options.vcd}
     check_outputs(outputs, options.model, options.source)
     if options.trace is not None and options.engine in ENGINES:
         require_times(ENGINES[options.engine], "--trace")
-    system = choose_soc(options.soc, options.machine, options.settings or [])
+    lowering, settings = take_options(options.settings or [])
+    system = choose_soc(options.soc, options.machine, settings)
     task = _task(options)
-    result = _execute(task, system, options)
+    result = _execute(task, system, lowering, options)
     _write(task.graph, system, result, options)
     _show(task, system, result, options.engine)
     if not result.report.passed:
@@ -153,7 +155,7 @@ def _task(options: RunOptions) -> _Task:
     return _Task(graph, inputs, source)
 
 
-def _execute(task: _Task, system: Soc, options: RunOptions) -> Result:
+def _execute(task: _Task, system: Soc, lowering: LoweringOptions, options: RunOptions) -> Result:
     from mensa.sched.cli.progress import ProgressBar
     from mensa.sched.files import new_file
     from mensa.sched.inputs import blaming
@@ -167,6 +169,7 @@ def _execute(task: _Task, system: Soc, options: RunOptions) -> Result:
             task.inputs,
             engine=options.engine,
             rounding=options.rounding,
+            options=lowering,
             check=options.check,
             vcd=waves,
             provenance={"input": task.source, "seed": options.seed},

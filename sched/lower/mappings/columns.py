@@ -19,7 +19,7 @@ class ColumnGroup:
     """Up to C neighbouring output bytes, one a column, and the input bytes that they see.
 
     Output bytes are counted from a pixel's first channel on, those of the pixels behind it that
-    share its word (`Mapping.pixels`) following.
+    share its word (`LayerMapping.pixels`) following.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Mapping:
+class LayerMapping:
     """How a layer uses the array.
 
     Attributes
@@ -72,7 +72,7 @@ class Mapping:
     pixels: int = 1
 
 
-def column_runs(plan: ConvPlan, mapping: Mapping, machine: Machine) -> list[Run]:
+def column_runs(plan: ConvPlan, mapping: LayerMapping, machine: Machine) -> list[Run]:
     """All outputs of a layer, in order, on the columns that a command of the mode uses."""
     cols = machine.group_channels(mapping.mode)
     channels = plan.input_shape[3]
@@ -121,7 +121,7 @@ def _patch(plan: ConvPlan, first: int, outputs: int) -> ColumnGroup:
 
 
 def parameter_words(
-    plan: ConvPlan, mapping: Mapping, group: ColumnGroup, machine: Machine
+    plan: ConvPlan, mapping: LayerMapping, group: ColumnGroup, machine: Machine
 ) -> npt.NDArray[np.int8]:
     """A column group's parameters in feed order, ``[words, columns]``; unused columns are 0.
 

@@ -1,9 +1,9 @@
-"""Which use of the array takes a layer the fewest cycles, by the closed forms of `rtl.timing`.
+"""Which mapping takes a layer the fewest cycles, by the closed forms of `rtl.timing`.
 
-Neighbouring output pixels may stand side by side on the columns (`Mapping.pixels`), where a pixel
-alone leaves columns idle: of a convolution the columns of a group see one window of the input that
-covers those of all their pixels, of a depthwise layer each column sees its own channel of its own
-pixel. A depthwise layer is a filter where its taps fit the array (`mensa.sched.lower.filter`).
+Neighbouring output pixels may stand side by side on the columns (`LayerMapping.pixels`), where a
+pixel alone leaves columns idle: of a convolution the columns of a group see one window of the
+input that covers those of all their pixels, of a depthwise layer each column sees its own channel
+of its own pixel. An array may have mappings of its own beside (`mapper`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import math
 from collections.abc import Iterator
 
 from mensa.golden import ConvPlan
-from mensa.rtl.commands import Mode
+from mensa.rtl.arrays.systolic.systolic import Systolic
+from mensa.rtl.commands import Mode, compute_registers
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
-from mensa.sched.lower.columns import Mapping, Piece, Run, column_runs
-from mensa.sched.lower.filter import filter_strips
+from mensa.sched.lower.mappings.columns import LayerMapping, Piece, Run, column_runs
+from mensa.sched.lower.mappings.systolic import SystolicMapper
 from mensa.sched.lower.work import Registers
 
 MOST_PIXELS = 16
@@ -25,10 +26,18 @@ MOST_PIXELS = 16
 NEARLY = 0.02
 """So much longer than with the fewest cycles a layer may take, if its mapping is simpler."""
 
-__all__ = ["choose_mapping", "loops", "taps", "whole"]
+__all__ = ["choose_mapping", "loops", "mapper", "strips_of", "taps", "whole"]
 
 
-def taps(plan: ConvPlan, mapping: Mapping, run: Run, dense: bool) -> tuple[int, int, int]:
+def mapper(machine: Machine) -> SystolicMapper:
+    """What knows the mappings that the machine's array has beside tiles."""
+    array = machine.array
+    if isinstance(array, Systolic):
+        return SystolicMapper(machine, array)
+    raise NotImplementedError(f"no mappings for {type(array).__name__}")
+
+
+def taps(plan: ConvPlan, mapping: LayerMapping, run: Run, dense: bool) -> tuple[int, int, int]:
     """Taps of a row, bytes of a tap's segment and parameter words of a tap.
 
     Taps of a row that lie side by side in the buffer are taken as a single one; `dense` is whether
@@ -45,14 +54,20 @@ def taps(plan: ConvPlan, mapping: Mapping, run: Run, dense: bool) -> tuple[int, 
     return plan.kernel_w, segment, segment
 
 
-def whole(plan: ConvPlan, mapping: Mapping, run: Run, dense: bool) -> Piece:
+def whole(plan: ConvPlan, mapping: LayerMapping, run: Run, dense: bool) -> Piece:
     """All of a reduction."""
     count, segment, words = taps(plan, mapping, run, dense)
     return Piece(0, plan.kernel_h, 0, count, 0, segment, 0, plan.kernel_h * count * words)
 
 
 def loops(
-    plan: ConvPlan, mapping: Mapping, run: Run, piece: Piece, rows: int, columns: int, pitch: int
+    plan: ConvPlan,
+    mapping: LayerMapping,
+    run: Run,
+    piece: Piece,
+    rows: int,
+    columns: int,
+    pitch: int,
 ) -> dict[str, int]:
     """The registers of a command that say how its loops go, for so many output pixels.
 
@@ -67,30 +82,30 @@ def loops(
     if edge > 0:
         words += 1
     spatial = mapping.mode != Mode.CONV
-    return {
-        "MODE": mapping.mode,
-        "PIXELS": rows * words,
-        "OUT_WIDTH": words,
-        "PIXEL_X_STEP": mapping.pixels * plan.stride_w * pitch,
-        "PIXEL_Y_STEP": plan.stride_h,
-        "KERNEL_H": piece.tap_rows,
-        "KERNEL_W": piece.taps,
-        "TAP_X_STEP": plan.dilation_w * pitch,
-        "TAP_Y_STEP": plan.dilation_h,
-        "SEGMENT": piece.nbytes,
-        "LAST_SEGMENT": last.segment if spatial else piece.nbytes,
-        "GROUPS": len(run.groups),
-        "GROUP_ACT_STEP": run.input_step,
-        "GROUP_CHANNELS": first.outputs,
-        "LAST_GROUP_CHANNELS": last.outputs,
-        "EDGE_CHANNELS": edge if 0 < edge < first.outputs else 0,
-        "DEPTH_MULTIPLIER": plan.depth_multiplier if spatial else 1,
-    }
+    return compute_registers(
+        MODE=mapping.mode,
+        PIXELS=rows * words,
+        OUT_WIDTH=words,
+        PIXEL_X_STEP=mapping.pixels * plan.stride_w * pitch,
+        PIXEL_Y_STEP=plan.stride_h,
+        KERNEL_H=piece.tap_rows,
+        KERNEL_W=piece.taps,
+        TAP_X_STEP=plan.dilation_w * pitch,
+        TAP_Y_STEP=plan.dilation_h,
+        SEGMENT=piece.nbytes,
+        LAST_SEGMENT=last.segment if spatial else piece.nbytes,
+        GROUPS=len(run.groups),
+        GROUP_ACT_STEP=run.input_step,
+        GROUP_CHANNELS=first.outputs,
+        LAST_GROUP_CHANNELS=last.outputs,
+        EDGE_CHANNELS=edge if 0 < edge < first.outputs else 0,
+        DEPTH_MULTIPLIER=plan.depth_multiplier if spatial else 1,
+    )
 
 
 def choose_mapping(
     plan: ConvPlan, machine: Machine, rows: int, columns: int, *, dense: bool, several: bool
-) -> Mapping:
+) -> LayerMapping:
     """The simplest mapping that takes all of a layer's outputs nearly the fewest cycles.
 
     Simple is one pixel a word, then few: their parameters take the least room.
@@ -106,8 +121,8 @@ def choose_mapping(
     several : bool
         Whether a word may be several pixels, and depthwise layers may be filters.
     """
-    diagonal = plan.kind == "depthwise" and plan.depth_multiplier <= machine.cols
-    plain = Mapping(Mode.DEPTHWISE if diagonal else Mode.CONV)
+    diagonal = plan.kind == "depthwise" and plan.depth_multiplier <= machine.array.group
+    plain = LayerMapping(Mode.DEPTHWISE if diagonal else Mode.CONV)
     if not several:
         return plain
     cycles = {
@@ -119,34 +134,29 @@ def choose_mapping(
     return next(mapping for mapping, count in known.items() if count <= enough)
 
 
-def _candidates(plan: ConvPlan, machine: Machine, dense: bool) -> Iterator[Mapping]:
+def _candidates(plan: ConvPlan, machine: Machine, dense: bool) -> Iterator[LayerMapping]:
     channels = plan.output_shape[3]
 
     def fitting(mode: Mode) -> int:
         return machine.group_channels(mode) // channels if dense else 1
 
-    if plan.kind == "conv":
-        if plan.groups == 1 and dense:
-            # Beyond a word of whole arrays the same would come again.
-            again = math.lcm(channels, machine.cols) // channels
-            most = max(fitting(Mode.CONV), min(again, MOST_PIXELS))
-            yield from (Mapping(Mode.CONV, pixels) for pixels in range(2, most + 1))
-    elif plan.depth_multiplier == 1:
-        yield Mapping(Mode.FILTER)
-        if plan.stride_w == 1:
-            most = fitting(Mode.FILTER)
-            yield from (Mapping(Mode.FILTER, pixels) for pixels in range(2, most + 1))
+    if plan.kind == "conv" and plan.groups == 1 and dense:
+        # Beyond a word of whole arrays the same would come again.
+        again = math.lcm(channels, machine.array.group) // channels
+        most = max(fitting(Mode.CONV), min(again, MOST_PIXELS))
+        yield from (LayerMapping(Mode.CONV, pixels) for pixels in range(2, most + 1))
+    yield from mapper(machine).candidates(plan, fitting)
 
 
 def _cycles(
-    plan: ConvPlan, mapping: Mapping, machine: Machine, rows: int, columns: int, dense: bool
+    plan: ConvPlan, mapping: LayerMapping, machine: Machine, rows: int, columns: int, dense: bool
 ) -> int | None:
     """Cycles of the commands for all outputs; None if the mapping can't be."""
     cycles = SETUP_CYCLES + drain_cycles(machine, mapping.mode)
     pitch = plan.input_shape[3]
     for run in column_runs(plan, mapping, machine):
         piece = whole(plan, mapping, run, dense)
-        if mapping.mode != Mode.FILTER:
+        if mapping.mode not in machine.array.own_modes:
             registers = loops(plan, mapping, run, piece, rows, columns, pitch)
             if registers["PIXELS"]:
                 cycles += feed_cycles(machine, registers)
@@ -160,17 +170,17 @@ def _cycles(
 
 def strips_of(
     plan: ConvPlan,
-    mapping: Mapping,
+    mapping: LayerMapping,
     run: Run,
     machine: Machine,
     rows: int,
     columns: int,
     pitch: int,
 ) -> tuple[tuple[int, ...], int] | None:
-    """`filter_strips` of so many output pixels."""
+    """Strips of so many output pixels, by a mapping of the array's own; see its mapper."""
     piece = whole(plan, mapping, run, True)
 
     def strip(words: int) -> Registers:
         return loops(plan, mapping, run, piece, rows, words * mapping.pixels, pitch)
 
-    return filter_strips(machine, -(-columns // mapping.pixels), strip)
+    return mapper(machine).strips(-(-columns // mapping.pixels), strip)

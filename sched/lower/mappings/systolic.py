@@ -1,0 +1,103 @@
+"""Mappings that the systolic array has beside tiles: depthwise convolution as a filter.
+
+The taps of a tap row lie as many array rows apart as words of an input row pass between them, so
+the width of a strip of output columns is bounded. Neighbouring strips both pass the input columns
+that both see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from mensa.golden import ConvPlan
+from mensa.rtl.arrays.systolic.systolic import Systolic
+from mensa.rtl.commands import Mode
+from mensa.rtl.machine import Machine
+from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
+from mensa.sched.lower.mappings.columns import LayerMapping
+
+Registers = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class SystolicMapper:
+    """The array's own mappings.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose array it is.
+    array : Systolic
+        The array.
+    """
+
+    machine: Machine
+    array: Systolic
+
+    def candidates(
+        self, plan: ConvPlan, most_pixels: Callable[[Mode], int]
+    ) -> Iterator[LayerMapping]:
+        """Mappings of a layer in modes of the array's own, the simplest first.
+
+        Parameters: `most_pixels` says how many output pixels a word may be in a mode.
+        """
+        if plan.kind == "depthwise" and plan.depth_multiplier == 1:
+            yield LayerMapping(Mode.FILTER)
+            if plan.stride_w == 1:
+                most = most_pixels(Mode.FILTER)
+                yield from (LayerMapping(Mode.FILTER, pixels) for pixels in range(2, most + 1))
+
+    def own_registers(self, registers: Registers, pitch: int) -> dict[str, int]:
+        """The registers of a filter's stream, for a strip whose taps fit.
+
+        Parameters: those of the command's loops, and the bytes from an input row to the next.
+        """
+        stream = self.array.stream(registers, pitch)
+        assert stream is not None, "the strip was chosen so that its taps fit"
+        return stream
+
+    def strips(
+        self, words: int, loops: Callable[[int], Registers]
+    ) -> tuple[tuple[int, ...], int] | None:
+        """The widths of strips that take the fewest cycles, and these cycles.
+
+        Parameters
+        ----------
+        words : int
+            Words in an output row, at least 1.
+        loops : callable
+            The command's registers for a strip of so many words, apart from addresses and stream.
+
+        Returns
+        -------
+        tuple of int, int
+            Widths from left to right; cycles of all strips, one after another.
+        None
+            If the taps of not even one word fit.
+        """
+        overhead = SETUP_CYCLES + drain_cycles(self.machine, Mode.FILTER)
+        costs: dict[int, int | None] = {}
+
+        def cost(width: int) -> int | None:
+            if width not in costs:
+                registers = loops(width)
+                stream = self.array.stream(registers, 0)
+                costs[width] = None
+                if stream is not None:
+                    costs[width] = overhead + feed_cycles(self.machine, {**registers, **stream})
+            return costs[width]
+
+        best: tuple[tuple[int, ...], int] | None = None
+        if cost(1) is None:
+            return None
+        for count in range(1, words + 1):
+            narrow, wider = divmod(words, count)
+            first, last = cost(narrow + (wider > 0)), cost(narrow)
+            if first is None or last is None:
+                continue
+            cycles = wider * first + (count - wider) * last
+            if best is not None and cycles >= best[1]:
+                break  # ever more of the columns that two strips see
+            best = (narrow + 1,) * wider + (narrow,) * (count - wider), cycles
+        return best

@@ -8,10 +8,13 @@ from typing import Any
 
 from mensa.rtl.strict_json import json_text
 
-__all__ = ["HOST", "LayerReport", "MachineTotal", "Report", "TimingCheck"]
+__all__ = ["HOST", "NANOSECONDS", "LayerReport", "MachineTotal", "Report", "TimingCheck"]
 
 HOST = "host"
 """Where a layer runs that no accelerator takes."""
+
+NANOSECONDS = 1_000_000_000
+"""In a second."""
 
 HOST_TIME_REASON = "the host's time is not modelled yet"
 

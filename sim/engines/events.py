@@ -5,12 +5,13 @@ The Verilated core and the timing model make the same `RunTrace`, equal in every
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mensa.rtl.commands import Unit
 from mensa.rtl.registers import CATEGORIES
 
-__all__ = ["CommandEvent", "LayerTiming", "RunTrace", "layer_timing"]
+__all__ = ["CommandEvent", "LayerTiming", "RunTrace", "layer_timing", "timing_by_layer"]
 
 
 @dataclass(frozen=True)
@@ -122,3 +123,13 @@ def layer_timing(trace: RunTrace) -> list[LayerTiming]:
         )
         end, counts = next_end, next_counts
     return layers
+
+
+def timing_by_layer(traces: Iterable[RunTrace | None]) -> dict[int, LayerTiming]:
+    """Timing of all layers of some programs, by tag; None is a program whose times nobody knows."""
+    return {
+        timing.tag: timing
+        for trace in traces
+        if trace is not None
+        for timing in layer_timing(trace)
+    }

@@ -11,9 +11,10 @@ from mensa.golden.interpreter import initial_state
 from mensa.golden.options import AddOptions, ReshapeOptions
 from mensa.sched.compile import memory_map
 from mensa.sched.compile_header import network_header
+from mensa.sched.engines import ENGINES
 from mensa.sched.lower import lower, tensor_from_memory
 from mensa.sched.placement import all_on
-from mensa.sched.run import ENGINES, run_network
+from mensa.sched.run import run_network
 from mensa.sim.memory import lpddr4
 from mensa.sim.soc import Soc
 

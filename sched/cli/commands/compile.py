@@ -44,8 +44,8 @@ def compile_model(
         address = int(base, 0)
     except ValueError:
         raise ProgramError(f"--base {base}: write a number, as 0x80000000") from None
-    options, ours = take_options(settings or [])
-    chosen = choose_machine(machine, ours)
+    options, rest = take_options(settings or [])
+    chosen = choose_machine(machine, rest)
     graph = load_network(model, rounding)
     lowered = lower(graph, all_on(chosen), rounding, options)
     for path in compile_network(lowered, output, address):

@@ -40,8 +40,8 @@ def disasm(
         from mensa.sched.lower import lower
         from mensa.sched.placement import all_on
 
-        options, ours = take_options(settings or [])
-        system = choose_soc(soc, machine, ours)
+        options, rest = take_options(settings or [])
+        system = choose_soc(soc, machine, rest)
         graph = load_network(program, rounding)
         programs = lower(graph, all_on(system.machine), rounding, options).programs
     for number, each in enumerate(programs):

@@ -100,16 +100,14 @@ def run(options: RunOptions) -> None:
     Example: mensa run net.tflite --engine rtl --set rows=8 --set cols=8 --check --json report.json
     """
     from mensa.sched.cli.settings import choose_soc, take_options
-    from mensa.sched.run import EngineError
+    from mensa.sched.engines import ENGINES, require_times
 
     outputs = {"--json": options.json_file, "--trace": options.trace, "--vcd": options.vcd}
     check_outputs(outputs, options.model, options.source)
-    if options.trace is not None and options.engine == "functional":
-        raise EngineError(
-            "--trace needs --engine model or rtl; the engine 'functional' knows no time"
-        )
-    lowering, ours = take_options(options.settings or [])
-    system = choose_soc(options.soc, options.machine, ours)
+    if options.trace is not None and options.engine in ENGINES:
+        require_times(ENGINES[options.engine], "--trace")
+    lowering, settings = take_options(options.settings or [])
+    system = choose_soc(options.soc, options.machine, settings)
     task = _task(options)
     result = _execute(task, system, lowering, options)
     _write(task.graph, system, result, options)

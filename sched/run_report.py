@@ -1,0 +1,115 @@
+"""The report of a run, put together from what was lowered, when it happened and how it compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+from mensa.rtl.registers import CATEGORIES
+from mensa.sched.engines import Engine
+from mensa.sched.lower import Lowered
+from mensa.sim.engines.events import LayerTiming, RunTrace, timing_by_layer
+from mensa.sim.report import HOST, NANOSECONDS, LayerReport, Report, TimingCheck
+from mensa.sim.soc import Soc
+
+__all__ = ["make_report"]
+
+
+def make_report(
+    lowered: Lowered,
+    soc: Soc,
+    engine: Engine,
+    *,
+    setup: RunTrace | None,
+    traces: Sequence[RunTrace | None],
+    exact: Sequence[Mapping[int, bool]] | None,
+    timing: TimingCheck | None,
+    provenance: Mapping[str, Any],
+) -> Report:
+    """Return the report of a run, layer by layer.
+
+    Parameters
+    ----------
+    lowered, soc, engine : Lowered, Soc, Engine
+        What ran, on what, and who says so.
+    setup : RunTrace or None
+        Loading the parameters that stay on chip, if it took a program and the engine has times.
+    traces : list of RunTrace or None
+        Each program of one inference; None from an engine without times.
+    exact : list of mappings of int to bool, or None
+        For each inference, which operators gave golden's values, by index; None if that was not
+        compared.
+    timing : TimingCheck or None
+        The timing model's numbers beside the engine's, if they were compared.
+    provenance : mapping
+        What the report is to say about its numbers besides the system and the versions.
+    """
+    timings = timing_by_layer(traces)
+    layers = []
+    for layer in lowered.layers:
+        report = _layer_report(lowered, layer.index, engine, timings.get(layer.index))
+        if exact is not None:
+            same = all(inference[layer.index] for inference in exact)
+            report = dataclasses.replace(report, bit_exact=same)
+        layers.append(report)
+    return Report(
+        mensa=metadata.version("mensa"),
+        model=lowered.graph.name,
+        soc=soc.name,
+        engine=engine.name,
+        layers=tuple(layers),
+        provenance={
+            "rounding": lowered.rounding,
+            **provenance,
+            "machine": dataclasses.asdict(soc.machine),
+            "memory": dataclasses.asdict(soc.memory),
+            "lowering": dataclasses.asdict(lowered.options),
+            "versions": _versions(engine),
+        },
+        timing=timing,
+        setup_cycles={} if setup is None else {soc.machine.name: setup.cycles},
+    )
+
+
+def _layer_report(
+    lowered: Lowered, index: int, engine: Engine, timing: LayerTiming | None
+) -> LayerReport:
+    """What is known of a layer but for how its values compare."""
+    graph, machine = lowered.graph, lowered.machine
+    layer, operator = lowered.layers[index], graph.operators[index]
+    output = graph.first_output(operator)
+    on_machine = layer.reason is None
+    cycles = read = written = stalls = None
+    if on_machine and engine.has_times:
+        # A layer without commands, such as a RESHAPE, whose output is its input, takes no time.
+        cycles = timing.cycles if timing else 0
+        stalls = timing.stalls if timing else dict.fromkeys(CATEGORIES, 0)
+        read = timing.read_beats * machine.beat_bytes if timing else 0
+        written = timing.write_beats * machine.beat_bytes if timing else 0
+    return LayerReport(
+        index=index,
+        op=layer.op,
+        name=layer.name,
+        shape=() if output is None else output.shape,
+        machine=machine.name if on_machine else HOST,
+        macs=layer.macs,
+        cycles=cycles,
+        time_ns=None if cycles is None else cycles * NANOSECONDS / machine.clock_hz,
+        utilization=layer.macs / (cycles * machine.peak_macs_per_cycle) if cycles else None,
+        stalls=stalls,
+        dram_read_bytes=read,
+        dram_write_bytes=written,
+        parameter_bytes=(
+            {"cached": layer.cached_bytes, "streamed": layer.streamed_bytes} if on_machine else None
+        ),
+        reason=layer.reason,
+    )
+
+
+def _versions(engine: Engine) -> dict[str, str]:
+    """Versions of what made the numbers."""
+    found = {name: metadata.version(name) for name in ("numpy", *engine.packages)}
+    return {"python": platform.python_version(), **found}

@@ -8,15 +8,13 @@ from mensa.golden.builder import GraphBuilder
 from mensa.golden.error import GraphError
 from mensa.golden.graph import Graph, Operator, Tensor
 from mensa.golden.interpreter import Tensors, evaluate, run, run_operator
-from mensa.golden.plan import (
-    AddPlan,
-    ConvPlan,
-    Plan,
-    PoolPlan,
-    RequantPlan,
-    ReshapePlan,
-    SoftmaxPlan,
-)
+from mensa.golden.operators.addition import AddPlan
+from mensa.golden.operators.convolution import ConvPlan
+from mensa.golden.operators.pooling import PoolPlan
+from mensa.golden.operators.quantize import RequantPlan
+from mensa.golden.operators.reshape import ReshapePlan
+from mensa.golden.operators.softmax import SoftmaxPlan
+from mensa.golden.plan import Plan
 from mensa.golden.planning import check_supported, default_rounding, plan
 from mensa.golden.registry import is_supported
 from mensa.golden.tflite.reader import load, read

@@ -234,3 +234,10 @@ def requantize_float64(x: IntLike, scale: npt.ArrayLike) -> Int64Array:
     """
     product = np.asarray(x, dtype=np.float64) * np.asarray(scale, dtype=np.float64)
     return to_int32(round_half_away(product))
+
+
+def clamped(
+    accumulator: npt.NDArray[np.int64], zero_point: int, low: int, high: int
+) -> npt.NDArray[np.int8]:
+    """Int8 outputs of requantised sums: the zero point added, then cut to `low` and `high`."""
+    return np.clip(accumulator + zero_point, low, high).astype(np.int8)

@@ -12,8 +12,9 @@ import numpy as np
 
 from mensa.golden.graph import Graph
 from mensa.golden.node import EIGHT_BIT, Place
+from mensa.golden.operators.convolution import ConvPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
-from mensa.golden.plan import ConvPlan, Int8Array, Plan, Rounding
+from mensa.golden.plan import Int8Array, Plan, Rounding
 from mensa.golden.registry import Array, compute, kernel, planner, prepare
 
 # Position of the weights.

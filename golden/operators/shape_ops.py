@@ -15,6 +15,7 @@ import numpy as np
 from mensa.golden.arithmetic.fixed_point import round_half_away, to_int32, wrap32
 from mensa.golden.graph import Tensor
 from mensa.golden.node import Place
+from mensa.golden.operators.reshape import ReshapePlan
 from mensa.golden.options import (
     ConcatenationOptions,
     DepthToSpaceOptions,
@@ -27,7 +28,7 @@ from mensa.golden.options import (
     StridedSliceOptions,
     UnpackOptions,
 )
-from mensa.golden.plan import Int8Array, Plan, ReshapePlan, Rounding, Shape
+from mensa.golden.plan import Int8Array, Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
 
 

@@ -6,6 +6,7 @@ A value in Qm.n is an integer in units of ``2**-n``; all are kept in int64 array
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,9 @@ from mensa.golden.arithmetic.fixed_point_functions import (
 )
 from mensa.golden.graph import Tensor
 from mensa.golden.node import Place
-from mensa.golden.plan import SoftmaxPlan
-from mensa.golden.registry import kernel
+from mensa.golden.options import SoftmaxOptions
+from mensa.golden.plan import Int32Array, Plan, Rounding, Shape
+from mensa.golden.registry import kernel, planner
 
 #: Integer bits of the scaled differences: they are Q5.26.
 DIFFERENCE_BITS = 5
@@ -51,6 +53,59 @@ def exp_table(multiplier: int, left_shift: int, diff_min: int) -> npt.NDArray[np
     scaled = np.where(difference >= diff_min, scaled, 0)
     table = np.where(difference >= diff_min, exp_on_negative_values(scaled, DIFFERENCE_BITS), 0)
     return table.astype(np.int32)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SoftmaxPlan(Plan):
+    """SOFTMAX over the last dimension, with output scale 1/256 and zero point -128.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of input and output.
+    multiplier, left_shift : int
+        ``beta * input scale`` in units of ``2**-26``.
+    diff_min : int
+        An element further than this below its row's maximum gives 0 and does not count.
+    exp : int32 array ``[256]``
+        ``exp[d]`` is the exponential of an element d below its row's maximum, in units of
+        ``2**-31``; 0 where d is further than `diff_min`.
+    """
+
+    shape: Shape
+    multiplier: int
+    left_shift: int
+    diff_min: int
+    exp: Int32Array
+
+
+@planner("SOFTMAX")
+def _softmax(place: Place, rounding: Rounding) -> Plan:
+    options = place.options(SoftmaxOptions)
+    data, output = place.input(0), place.output()
+    place.eight_bit(data)
+    place.eight_bit(output)
+    place.same_type(data, output)
+    place.shape(output, data.shape)
+    place.require(len(data.shape) >= 1, "softmax needs at least one dimension", data)
+    # The kernel's result is in units of 1/256 from the lowest value, whatever the file says.
+    if output.dtype == np.int8:
+        place.require(
+            place.zero_point(output) == -128
+            and abs(float(output.scale[0]) - 1 / 256) <= 0.001 / 256,
+            "a softmax gives scale 1/256 and zero point -128",
+            output,
+        )
+    multiplier, left_shift, diff_min = scaled_differences(
+        place, data, float(np.float32(options.beta))
+    )
+    return SoftmaxPlan(
+        shape=data.shape,
+        multiplier=multiplier,
+        left_shift=left_shift,
+        diff_min=diff_min,
+        exp=exp_table(multiplier, left_shift, diff_min),
+    )
 
 
 @kernel(SoftmaxPlan)

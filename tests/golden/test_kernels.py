@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import mensa.golden as golden
 from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_float64
-from mensa.golden.operators.convolution import Writer
+from mensa.golden.operators.convolution_kernel import Writer
 
 EXACT_IN_FLOAT32 = 1 << 24
 

@@ -49,6 +49,7 @@ class _ComingChunk:
         self.tap_y_address = resetless(BUFFER_ADDRESS_BITS)
         self.tap_row = Signal()  # its lowest bit
         self.tap_is_last = Signal()  # of its tile: both counters', predicted a tap ahead
+        # What begins and ends with it; it ends a tap if it is the last of `chunks`.
         self.begins_tap, self.begins_tile = Signal(), Signal()
         self.begins_group = Signal()
         self.ends_tile, self.ends_group = Signal(), Signal(name="ends_group")
@@ -125,6 +126,7 @@ class TileNest(wiring.Component):
     def _restart(
         self, m: Module, loop: StripLoop, things: Value, whole: int, vector_whole: int
     ) -> None:
+        """Begin a loop, by the mode with strips of one size or the other."""
         with m.If(is_vector(self.nest.registers.mode)):
             m.d.sync += loop.restart(things, vector_whole)
         with m.Else():

@@ -284,6 +284,7 @@ class FetchUnit(wiring.Component):
 
     @property
     def _ports(self) -> dict[Unit, Any]:
+        """The command port of each unit."""
         return {Unit.LOAD: self.load, Unit.COMPUTE: self.compute, Unit.STORE: self.store}
 
     @property

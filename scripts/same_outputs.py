@@ -70,7 +70,8 @@ def compare(trees: list[Path], folder: Path, title: str, arguments: list[str]) -
         run(tree, place, arguments)
     for mask, note in ((False, "the same"), (True, "the same but for the configuration's hash")):
         theirs, ours = (contents(place, mask) for place in folders)
-        different = [name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
+        names = sorted({*theirs, *ours})
+        different = [name for name in names if theirs.get(name) != ours.get(name)]
         if not different:
             size = sum(map(len, ours.values()))
             print(f"{title}: {note}, {len(ours)} files, {size:,} B", flush=True)

@@ -1,4 +1,4 @@
-// Runs commands on a Verilated load or store unit (STORE is defined) over sim/harness/memory.hpp, and tells
+// Runs commands on a Verilated load or store unit (STORE is defined) over sim/engines/harness/memory.hpp, and tells
 // in which cycles they start and end. Used by test_timing_dma.py through ctypes.
 #include <cstdint>
 #include <cstdio>

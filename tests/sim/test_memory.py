@@ -25,7 +25,7 @@ from mensa.sim.memory import (
     memories,
 )
 
-HARNESS = Path(mensa.sim.__file__).parent / "harness"
+HARNESS = Path(mensa.sim.__file__).parent / "engines" / "harness"
 
 
 def test_the_baseline_memory_feeds_the_baseline_machine_a_beat_per_cycle():

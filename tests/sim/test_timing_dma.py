@@ -22,7 +22,7 @@ from mensa.sim.engines.model.dma import ReadPort, WritePort, load, row_bursts, s
 from mensa.sim.memory import PortTiming, lpddr4
 
 HERE = Path(__file__).parent
-MEMORY_HPP = Path(mensa.sim.__file__).parent / "harness" / "memory.hpp"
+MEMORY_HPP = Path(mensa.sim.__file__).parent / "engines" / "harness" / "memory.hpp"
 MEMORY_BYTES = 1 << 16
 SPACE_BYTES = 1 << 14  # of each buffer
 LIMIT = 2_000_000

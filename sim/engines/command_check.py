@@ -94,6 +94,8 @@ def _check_compute(machine: Machine, command: Command) -> None:
     if mode == Mode.SCALED_SUM:
         taps = command["KERNEL_H"] * command["KERNEL_W"]
         require(command, taps == 2, f"a scaled sum has 2 taps, not {taps}")
+        # The gateware tells its operands apart by their tap rows.
+        require(command, command["KERNEL_W"] == 1, "the taps of a scaled sum are one a tap row")
     reason = machine.array.refusal(command.registers)
     if reason is not None:
         raise refusal(command, reason)

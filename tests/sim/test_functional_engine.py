@@ -78,7 +78,7 @@ def compute_registers(draw: st.DrawFn, mode: Mode) -> dict[str, int]:
         channels, last_channels = cols, draw(number(1, cols))
     else:
         channels, last_channels = segment * multiplier, last_segment * multiplier
-    kernel = (1, 2) if mode == Mode.SCALED_SUM else (draw(number(1, 3)), draw(number(1, 3)))
+    kernel = (2, 1) if mode == Mode.SCALED_SUM else (draw(number(1, 3)), draw(number(1, 3)))
     pixels, out_width = draw(number(1, 9)), draw(number(1, 4))
     rows, row_bytes = draw(number(1, 5)), draw(number(1, 30))
     pitch = row_bytes + draw(number(0, 3))
@@ -196,6 +196,7 @@ PLAIN = {
     "OUT_ADDRESS": OUT,
     "OUT_X_STEP": 3,
 }
+SUM = PLAIN | {"MODE": Mode.SCALED_SUM, "SEGMENT": 3, "LAST_SEGMENT": 3}
 
 
 def test_sums_kept_over_three_commands_equal_one_command():
@@ -313,6 +314,8 @@ def test_store_copies_rows_and_nothing_else():
         (Unit.COMPUTE, PLAIN | {"GROUPS": 3, "SEGMENT": 0}, "SEGMENT must be at least 1"),
         (Unit.COMPUTE, PLAIN | {"KEEP": 2, "PIXELS": 5}, "at most 4 pixels"),
         (Unit.COMPUTE, PLAIN | {"MODE": Mode.SCALED_SUM}, "channels from"),
+        (Unit.COMPUTE, SUM | {"KERNEL_H": 3}, "a scaled sum has 2 taps, not 3"),
+        (Unit.COMPUTE, SUM | {"KERNEL_W": 2}, "the taps of a scaled sum are one a tap row"),
     ],
 )
 @pytest.mark.parametrize("engine", [run, run_model])

@@ -16,6 +16,7 @@ from mensa.golden.node import Place
 from mensa.golden.operators.filters import (
     channel_multipliers,
     check_padded,
+    connected_sizes,
     constant_bias,
     constant_weights,
     weight_zero_point,
@@ -268,20 +269,7 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
     place.eight_bit(output)
     place.same_type(data, output)
     values, weights = constant_weights(place, data, 0)
-    place.require(
-        len(weights.shape) == 2,
-        f"must have shape [outputs, inputs], not {list(weights.shape)}",
-        weights,
-    )
-    oc, ic = weights.shape
-    place.require(data.size % ic == 0, f"has {data.size} elements, not a multiple of {ic}", data)
-    rows = data.size // ic
-    wanted = (*data.shape[:-1], oc) if options.keep_num_dims else (rows, oc)
-    place.require(
-        output.size == rows * oc and output.shape[-1:] == (oc,),
-        f"has shape {list(output.shape)}, the operator gives {list(wanted)}",
-        output,
-    )
+    rows, oc, ic = connected_sizes(place, data, weights, output, options)
     per_channel = weights.scale.size > 1
     multiplier, shift, scale = channel_multipliers(
         place, data, weights, output, oc, fused=not per_channel and rounding == "litert"

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from mensa.golden.arithmetic.fixed_point import quantize_multipliers
 from mensa.golden.graph import Tensor
 from mensa.golden.node import EIGHT_BIT, Place, to_int8
+from mensa.golden.options import FullyConnectedOptions, TransposeConvOptions
 from mensa.golden.plan import Int8Array, Int32Array
 
 # Elements of an image with its padding: kernels hold one image at a time.
@@ -44,6 +45,53 @@ def check_padded(
         rows * cols * channels <= _MAX_PADDED,
         f"an input of {rows} x {cols} x {channels} with its padding is too large",
     )
+
+
+def connected_sizes(
+    place: Place, data: Tensor, weights: Tensor, output: Tensor, options: FullyConnectedOptions
+) -> tuple[int, int, int]:
+    """Rows, outputs and inputs of a fully connected layer, which its tensors must agree on."""
+    place.require(
+        len(weights.shape) == 2,
+        f"must have shape [outputs, inputs], not {list(weights.shape)}",
+        weights,
+    )
+    oc, ic = weights.shape
+    place.require(data.size % ic == 0, f"has {data.size} elements, not a multiple of {ic}", data)
+    rows = data.size // ic
+    wanted = (*data.shape[:-1], oc) if options.keep_num_dims else (rows, oc)
+    place.require(
+        output.size == rows * oc and output.shape[-1:] == (oc,),
+        f"has shape {list(output.shape)}, the operator gives {list(wanted)}",
+        output,
+    )
+    return rows, oc, ic
+
+
+def transposed_windows(
+    place: Place, data: Tensor, weights: Tensor, output: Tensor, options: TransposeConvOptions
+) -> tuple[int, int, int]:
+    """Output channels of a TRANSPOSE_CONV, and rows and columns that its padding cuts off.
+
+    Its tensors must agree.
+    """
+    n, h, w, c = place.images(data)
+    oc, kh, kw, ic = place.images(weights)
+    place.require(ic == c, f"takes {ic} channels of {c}", weights)
+    batch, oh, ow, channels = place.images(output)
+    place.require(
+        (batch, channels) == (n, oc), f"has shape {list(output.shape)}, wants {n} x {oc}", output
+    )
+    # The input is what the forward convolution of the output would give.
+    rows, pad_top = window_outputs(place, options.padding, oh, kh, options.stride_h, 1)
+    columns, pad_left = window_outputs(place, options.padding, ow, kw, options.stride_w, 1)
+    place.require(
+        (h, w) == (rows, columns),
+        f"has {h} x {w} pixels, the output's shape asks for {rows} x {columns}",
+        data,
+    )
+    check_padded(place, (h, w), (kh, kw), options, max(c, oc))
+    return oc, pad_top, pad_left
 
 
 def constant_weights(place: Place, data: Tensor, dimension: int) -> tuple[Int8Array, Tensor]:

@@ -25,7 +25,9 @@ from mensa.golden.node import INT16, Place
 from mensa.golden.operators.filters import (
     channel_multipliers,
     check_padded,
+    connected_sizes,
     constant_weights,
+    transposed_windows,
     weight_zero_point,
     window_outputs,
 )
@@ -225,20 +227,7 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
     )
     data, output = _ends(place)
     values, weights = constant_weights(place, data, 0)
-    place.require(
-        len(weights.shape) == 2,
-        f"must have shape [outputs, inputs], not {list(weights.shape)}",
-        weights,
-    )
-    oc, ic = weights.shape
-    place.require(data.size % ic == 0, f"has {data.size} elements, not a multiple of {ic}", data)
-    rows = data.size // ic
-    wanted = (*data.shape[:-1], oc) if options.keep_num_dims else (rows, oc)
-    place.require(
-        output.size == rows * oc and output.shape[-1:] == (oc,),
-        f"has shape {list(output.shape)}, the operator gives {list(wanted)}",
-        output,
-    )
+    rows, oc, ic = connected_sizes(place, data, weights, output, options)
     bias, int32_sums = _sums(place, rounding, 2, oc, options.quantized_bias_type)
     per_channel = weights.scale.size > 1
     requant: WideRequant = "double" if int32_sums else "wide"
@@ -272,21 +261,8 @@ def _transpose_conv(place: Place, rounding: Rounding) -> Plan:
     data, output = _ends(place, 2)
     place.shape(output, tuple(int(size) for size in place.constant(0, np.int32)))
     values, weights = constant_weights(place, data, 0)
-    n, h, w, c = place.images(data)
-    oc, kh, kw, ic = place.images(weights)
-    place.require(ic == c, f"takes {ic} channels of {c}", weights)
-    batch, oh, ow, channels = place.images(output)
-    place.require(
-        (batch, channels) == (n, oc), f"has shape {list(output.shape)}, wants {n} x {oc}", output
-    )
-    rows, pad_top = window_outputs(place, options.padding, oh, kh, options.stride_h, 1)
-    columns, pad_left = window_outputs(place, options.padding, ow, kw, options.stride_w, 1)
-    place.require(
-        (h, w) == (rows, columns),
-        f"has {h} x {w} pixels, the output's shape asks for {rows} x {columns}",
-        data,
-    )
-    check_padded(place, (h, w), (kh, kw), options, max(c, oc))
+    oc, pad_top, pad_left = transposed_windows(place, data, weights, output, options)
+    _, kh, kw, _ = weights.shape
     if rounding == "tflm":
         # Old files have a bias of 16 bits.
         bias, int32_sums = _bias(place, 3, oc, (np.int16, np.int64))[0], False

@@ -11,11 +11,10 @@ from mensa.golden.arithmetic.fixed_point import requantize_double, wrap32
 from mensa.golden.node import Place
 from mensa.golden.operators.filters import (
     channel_multipliers,
-    check_padded,
     constant_bias,
     constant_weights,
+    transposed_windows,
     weight_zero_point,
-    window_outputs,
 )
 from mensa.golden.options import TransposeConvOptions
 from mensa.golden.plan import Int8Array, Int32Array, Plan, Rounding, Shape
@@ -85,22 +84,7 @@ def _transpose_conv(place: Place, rounding: Rounding) -> Plan:
     place.same_type(data, output)
     place.shape(output, _shape(place)[0])
     values, filters = constant_weights(place, data, 0)
-    n, h, w, c = place.images(data)
-    oc, kh, kw, ic = place.images(filters)
-    place.require(ic == c, f"takes {ic} channels of {c}", filters)
-    batch, oh, ow, channels = place.images(output)
-    place.require(
-        (batch, channels) == (n, oc), f"has shape {list(output.shape)}, wants {n} x {oc}", output
-    )
-    # The input is what the forward convolution of the output would give.
-    rows, pad_top = window_outputs(place, options.padding, oh, kh, options.stride_h, 1)
-    columns, pad_left = window_outputs(place, options.padding, ow, kw, options.stride_w, 1)
-    place.require(
-        (h, w) == (rows, columns),
-        f"has {h} x {w} pixels, the output's shape asks for {rows} x {columns}",
-        data,
-    )
-    check_padded(place, (h, w), (kh, kw), options, max(c, oc))
+    oc, pad_top, pad_left = transposed_windows(place, data, filters, output, options)
     multiplier, shift, _ = channel_multipliers(
         place, data, filters, output, oc, fused=data.dtype == np.uint8
     )

@@ -6,6 +6,7 @@
 
 from mensa.golden.builder import GraphBuilder
 from mensa.golden.error import GraphError
+from mensa.golden.families import is_supported
 from mensa.golden.graph import Graph, Operator, Tensor
 from mensa.golden.interpreter import Tensors, evaluate, run, run_operator
 from mensa.golden.operators.addition import AddPlan
@@ -16,7 +17,6 @@ from mensa.golden.operators.reshape import ReshapePlan
 from mensa.golden.operators.softmax import SoftmaxPlan
 from mensa.golden.plan import Plan
 from mensa.golden.planning import check_supported, default_rounding, plan
-from mensa.golden.registry import is_supported
 from mensa.golden.tflite.reader import load, read
 from mensa.golden.tflite.writer import save, write
 

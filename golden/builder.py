@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.error import GraphError
+from mensa.golden.families import register_all
 from mensa.golden.graph import Graph, Operator, Tensor
 from mensa.golden.options import (
     OPTIONS,
@@ -202,6 +203,7 @@ class GraphBuilder:
         name: str = "",
     ) -> tuple[int, ...]:
         """As `apply`, for any number of outputs, all of one scale. Returns: their indices."""
+        register_all()
         position, of_its_own = output_likeness(op)
         like = self._tensors[inputs[position]]
         if dtype is None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mensa.golden import operators  # noqa: F401  registers every family
 from mensa.golden.error import GraphError
+from mensa.golden.families import register_all
 from mensa.golden.graph import Graph, Operator
 from mensa.golden.node import Place
 from mensa.golden.plan import Plan, Rounding
@@ -51,6 +51,7 @@ def plan(graph: Graph, operator: Operator, rounding: str | None = None) -> Plan:
     found = graph._plans.get(key)
     if found is None:
         # A damaged file's scales may overflow; the makers look at what comes of it.
+        register_all()
         with np.errstate(all="ignore"):
             found = prepare(graph, operator, profile)
         if operator.op == "CALL_ONCE":

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from mensa.golden.error import GraphError
+from mensa.golden.families import register_all
 from mensa.golden.graph import Graph, Operator, check_shape, shape_fault
 from mensa.golden.interpreter import outputs_of
 from mensa.golden.plan import Rounding
@@ -79,6 +80,7 @@ def _changed(graph: Graph, changes: Mapping[int, Mapping[str, Any]]) -> Graph:
 def _with_shapes(graph: Graph, operator: Operator, given: set[int]) -> Graph:
     """The graph in which the outputs of `operator` have the shapes that it gives them."""
     try:
+        register_all()
         shapes = output_shapes(graph, operator)
     except GraphError:
         return graph

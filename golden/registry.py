@@ -1,6 +1,6 @@
 """Which functions know an operator: each family of operators registers its own here.
 
-A family is a module that `mensa.golden.operators` imports; this module knows none of them. Of every
+A family is a module that `mensa.golden.families` imports; this module knows none of them. Of every
 operator it registers, by name, a `planner` that makes its plan and, for `GraphBuilder.apply`, the
 `shapes` of its outputs; of every class of plans a `kernel` that computes it.
 """
@@ -99,13 +99,8 @@ def kernel(kind: type[Plan]) -> Callable[[_AnyKernel], _AnyKernel]:
     return register
 
 
-def is_supported(op: str) -> bool:
-    """Whether golden has a kernel for operators of this name."""
-    return op in _PLANNERS
-
-
 def supported() -> tuple[str, ...]:
-    """Names of all operators that golden has a kernel for, sorted."""
+    """Names of all operators that are registered, sorted."""
     return tuple(sorted(_PLANNERS))
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mensa.golden.registry import supported
+from mensa.golden.families import supported
 
 from .comparison import DIFFERENCES
 from .makers import MAKERS

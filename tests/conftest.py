@@ -1,4 +1,4 @@
-"""What every test needs: helper modules within reach, and a stated seed."""
+"""What every test needs: the package `tests` within reach of all processes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-# Test modules import their helpers (`bench`) by plain name, here as in cocotb's child process.
-sys.path.append(str(Path(__file__).parent / "rtl"))
+# Helpers are imported as tests.<folder>.<file> everywhere, also in cocotb's child process, which
+# gets this path. It comes last: our `sched` must not stand before the standard library's.
+sys.path.append(str(Path(__file__).parents[1]))
 
-# The child processes of a testbench must not find our `sched` before the standard library's.
+# The child processes of a testbench do not put their own folders first.
 os.environ["PYTHONSAFEPATH"] = "1"

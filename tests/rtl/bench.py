@@ -20,7 +20,6 @@ import os
 import random
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -36,6 +35,9 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from mensa.rtl.verilog import to_verilog
 from mensa.sim.engines.verilator import SPLIT, Build, build, ports
+
+ROOT = Path(__file__).parents[2]
+"""Where modules with cocotb tests are named from: `tests.rtl.parts.test_unit`."""
 
 MATRIX = list(itertools.product([False, True], [False, True]))
 """(idle, backpressure) in all four ways; cocotb.parametrize((("idle", "backpressure"), MATRIX))."""
@@ -160,16 +162,14 @@ def simulate(
     if seed is None:
         seed = int(os.environ.get("MENSA_SEED", "1"))
     log = directory / "log"
-    paths = [str(test_module.parent), str(Path(__file__).parent)]
-    before = list(sys.path)
+    module = ".".join(test_module.resolve().relative_to(ROOT).with_suffix("").parts)
     try:
-        sys.path[:0] = paths  # the runner hands sys.path to its child
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv("PYTEST_CURRENT_TEST", raising=False)
             results = runner.test(
                 hdl_toplevel=top,
                 hdl_toplevel_lang="verilog",
-                test_module=test_module.stem,
+                test_module=module,  # found by sys.path, which the runner hands to its child
                 build_dir=directory,
                 test_dir=directory,
                 test_filter=testcase,
@@ -191,8 +191,6 @@ def simulate(
             problem = f"no cocotb test of {test_module.name} ran (filter {testcase!r})"
     except (RuntimeError, SystemExit) as error:
         problem = f"the simulation stopped: {error}"
-    finally:
-        sys.path[:] = before
     if problem:
         pytest.fail(
             f"{problem} (seed {seed}, files in {directory})\n{_telling(log)}", pytrace=False

@@ -8,11 +8,8 @@ import os
 import random
 from collections import Counter, defaultdict
 
-import bench
-import campaign_faults as faults
 import cocotb
 import numpy as np
-from campaign_top import CHECKERS
 from cocotb.triggers import Event, First, RisingEdge, Timer
 from cocotbext.axi import (
     AxiLiteBus,
@@ -25,6 +22,9 @@ from cocotbext.axi import (
 
 from mensa.rtl.commands import Opcode
 from mensa.rtl.registers import OFFSET, ErrorCode
+from tests.rtl import bench
+from tests.rtl import campaign_faults as faults
+from tests.rtl.campaign_top import CHECKERS
 
 CYCLE = 10
 """Nanoseconds."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-import bench
 import cocotb
 from amaranth.hdl import Module
 from amaranth.lib import wiring
@@ -14,6 +13,7 @@ from cocotb.triggers import RisingEdge
 from mensa.rtl.commands import REGISTER_NUMBER
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import PAGE_BITS
+from tests.rtl import bench
 
 MACHINE = Machine(
     name="tiny",

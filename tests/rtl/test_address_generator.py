@@ -4,17 +4,17 @@ import os
 import random
 from collections.abc import Iterator
 
-import bench
 import cocotb
 from cocotb.triggers import RisingEdge
-from compute_reference import Step, channels, out_address, random_commands, steps
-from lockstep import SideBySide
 
 from mensa.rtl import timing
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Unit
 from mensa.rtl.compute.address_generator import LATENCY, AddressGenerator, beat_layout
 from mensa.rtl.machine import KIB, Machine
 from mensa.rtl.parts.unit import registers_layout
+from tests.rtl import bench
+from tests.rtl.compute_reference import Step, channels, out_address, random_commands, steps
+from tests.rtl.lockstep import SideBySide
 
 MACHINES = {
     f"r{rows}c{cols}": Machine(

@@ -3,10 +3,11 @@
 import random
 from pathlib import Path
 
-import icarus
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from tests.rtl import icarus
 
 CHECKER = Path(__file__).with_name("axi_checker.v")
 BYTES = 8

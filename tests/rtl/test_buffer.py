@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import random
 
-import bench
 import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
-from lockstep import SideBySide
 
 from mensa.rtl.buffers.buffer import Buffer
 from mensa.rtl.timing import READ_LATENCY
+from tests.rtl import bench
+from tests.rtl.lockstep import SideBySide
 
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

@@ -9,18 +9,17 @@ import re
 import sys
 from pathlib import Path
 
-import bench
-import campaign_faults as faults
 import numpy as np
 import pytest
-from campaign_top import campaign_top
 
 from mensa import golden
 from mensa.rtl.machine import edge_tpu
 from mensa.sched.lower import lower, tensor_to_memory
 from mensa.sched.placement import all_on
-
-from ..small_network import small_network
+from tests.rtl import bench
+from tests.rtl import campaign_faults as faults
+from tests.rtl.campaign_top import campaign_top
+from tests.small_network import small_network
 
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
 RUNS = 1000 if REGRESS else 50

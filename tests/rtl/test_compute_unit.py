@@ -5,15 +5,12 @@ import random
 from collections import deque
 from typing import Any
 
-import bench
 import cocotb
 import pytest
 from amaranth.hdl import Cat, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from cocotb.triggers import RisingEdge
-from compute_reference import Reference, Registers, random_buffers, random_commands
-from lockstep import Port, SideBySide
 
 from mensa.rtl import timing
 from mensa.rtl.arrays.systolic.gateware import SystolicArray
@@ -28,6 +25,9 @@ from mensa.rtl.parts.unit import CommandSignature
 from mensa.rtl.post.post_processor import PostProcessor
 from mensa.rtl.post.requantizer import Requantizer
 from mensa.rtl.post.vector_unit import VectorUnit
+from tests.rtl import bench
+from tests.rtl.compute_reference import Reference, Registers, random_buffers, random_commands
+from tests.rtl.lockstep import Port, SideBySide
 
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

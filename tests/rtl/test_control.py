@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 
-import bench
 import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
@@ -26,6 +25,7 @@ from mensa.rtl.registers import (
     register_map_markdown,
 )
 from mensa.rtl.shell.control import Control
+from tests.rtl import bench
 
 MACHINE = Machine(
     name="tiny",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 
-import bench
 import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
-from lockstep import Port, SideBySide
 
 from mensa.rtl.commands import SETUP_BITS, Token, Unit
 from mensa.rtl.registers import ErrorCode
 from mensa.rtl.shell.faults import Faults
 from mensa.rtl.shell.setup_record import SetupRecord
+from tests.rtl import bench
+from tests.rtl.lockstep import Port, SideBySide
 
 CYCLES = 3000
 ALL = (1 << len(Token)) - 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import deque
 
-import bench
 import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
@@ -17,6 +16,7 @@ from mensa.rtl.shell.fetch_unit import FetchUnit
 from mensa.sim.engines.model.dma import ReadPort
 from mensa.sim.engines.model.fetch import FetchTiming
 from mensa.sim.memory import PortTiming
+from tests.rtl import bench
 
 MACHINE = Machine(
     name="tiny",

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import random
 
-import bench
 import cocotb
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiRamRead, AxiReadBus
-from dma_bench import MEMORY_BYTES, WithIdentifiers, pauses
-from test_fetch_unit import LAST_PAGE, MACHINE, PORTS, Units, expected, observed, random_program
 
 from mensa.rtl.commands import WORD_BYTES, Opcode, Unit
 from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES, ErrorCode
 from mensa.rtl.shell.fetch_unit import FetchUnit
+from tests.rtl import bench
+from tests.rtl.dma_bench import MEMORY_BYTES, WithIdentifiers, pauses
+from tests.rtl.test_fetch_unit import (
+    LAST_PAGE,
+    MACHINE,
+    PORTS,
+    Units,
+    expected,
+    observed,
+    random_program,
+)
 
 PROGRAMS = 8
 WATCHDOG = 40_000

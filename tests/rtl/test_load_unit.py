@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import random
 
-import bench
 import cocotb
 import pytest
 from amaranth.lib.wiring import In, Out
 from cocotbext.axi import AxiRamRead, AxiReadBus
-from dma_bench import (
+
+from mensa.rtl.commands import Unit
+from mensa.rtl.shell.load_unit import LoadUnit
+from tests.rtl import bench
+from tests.rtl.dma_bench import (
     BEAT,
     COMMANDS,
     MACHINE,
@@ -29,9 +32,6 @@ from dma_bench import (
     stop,
     watch,
 )
-
-from mensa.rtl.commands import Unit
-from mensa.rtl.shell.load_unit import LoadUnit
 
 
 @cocotb.test()

@@ -15,8 +15,7 @@ from mensa.rtl.machine import (
     edge_tpu,
     machines,
 )
-
-from ..machines import any_machine
+from tests.machines import any_machine
 
 SMALL = Machine(
     name="small",

@@ -4,11 +4,9 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
-import bench
 import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
-from lockstep import Port, SideBySide, pack
 
 from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_single, wrap32
 from mensa.rtl.commands import Mode, Rounding, Unit
@@ -22,6 +20,8 @@ from mensa.rtl.post.post_processor import (
     tiles_in_flight,
 )
 from mensa.rtl.timing import COMMANDS_IN_FLIGHT, RECORDS_LATENCY
+from tests.rtl import bench
+from tests.rtl.lockstep import Port, SideBySide, pack
 
 MACHINES = {
     f"lanes_{lanes}": Machine(

@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import random
 
-import bench
 import cocotb
 import numpy as np
 import pytest
-from lockstep import SideBySide, pack, play, unpack
 
 from mensa.rtl.arrays.systolic.processing_elements import (
     ACCUMULATOR_BITS,
     OPERAND_BITS,
     ProcessingElements,
 )
+from tests.rtl import bench
+from tests.rtl.lockstep import SideBySide, pack, play, unpack
 
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

@@ -4,18 +4,18 @@ import itertools
 import random
 from typing import Any
 
-import bench
 import cocotb
 import numpy as np
 from amaranth.hdl import Array, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import ClockCycles, RisingEdge, Timer
-from lockstep import SideBySide, pack, play, signed
 
 from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_single, wrap32
 from mensa.rtl.commands import Rounding
 from mensa.rtl.post.requantizer import LATENCY, Requantizer
+from tests.rtl import bench
+from tests.rtl.lockstep import SideBySide, pack, play, signed
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 SHIFTS = range(-31, 31)

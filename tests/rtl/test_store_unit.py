@@ -6,12 +6,16 @@ import gc
 import random
 from collections import deque
 
-import bench
 import cocotb
 import pytest
 from amaranth.lib.wiring import In, Out
 from cocotbext.axi import AxiRamWrite, AxiWriteBus
-from dma_bench import (
+
+from mensa.rtl.commands import Unit
+from mensa.rtl.shell.store_unit import StoreUnit
+from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
+from tests.rtl import bench
+from tests.rtl.dma_bench import (
     BEAT,
     COMMANDS,
     MACHINE,
@@ -29,10 +33,6 @@ from dma_bench import (
     stop,
     watch,
 )
-
-from mensa.rtl.commands import Unit
-from mensa.rtl.shell.store_unit import StoreUnit
-from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
 
 
 @cocotb.test()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import random
 
-import bench
 import cocotb
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
@@ -10,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from cocotb.triggers import RisingEdge
 
 from mensa.rtl.parts.strip_loop import StripLoop
+from tests.rtl import bench
 
 BITS = 7
 WHOLE = (1, 3, 8)

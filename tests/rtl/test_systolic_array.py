@@ -4,16 +4,16 @@ import os
 import random
 from dataclasses import dataclass
 
-import bench
 import cocotb
 import numpy as np
 import pytest
-from lockstep import SideBySide, pack, play, unpack
 
 from mensa.rtl.arrays.systolic.filter_stream import filter_feed_cycles, filter_stream, filter_taps
 from mensa.rtl.arrays.systolic.gateware import SystolicArray
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import Mode
+from tests.rtl import bench
+from tests.rtl.lockstep import SideBySide, pack, play, unpack
 
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

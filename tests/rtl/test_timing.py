@@ -3,7 +3,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from compute_reference import random_commands, steps
 
 from mensa.rtl import timing
 from mensa.rtl.arrays.systolic.filter_stream import filter_stream
@@ -11,6 +10,7 @@ from mensa.rtl.commands import REGISTERS, Mode, Unit
 from mensa.rtl.compute import operand_feed
 from mensa.rtl.machine import KIB, Machine
 from mensa.rtl.post import post_processor, vector_unit
+from tests.rtl.compute_reference import random_commands, steps
 
 MACHINES = [
     Machine(

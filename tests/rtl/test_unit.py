@@ -3,14 +3,14 @@ from __future__ import annotations
 import random
 from collections import deque
 
-import bench
 import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
-from lockstep import SideBySide
 
 from mensa.rtl.commands import REGISTERS, Token, Unit
 from mensa.rtl.parts.unit import TOKEN_COUNT, TokenCounters, UnitFrontend, registers_layout
+from tests.rtl import bench
+from tests.rtl.lockstep import SideBySide
 
 # Components that are only refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import random
 
-import bench
 import cocotb
 import numpy as np
 import pytest
-from lockstep import pack, play, unpack
 
 from mensa.golden.arithmetic.fixed_point import (
     rounding_divide_by_pot,
@@ -15,6 +13,8 @@ from mensa.golden.arithmetic.fixed_point import (
 )
 from mensa.rtl.commands import Mode
 from mensa.rtl.post.vector_unit import LATENCY, VectorUnit
+from tests.rtl import bench
+from tests.rtl.lockstep import pack, play, unpack
 
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

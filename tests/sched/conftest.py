@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..properties import recorded
+from tests.properties import recorded
 
 ENDED = "how commands ended"
 """Property of a test: kind of file, how many files, and how often a command had each status."""

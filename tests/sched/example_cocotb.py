@@ -2,12 +2,12 @@
 
 import os
 
-import bench
 import cocotb
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 
 from mensa.rtl.registers import OFFSET
+from tests.rtl import bench
 
 
 @cocotb.test()

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import bench
 import cocotb_tools.runner
-import icarus
 
 from mensa.rtl.registers import OFFSET
-
-from .example_system import MEMORY_BYTES
+from tests.rtl import bench, icarus
+from tests.sched.example_system import MEMORY_BYTES
 
 BENCH = Path(__file__).with_name("example_bench.v")
 CHECKER = Path(__file__).parents[1] / "rtl" / "axi_checker.v"

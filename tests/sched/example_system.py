@@ -7,8 +7,7 @@ import numpy as np
 from mensa import golden
 from mensa.rtl.machine import Machine
 from mensa.sched.cli.main import invoke
-
-from ..small_network import small_network
+from tests.small_network import small_network
 
 MEMORY_BYTES = 1 << 13
 BASE = 3 * MEMORY_BYTES

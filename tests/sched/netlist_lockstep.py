@@ -9,8 +9,7 @@ import subprocess
 from pathlib import Path
 
 from mensa.sim.engines import verilator
-
-from .yosys import run_yosys
+from tests.sched.yosys import run_yosys
 
 TOP = "source"
 

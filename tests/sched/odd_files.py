@@ -14,17 +14,16 @@ import mensa.golden as golden
 from mensa.golden import schema
 from mensa.golden.compiled import DEVICES, PROBABLE_DEVICES
 from mensa.golden.options import LeakyReluOptions, NoOptions, Pool2DOptions
-
-from ..golden.disguise import with_false_shapes, without_shapes
-from ..golden.graph_ends import ENDS
-from ..golden.model_files import changed
-from ..golden.mutants import corpus, mutate, worst
-from ..golden.test_files import compiled, sparse_weights
-from ..golden.test_options import with_options
-from ..golden.test_passed_over import CALLERS, calling
-from ..golden.test_propagation import reshaped_by_its_own_shape
-from ..golden.wild_networks import CASES
-from ..golden.wild_networks import wild as wild_network
+from tests.golden.disguise import with_false_shapes, without_shapes
+from tests.golden.graph_ends import ENDS
+from tests.golden.model_files import changed
+from tests.golden.mutants import corpus, mutate, worst
+from tests.golden.test_files import compiled, sparse_weights
+from tests.golden.test_options import with_options
+from tests.golden.test_passed_over import CALLERS, calling
+from tests.golden.test_propagation import reshaped_by_its_own_shape
+from tests.golden.wild_networks import CASES
+from tests.golden.wild_networks import wild as wild_network
 
 SMALL_BYTES, SMALL_MACS = 1 << 20, 1 << 22
 """What a damaged file may ask for here: larger ones take long, however well they are answered."""

@@ -9,8 +9,7 @@ from mensa.rtl.machine import Machine
 from mensa.sched.lower import HostStep, tensor_from_memory, tensor_to_memory
 from mensa.sched.on_chip import OnChipReader
 from mensa.sim.engines.functional import FunctionalEngine
-
-from ..models import network_path
+from tests.models import network_path
 
 NETWORKS = (
     "kws_ref_model",

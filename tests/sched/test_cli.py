@@ -30,8 +30,7 @@ from mensa.sched.inputs import InputError, make_inputs
 from mensa.sched.lower import lower
 from mensa.sched.placement import all_on
 from mensa.sched.run import run_network
-
-from ..models import NETWORKS, network_path
+from tests.models import NETWORKS, network_path
 
 # The machine "8x8" of tests/sim/pool.py, so that both need one build.
 SMALL = (

@@ -22,13 +22,12 @@ from mensa.sim.engines.functional import FunctionalEngine
 from mensa.sim.engines.rtl import RtlEngine
 from mensa.sim.engines.verilator import tools
 from mensa.sim.memory import lpddr4
-
-from ..golden.graph_ends import ENDS
-from ..golden.makers import MAKERS
-from ..golden.recurrent import recurrent
-from ..golden.strategies import layers, random_inputs
-from ..golden.streaming import wake_word
-from ..golden.wild_networks import detection
+from tests.golden.graph_ends import ENDS
+from tests.golden.makers import MAKERS
+from tests.golden.recurrent import recurrent
+from tests.golden.strategies import layers, random_inputs
+from tests.golden.streaming import wake_word
+from tests.golden.wild_networks import detection
 
 MACHINE = edge_tpu.replace(
     rows=4, cols=4, parameter_buffer_bytes=4096, activation_buffer_bytes=8192

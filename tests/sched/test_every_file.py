@@ -25,12 +25,11 @@ import pytest
 import mensa.golden as golden
 from mensa.sched.cli import progress
 from mensa.sched.cli.main import invoke
-
-from ..golden.makers import MAKERS
-from ..sim.pool import POOL, ROOMY
-from . import odd_files
-from .conftest import ENDED
-from .test_streams import mensa
+from tests.golden.makers import MAKERS
+from tests.sched import odd_files
+from tests.sched.conftest import ENDED
+from tests.sched.test_streams import mensa
+from tests.sim.pool import POOL, ROOMY
 
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
 LAYERS, DAMAGED = (10_000, 3_000) if REGRESS else (60, 60)

@@ -5,8 +5,7 @@ import os
 import pytest
 
 from mensa.sched.cli.main import invoke
-
-from ..models import network_path
+from tests.models import network_path
 
 NETWORKS = (
     "kws_ref_model",

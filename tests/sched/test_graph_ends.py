@@ -17,12 +17,11 @@ from mensa.sched.placement import all_on
 from mensa.sched.run import run_network
 from mensa.sim.memory import lpddr4
 from mensa.sim.soc import Soc
-
-from ..golden.comparison import equal
-from ..golden.graph_ends import ENDS
-from ..golden.makers import MAKERS
-from ..golden.strategies import layers, random_inputs
-from ..sim.pool import POOL, ROOMY
+from tests.golden.comparison import equal
+from tests.golden.graph_ends import ENDS
+from tests.golden.makers import MAKERS
+from tests.golden.strategies import layers, random_inputs
+from tests.sim.pool import POOL, ROOMY
 
 MACHINE = POOL[ROOMY]
 LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"

@@ -21,12 +21,17 @@ from mensa.sched.lower import (
     tensor_to_memory,
 )
 from mensa.sched.placement import all_on
-
-from ..golden.moving_layers import dilated
-from ..golden.strategies import layers
-from ..machines import any_options
-from .hazards import Watcher
-from .runner import NETWORKS, assert_equals_golden, load_network, machine_of, random_inputs
+from tests.golden.moving_layers import dilated
+from tests.golden.strategies import layers
+from tests.machines import any_options
+from tests.sched.hazards import Watcher
+from tests.sched.runner import (
+    NETWORKS,
+    assert_equals_golden,
+    load_network,
+    machine_of,
+    random_inputs,
+)
 
 STREAMING = LoweringOptions(residency=False)
 

@@ -18,9 +18,8 @@ from mensa.sched.placement import all_on
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
-
-from .hazards import Watcher
-from .runner import assert_equals_golden, load_network, machine_of, random_inputs
+from tests.sched.hazards import Watcher
+from tests.sched.runner import assert_equals_golden, load_network, machine_of, random_inputs
 
 CYCLES = {
     "mobilenet_v1_0.25_128_quant": 32_352,

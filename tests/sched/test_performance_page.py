@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from mensa import golden
-
-from ..models import NETWORKS, network_path
+from tests.models import NETWORKS, network_path
 
 ROOT = Path(__file__).parents[2]
 CYCLES = runpy.run_path(str(ROOT / "benchmarks" / "cycles.py"))

@@ -13,8 +13,7 @@ from mensa.sched.inputs import make_inputs
 from mensa.sched.lower import HostStep, lower
 from mensa.sched.placement import all_on
 from mensa.sched.run import run_network
-
-from ..golden.streaming import wake_word
+from tests.golden.streaming import wake_word
 
 STEPS = 10
 # The machine "8x8" of tests/sim/pool.py, so that both need one build.

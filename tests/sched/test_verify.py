@@ -16,8 +16,7 @@ from mensa.sched.run import run_network
 from mensa.sched.verify import compare_times, compare_values
 from mensa.sim.memory import lpddr4
 from mensa.sim.soc import Soc
-
-from ..small_network import small_network
+from tests.small_network import small_network
 
 SOC = Soc(name="soc", machine=edge_tpu.replace(rows=8, cols=8), memory=lpddr4)
 GRAPH = small_network()

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from mensa.sched.cli.main import invoke
-
-from ..golden.wild_networks import CASES, wild
-from .test_streaming import SETTINGS, STEPS
+from tests.golden.wild_networks import CASES, wild
+from tests.sched.test_streaming import SETTINGS, STEPS
 
 
 @pytest.mark.parametrize(("name", "dtype"), CASES)

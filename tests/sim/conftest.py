@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..properties import recorded
+from tests.properties import recorded
 
 COMPARED = "compared on every engine"
 """Property of a test: machine, kind of layer, and how many of it were compared."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from mensa.rtl.machine import KIB, Machine, edge_tpu
-
-from ..sched.runner import machine_of
+from tests.sched.runner import machine_of
 
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
 """Whether this is the long run."""

@@ -12,13 +12,12 @@ from mensa.sched.placement import all_on
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
-
-from ..golden.networks import networks
-from ..golden.strategies import layers
-from ..machines import any_machine, any_options
-from ..sched.hazards import Watcher
-from ..sched.runner import assert_equals_golden
-from .pool import REGRESS
+from tests.golden.networks import networks
+from tests.golden.strategies import layers
+from tests.machines import any_machine, any_options
+from tests.sched.hazards import Watcher
+from tests.sched.runner import assert_equals_golden
+from tests.sim.pool import REGRESS
 
 
 class _WithModel(Watcher):

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from mensa.sched.lower import LoweringError, ProgramStep, lower
 from mensa.sched.placement import all_on
 from mensa.sim.memory import lpddr4
-
-from ..golden.networks import networks
-from ..golden.strategies import layers
-from ..sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
-from .all_engines import AllEngines
-from .conftest import COMPARED
-from .pool import POOL, REGRESS, ROOMY
+from tests.golden.networks import networks
+from tests.golden.strategies import layers
+from tests.sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
+from tests.sim.all_engines import AllEngines
+from tests.sim.conftest import COMPARED
+from tests.sim.pool import POOL, REGRESS, ROOMY
 
 ACCELERATED = (
     "ADD",

@@ -9,11 +9,10 @@ import pytest
 from mensa.rtl.commands import Mode, Unit
 from mensa.rtl.timing import COMMANDS_IN_FLIGHT
 from mensa.sim.memory import lpddr4
-
-from ..sched.runner import machine_of
-from .all_engines import AllEngines
-from .pool import POOL, REGRESS
-from .random_programs import random_program
+from tests.sched.runner import machine_of
+from tests.sim.all_engines import AllEngines
+from tests.sim.pool import POOL, REGRESS
+from tests.sim.random_programs import random_program
 
 MACHINES = {
     "4x4": machine_of(4, 4, 2048, 4096),

@@ -6,7 +6,6 @@ import random
 import subprocess
 from pathlib import Path
 
-import bench
 import cocotb
 import pytest
 from amaranth.hdl import Module
@@ -14,6 +13,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.sim.engines import verilator
+from tests.rtl import bench
 
 
 class Increment(wiring.Component):

@@ -10,9 +10,8 @@ from mensa.rtl.machine import edge_tpu
 from mensa.sched.lower import lower
 from mensa.sched.lower.network import HostStep
 from mensa.sched.placement import Placement, PlacementError, all_on
-
-from ...small_network import small_network
-from ..runner import assert_equals_golden, load_network, random_inputs
+from tests.sched.runner import assert_equals_golden, load_network, random_inputs
+from tests.small_network import small_network
 
 SQUARE = edge_tpu.replace(
     name="square", rows=8, cols=8, parameter_buffer_bytes=32768, activation_buffer_bytes=32768

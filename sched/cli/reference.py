@@ -35,8 +35,8 @@ are .tflite files; builds of the hardware are kept in the user's cache, or in th
 environment variable `MENSA_CACHE` names.
 
 That no network ends a command in a traceback is tested by
-`python -m pytest tests/sched/test_every_file.py`, which gives odd, damaged and sound files to every
-command that takes one, in two encodings, and prints how often each ended with which status.
+`python -m pytest tests/sched/cli/test_every_file.py`, which gives odd, damaged and sound files to
+every command that takes one, in two encodings, and prints how often each ended with which status.
 """
 
 

@@ -10,7 +10,7 @@ from mensa.rtl.commands import REGISTERS, Mode, Unit
 from mensa.rtl.compute import operand_feed
 from mensa.rtl.machine import KIB, Machine
 from mensa.rtl.post import post_processor, vector_unit
-from tests.rtl.compute_reference import random_commands, steps
+from tests.rtl.compute.reference import random_commands, steps
 
 MACHINES = [
     Machine(

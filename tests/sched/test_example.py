@@ -7,9 +7,9 @@ import pytest
 
 from mensa.sim.engines import verilator
 from tests.rtl import icarus
+from tests.rtl.fpga.yosys import run_yosys
 from tests.sched.example_runs import run_cocotb, run_icarus
 from tests.sched.example_system import MEMORY_BYTES, ExampleSystem
-from tests.sched.yosys import run_yosys
 
 SETTINGS = {
     "rows": 4, "cols": 3, "parameter_buffer_bytes": 2048, "activation_buffer_bytes": 2048,

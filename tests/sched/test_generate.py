@@ -13,7 +13,7 @@ from mensa.rtl.machine import edge_tpu
 from mensa.sched.cli.main import invoke
 from mensa.sched.generate import MACHINE_FILES, hardware_files
 from mensa.sim.engines.verilator import tools
-from tests.sched.yosys import run_yosys
+from tests.rtl.fpga.yosys import run_yosys
 
 SMALL = (
     "--set", "rows=8", "--set", "cols=8",

@@ -7,7 +7,7 @@ import mensa.golden as golden
 from mensa.golden.options import CastOptions, GatherOptions, ReverseSequenceOptions
 from mensa.sched.index_ranges import index_ranges
 from mensa.sched.inputs import InputError, make_inputs
-from tests.sched.test_cli import invoke
+from tests.sched.cli.test_commands import invoke
 
 SEEDS = range(200)
 

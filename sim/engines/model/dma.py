@@ -3,7 +3,7 @@
 The rules of the memory are those of docs/architecture.md ("Memory, and its time") and of
 sim/engines/harness/memory.hpp; the rules of the units are in the docstrings of
 rtl/shell/load_unit.py and rtl/shell/store_unit.py. Both engines agree in every cycle:
-tests/sim/test_timing_dma.py.
+tests/sim/engines/model/test_dma.py.
 
 *Bandwidth in closed form.* With rate num/den beats per cycle, a beat takes den and a cycle gives
 num. Write the credit at the start of cycle t as num t - z, at most ``den + num - 1``: then time

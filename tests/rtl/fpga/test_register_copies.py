@@ -14,7 +14,7 @@ import pytest
 
 from mensa.rtl.fpga.netlist import FLIP_FLOP
 from mensa.rtl.fpga.register_copies import MOST_READERS, copy_registers
-from tests.sched.netlist_lockstep import TOP, case_of, cells, differing, synthesize, verilog
+from tests.rtl.fpga.netlist_lockstep import TOP, case_of, cells, differing, synthesize, verilog
 
 CASES = {
     "enabled_and_reset": (3, """

@@ -15,7 +15,7 @@ from mensa.sim.memory import lpddr4
 from tests.golden.networks import networks
 from tests.golden.strategies import layers
 from tests.machines import any_machine, any_options
-from tests.sched.hazards import Watcher
+from tests.sched.lower.hazards import Watcher
 from tests.sched.runner import assert_equals_golden
 from tests.sim.pool import REGRESS
 

@@ -18,7 +18,7 @@ from mensa.sched.placement import all_on
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
-from tests.sched.hazards import Watcher
+from tests.sched.lower.hazards import Watcher
 from tests.sched.runner import assert_equals_golden, load_network, machine_of, random_inputs
 
 CYCLES = {

@@ -14,7 +14,7 @@ from mensa.sched.cli.reference import page
 from mensa.sim.memory import Memory
 from mensa.sim.soc import MEMORY_PREFIX
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMMANDS = sorted(typer.main.get_command(app).commands)
 
 

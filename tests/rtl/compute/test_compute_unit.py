@@ -26,7 +26,7 @@ from mensa.rtl.post.post_processor import PostProcessor
 from mensa.rtl.post.requantizer import Requantizer
 from mensa.rtl.post.vector_unit import VectorUnit
 from tests.rtl import bench
-from tests.rtl.compute_reference import Reference, Registers, random_buffers, random_commands
+from tests.rtl.compute.reference import Reference, Registers, random_buffers, random_commands
 from tests.rtl.lockstep import Port, SideBySide
 
 # Components that are only looked at, or refused.

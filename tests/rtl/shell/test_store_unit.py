@@ -15,7 +15,7 @@ from mensa.rtl.commands import Unit
 from mensa.rtl.shell.store_unit import StoreUnit
 from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
 from tests.rtl import bench
-from tests.rtl.dma_bench import (
+from tests.rtl.shell.dma_bench import (
     BEAT,
     COMMANDS,
     MACHINE,

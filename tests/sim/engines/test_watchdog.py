@@ -1,4 +1,4 @@
-"""Standstills in words; tests/sim/test_rtl_engine.py has those that a real core comes to."""
+"""Standstills in words; test_rtl.py has those that a real core comes to."""
 
 from __future__ import annotations
 

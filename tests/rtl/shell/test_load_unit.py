@@ -13,7 +13,7 @@ from cocotbext.axi import AxiRamRead, AxiReadBus
 from mensa.rtl.commands import Unit
 from mensa.rtl.shell.load_unit import LoadUnit
 from tests.rtl import bench
-from tests.rtl.dma_bench import (
+from tests.rtl.shell.dma_bench import (
     BEAT,
     COMMANDS,
     MACHINE,

@@ -623,7 +623,7 @@ def test_doctor_names_what_is_missing_and_how_to_get_it(workplace, capsys, monke
     assert "MISSING: apt install g++" in capsys.readouterr().out
 
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PACKAGES = ("golden", "rtl", "sim", "sched")
 SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 

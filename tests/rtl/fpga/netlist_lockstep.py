@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from mensa.sim.engines import verilator
-from tests.sched.yosys import run_yosys
+from tests.rtl.fpga.yosys import run_yosys
 
 TOP = "source"
 

@@ -2,7 +2,7 @@
 
 The figures at the end of::
 
-    python -m pytest tests/sched/test_every_file.py
+    python -m pytest tests/sched/cli/test_every_file.py
 
 say how many files and commands there were and how they ended; with MENSA_REGRESS=1 there are many
 more.
@@ -26,9 +26,9 @@ import mensa.golden as golden
 from mensa.sched.cli import progress
 from mensa.sched.cli.main import invoke
 from tests.golden.makers import MAKERS
-from tests.sched import odd_files
+from tests.sched.cli import odd_files
+from tests.sched.cli.test_streams import mensa
 from tests.sched.conftest import ENDED
-from tests.sched.test_streams import mensa
 from tests.sim.pool import POOL, ROOMY
 
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"

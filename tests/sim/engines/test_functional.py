@@ -14,7 +14,7 @@ from mensa.rtl.program import Assembler, Program, ProgramError
 from mensa.sim.engines.functional import FunctionalEngine
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
-from tests.rtl.compute_reference import Reference
+from tests.rtl.compute.reference import Reference
 
 MACHINE = Machine(
     name="small",

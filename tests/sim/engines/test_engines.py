@@ -12,8 +12,8 @@ from mensa.sim.memory import lpddr4
 from tests.golden.networks import networks
 from tests.golden.strategies import layers
 from tests.sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
-from tests.sim.all_engines import AllEngines
 from tests.sim.conftest import COMPARED
+from tests.sim.engines.all_engines import AllEngines
 from tests.sim.pool import POOL, REGRESS, ROOMY
 
 ACCELERATED = (

@@ -23,7 +23,7 @@ from mensa.sched.run import run_network
 from mensa.sim import soc
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
-from tests.sched.hazards import Watcher
+from tests.sched.lower.hazards import Watcher
 from tests.sched.runner import assert_equals_golden, load_network, machine_of, random_inputs
 
 MACHINE = machine_of(8, 8, 4 * KIB, 4 * KIB, entries=16, banks=4)

@@ -1,5 +1,5 @@
 // Runs commands on a Verilated load or store unit (STORE is defined) over sim/engines/harness/memory.hpp, and tells
-// in which cycles they start and end. Used by test_timing_dma.py through ctypes.
+// in which cycles they start and end. Used by test_dma.py through ctypes.
 #include <cstdint>
 #include <cstdio>
 #include <cstring>

@@ -10,9 +10,9 @@ from mensa.rtl.commands import Mode, Unit
 from mensa.rtl.timing import COMMANDS_IN_FLIGHT
 from mensa.sim.memory import lpddr4
 from tests.sched.runner import machine_of
-from tests.sim.all_engines import AllEngines
+from tests.sim.engines.all_engines import AllEngines
+from tests.sim.engines.random_programs import random_program
 from tests.sim.pool import POOL, REGRESS
-from tests.sim.random_programs import random_program
 
 MACHINES = {
     "4x4": machine_of(4, 4, 2048, 4096),

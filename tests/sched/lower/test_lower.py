@@ -24,7 +24,7 @@ from mensa.sched.placement import all_on
 from tests.golden.moving_layers import dilated
 from tests.golden.strategies import layers
 from tests.machines import any_options
-from tests.sched.hazards import Watcher
+from tests.sched.lower.hazards import Watcher
 from tests.sched.runner import (
     NETWORKS,
     assert_equals_golden,

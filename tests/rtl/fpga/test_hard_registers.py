@@ -12,7 +12,7 @@ import pytest
 
 from mensa.rtl.fpga.hard_registers import BLOCK_RAM, MULTIPLIER, Moved, move_registers
 from mensa.rtl.fpga.netlist import FLIP_FLOP
-from tests.sched.netlist_lockstep import case_of, cells, differing, synthesize, verilog
+from tests.rtl.fpga.netlist_lockstep import case_of, cells, differing, synthesize, verilog
 
 OPERANDS, PRODUCT, READ = ("REG_INPUTA_CLK", "REG_INPUTB_CLK"), ("REG_OUTPUT_CLK",), ("REGMODE_B",)
 WIDE_READ = ("REGMODE_A", "REGMODE_B")

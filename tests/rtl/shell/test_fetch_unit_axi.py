@@ -13,8 +13,8 @@ from mensa.rtl.commands import WORD_BYTES, Opcode, Unit
 from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES, ErrorCode
 from mensa.rtl.shell.fetch_unit import FetchUnit
 from tests.rtl import bench
-from tests.rtl.dma_bench import MEMORY_BYTES, WithIdentifiers, pauses
-from tests.rtl.test_fetch_unit import (
+from tests.rtl.shell.dma_bench import MEMORY_BYTES, WithIdentifiers, pauses
+from tests.rtl.shell.test_fetch_unit import (
     LAST_PAGE,
     MACHINE,
     PORTS,

@@ -11,7 +11,7 @@ from mensa.rtl.commands import Mode, Space, Token, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Program
 from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES
-from tests.rtl.compute_reference import random_buffers, random_commands
+from tests.rtl.compute.reference import random_buffers, random_commands
 
 GIVES = {
     Unit.LOAD: (Token.PARAMETERS_READY, Token.ACTIVATIONS_READY),

@@ -13,7 +13,7 @@ from mensa.rtl.compute.address_generator import LATENCY, AddressGenerator, beat_
 from mensa.rtl.machine import KIB, Machine
 from mensa.rtl.parts.unit import registers_layout
 from tests.rtl import bench
-from tests.rtl.compute_reference import Step, channels, out_address, random_commands, steps
+from tests.rtl.compute.reference import Step, channels, out_address, random_commands, steps
 from tests.rtl.lockstep import SideBySide
 
 MACHINES = {

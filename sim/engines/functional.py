@@ -58,6 +58,31 @@ class Buffers:
 CommandHook = Callable[[Command, Buffers], None]
 
 
+@dataclass(frozen=True, eq=False)
+class Access:
+    """What a command reads or writes at once.
+
+    Attributes
+    ----------
+    command : Command
+        Whose access it is.
+    space : Space or None
+        In which buffer; None is memory.
+    writes : bool
+        Whether it writes.
+    addresses : int64 array
+        Of every byte, or of the first and the last one of a stretch.
+    """
+
+    command: Command
+    space: Space | None
+    writes: bool
+    addresses: Int64
+
+
+AccessHook = Callable[[Access], None]
+
+
 class FunctionalEngine:
     """Carries out programs in program order.
 
@@ -70,6 +95,8 @@ class FunctionalEngine:
         Whose buffers and array shape the commands see.
     on_command : callable or None
         Called with each command and the buffers just after it was carried out.
+    on_access : callable or None
+        Called with every `Access` of memory and buffers, before the command's `on_command`.
 
     Attributes
     ----------
@@ -77,9 +104,15 @@ class FunctionalEngine:
         The buffers as the last command left them.
     """
 
-    def __init__(self, machine: Machine, on_command: CommandHook | None = None) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        on_command: CommandHook | None = None,
+        on_access: AccessHook | None = None,
+    ) -> None:
         self.machine = machine
         self._on_command = on_command
+        self._on_access = on_access
         self.reset()
 
     def reset(self) -> None:
@@ -143,36 +176,40 @@ class FunctionalEngine:
             self._setup = header.setup
 
     def _load(self, command: Command, memory: Bytes) -> None:
-        buffer = self.buffers[Space(command["SPACE"])]
-        source, target = self._rows(command, memory, buffer)
-        buffer[target] = memory[source]
-        if buffer is self.buffers.activation:
+        space = Space(command["SPACE"])
+        source, target = _rows(command)
+        self._touch(command, None, source, memory)
+        self._touch(command, space, target, self.buffers[space], writes=True)
+        self.buffers[space][target] = memory[source]
+        if space is Space.ACTIVATION:
             self._order.written(command.unit, target)
 
     def _store(self, command: Command, memory: Bytes) -> None:
-        target, source = self._rows(command, memory, self.buffers.activation)
+        target, source = _rows(command)
+        self._touch(command, None, target, memory, writes=True)
+        self._touch(command, Space.ACTIVATION, source, self.buffers.activation)
         self._require_settled(command, source)
         memory[target] = self.buffers.activation[source]
 
-    def _rows(self, command: Command, memory: Bytes, buffer: Bytes) -> tuple[Int64, Int64]:
-        """Memory and buffer addresses of every byte that a copy moves, both [rows, row bytes]."""
-        rows, row_bytes = command["ROWS"], command["ROW_BYTES"]
-        byte = np.arange(row_bytes, dtype=np.int64)
-        row = np.arange(rows, dtype=np.int64)[:, None]
-        return (
-            _checked(
+    def _touch(
+        self,
+        command: Command,
+        space: Space | None,
+        addresses: Int64,
+        place: Bytes,
+        *,
+        writes: bool = False,
+    ) -> None:
+        """Refuse an access outside of the place, and tell of every other one."""
+        low, high = int(addresses.min()), int(addresses.max())
+        if low < 0 or high >= place.size:
+            where = "memory" if space is None else f"the {space.name.lower()} buffer"
+            raise refusal(
                 command,
-                "memory",
-                command["MEMORY_ADDRESS"] + row * command["MEMORY_PITCH"] + byte,
-                memory,
-            ),
-            _checked(
-                command,
-                "its buffer",
-                command["BUFFER_ADDRESS"] + row * command["BUFFER_PITCH"] + byte,
-                buffer,
-            ),
-        )
+                f"touches bytes {low} to {high} of {where}, which has {place.size} bytes",
+            )
+        if self._on_access is not None:
+            self._on_access(Access(command, space, writes, addresses))
 
     def _require_settled(self, command: Command, addresses: Int64) -> None:
         """Refuse a read of results that may not be there yet."""
@@ -263,7 +300,7 @@ class FunctionalEngine:
         address = address & ((1 << BUFFER_ADDRESS_BITS) - 1)
         if real.any():
             used = address[real]
-            _checked(command, "the activation buffer", used, self.buffers.activation)
+            self._touch(command, Space.ACTIVATION, used, self.buffers.activation)
             self._require_settled(command, used)
         address = np.where(real, address, 0)
         values = self.buffers.activation.view(np.int8)[address].astype(np.int64)
@@ -284,12 +321,8 @@ class FunctionalEngine:
         before = group.number * (taps * command["SEGMENT"] if conv else taps)
         word_bytes = self.machine.group_channels(Mode(command["MODE"]))
         start = command["PARAMETER_ADDRESS"] + before * word_bytes
-        _checked(
-            command,
-            "the parameter buffer",
-            np.array([start, start + words * word_bytes - 1]),
-            self.buffers.parameter,
-        )
+        ends = np.array([start, start + words * word_bytes - 1])
+        self._touch(command, Space.PARAMETER, ends, self.buffers.parameter)
         content = self.buffers.parameter[start : start + words * word_bytes].view(np.int8)
         weights = content.reshape(words, word_bytes)[:, : group.channels].astype(np.int64)
         return weights - command["PARAMETER_ZERO_POINT"]
@@ -314,7 +347,7 @@ class FunctionalEngine:
         if command["EDGE_CHANNELS"]:
             kept = (ox < command["OUT_WIDTH"] - 1) | (channel < command["EDGE_CHANNELS"])
             address, results = address[kept], results[kept]
-        _checked(command, "the activation buffer", address, self.buffers.activation)
+        self._touch(command, Space.ACTIVATION, address, self.buffers.activation, writes=True)
         self.buffers.activation.view(np.int8)[address] = results.astype(np.int8)
         self._order.written(command.unit, address)
 
@@ -331,7 +364,9 @@ class FunctionalEngine:
             f"reads constant entry {entry} of {self.machine.constant_entries}",
         )
         start = entry * self.machine.constant_entry_bytes
-        records = self.buffers.constant[start:][: CHANNEL_RECORD_BYTES * group.channels]
+        end = start + CHANNEL_RECORD_BYTES * group.channels
+        self._touch(command, Space.CONSTANT, np.array([start, end - 1]), self.buffers.constant)
+        records = self.buffers.constant[start:end]
         records = records.reshape(group.channels, CHANNEL_RECORD_BYTES)
         words = np.ascontiguousarray(records[:, :8]).view("<i4").astype(np.int64)
         return words[:, 0], words[:, 1], records[:, 8].astype(np.int8).astype(np.int64)
@@ -369,14 +404,14 @@ def _groups(command: Command) -> list[_Group]:
     ] + [_Group(count - 1, command["LAST_SEGMENT"], command["LAST_GROUP_CHANNELS"])]
 
 
-def _checked(command: Command, where: str, addresses: Int64, place: Bytes) -> Int64:
-    low, high = int(addresses.min()), int(addresses.max())
-    if low < 0 or high >= place.size:
-        raise refusal(
-            command,
-            f"touches bytes {low} to {high} of {where}, which has {place.size} bytes",
-        )
-    return addresses
+def _rows(command: Command) -> tuple[Int64, Int64]:
+    """Memory and buffer addresses of every byte that a copy moves, both [rows, row bytes]."""
+    byte = np.arange(command["ROW_BYTES"], dtype=np.int64)
+    row = np.arange(command["ROWS"], dtype=np.int64)[:, None]
+    return (
+        command["MEMORY_ADDRESS"] + row * command["MEMORY_PITCH"] + byte,
+        command["BUFFER_ADDRESS"] + row * command["BUFFER_PITCH"] + byte,
+    )
 
 
 def _wrap32(values: Int64) -> Int64:

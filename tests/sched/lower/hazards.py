@@ -9,17 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 
-import pytest
-
 from mensa.rtl.commands import Space, Token, Unit
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES
 from mensa.rtl.program import Program
-from mensa.sim.engines import functional as functional_engine
-from mensa.sim.engines.command_order import CommandOrder
 from mensa.sim.engines.functional import FunctionalEngine
 
 
-class Watcher(FunctionalEngine):
+class Watcher:
     """A functional engine that notes what each command touches.
 
     What is touched is a set of ("read" or "write", what, first, last): bytes of memory, of a buffer
@@ -27,63 +22,37 @@ class Watcher(FunctionalEngine):
     """
 
     def __init__(self, machine, hook=lambda command, buffers: None):
+        self.machine = machine
+        self.touched = []
         self._now = set()
         self._hook = hook
-        self._original = functional_engine._checked
-        super().__init__(machine, on_command=self._note)
-        self._order = _NotingOrder(self)
+        self._engine = FunctionalEngine(machine, on_command=self._command, on_access=self._access)
+
+    @property
+    def buffers(self):
+        return self._engine.buffers
 
     def run(self, program: Program, memory):
         self.touched = []
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(functional_engine, "_checked", self._checked)
-            super().run(program, memory)
+        self._engine.run(program, memory)
         check(program, self.touched)
 
-    def note(self, kind, what, addresses):
-        if what != Space.ACTIVATION:
-            self._now.add((kind, what, int(addresses.min()), int(addresses.max())))
+    def _access(self, access):
+        kind, addresses = "write" if access.writes else "read", access.addresses
+        if access.space != Space.ACTIVATION:
+            self._now.add((kind, access.space, int(addresses.min()), int(addresses.max())))
             return
         banks = addresses // self.machine.activation_bank_bytes
         for bank in range(int(banks.min()), int(banks.max()) + 1):
             within = addresses[banks == bank]
             if within.size:
-                self._now.add((kind, what, int(within.min()), int(within.max())))
+                self._now.add((kind, access.space, int(within.min()), int(within.max())))
                 self._now.add((kind, "port of bank", bank, bank))
 
-    def _checked(self, command, where, addresses, place):
-        if where == "memory":
-            self.note("write" if command.unit == Unit.STORE else "read", where, addresses)
-        for space in (Space.PARAMETER, Space.CONSTANT):
-            if place is self.buffers[space]:
-                self.note("write" if command.unit == Unit.LOAD else "read", space, addresses)
-        return self._original(command, where, addresses, place)
-
-    def _note(self, command, buffers):
-        if command.unit == Unit.COMPUTE and not command["UNIFORM"] and command["KEEP"] < 2:
-            pitch = self.machine.constant_entry_bytes
-            first = command["CONSTANT_ENTRY"] * pitch
-            last = first + (command["GROUPS"] - 1) * pitch + CHANNEL_RECORD_BYTES - 1
-            self._now.add(("read", Space.CONSTANT, first, last))
+    def _command(self, command, buffers):
         self.touched.append(self._now)
         self._now = set()
         self._hook(command, buffers)
-
-
-class _NotingOrder(CommandOrder):
-    """Tells a watcher what is read and written in the activation buffer."""
-
-    def __init__(self, watcher):
-        super().__init__(watcher.machine.activation_buffer_bytes)
-        self._watcher = watcher
-
-    def written(self, unit, addresses):
-        self._watcher.note("write", Space.ACTIVATION, addresses)
-        super().written(unit, addresses)
-
-    def read(self, unit, addresses):
-        self._watcher.note("read", Space.ACTIVATION, addresses)
-        return super().read(unit, addresses)
 
 
 def check(program, touched):

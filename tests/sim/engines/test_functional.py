@@ -330,7 +330,7 @@ def test_commands_without_meaning_are_named(engine, unit, registers, message):
         (
             Unit.LOAD,
             COPY | {"SPACE": Space.CONSTANT, "ROW_BYTES": MACHINE.constant_entry_bytes * 8},
-            "of its buffer, which has",
+            "of the constant buffer, which has",
         ),
         (Unit.COMPUTE, PLAIN | {"ACT_ADDRESS": -1}, "of the activation buffer"),
         (Unit.COMPUTE, PLAIN | {"PARAMETER_ADDRESS": 4090}, "of the parameter buffer"),
@@ -366,6 +366,27 @@ def test_the_hook_sees_every_command_in_order():
     run(commands, memory=memory, on_command=hook)
     assert [unit for unit, _ in seen] == [Unit.LOAD, Unit.COMPUTE]
     assert all(value == 77 for _, value in seen)
+
+
+def test_the_hook_of_accesses_sees_what_every_command_reads_and_writes():
+    seen = []
+    commands = [
+        (Unit.LOAD, COPY | {"SPACE": Space.ACTIVATION}),
+        (Unit.COMPUTE, PLAIN | {"UNIFORM": 0}),
+        (Unit.STORE, COPY),
+    ]
+    run(commands, on_access=seen.append)
+    assert [(each.command.unit, each.space, each.writes) for each in seen] == [
+        (Unit.LOAD, None, False),
+        (Unit.LOAD, Space.ACTIVATION, True),
+        (Unit.COMPUTE, Space.ACTIVATION, False),
+        (Unit.COMPUTE, Space.PARAMETER, False),
+        (Unit.COMPUTE, Space.CONSTANT, False),
+        (Unit.COMPUTE, Space.ACTIVATION, True),
+        (Unit.STORE, None, True),
+        (Unit.STORE, Space.ACTIVATION, False),
+    ]
+    assert seen[1].addresses.shape == (COPY["ROWS"], COPY["ROW_BYTES"])
 
 
 HERE = PLAIN | {"ACT_ADDRESS": OUT}  # reads what PLAIN writes

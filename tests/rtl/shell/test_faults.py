@@ -181,4 +181,4 @@ async def a_setup_counts_from_its_end_until_another_program_begins(dut):
             running, valid = False, True
         elif event == "forget":
             running = valid = False
-    assert settled > CYCLES / 20
+    assert settled > CYCLES / 50  # these draws give about 1 in 18

@@ -9,6 +9,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from cocotb.triggers import RisingEdge
+from cocotbext.axi import AxiRamRead, AxiRamWrite, AxiReadBus, AxiWriteBus
 
 from mensa.rtl.commands import REGISTER_NUMBER
 from mensa.rtl.machine import Machine
@@ -186,6 +187,26 @@ async def stop(dut, unit, each_cycle):
     await RisingEdge(dut.clk)
     dut.rst.value = dut.stop.value = 0
     return commands
+
+
+def attach_memory(dut, idle, backpressure, *, writes):
+    """Put a memory of other authors, of random content, at the read or the write channels.
+
+    `idle` stalls what it answers, `backpressure` what it is asked. Returns: the memory, and a copy
+    of its content.
+    """
+    if writes:
+        ram, asked, answered = AxiRamWrite, ("aw", "w"), ("b",)
+    else:
+        ram, asked, answered = AxiRamRead, ("ar",), ("r",)
+    bus = (AxiWriteBus if writes else AxiReadBus).from_prefix(dut, "bus_")
+    memory = ram(bus, dut.clk, dut.rst, size=MEMORY_BYTES)
+    for channels, stalls in ((asked, backpressure), (answered, idle)):
+        for channel in channels:
+            getattr(memory, f"{channel}_channel").set_pause_generator(pauses(stalls))
+    content = random.randbytes(MEMORY_BYTES)
+    memory.write(0, content)
+    return memory, bytearray(content)
 
 
 async def begin(dut, **inputs):

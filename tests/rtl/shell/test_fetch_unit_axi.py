@@ -7,13 +7,12 @@ import random
 import cocotb
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import RisingEdge
-from cocotbext.axi import AxiRamRead, AxiReadBus
 
 from mensa.rtl.commands import WORD_BYTES, Opcode, Unit
 from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES, ErrorCode
 from mensa.rtl.shell.fetch_unit import FetchUnit
 from tests.rtl import bench
-from tests.rtl.shell.dma_bench import MEMORY_BYTES, WithIdentifiers, pauses
+from tests.rtl.shell.dma_bench import MEMORY_BYTES, WithIdentifiers, attach_memory
 from tests.rtl.shell.test_fetch_unit import (
     LAST_PAGE,
     MACHINE,
@@ -44,9 +43,7 @@ async def hands_out_every_command(dut, idle, backpressure):
         window__last=LAST_PAGE,
         **{f"{port}__pending": 0 for port in PORTS.values()},
     )
-    ram = AxiRamRead(AxiReadBus.from_prefix(dut, "bus_"), dut.clk, dut.rst, size=MEMORY_BYTES)
-    ram.ar_channel.set_pause_generator(pauses(backpressure))
-    ram.r_channel.set_pause_generator(pauses(idle))
+    ram, _ = attach_memory(dut, idle, backpressure, writes=False)
     for number in range(PROGRAMS):
         words = random_program(random, random.choice([0, 13, 14, 50, 300]))
         room = (MEMORY_BYTES - len(words) * WORD_BYTES) // PROGRAM_ALIGNMENT_BYTES - 1

@@ -8,44 +8,22 @@ import random
 import cocotb
 import pytest
 from amaranth.lib.wiring import In, Out
-from cocotbext.axi import AxiRamRead, AxiReadBus
 
 from mensa.rtl.commands import Unit
 from mensa.rtl.shell.load_unit import LoadUnit
 from tests.rtl import bench
-from tests.rtl.shell.dma_bench import (
-    BEAT,
-    COMMANDS,
-    MACHINE,
-    MEMORY_BYTES,
-    SPACE_BYTES,
-    SPACES,
-    TRIALS,
-    WRONG,
-    WithIdentifiers,
-    begin,
-    copy,
-    pauses,
-    program,
-    random_command,
-    refuses,
-    stop,
-    watch,
-)
+from tests.rtl.shell import dma_bench
+from tests.rtl.shell.dma_bench import BEAT, MACHINE, SPACE_BYTES, SPACES, TRIALS
 
 
 @cocotb.test()
 @cocotb.parametrize((("idle", "backpressure"), bench.MATRIX))
 async def copies(dut, idle, backpressure):
-    await begin(dut)
-    ram = AxiRamRead(AxiReadBus.from_prefix(dut, "bus_"), dut.clk, dut.rst, size=MEMORY_BYTES)
-    ram.ar_channel.set_pause_generator(pauses(backpressure))
-    ram.r_channel.set_pause_generator(pauses(idle))
-    memory = bytearray(random.randbytes(MEMORY_BYTES))
-    ram.write(0, bytes(memory))
+    await dma_bench.begin(dut)
+    _, memory = dma_bench.attach_memory(dut, idle, backpressure, writes=False)
     buffers = [bytearray(random.randbytes(SPACE_BYTES)) for _ in range(SPACES)]
     expected = [bytearray(buffer) for buffer in buffers]
-    commands = [random_command(random) for _ in range(COMMANDS)]
+    commands = [dma_bench.random_command(random) for _ in range(dma_bench.COMMANDS)]
     in_flight = 0
 
     def each_cycle():
@@ -66,10 +44,10 @@ async def copies(dut, idle, backpressure):
                 if mask >> byte & 1:
                     buffers[int(dut.write__space.value)][address + byte] = data[byte]
 
-    cocotb.start_soon(program(dut, Unit.LOAD, commands))
+    cocotb.start_soon(dma_bench.program(dut, Unit.LOAD, commands))
     requests = {"ar": ("araddr", "arlen")}
-    async for index in watch(dut, commands, each_cycle, requests):
-        copy(commands[index], memory, expected, to_memory=False)
+    async for index in dma_bench.watch(dut, commands, each_cycle, requests):
+        dma_bench.copy(commands[index], memory, expected, to_memory=False)
         assert buffers == expected, commands[index]
         assert in_flight == 0
 
@@ -77,12 +55,8 @@ async def copies(dut, idle, backpressure):
 @cocotb.test()
 @cocotb.parametrize((("idle", "backpressure"), bench.MATRIX))
 async def stopped_anywhere_it_takes_what_it_asked_for_and_no_more(dut, idle, backpressure):
-    await begin(dut)
-    ram = AxiRamRead(AxiReadBus.from_prefix(dut, "bus_"), dut.clk, dut.rst, size=MEMORY_BYTES)
-    ram.ar_channel.set_pause_generator(pauses(backpressure))
-    ram.r_channel.set_pause_generator(pauses(idle))
-    memory = bytearray(random.randbytes(MEMORY_BYTES))
-    ram.write(0, bytes(memory))
+    await dma_bench.begin(dut)
+    _, memory = dma_bench.attach_memory(dut, idle, backpressure, writes=False)
     in_flight = stopped = drained = 0
 
     def each_cycle():
@@ -99,11 +73,11 @@ async def stopped_anywhere_it_takes_what_it_asked_for_and_no_more(dut, idle, bac
             assert dut.bus__arvalid.value == 0
 
     for _ in range(TRIALS):
-        await stop(dut, Unit.LOAD, each_cycle)
+        await dma_bench.stop(dut, Unit.LOAD, each_cycle)
         # The next command is whole.
         buffers = [bytearray(SPACE_BYTES) for _ in range(SPACES)]
         expected = [bytearray(buffer) for buffer in buffers]
-        command = random_command(random)
+        command = dma_bench.random_command(random)
 
         def write(buffers=buffers):
             each_cycle()
@@ -114,24 +88,24 @@ async def stopped_anywhere_it_takes_what_it_asked_for_and_no_more(dut, idle, bac
                     if mask >> byte & 1:
                         buffers[int(dut.write__space.value)][address + byte] = data[byte]
 
-        cocotb.start_soon(program(dut, Unit.LOAD, [command]))
-        async for _ in watch(dut, [command], write, {"ar": ("araddr", "arlen")}):
-            copy(command, memory, expected, to_memory=False)
+        cocotb.start_soon(dma_bench.program(dut, Unit.LOAD, [command]))
+        async for _ in dma_bench.watch(dut, [command], write, {"ar": ("araddr", "arlen")}):
+            dma_bench.copy(command, memory, expected, to_memory=False)
         assert buffers == expected, command
     assert drained > TRIALS, "it was mostly stopped when nothing was on its way"
 
 
 @cocotb.test()
-@cocotb.parametrize(("change", [*WRONG.values(), {"SPACE": 3}]))
+@cocotb.parametrize(("change", [*dma_bench.WRONG.values(), {"SPACE": 3}]))
 async def what_cannot_be_copied_never_reaches_the_bus(dut, change):
-    await begin(dut)
-    assert await refuses(dut, Unit.LOAD, change, valid="bus__arvalid") == {"refused"}
-    assert await refuses(dut, Unit.LOAD, None, valid="bus__arvalid") == {"outside"}
+    await dma_bench.begin(dut)
+    assert await dma_bench.refuses(dut, Unit.LOAD, change, valid="bus__arvalid") == {"refused"}
+    assert await dma_bench.refuses(dut, Unit.LOAD, None, valid="bus__arvalid") == {"outside"}
 
 
 def test_load_unit_copies_whatever_the_memory_does():
     identifiers = {"arid": Out(1), "rid": In(1)}
-    bench.run(WithIdentifiers(LoadUnit(MACHINE), identifiers), __file__)
+    bench.run(dma_bench.WithIdentifiers(LoadUnit(MACHINE), identifiers), __file__)
 
 
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

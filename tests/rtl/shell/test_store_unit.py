@@ -9,44 +9,22 @@ from collections import deque
 import cocotb
 import pytest
 from amaranth.lib.wiring import In, Out
-from cocotbext.axi import AxiRamWrite, AxiWriteBus
 
 from mensa.rtl.commands import Unit
 from mensa.rtl.shell.store_unit import StoreUnit
 from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
 from tests.rtl import bench
-from tests.rtl.shell.dma_bench import (
-    BEAT,
-    COMMANDS,
-    MACHINE,
-    MEMORY_BYTES,
-    SPACE_BYTES,
-    TRIALS,
-    WRONG,
-    WithIdentifiers,
-    begin,
-    copy,
-    pauses,
-    program,
-    random_command,
-    refuses,
-    stop,
-    watch,
-)
+from tests.rtl.shell import dma_bench
+from tests.rtl.shell.dma_bench import BEAT, MACHINE, MEMORY_BYTES, SPACE_BYTES, TRIALS
 
 
 @cocotb.test()
 @cocotb.parametrize((("idle", "backpressure"), bench.MATRIX))
 async def copies(dut, idle, backpressure):
-    await begin(dut, read__data=0)
-    ram = AxiRamWrite(AxiWriteBus.from_prefix(dut, "bus_"), dut.clk, dut.rst, size=MEMORY_BYTES)
-    ram.aw_channel.set_pause_generator(pauses(backpressure))
-    ram.w_channel.set_pause_generator(pauses(backpressure))
-    ram.b_channel.set_pause_generator(pauses(idle))
-    expected = bytearray(random.randbytes(MEMORY_BYTES))
-    ram.write(0, bytes(expected))
+    await dma_bench.begin(dut, read__data=0)
+    ram, expected = dma_bench.attach_memory(dut, idle, backpressure, writes=True)
     buffer = random.randbytes(SPACE_BYTES)
-    commands = [random_command(random) for _ in range(COMMANDS)]
+    commands = [dma_bench.random_command(random) for _ in range(dma_bench.COMMANDS)]
     answers = deque([None] * (READ_LATENCY - 1))
     in_flight = 0
 
@@ -67,10 +45,10 @@ async def copies(dut, idle, backpressure):
         assert len(data) == BEAT
         dut.read__data.value = int.from_bytes(data, "little")
 
-    cocotb.start_soon(program(dut, Unit.STORE, commands))
+    cocotb.start_soon(dma_bench.program(dut, Unit.STORE, commands))
     requests = {"aw": ("awaddr", "awlen"), "w": ("wdata", "wstrb", "wlast")}
-    async for index in watch(dut, commands, each_cycle, requests):
-        copy(commands[index], expected, [buffer], to_memory=True)
+    async for index in dma_bench.watch(dut, commands, each_cycle, requests):
+        dma_bench.copy(commands[index], expected, [buffer], to_memory=True)
         assert ram.read(0, MEMORY_BYTES) == expected, commands[index]
         assert in_flight == 0
 
@@ -78,11 +56,8 @@ async def copies(dut, idle, backpressure):
 @cocotb.test()
 @cocotb.parametrize((("idle", "backpressure"), bench.MATRIX))
 async def stopped_anywhere_it_completes_its_bursts_with_no_strobe(dut, idle, backpressure):
-    await begin(dut, read__data=0)
-    ram = AxiRamWrite(AxiWriteBus.from_prefix(dut, "bus_"), dut.clk, dut.rst, size=MEMORY_BYTES)
-    ram.aw_channel.set_pause_generator(pauses(backpressure))
-    ram.w_channel.set_pause_generator(pauses(backpressure))
-    ram.b_channel.set_pause_generator(pauses(idle))
+    await dma_bench.begin(dut, read__data=0)
+    ram, _ = dma_bench.attach_memory(dut, idle, backpressure, writes=True)
     buffer = random.randbytes(SPACE_BYTES)
     answers = deque([None] * (READ_LATENCY - 1))
     owed, waiting = 0, {}  # responses; what each channel offers in vain
@@ -120,7 +95,7 @@ async def stopped_anywhere_it_completes_its_bursts_with_no_strobe(dut, idle, bac
     for _ in range(TRIALS):
         before = random.randbytes(MEMORY_BYTES)
         ram.write(0, before)
-        commands = await stop(dut, Unit.STORE, each_cycle)
+        commands = await dma_bench.stop(dut, Unit.STORE, each_cycle)
         # A byte is as it was, or as some row makes it.
         after, possible = ram.read(0, MEMORY_BYTES), [{byte} for byte in before]
         for command in commands:
@@ -131,26 +106,26 @@ async def stopped_anywhere_it_completes_its_bursts_with_no_strobe(dut, idle, bac
                     possible[to + byte].add(buffer[source + byte])
         assert all(byte in values for byte, values in zip(after, possible, strict=True))
         # The next command is whole.
-        expected, command = bytearray(after), random_command(random)
-        copy(command, expected, [buffer], to_memory=True)
-        cocotb.start_soon(program(dut, Unit.STORE, [command]))
-        async for _ in watch(dut, [command], each_cycle, {}):
+        expected, command = bytearray(after), dma_bench.random_command(random)
+        dma_bench.copy(command, expected, [buffer], to_memory=True)
+        cocotb.start_soon(dma_bench.program(dut, Unit.STORE, [command]))
+        async for _ in dma_bench.watch(dut, [command], each_cycle, {}):
             assert ram.read(0, MEMORY_BYTES) == expected, command
     assert drained > TRIALS / 3, "it was mostly stopped when nothing was owed"
 
 
 @cocotb.test()
-@cocotb.parametrize(("change", list(WRONG.values())))
+@cocotb.parametrize(("change", list(dma_bench.WRONG.values())))
 async def what_cannot_be_copied_never_reaches_the_bus(dut, change):
-    await begin(dut, read__data=0)
+    await dma_bench.begin(dut, read__data=0)
     for valid in ("bus__awvalid", "bus__wvalid"):
-        assert await refuses(dut, Unit.STORE, change, valid=valid) == {"refused"}
-        assert await refuses(dut, Unit.STORE, None, valid=valid) == {"outside"}
+        assert await dma_bench.refuses(dut, Unit.STORE, change, valid=valid) == {"refused"}
+        assert await dma_bench.refuses(dut, Unit.STORE, None, valid=valid) == {"outside"}
 
 
 def test_store_unit_copies_whatever_the_memory_does():
     identifiers = {"awid": Out(1), "bid": In(1)}
-    bench.run(WithIdentifiers(StoreUnit(MACHINE), identifiers), __file__)
+    bench.run(dma_bench.WithIdentifiers(StoreUnit(MACHINE), identifiers), __file__)
 
 
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

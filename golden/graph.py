@@ -226,9 +226,9 @@ class Graph:
 
     def activation_bytes(self, operator: Operator) -> int:
         """Bytes of the activations that `operator` reads and writes."""
-        places = {index for index in (*operator.inputs, *operator.outputs) if index >= 0}
+        indices = {index for index in (*operator.inputs, *operator.outputs) if index >= 0}
         return sum(
-            self.tensors[index].nbytes for index in places if self.tensors[index].data is None
+            self.tensors[index].nbytes for index in indices if self.tensors[index].data is None
         )
 
     @property

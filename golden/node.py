@@ -43,7 +43,7 @@ def scale_power(tensor: Tensor) -> int | None:
 
 
 @dataclass(frozen=True)
-class Place:
+class Node:
     """An operator in its graph, with the checks that every operator needs."""
 
     graph: Graph

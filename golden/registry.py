@@ -15,12 +15,12 @@ import numpy.typing as npt
 from mensa.golden.compiled import why_compiled
 from mensa.golden.graph import Graph, Operator
 from mensa.golden.int4 import check_int4
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.plan import Plan, Rounding, Shape
 
 Array = npt.NDArray[Any]
-Planner = Callable[[Place, Rounding], Plan]
-Shapes = Callable[[Place], tuple[Shape, ...]]
+Planner = Callable[[Node, Rounding], Plan]
+Shapes = Callable[[Node], tuple[Shape, ...]]
 
 _AnyPlanner = TypeVar("_AnyPlanner", bound=Planner)
 _AnyShapes = TypeVar("_AnyShapes", bound=Shapes)
@@ -106,33 +106,33 @@ def supported() -> tuple[str, ...]:
 
 def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
     """The plan of `operator`. Raises: GraphError when golden can't compute it."""
-    place = Place(graph, operator)
+    node = Node(graph, operator)
     planners = _PLANNERS
     if operator.op not in planners:
-        raise place.error(why_compiled(operator.op) or "this operator is not supported")
+        raise node.error(why_compiled(operator.op) or "this operator is not supported")
     check_int4(graph, operator, rounding)
     if operator.op in _COMPUTED_PLANNERS:
         position, found = _COMPUTED_PLANNERS[operator.op]
-        tensor = place.optional(position)
+        tensor = node.optional(position)
         if tensor is not None and tensor.data is None:
-            return found(place, rounding)
+            return found(node, rounding)
     inputs = (graph.tensors[index] for index in operator.inputs if index >= 0)
     activations = [tensor for tensor in inputs if tensor.data is None]
     activations += [graph.tensors[index] for index in operator.outputs if index >= 0]
     for tensor in activations:
         typed = _TYPED_PLANNERS.get((operator.op, tensor.dtype.name))
         if typed is not None:
-            return typed(place, rounding)
-    return planners[operator.op](place, rounding)
+            return typed(node, rounding)
+    return planners[operator.op](node, rounding)
 
 
 def output_shapes(graph: Graph, operator: Operator) -> tuple[Shape, ...]:
     """Shapes of the outputs of `operator`, which need not have outputs yet."""
-    place = Place(graph, operator)
+    node = Node(graph, operator)
     known = _SHAPES
     if operator.op not in known:
-        raise place.error("the shapes of its outputs are not known here: give its tensors")
-    return known[operator.op](place)
+        raise node.error("the shapes of its outputs are not known here: give its tensors")
+    return known[operator.op](node)
 
 
 def output_likeness(op: str) -> tuple[int, npt.DTypeLike | None]:

@@ -15,7 +15,7 @@ from mensa.golden.arithmetic.fixed_point import (
 )
 from mensa.golden.arithmetic.rounder import Rounder, rounding_error
 from mensa.golden.graph import Tensor
-from mensa.golden.node import Place, to_int8
+from mensa.golden.node import Node, to_int8
 from mensa.golden.options import (
     AddOptions,
 )
@@ -81,20 +81,20 @@ class AddPlan(Plan):
 
 
 @planner("ADD")
-def _add(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(AddOptions)
-    first, second, output = place.input(0), place.input(1), place.output()
+def _add(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(AddOptions)
+    first, second, output = node.input(0), node.input(1), node.output()
     for tensor in (first, second, output):
-        place.eight_bit(tensor)
-    place.same_type(first, second)
-    place.same_type(first, output)
-    place.shape(output, place.broadcast(first, second))
+        node.eight_bit(tensor)
+    node.same_type(first, second)
+    node.same_type(first, output)
+    node.shape(output, node.broadcast(first, second))
     scales = float(first.scale[0]), float(second.scale[0])
     twice = 2.0 * max(scales)
     factors = [quantize_multiplier(scale / twice) for scale in scales]
     last, last_shift = quantize_multiplier(twice / ((1 << ADD_LEFT_SHIFT) * float(output.scale[0])))
-    place.require(last_shift <= 0, "its scale is too small for that of the inputs", output)
-    clamp_min, clamp_max = place.clamp(options.activation, output)
+    node.require(last_shift <= 0, "its scale is too small for that of the inputs", output)
+    clamp_min, clamp_max = node.clamp(options.activation, output)
 
     def constant(tensor: Tensor) -> Int8Array | None:
         return None if tensor.data is None else to_int8(tensor.data)
@@ -104,11 +104,11 @@ def _add(place: Place, rounding: Rounding) -> Plan:
         output_shape=output.shape,
         same_shape=first.shape == second.shape,
         constants=(constant(first), constant(second)),
-        zero_points=(place.zero_point(first), place.zero_point(second)),
+        zero_points=(node.zero_point(first), node.zero_point(second)),
         multipliers=(factors[0][0], factors[1][0]),
         shifts=(factors[0][1], factors[1][1]),
         left_shift=ADD_LEFT_SHIFT,
-        output_zero_point=place.zero_point(output),
+        output_zero_point=node.zero_point(output),
         output_multiplier=last,
         output_shift=last_shift,
         clamp_min=clamp_min,

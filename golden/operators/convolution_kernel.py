@@ -178,10 +178,10 @@ class Writer:
         if rounder is not None:
             self._round = rounder.rounding(self.sums)
 
-    def write(self, place: int, count: int) -> None:
+    def write(self, first: int, count: int) -> None:
         """Writes the outputs of the first `count` rows of `sums`.
 
-        Parameters: `place` is the number of their first output, in units of `used`.
+        Parameters: `first` is the number of their first output, in units of `used`.
         """
         if self._form.rounder is None:
             total = self.sums[:count].astype(np.int64) + self._form.offset
@@ -191,24 +191,24 @@ class Writer:
             if doubtful.size:
                 sums = self.sums.ravel()[doubtful].astype(np.int64)
                 if self._width == self._used:
-                    doubtful += place * self._used * self._channels
+                    doubtful += first * self._used * self._channels
                 else:
                     part, index = np.divmod(doubtful, self._width * self._channels)
                     real = index < self._used * self._channels
-                    doubtful = ((place + part) * self._used * self._channels + index)[real]
+                    doubtful = ((first + part) * self._used * self._channels + index)[real]
                     sums = sums[real]
                 self._doubts.append((doubtful, sums))
         block = block.reshape(-1, self._width, self._channels)[:, : self._used]
-        self._out[place : place + len(block)] = block
+        self._out[first : first + len(block)] = block
 
     def finish(self) -> None:
         """Writes the outputs that were in doubt."""
         if self._doubts:
-            place = np.concatenate([doubtful for doubtful, _ in self._doubts])
+            index = np.concatenate([doubtful for doubtful, _ in self._doubts])
             total = np.concatenate([sums for _, sums in self._doubts])
-            channels = place % self._channels
+            channels = index % self._channels
             total += self._form.offset[channels]
-            self._out.ravel()[place] = requantize(self._plan, total, channels)
+            self._out.ravel()[index] = requantize(self._plan, total, channels)
 
 
 @kernel(ConvPlan)
@@ -285,11 +285,11 @@ def _factors(plan: ConvPlan, blocks: int) -> Iterable[tuple[slice, slice, FloatA
         for group in range(plan.groups):
             seen = slice(group * inputs, (group + 1) * inputs)
             for cut in _cuts(outputs, matrix.shape[1]):
-                place = slice(group * outputs + cut.start, group * outputs + cut.stop)
+                made_for = slice(group * outputs + cut.start, group * outputs + cut.stop)
                 if kept.weights is None:
-                    yield seen, place, _float_weights(plan, matrix[place], kept.kind)
+                    yield seen, made_for, _float_weights(plan, matrix[made_for], kept.kind)
                 else:
-                    yield seen, place, kept.weights[place]
+                    yield seen, made_for, kept.weights[made_for]
 
     return made() if blocks == 1 else list(made())
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import wrap32
-from mensa.golden.node import INT16, Place
+from mensa.golden.node import INT16, Node
 from mensa.golden.operators.filters import check_padded, window_outputs
 from mensa.golden.options import Pool2DOptions
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -45,19 +45,19 @@ class WidePoolPlan(Plan):
 
 
 @planner("AVERAGE_POOL_2D", "MAX_POOL_2D", types=("int16",))
-def _pool(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(Pool2DOptions)
-    data, output = place.input(0), place.output()
-    place.quantized(data, INT16)
-    place.quantized(output, INT16)
-    n, h, w, c = place.images(data)
-    oh, pad_top = window_outputs(place, options.padding, h, options.filter_h, options.stride_h, 1)
-    ow, pad_left = window_outputs(place, options.padding, w, options.filter_w, options.stride_w, 1)
-    place.shape(output, (n, oh, ow, c))
-    check_padded(place, (oh, ow), (options.filter_h, options.filter_w), options, c)
-    clamp_min, clamp_max = place.clamp(options.activation, output)
+def _pool(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(Pool2DOptions)
+    data, output = node.input(0), node.output()
+    node.quantized(data, INT16)
+    node.quantized(output, INT16)
+    n, h, w, c = node.images(data)
+    oh, pad_top = window_outputs(node, options.padding, h, options.filter_h, options.stride_h, 1)
+    ow, pad_left = window_outputs(node, options.padding, w, options.filter_w, options.stride_w, 1)
+    node.shape(output, (n, oh, ow, c))
+    check_padded(node, (oh, ow), (options.filter_h, options.filter_w), options, c)
+    clamp_min, clamp_max = node.clamp(options.activation, output)
     return WidePoolPlan(
-        kind="average" if place.operator.op == "AVERAGE_POOL_2D" else "max",
+        kind="average" if node.operator.op == "AVERAGE_POOL_2D" else "max",
         input_shape=data.shape,
         output_shape=output.shape,
         filter_h=options.filter_h,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import quantize_multiplier, requantize_double, wrap32
 from mensa.golden.arithmetic.interpolation import entries, look_up
-from mensa.golden.node import INT16, Place
+from mensa.golden.node import INT16, Node
 from mensa.golden.operators.floats import expf
 from mensa.golden.options import SoftmaxOptions
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -58,15 +58,15 @@ def _tables(rounding: Rounding) -> tuple[Int64Array, Int64Array]:
 
 
 @planner("SOFTMAX", types=("int16",))
-def _softmax(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(SoftmaxOptions)
-    data, output = place.input(0), place.output()
-    place.quantized(data, INT16)
-    place.quantized(output, INT16)
-    place.shape(output, data.shape)
-    place.require(len(data.shape) >= 1, "softmax needs at least one dimension", data)
-    place.require(data.shape[-1] < 1 << 16, f"{data.shape[-1]} elements are too many", data)
-    place.require(
+def _softmax(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(SoftmaxOptions)
+    data, output = node.input(0), node.output()
+    node.quantized(data, INT16)
+    node.quantized(output, INT16)
+    node.shape(output, data.shape)
+    node.require(len(data.shape) >= 1, "softmax needs at least one dimension", data)
+    node.require(data.shape[-1] < 1 << 16, f"{data.shape[-1]} elements are too many", data)
+    node.require(
         abs(float(output.scale[0]) - 1 / 32768) <= 0.001 / 32768,
         "a softmax of int16 gives scale 1/32768",
         output,
@@ -74,7 +74,7 @@ def _softmax(place: Place, rounding: Rounding) -> Plan:
     beta, scale = np.float32(options.beta), data.scale[0]
     product = float(beta) * float(scale) if rounding == "tflm" else float(beta * scale)
     real = product / (10.0 / _RANGE)
-    place.require(math.isfinite(real) and real >= 0, "beta and this scale do not fit", data)
+    node.require(math.isfinite(real) and real >= 0, "beta and this scale do not fit", data)
     multiplier, shift = quantize_multiplier(real)
     exp, reciprocal = _tables(rounding)
     return WideSoftmaxPlan(

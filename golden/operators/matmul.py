@@ -8,7 +8,7 @@ import numpy as np
 
 from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_wide, wrap32
 from mensa.golden.graph import Tensor
-from mensa.golden.node import INT16, Place, limits
+from mensa.golden.node import INT16, Node, limits
 from mensa.golden.operators.filters import channel_multipliers
 from mensa.golden.options import BatchMatMulOptions
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -61,11 +61,11 @@ def _matrices(tensor: Tensor, adjoint: bool) -> Shape:
 
 
 @shapes("BATCH_MATMUL")
-def _shape(place: Place) -> tuple[Shape, ...]:
-    options = place.options(BatchMatMulOptions)
-    tensors = place.input(0), place.input(1)
+def _shape(node: Node) -> tuple[Shape, ...]:
+    options = node.options(BatchMatMulOptions)
+    tensors = node.input(0), node.input(1)
     for tensor in tensors:
-        place.require(
+        node.require(
             len(tensor.shape) in _RANKS,
             f"must have 2 to 5 dimensions, not {len(tensor.shape)}",
             tensor,
@@ -74,7 +74,7 @@ def _shape(place: Place) -> tuple[Shape, ...]:
         _matrices(tensor, adjoint)
         for tensor, adjoint in zip(tensors, (options.adj_x, options.adj_y), strict=True)
     )
-    place.require(
+    node.require(
         first[-1] == second[-2],
         f"matrices of {list(first[-2:])} and {list(second[-2:])} have no product",
         tensors[1],
@@ -82,38 +82,38 @@ def _shape(place: Place) -> tuple[Shape, ...]:
     try:
         batches = np.broadcast_shapes(first[:-2], second[:-2])
     except ValueError:
-        raise place.error(
+        raise node.error(
             f"shapes {list(first)} and {list(second)} do not broadcast", tensors[1]
         ) from None
     return ((*batches, first[-2], second[-1]),)
 
 
 @planner("BATCH_MATMUL")
-def _matmul(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(BatchMatMulOptions)
-    first, second, output = place.input(0), place.input(1), place.output()
+def _matmul(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(BatchMatMulOptions)
+    first, second, output = node.input(0), node.input(1), node.output()
     eight = (np.dtype(np.int8),)
     for tensor in (first, second, output):
-        place.quantized(tensor, (*eight, *INT16))
-    place.same_type(first, output)
+        node.quantized(tensor, (*eight, *INT16))
+    node.same_type(first, output)
     wide = first.dtype == np.int16
     if second.dtype != first.dtype:
-        place.require(
+        node.require(
             rounding == "litert" and wide, f"can't be {second.dtype} with {first.dtype}", second
         )
-        place.require(place.zero_point(second) == 0, "its zero point must be 0", second)
-    place.shape(output, _shape(place)[0])
+        node.require(node.zero_point(second) == 0, "its zero point must be 0", second)
+    node.shape(output, _shape(node)[0])
     depth = first.shape[-2 if options.adj_x else -1]
-    place.require(depth <= _MAX_DEPTH, f"{depth} products to a sum are too many", first)
+    node.require(depth <= _MAX_DEPTH, f"{depth} products to a sum are too many", first)
     # TFLM multiplies the scales in double precision, LiteRT in float32.
     fused = rounding == "litert"
-    multiplier, shift, _ = channel_multipliers(place, first, second, output, 1, fused)
+    multiplier, shift, _ = channel_multipliers(node, first, second, output, 1, fused)
     return MatMulPlan(
         input_shapes=(first.shape, second.shape),
         output_shape=output.shape,
         adjoints=(options.adj_x, options.adj_y),
-        zero_points=(place.zero_point(first), place.zero_point(second)),
-        output_zero_point=place.zero_point(output),
+        zero_points=(node.zero_point(first), node.zero_point(second)),
+        output_zero_point=node.zero_point(output),
         multiplier=int(multiplier[0]),
         shift=int(shift[0]),
         wide=wide,

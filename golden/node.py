@@ -88,6 +88,10 @@ class Node:
         )
         return tuple(self.graph.output_tensor(self.operator, i) for i in range(count))
 
+    def first_output(self) -> Tensor | None:
+        """The operator's first output, None when it is absent."""
+        return self.graph.first_output(self.operator)
+
     def options(self, kind: type[AnyOptions]) -> AnyOptions:
         """The operator's options, which must be of class `kind`."""
         options = self.operator.options

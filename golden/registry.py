@@ -2,7 +2,8 @@
 
 A family is a module that `mensa.golden.families` imports; this module knows none of them. Of every
 operator it registers, by name, a `planner` that makes its plan and, for `GraphBuilder.apply`, the
-`shapes` of its outputs; of every class of plans a `kernel` that computes it.
+`shapes` of its outputs; of those that multiply matrices, the `macs`; of every class of plans a
+`kernel` that computes it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from mensa.golden.plan import Plan, Rounding, Shape
 Array = npt.NDArray[Any]
 Planner = Callable[[Node, Rounding], Plan]
 Shapes = Callable[[Node], tuple[Shape, ...]]
+Macs = Callable[[Node], int]
 
 _AnyPlanner = TypeVar("_AnyPlanner", bound=Planner)
 _AnyShapes = TypeVar("_AnyShapes", bound=Shapes)
+_AnyMacs = TypeVar("_AnyMacs", bound=Macs)
 _AnyKernel = TypeVar("_AnyKernel", bound=Callable[..., Any])
 
 _PLANNERS: dict[str, Planner] = {}
@@ -31,6 +34,7 @@ _TYPED_PLANNERS: dict[tuple[str, str], Planner] = {}
 _COMPUTED_PLANNERS: dict[str, tuple[int, Planner]] = {}
 _SHAPES: dict[str, Shapes] = {}
 _LIKENESS: dict[str, tuple[int, npt.DTypeLike | None]] = {}
+_MACS: dict[str, Macs] = {}
 _KERNELS: dict[type[Plan], Callable[..., Any]] = {}
 
 
@@ -78,6 +82,23 @@ def shapes(
             assert op not in _SHAPES, op
             _SHAPES[op] = function
             _LIKENESS[op] = like, dtype
+        return function
+
+    return register
+
+
+def macs(*ops: str) -> Callable[[_AnyMacs], _AnyMacs]:
+    """Registers the function that counts the multiply-accumulates of the operators `ops`.
+
+    It goes by shapes alone, padding included, of whatever type the tensors are. It is asked before
+    there are plans, so the shapes may be those of no such operator: it never raises, and an
+    operator without the tensors that it wants counts 0.
+    """
+
+    def register(function: _AnyMacs) -> _AnyMacs:
+        for op in ops:
+            assert op not in _MACS, op
+            _MACS[op] = function
         return function
 
     return register
@@ -138,6 +159,12 @@ def output_shapes(graph: Graph, operator: Operator) -> tuple[Shape, ...]:
 def output_likeness(op: str) -> tuple[int, npt.DTypeLike | None]:
     """Position of the input that the outputs of `op` are like, and their type if it is another."""
     return _LIKENESS.get(op, (0, None))
+
+
+def count_macs(graph: Graph, operator: Operator) -> int:
+    """Multiply-accumulates of `operator`; 0 of one whose family registers no count."""
+    count = _MACS.get(operator.op)
+    return 0 if count is None else count(Node(graph, operator))
 
 
 def compute(work: Plan, *operands: Array) -> tuple[Array, ...]:

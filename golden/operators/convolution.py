@@ -35,7 +35,7 @@ from mensa.golden.plan import (
     Rounding,
     Shape,
 )
-from mensa.golden.registry import planner, shapes
+from mensa.golden.registry import macs, planner, shapes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,12 +115,6 @@ class ConvPlan(Plan):
         """Columns of taps."""
         return int(self.weights.shape[2 if self.kind == "conv" else 1])
 
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates, padding included."""
-        depth = self.weights.shape[3] if self.kind == "conv" else 1
-        return math.prod(self.output_shape) * self.kernel_h * self.kernel_w * int(depth)
-
 
 @shapes("CONV_2D", "DEPTHWISE_CONV_2D")
 def _convolved(node: Node) -> tuple[Shape, ...]:
@@ -132,6 +126,15 @@ def _convolved(node: Node) -> tuple[Shape, ...]:
     oh, _ = window_outputs(node, options.padding, h, kh, options.stride_h, options.dilation_h)
     ow, _ = window_outputs(node, options.padding, w, kw, options.stride_w, options.dilation_w)
     return ((n, oh, ow, last if depthwise else first),)
+
+
+@macs("CONV_2D", "DEPTHWISE_CONV_2D")
+def _taps(node: Node) -> int:
+    weights, output = node.optional(1), node.first_output()
+    if weights is None or output is None:
+        return 0
+    depthwise = node.operator.op == "DEPTHWISE_CONV_2D"
+    return output.size * math.prod(weights.shape[1:3] if depthwise else weights.shape[1:])
 
 
 @planner("CONV_2D")
@@ -249,6 +252,14 @@ def _connected(node: Node) -> tuple[Shape, ...]:
         data.shape[-1:] == (depth,), f"must have {depth} elements along its last dimension", data
     )
     return ((*data.shape[:-1], outputs),)
+
+
+@macs("FULLY_CONNECTED")
+def _products(node: Node) -> int:
+    weights, output = node.optional(1), node.first_output()
+    if weights is None or output is None or not weights.shape:
+        return 0
+    return output.size * weights.shape[-1]
 
 
 @planner("FULLY_CONNECTED")

@@ -40,7 +40,7 @@ from mensa.golden.node import INT16, Node
 from mensa.golden.options import UnidirectionalSequenceLSTMOptions
 from mensa.golden.per_plan import once_per_plan
 from mensa.golden.plan import Int8Array, Int32Array, Plan, Rounding, Shape
-from mensa.golden.registry import Array, kernel, planner, shapes
+from mensa.golden.registry import Array, kernel, macs, planner, shapes
 
 # Positions of the operator's inputs. Those of one gate are a fixed distance apart.
 _INPUT_WEIGHTS = 1
@@ -296,6 +296,23 @@ def _shapes(node: Node) -> tuple[Shape, ...]:
     weights = node.input(_RECURRENT_WEIGHTS + GATES.index("output"))
     node.require(len(weights.shape) == 2, "must be a matrix", weights)
     return ((*node.input(0).shape[:-1], weights.shape[1]),)
+
+
+@macs("UNIDIRECTIONAL_SEQUENCE_LSTM")
+def _products(node: Node) -> int:
+    """Every step multiplies each gate's two matrices, and the projection, once."""
+    output = node.first_output()
+    if output is None:
+        return 0
+    gates = range(len(GATES))
+    positions = [
+        *(_INPUT_WEIGHTS + number for number in gates),
+        *(_RECURRENT_WEIGHTS + number for number in gates),
+        _PROJECTION_WEIGHTS,
+    ]
+    matrices = (node.optional(position) for position in positions)
+    steps = output.size // max(1, output.shape[-1] if output.shape else 1)
+    return steps * sum(matrix.size for matrix in matrices if matrix is not None)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from mensa.golden.node import INT16, Node, limits
 from mensa.golden.operators.filters import channel_multipliers
 from mensa.golden.options import BatchMatMulOptions
 from mensa.golden.plan import Plan, Rounding, Shape
-from mensa.golden.registry import Array, kernel, planner, shapes
+from mensa.golden.registry import Array, kernel, macs, planner, shapes
 
 # Ranks that the kernels take.
 _RANKS = (2, 3, 4, 5)
@@ -86,6 +86,15 @@ def _shape(node: Node) -> tuple[Shape, ...]:
             f"shapes {list(first)} and {list(second)} do not broadcast", tensors[1]
         ) from None
     return ((*batches, first[-2], second[-1]),)
+
+
+@macs("BATCH_MATMUL")
+def _products(node: Node) -> int:
+    first, options, output = node.optional(0), node.operator.options, node.first_output()
+    if first is None or node.optional(1) is None or output is None or len(first.shape) < 2:
+        return 0
+    adjoint = isinstance(options, BatchMatMulOptions) and options.adj_x
+    return output.size * first.shape[-2 if adjoint else -1]
 
 
 @planner("BATCH_MATMUL")

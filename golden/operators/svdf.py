@@ -12,7 +12,7 @@ from mensa.golden.arithmetic.fixed_point import quantize_multiplier, requantize_
 from mensa.golden.node import Node
 from mensa.golden.options import SVDFOptions
 from mensa.golden.plan import Int8Array, Int32Array, Plan, Rounding, Shape
-from mensa.golden.registry import Array, kernel, planner, shapes
+from mensa.golden.registry import Array, kernel, macs, planner, shapes
 
 _STATE = 4
 
@@ -79,6 +79,15 @@ def _shape(node: Node) -> tuple[Shape, ...]:
     rank, filters = node.options(SVDFOptions).rank, features.shape[0]
     node.require(rank > 0 and filters % rank == 0, f"{filters} filters of rank {rank}")
     return ((data.shape[0], filters // rank),)
+
+
+@macs("SVDF")
+def _products(node: Node) -> int:
+    """Every run multiplies the features of each row, and all that is remembered of it."""
+    data, features, times = node.optional(0), node.optional(1), node.optional(2)
+    if data is None or not data.shape or features is None or times is None:
+        return 0
+    return data.shape[0] * (features.size + times.size)
 
 
 @planner("SVDF")

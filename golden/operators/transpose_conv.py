@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from mensa.golden.operators.filters import (
 )
 from mensa.golden.options import TransposeConvOptions
 from mensa.golden.plan import Int8Array, Int32Array, Plan, Rounding, Shape
-from mensa.golden.registry import Array, kernel, planner, shapes
+from mensa.golden.registry import Array, kernel, macs, planner, shapes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +74,14 @@ def _shape(node: Node) -> tuple[Shape, ...]:
     wanted = node.constant(0, np.int32)
     node.require(wanted.shape == (4,), "must have four elements", node.input(0))
     return (tuple(int(size) for size in wanted),)
+
+
+@macs("TRANSPOSE_CONV")
+def _spread(node: Node) -> int:
+    weights, data = node.optional(1), node.optional(2)
+    if weights is None or data is None or node.first_output() is None:
+        return 0
+    return data.size * math.prod(weights.shape[:3])
 
 
 @planner("TRANSPOSE_CONV")

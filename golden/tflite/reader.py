@@ -15,6 +15,7 @@ from mensa.golden import schema
 from mensa.golden.error import GraphError
 from mensa.golden.graph import Graph, Operator, Tensor, check_shape, shape_fault
 from mensa.golden.int4 import unpack
+from mensa.golden.macs import operator_macs
 from mensa.golden.options import OPTIONS, NoOptions, Options
 from mensa.golden.propagation import propagate
 from mensa.golden.tflite.flatbuffer import Source, Table
@@ -345,7 +346,7 @@ def _check_budget(graph: Graph, max_bytes: int, max_macs: int) -> None:
     for owner, operator in (
         (each, operator) for each in (graph, *graph.subgraphs) for operator in each.operators
     ):
-        macs += owner.macs(operator)
+        macs += operator_macs(owner, operator)
         if macs > max_macs:
             raise GraphError(
                 f"the operators up to this one take {macs} multiply-accumulates, "

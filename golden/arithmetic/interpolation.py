@@ -21,7 +21,7 @@ _LOWEST, _HIGHEST = -(1 << 15), (1 << 15) - 1
 _STEPS = 512
 
 
-def entries(
+def interpolation_table(
     function: Callable[[Floats], Floats],
     input_scale: np.floating[Any],
     output_scale: np.floating[Any],
@@ -51,8 +51,8 @@ def entries(
     return result
 
 
-def look_up(table: Int64Array, x: Int64Array) -> Int64Array:
-    """The function of int16 values `x`, by its `entries`."""
+def interpolate(table: Int64Array, x: Int64Array) -> Int64Array:
+    """The function of int16 values `x`, by its `interpolation_table`."""
     entry = (x >> 7) + 256
     base = table[entry]
     # The difference of two entries wraps to 16 bits.

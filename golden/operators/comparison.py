@@ -15,7 +15,7 @@ from mensa.golden.arithmetic.fixed_point import (
 )
 from mensa.golden.graph import Tensor
 from mensa.golden.node import Node
-from mensa.golden.operators.lookup import table_of, values
+from mensa.golden.operators.lookup import centred_values, entries_of
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
@@ -48,14 +48,14 @@ class ComparisonPlan(Plan):
         The operator's name.
     output_shape : tuple of int
         What the inputs broadcast to.
-    tables : two int64 arrays ``[256]`` or ``[65536]``, or None
+    reals : two int64 arrays ``[256]`` or ``[65536]``, or None
         What is compared in place of the values v of either input, ``table[v - lowest]``: real
         numbers in units of ``2**-8``, rounded. None where the values themselves are.
     """
 
     op: str
     output_shape: Shape
-    tables: tuple[Int64Array, Int64Array] | None
+    reals: tuple[Int64Array, Int64Array] | None
 
     @property
     def operands(self) -> tuple[int, ...]:
@@ -83,7 +83,9 @@ def _scaled(node: Node, tensor: Tensor, rounding: Rounding) -> Int64Array:
         tensor,
     )
     multiplier, shift = quantize_multiplier(scale)
-    high = saturating_rounding_doubling_high_mul(values(node, tensor) << _LEFT_SHIFT, multiplier)
+    high = saturating_rounding_doubling_high_mul(
+        centred_values(node, tensor) << _LEFT_SHIFT, multiplier
+    )
     node.require(
         shift <= 0 or (shift < 32 and bool(np.all(np.isin(high >> (32 - shift), (0, -1))))),
         "its scale is too large to be compared",
@@ -115,18 +117,18 @@ def _comparison(node: Node, rounding: Rounding) -> Plan:
     node.same_type(first, second)
     node.require(output.dtype == np.bool_, f"must be bool, not {output.type_name}", output)
     node.shape(output, _broadcast(node)[0])
-    tables = None
+    reals = None
     if _is_scaled(node, first):
-        tables = _scaled(node, first, rounding), _scaled(node, second, rounding)
-    return ComparisonPlan(op=op, output_shape=output.shape, tables=tables)
+        reals = _scaled(node, first, rounding), _scaled(node, second, rounding)
+    return ComparisonPlan(op=op, output_shape=output.shape, reals=reals)
 
 
 @kernel(ComparisonPlan)
 def compare(plan: ComparisonPlan, first: Array, second: Array) -> Array:
     """Bools of ``plan.output_shape``. Parameters: two arrays that broadcast to it."""
-    if plan.tables is not None:
+    if plan.reals is not None:
         first, second = (
-            table_of(table, x) for table, x in zip(plan.tables, (first, second), strict=True)
+            entries_of(table, x) for table, x in zip(plan.reals, (first, second), strict=True)
         )
     with np.errstate(invalid="ignore"):
         return _FUNCTIONS[plan.op](first, second)

@@ -1,4 +1,4 @@
-"""DEQUANTIZE, CAST, and QUANTIZE of wide integers: from one type of elements to another."""
+"""DEQUANTIZE, CAST, and QUANTIZE from or to int16 or int32: one type of elements to another."""
 
 from __future__ import annotations
 

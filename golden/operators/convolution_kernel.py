@@ -373,23 +373,23 @@ def _depthwise(plan: ConvPlan, images: Int8Array, out: Int8Array) -> None:
     assert weights is not None
     lane = weights.shape[2] // oc
     lanes = -(-ow // lane)
-    wide = lanes * lane
-    rows = min(oh, max(1, _BLOCK // (wide * oc)))
-    writer = Writer(plan, out, rows * wide, wide, ow)
+    width = lanes * lane
+    rows = min(oh, max(1, _BLOCK // (width * oc)))
+    writer = Writer(plan, out, rows * width, width, ow)
     height = (rows - 1) * plan.stride_h + (plan.kernel_h - 1) * plan.dilation_h + 1
     # A single column of outputs knows no stride, and its file may say anything.
     stride = plan.stride_w if ow > 1 else 1
     # Columns of the input are sorted by their remainder modulo the stride: what one tap sees of a
     # row then lies in a row, too, and taps that are `cycle` apart see the same remainder.
     cycle = stride // math.gcd(stride, plan.dilation_w)
-    span = wide + (plan.kernel_w - 1) * plan.dilation_w // stride
+    span = width + (plan.kernel_w - 1) * plan.dilation_w // stride
     padded = np.full((height, stride, span, oc), plan.input_zero_point, weights.dtype)
     row, _, pixel, item = padded.strides
     for number, image in enumerate(images):
         for top in range(0, oh, rows):
             count = min(rows, oh - top)
             _spread(plan, image, top * plan.stride_h - plan.pad_top, padded)
-            sums = writer.sums[: count * wide].reshape(count, lanes, lane * oc)
+            sums = writer.sums[: count * width].reshape(count, lanes, lane * oc)
             for tap in range(min(plan.kernel_w, cycle)):
                 first, phase = divmod(tap * plan.dilation_w, stride)
                 taps = weights[:, tap::cycle]
@@ -408,7 +408,7 @@ def _depthwise(plan: ConvPlan, images: Int8Array, out: Int8Array) -> None:
                     np.einsum("vuyjx,vux->yjx", seen, taps, out=sums)
                 else:
                     sums += np.einsum("vuyjx,vux->yjx", seen, taps)
-            writer.write(number * oh + top, count * wide)
+            writer.write(number * oh + top, count * width)
     writer.finish()
 
 

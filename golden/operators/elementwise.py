@@ -1,6 +1,6 @@
 """Operators on two tensors, element by element: SUB, MUL, MAXIMUM, MINIMUM, PRELU.
 
-ADD of 8-bit tensors, which the accelerators run, is in `kernels`; ADD of int16 tensors is here,
+ADD of 8-bit tensors, which the accelerators run, is in `addition`; ADD of int16 tensors is here,
 and ADD, SUB and MUL of tensors that are not quantised.
 """
 
@@ -78,7 +78,7 @@ class SubPlan(ScaledPlan):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WideAddPlan(ScaledPlan):
+class Int16AddPlan(ScaledPlan):
     """ADD of two int16 tensors."""
 
 
@@ -291,7 +291,7 @@ def _add(node: Node, rounding: Rounding) -> Plan:
             # Its kernel reads beyond the smaller input.
             node.require(first.shape == second.shape, "LiteRT does not broadcast here", second)
             return powers
-    return WideAddPlan(**scaled(node, tensors, 15, options.activation))
+    return Int16AddPlan(**scaled(node, tensors, 15, options.activation))
 
 
 def _powers(node: Node, tensors: tuple[Tensor, Tensor, Tensor], sign: int) -> PowerPlan | None:
@@ -456,8 +456,8 @@ def scaled_pairs(
     return _pairs(function, first, second)
 
 
-@kernel(WideAddPlan)
-def add(plan: WideAddPlan, first: Array, second: Array) -> Array:
+@kernel(Int16AddPlan)
+def add(plan: Int16AddPlan, first: Array, second: Array) -> Array:
     """Sum of two tensors. Parameters: ``plan.input_shapes``. Returns: the output's shape."""
     return scaled_pairs(plan, operator.add, first, second)
 

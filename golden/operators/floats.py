@@ -154,8 +154,8 @@ _EXP_CUBIC = (
 def expf(x: Float32Array) -> Float32Array:
     """exp(x) in float32 with the last bit that the C library gives it."""
     # Beyond these bounds the result is infinite or zero anyway.
-    wide = np.clip(x.astype(np.float64), -200.0, 200.0)
-    scaled = wide * (_EXP_N / np.log(2.0))
+    bounded = np.clip(x.astype(np.float64), -200.0, 200.0)
+    scaled = bounded * (_EXP_N / np.log(2.0))
     k = np.rint(scaled)
     r = scaled - k
     cubic, square, linear = _EXP_CUBIC

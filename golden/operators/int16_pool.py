@@ -19,7 +19,7 @@ Int16Array = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WidePoolPlan(Plan):
+class Int16PoolPlan(Plan):
     """A pool of int16 values; taps outside the input are left out and not counted.
 
     An average over n taps with sum S is rounded half away from zero.
@@ -56,7 +56,7 @@ def _pool(node: Node, rounding: Rounding) -> Plan:
     node.shape(output, (n, oh, ow, c))
     check_padded(node, (oh, ow), (options.filter_h, options.filter_w), options, c)
     clamp_min, clamp_max = node.clamp(options.activation, output)
-    return WidePoolPlan(
+    return Int16PoolPlan(
         kind="average" if node.operator.op == "AVERAGE_POOL_2D" else "max",
         input_shape=data.shape,
         output_shape=output.shape,
@@ -87,8 +87,8 @@ def _reduce(
     return result.take(np.arange(len(edges)) * 2, axis)
 
 
-@kernel(WidePoolPlan)
-def pool(plan: WidePoolPlan, x: Int16Array) -> Int16Array:
+@kernel(Int16PoolPlan)
+def pool(plan: Int16PoolPlan, x: Int16Array) -> Int16Array:
     """Average or maximum over windows.
 
     Parameters: int16 ``plan.input_shape``. Returns: int16 ``plan.output_shape``.

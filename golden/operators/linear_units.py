@@ -10,10 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.c_library import c_function
-from mensa.golden.arithmetic.interpolation import entries, look_up
+from mensa.golden.arithmetic.interpolation import interpolate, interpolation_table
 from mensa.golden.node import EIGHT_BIT, INT16, Node
 from mensa.golden.operators.floats import expf
-from mensa.golden.operators.lookup import ends, in_single_precision, tabled, values
+from mensa.golden.operators.lookup import (
+    centred_values,
+    data_and_output,
+    in_single_precision,
+    table_plan,
+)
 from mensa.golden.options import GeluOptions
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -48,7 +53,7 @@ def _gelu_by_tanh(x: Float32Array) -> Float32Array:
 @planner("ELU")
 def _elu_table(node: Node, rounding: Rounding) -> Plan:
     require_kernel(node, node.input(0), rounding, tflm=("int8", "float32"), litert=())
-    data, output = ends(node, rounding, EIGHT_BIT)
+    data, output = data_and_output(node, rounding, EIGHT_BIT)
     return in_single_precision(node, data, output, _elu, rounding)
 
 
@@ -61,9 +66,9 @@ def _gelu_table(node: Node, rounding: Rounding) -> Plan:
         node.input(0),
     )
     require_kernel(node, node.input(0), rounding, tflm=(), litert=types)
-    data, output = ends(node, rounding, (*EIGHT_BIT, *INT16))
+    data, output = data_and_output(node, rounding, (*EIGHT_BIT, *INT16))
     function = _gelu_by_tanh if node.options(GeluOptions).approximate else _gelu
     if data.dtype != np.int16:
         return in_single_precision(node, data, output, function)
-    table = entries(function, data.scale[0], output.scale[0])
-    return tabled(data, look_up(table, values(node, data)))
+    table = interpolation_table(function, data.scale[0], output.scale[0])
+    return table_plan(data, interpolate(table, centred_values(node, data)))

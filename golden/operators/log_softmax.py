@@ -99,8 +99,8 @@ def log_softmax(plan: LogSoftmaxPlan, x: npt.NDArray[np.int8]) -> npt.NDArray[np
     Parameters: int8 ``plan.shape``. Returns: the same.
     Raises: ValueError when a row's sum of exponentials does not fit its fixed-point format.
     """
-    wide = x.reshape(plan.shape).astype(np.int64)
-    difference = wide - wide.max(axis=-1, keepdims=True)
+    logits = x.reshape(plan.shape).astype(np.int64)
+    difference = logits - logits.max(axis=-1, keepdims=True)
     exponential = rounding_divide_by_pot(plan.exp, SUM_BITS)[-difference]
     total = exponential.sum(axis=-1, keepdims=True)
     if np.any(total > INT32_MAX):

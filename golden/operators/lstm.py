@@ -20,7 +20,7 @@ from mensa.golden.arithmetic.fixed_point import (
     double_requantizer,
     quantize_multiplier,
     requantize_double,
-    requantize_wide,
+    requantize_int64,
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
     wrap32,
@@ -102,7 +102,7 @@ class Gate:
     bias : int64 array ``[cells]``
         Zeros with `layer_norm`, which has the bias then; int32 values in an int8 layer.
     input_multiplier, input_shift, recurrent_multiplier, recurrent_shift : int
-        Factors of `requantize_double` for either product, of `requantize_wide` in an int16 layer.
+        Factors of `requantize_double` for either product, of `requantize_int64` in an int16 layer.
     peephole_weights : int16 array ``[cells]`` or None
         Factors of the cell state, which is then added to the sum.
     peephole_multiplier, peephole_shift : int
@@ -159,7 +159,7 @@ class LstmPlan(Plan):
     ----------
     rounding : "tflm" or "litert"
         Whose arithmetic.
-    wide : bool
+    int16 : bool
         Whether input, hidden state and output are int16, and sums int64.
     time_major : bool
         Whether shapes are ``[time, batch, features]``, else ``[batch, time, features]``.
@@ -188,7 +188,7 @@ class LstmPlan(Plan):
     """
 
     rounding: Rounding
-    wide: bool
+    int16: bool
     time_major: bool
     input_shape: Shape
     output_shape: Shape
@@ -334,8 +334,8 @@ class _Maker:
         x_weights = node.input(_INPUT_WEIGHTS + number)
         h_weights = node.input(_RECURRENT_WEIGHTS + number)
         bias_tensor = node.input(_BIAS + number)
-        wide = self.data.dtype == np.int16
-        bias = _constant(node, bias_tensor, np.int64 if wide else np.int32, (self.cells,))
+        int16 = self.data.dtype == np.int16
+        bias = _constant(node, bias_tensor, np.int64 if int16 else np.int32, (self.cells,))
         norm, out_scale = None, np.float32(2.0**-GATE_BITS)
         if node.optional(_LAYER_NORM + GATES.index("forget")) is not None:
             norm = self.layer_norm(number, bias)
@@ -518,7 +518,7 @@ def _lstm(node: Node, rounding: Rounding) -> Plan:
         clip = float(np.float32(options.cell_clip) / cell_scale)
     return LstmPlan(
         rounding=rounding,
-        wide=data.dtype == np.int16,
+        int16=data.dtype == np.int16,
         time_major=options.time_major,
         input_shape=data.shape,
         output_shape=out_shape,
@@ -556,11 +556,11 @@ def _int8(x: Int64Array) -> Int64Array:
 
 
 class _Matrix:
-    """``x @ weights.T`` exactly, for x of at most 9 bits, or 16 of a wide layer."""
+    """``x @ weights.T`` exactly, for x of at most 9 bits, or 16 of an int16 layer."""
 
-    def __init__(self, weights: Int8Array, wide: bool = False) -> None:
+    def __init__(self, weights: Int8Array, int16: bool = False) -> None:
         magnitudes = np.abs(weights.astype(np.int64)).sum(axis=1)
-        exact = (1 << 15 if wide else 255) * int(magnitudes.max()) < EXACT
+        exact = (1 << 15 if int16 else 255) * int(magnitudes.max()) < EXACT
         self._weights = weights.T.astype(np.float32 if exact else np.float64)
 
     def __call__(self, x: Int64Array) -> Int64Array:
@@ -604,16 +604,16 @@ def _form(plan: LstmPlan) -> _Form:
     def scaled(factors: list[tuple[int, int]]) -> Callable[[Int64Array], Int64Array]:
         columns = np.repeat(np.array(factors, np.int64), plan.cells, axis=0)
         multiplier, shift = columns[:, 0], columns[:, 1]
-        if plan.wide:
-            return lambda total: requantize_wide(total, multiplier, shift)
+        if plan.int16:
+            return lambda total: requantize_int64(total, multiplier, shift)
         requantized = double_requantizer(multiplier, shift)
         return lambda total: requantized(wrap32(total))
 
     input_weights = np.concatenate([gate.input_weights for gate in gates])
     recurrent_weights = np.concatenate([gate.recurrent_weights for gate in gates])
     return _Form(
-        input_product=_Matrix(input_weights, plan.wide),
-        recurrent_product=_Matrix(recurrent_weights, plan.wide),
+        input_product=_Matrix(input_weights, plan.int16),
+        recurrent_product=_Matrix(recurrent_weights, plan.int16),
         bias=np.concatenate([gate.bias for gate in gates]),
         input_scaled=scaled([(gate.input_multiplier, gate.input_shift) for gate in gates]),
         recurrent_scaled=scaled(
@@ -713,11 +713,11 @@ def lstm(
 ) -> tuple[Array, Array, Int16Array]:
     """Outputs of all steps and the states after the last.
 
-    Parameters: int8, or int16 of a wide layer, ``plan.input_shape``, the states of the same type
+    Parameters: int8, or int16 of an int16 layer, ``plan.input_shape``, the states of the same type
     ``[batch, outputs]`` and int16 ``[batch, cells]`` before the first step. Returns:
     ``plan.output_shape`` and both states.
     """
-    clipped = _int16 if plan.wide else _int8
+    clipped = _int16 if plan.int16 else _int8
     form = _form(plan)
     data = x.reshape(plan.input_shape).astype(np.int64) - plan.input_zero_point
     if not plan.time_major:

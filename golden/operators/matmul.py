@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_wide, wrap32
+from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_int64, wrap32
 from mensa.golden.graph import Tensor
 from mensa.golden.node import INT16, Node, limits
 from mensa.golden.operators.filters import channel_multipliers
@@ -35,8 +35,8 @@ class MatMulPlan(Plan):
         Whether the last two dimensions of an operand are swapped first.
     zero_points, output_zero_point, multiplier, shift : int
         Of the operands and the output, for `requantize_double`.
-    wide : bool
-        Whether the first operand and the output are int16; `requantize_wide` it is then.
+    int16 : bool
+        Whether the first operand and the output are int16; `requantize_int64` it is then.
     """
 
     input_shapes: tuple[Shape, Shape]
@@ -46,7 +46,7 @@ class MatMulPlan(Plan):
     output_zero_point: int
     multiplier: int
     shift: int
-    wide: bool = False
+    int16: bool = False
 
     @property
     def operands(self) -> tuple[int, ...]:
@@ -105,10 +105,10 @@ def _matmul(node: Node, rounding: Rounding) -> Plan:
     for tensor in (first, second, output):
         node.quantized(tensor, (*eight, *INT16))
     node.same_type(first, output)
-    wide = first.dtype == np.int16
+    int16 = first.dtype == np.int16
     if second.dtype != first.dtype:
         node.require(
-            rounding == "litert" and wide, f"can't be {second.dtype} with {first.dtype}", second
+            rounding == "litert" and int16, f"can't be {second.dtype} with {first.dtype}", second
         )
         node.require(node.zero_point(second) == 0, "its zero point must be 0", second)
     node.shape(output, _shape(node)[0])
@@ -125,7 +125,7 @@ def _matmul(node: Node, rounding: Rounding) -> Plan:
         output_zero_point=node.zero_point(output),
         multiplier=int(multiplier[0]),
         shift=int(shift[0]),
-        wide=wide,
+        int16=int16,
     )
 
 
@@ -142,8 +142,8 @@ def matmul(plan: MatMulPlan, first: Array, second: Array) -> Array:
         for x, adjoint in zip(matrices, plan.adjoints, strict=True)
     )
     total = (left @ right).astype(np.int64)
-    if plan.wide:
-        scaled = requantize_wide(total, plan.multiplier, plan.shift)
+    if plan.int16:
+        scaled = requantize_int64(total, plan.multiplier, plan.shift)
     else:
         scaled = requantize_double(wrap32(total), plan.multiplier, plan.shift)
     value = wrap32(scaled + plan.output_zero_point)

@@ -190,12 +190,12 @@ def _nearest(node: Node, rounding: Rounding) -> Plan:
 
 def _in_integers(image: Array, rows: Positions, columns: Positions) -> Array:
     """Rows of one image between pixels. Parameters: ``[h, w, c]``. Returns: the same."""
-    wide: npt.DTypeLike = np.int32 if image.dtype == np.int8 else np.int64
+    sum_type: npt.DTypeLike = np.int32 if image.dtype == np.int8 else np.int64
     one = 1 << POSITION_BITS
-    down: Array = rows.weight.astype(wide)[:, None, None]
-    right: Array = columns.weight.astype(wide)[None, :, None]
-    above: Array = image[rows.lower].astype(wide)
-    below: Array = image[rows.upper].astype(wide)
+    down: Array = rows.weight.astype(sum_type)[:, None, None]
+    right: Array = columns.weight.astype(sum_type)[None, :, None]
+    above: Array = image[rows.lower].astype(sum_type)
+    below: Array = image[rows.upper].astype(sum_type)
     column: Array = above * (one - down) + below * down
     total: Array = column[:, columns.lower] * (one - right) + column[:, columns.upper] * right
     # Rounded half away from zero.

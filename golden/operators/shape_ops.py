@@ -44,14 +44,14 @@ class ConcatPlan(Plan):
         Of the output.
     axis : int
         The dimension along which they are joined.
-    tables : tuple of int8 arrays ``[256]`` or None
+    rescaled : tuple of int8 arrays ``[256]`` or None
         For each input what becomes of its values, ``table[v + 128]``; None where they stay.
     """
 
     input_shapes: tuple[Shape, ...]
     output_shape: Shape
     axis: int
-    tables: tuple[Int8Array | None, ...]
+    rescaled: tuple[Int8Array | None, ...]
 
     @property
     def operands(self) -> tuple[int, ...]:
@@ -234,18 +234,18 @@ def _concatenation(node: Node, rounding: Rounding) -> Plan:
         if tensor.dtype == np.int8 and tensor.scale.size:
             node.same_quantization(tensor, output)
     node.shape(output, _concatenated(node)[0])
-    tables: tuple[Int8Array | None, ...] = (None,) * len(inputs)
+    rescaled: tuple[Int8Array | None, ...] = (None,) * len(inputs)
     if output.dtype == np.uint8 and output.scale.size:
         node.eight_bit(output)
         # An input without elements needs no scale.
-        tables = tuple(
+        rescaled = tuple(
             _rescaling(node, tensor, output) if tensor.size else None for tensor in inputs
         )
     return ConcatPlan(
         input_shapes=tuple(tensor.shape for tensor in inputs),
         output_shape=output.shape,
         axis=node.axis(options.axis, len(output.shape)),
-        tables=tables,
+        rescaled=rescaled,
     )
 
 
@@ -277,7 +277,7 @@ def _pack(node: Node, rounding: Rounding) -> Plan:
         input_shapes=(one,) * len(inputs),
         output_shape=output.shape,
         axis=axis,
-        tables=(None,) * len(inputs),
+        rescaled=(None,) * len(inputs),
     )
 
 
@@ -285,7 +285,7 @@ def _pack(node: Node, rounding: Rounding) -> Plan:
 def concatenate(plan: ConcatPlan, *inputs: Array) -> Array:
     """All inputs, one behind the other. Returns: ``plan.output_shape``."""
     parts = []
-    for x, shape, table in zip(inputs, plan.input_shapes, plan.tables, strict=True):
+    for x, shape, table in zip(inputs, plan.input_shapes, plan.rescaled, strict=True):
         value = x if table is None else table[x.view(np.uint8) ^ np.uint8(0x80)]
         parts.append(value.reshape(shape))
     return np.concatenate(parts, axis=plan.axis)

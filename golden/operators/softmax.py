@@ -114,8 +114,8 @@ def softmax(plan: SoftmaxPlan, x: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
 
     Raises: ValueError when a row's sum of exponentials does not fit its fixed-point format.
     """
-    wide = x.reshape(plan.shape).astype(np.int64)
-    difference = wide.max(axis=-1, keepdims=True) - wide
+    logits = x.reshape(plan.shape).astype(np.int64)
+    difference = logits.max(axis=-1, keepdims=True) - logits
     exponential = plan.exp.astype(np.int64)[difference]
     # diff_min is at most 0, so the maximum itself always counts and no sum is 0.
     counted = difference <= -plan.diff_min

@@ -111,8 +111,8 @@ def _svdf(node: Node, rounding: Rounding) -> Plan:
     node.shape(output, _shape(node)[0])
     node.shape(state, (data.shape[0], memory * filters))
     node.require(features.dtype == np.int8, "must be int8", features)
-    wide = ("int8", "int16") if rounding == "tflm" else ("int16",)
-    node.require(times.dtype.name in wide, f"can't be {times.type_name}", times)
+    types = ("int8", "int16") if rounding == "tflm" else ("int16",)
+    node.require(times.dtype.name in types, f"can't be {times.type_name}", times)
     node.same_type(times, state)
     node.require(state.is_variable and state.data is None, "must be a variable", state)
     for tensor in (features, times, state):

@@ -1,6 +1,6 @@
 """Operators on one tensor of plain numbers: FLOOR, CEIL, ROUND, SIGN, NEG, SQUARE, ABS.
 
-ABS of quantised tensors is in `tables`; NEG takes no notice of scales and zero points.
+ABS of quantised tensors is in `lookup`; NEG takes no notice of scales and zero points.
 """
 
 from __future__ import annotations

@@ -412,10 +412,10 @@ class Program:
     def initial_memory(self) -> Bytes:
         """A new memory of `memory_bytes` with image and words in place, 0 elsewhere."""
         memory = np.zeros(self.memory_bytes, np.uint8)
-        self.place(memory)
+        self.put_into(memory)
         return memory
 
-    def place(self, memory: Bytes) -> None:
+    def put_into(self, memory: Bytes) -> None:
         """Write image and words into a memory that several programs may share."""
         for address, content in (*self.image, (self.program_address, self._word_bytes())):
             memory[address : address + content.size] = content

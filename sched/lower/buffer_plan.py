@@ -2,7 +2,7 @@
 
 Tensors are placed by size, the largest first, each at the lowest address where nothing else is
 alive at the same time ("greedy by size" of Pisarchyk and Lee, arXiv 2001.03288). One that finds no
-room is streamed: it goes through memory, tile by tile, by way of two rings of places. So that a
+room is streamed: it goes through memory, block by block, by way of two rings of slots. So that a
 copy never meets the compute unit at a port, the rings then have banks of their own.
 """
 
@@ -43,15 +43,15 @@ class Lifetime:
 
 @dataclass(frozen=True)
 class RingPlan:
-    """Equal places in the activation buffer: `places` of `place_bytes` from `start` on."""
+    """Equal slots in the activation buffer: `slots` of `slot_bytes` from `start` on."""
 
     start: int = 0
-    places: int = 0
-    place_bytes: int = 0
+    slots: int = 0
+    slot_bytes: int = 0
 
-    def address(self, place: int) -> int:
-        """Of a place."""
-        return self.start + place * self.place_bytes
+    def address(self, slot: int) -> int:
+        """Of a slot."""
+        return self.start + slot * self.slot_bytes
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class BufferPlan:
     Attributes
     ----------
     inputs, outputs : RingPlan
-        Places for tiles of inputs and of outputs that are streamed; without bytes if none is.
+        Slots for blocks of inputs and of outputs that are streamed; without bytes if none is.
     tensors : mapping of int to int
         Addresses of the tensors that stay.
     """
@@ -87,14 +87,14 @@ def buffer_plans(
     """
     if options.residency:
         size = machine.activation_buffer_bytes
-        found = place(lifetimes, size, machine.beat_bytes)
+        found = allocate(lifetimes, size, machine.beat_bytes)
         if len(found) == len(lifetimes):
             yield BufferPlan(tensors=found)
             return
         banks = max(1, machine.activation_banks // 8)
         ring_bytes = banks * machine.activation_bank_bytes
         start = 2 * ring_bytes
-        found = place(lifetimes, size - start, machine.beat_bytes)
+        found = allocate(lifetimes, size - start, machine.beat_bytes)
         if found:
             yield BufferPlan(
                 _ring(0, ring_bytes, 2, options.prefetch),
@@ -106,11 +106,11 @@ def buffer_plans(
     yield BufferPlan(_ring(0, half, banks, options.prefetch), _ring(half, half, banks, True))
 
 
-def _ring(start: int, nbytes: int, places: int, several: bool) -> RingPlan:
-    return RingPlan(start, places if several else 1, nbytes // places)
+def _ring(start: int, nbytes: int, slots: int, several: bool) -> RingPlan:
+    return RingPlan(start, slots if several else 1, nbytes // slots)
 
 
-def place(lifetimes: Sequence[Lifetime], size: int, alignment: int) -> dict[int, int]:
+def allocate(lifetimes: Sequence[Lifetime], size: int, alignment: int) -> dict[int, int]:
     """Addresses of the tensors that find room in `size` bytes, multiples of `alignment`."""
     placed: list[tuple[int, Lifetime]] = []
     for tensor in sorted(lifetimes, key=lambda each: (-each.nbytes, each.first, each.tensor)):

@@ -13,6 +13,7 @@ from mensa.golden import ConvPlan
 from mensa.rtl.commands import Keep, compute_registers
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import drain_cycles, feed_cycles
+from mensa.sched.lower.blocks import Axis, Cutter, Image, Rectangle, Region, channel_ranges
 from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.mappings.choice import choose_mapping, loops, mapper, strips_of, taps, whole
 from mensa.sched.lower.mappings.columns import (
@@ -28,8 +29,7 @@ from mensa.sched.lower.mappings.columns import (
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation, requantisation
 from mensa.sched.lower.residency import Demand, ParameterPlan
-from mensa.sched.lower.tiling import Axis, Image, Rectangle, Region, Tiler, channel_ranges
-from mensa.sched.lower.work import Compute, Home, ParameterSet, Step, Tile
+from mensa.sched.lower.work import Block, Compute, Home, ParameterSet, Phase
 
 
 def convolution_parts(
@@ -40,7 +40,7 @@ def convolution_parts(
     source: Home,
     target: Home,
 ) -> list[Convolution]:
-    """A layer, cut into ranges of output channels where a pixel of all of them fits no place.
+    """A layer, cut into ranges of output channels where a pixel of all of them fits no slot.
 
     Parameters
     ----------
@@ -69,11 +69,11 @@ def convolution_parts(
             layer,
             plan.output_shape[3],
             max(unit, plan.depth_multiplier),
-            lambda first, last: part(first, last).tiler,
+            lambda first, last: part(first, last).cutter,
         )
     parts = [part(first, last) for first, last in ranges]
     for each in parts:
-        each.tiler.check(layer)
+        each.cutter.check(layer)
     return parts
 
 
@@ -125,7 +125,7 @@ class Convolution:
     batch: int
     inputs: Image  # of the whole batch, one below the other
     outputs: Image
-    tiler: Tiler
+    cutter: Cutter
 
     @classmethod
     def of(
@@ -156,8 +156,8 @@ class Convolution:
             batch, y, x = 1, Axis(1, 1), Axis(pixels, pixels)
         inputs = Image(source, batch * y.inputs, x.inputs, channels, input_bytes)
         outputs = Image(target, batch * y.outputs, x.outputs, out_channels, output_bytes)
-        tiler = Tiler(machine, buffers, y, x, inputs, outputs)
-        return cls(plan, machine, y, x, batch, inputs, outputs, tiler)
+        cutter = Cutter(machine, buffers, y, x, inputs, outputs)
+        return cls(plan, machine, y, x, batch, inputs, outputs, cutter)
 
     @cached_property
     def factors(self) -> Requantisation:
@@ -204,10 +204,10 @@ class Convolution:
             operator, sum(words) * word_bytes, len(words), max(words) * word_bytes, can_stay
         )
 
-    def tiles(
+    def blocks(
         self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
-    ) -> list[Tile]:
-        """Tiles, whose parameters are placed in `memory`.
+    ) -> list[Block]:
+        """Blocks, whose parameters are placed in `memory`.
 
         Parameters
         ----------
@@ -220,36 +220,36 @@ class Convolution:
         """
         mapping = self.best_mapping
         resident = room.resident.get(operator)
-        capacity = room.place_bytes // self.machine.group_channels(mapping.mode)
+        capacity = room.slot_bytes // self.machine.group_channels(mapping.mode)
         split = False
         if resident is None and self._most_words(mapping) > capacity:
             mapping = self._mapping(several=False)
-            capacity = room.place_bytes // self.machine.group_channels(mapping.mode)
+            capacity = room.slot_bytes // self.machine.group_channels(mapping.mode)
             split = self._most_words(mapping) > capacity
         if resident is not None:
             sets = [self._set(mapping, self._runs(mapping), memory, resident)]
         elif split:
             sets = list(self._split_sets(mapping, capacity, memory))
         else:
-            most = min(capacity // self._most_words(mapping), room.place_entries)
+            most = min(capacity // self._most_words(mapping), room.slot_entries)
             sets = list(self._sets(mapping, most, memory))
-        tiles: list[Tile] = []
+        blocks: list[Block] = []
         rectangles = self._rectangles(layer, mapping, len(sets), split)
         for number in range(self.batch):
             for rectangle in rectangles:
-                # Every other tile takes the sets backwards: one of them is then still there.
-                backwards = len(tiles) % 2 == 1 and not split
-                tiles.append(
-                    self._tile(mapping, number, rectangle, sets[::-1] if backwards else sets)
+                # Every other block takes the sets backwards: one of them is then still there.
+                backwards = len(blocks) % 2 == 1 and not split
+                blocks.append(
+                    self._block(mapping, number, rectangle, sets[::-1] if backwards else sets)
                 )
-        return tiles
+        return blocks
 
     def _rectangles(
         self, layer: str, mapping: LayerMapping, sets: int, split: bool
     ) -> list[Rectangle]:
-        """The tiles of an image's outputs."""
+        """The blocks of an image's outputs."""
         rectangles = list(
-            self.tiler.rectangles(
+            self.cutter.rectangles(
                 layer,
                 overlap=sets == 1,
                 # Sums that are kept from piece to piece stay in the array: one pixel a row.
@@ -257,7 +257,7 @@ class Convolution:
                 pixels=mapping.pixels if mapping.mode.is_tiled else 0,
             )
         )
-        if len(rectangles) == 1 and sets == 1 and mapping.mode.is_tiled and not self.tiler.streams:
+        if len(rectangles) == 1 and sets == 1 and mapping.mode.is_tiled and not self.cutter.streams:
             return self._halves(mapping, rectangles[0])
         return rectangles
 
@@ -349,7 +349,7 @@ class Convolution:
         parameters = np.concatenate(
             [parameter_words(self.plan, mapping, group, self.machine) for group in groups]
         )
-        return _Set(self._place(memory, parameters, groups, resident), tuple(jobs))
+        return _Set(self._put(memory, parameters, groups, resident), tuple(jobs))
 
     def _split_sets(
         self, mapping: LayerMapping, capacity: int, memory: MemoryMap
@@ -371,10 +371,10 @@ class Convolution:
                     if not final:
                         keep |= Keep.UNDRAINED
                     own = content[piece.first_word : piece.first_word + piece.words]
-                    placed = self._place(memory, own, [group] if final else [])
+                    placed = self._put(memory, own, [group] if final else [])
                     yield _Set(placed, (_Job(part, piece, keep, 0, 0),))
 
-    def _place(
+    def _put(
         self,
         memory: MemoryMap,
         words: npt.NDArray[np.int8],
@@ -384,16 +384,16 @@ class Convolution:
         entries = [constant_entry(self.plan, self.factors, group, self.machine) for group in groups]
         constants = np.concatenate(entries) if entries else np.zeros(0, np.uint8)
         return ParameterSet(
-            memory.place(words),
+            memory.put(words),
             words.size,
-            memory.place(constants) if entries else 0,
+            memory.put(constants) if entries else 0,
             constants.size,
             resident,
         )
 
-    def _tile(
+    def _block(
         self, mapping: LayerMapping, number: int, rectangle: Rectangle, sets: list[_Set]
-    ) -> Tile:
+    ) -> Block:
         """Rectangle `rectangle` of the outputs of image `number`."""
         beat = self.machine.beat_bytes
         rows, columns = self.y.seen(*rectangle.rows), self.x.seen(*rectangle.columns)
@@ -404,8 +404,8 @@ class Convolution:
             (above + rectangle.rows[0], above + rectangle.rows[1]), rectangle.columns, beat
         )
         top = self.y.start(rectangle.rows[0]) - rows[0]
-        steps = tuple(
-            Step(
+        phases = tuple(
+            Phase(
                 tuple(
                     Compute(
                         self._registers(
@@ -429,10 +429,12 @@ class Convolution:
             )
             for one in sets
         )
-        return Tile(source.copies, tuple(step for step in steps if step.commands), target.copies)
+        return Block(
+            source.copies, tuple(phase for phase in phases if phase.commands), target.copies
+        )
 
     def _has_outputs(self, mapping: LayerMapping, job: _Job, rectangle: Rectangle) -> bool:
-        """Whether the job's columns are in use: of a narrow tile's words some are not."""
+        """Whether the job's columns are in use: of a narrow block's packs some are not."""
         rectangle_bytes = rectangle.width * self.plan.output_shape[3]
         return mapping.pixels == 1 or job.run.groups[0].first_output < rectangle_bytes
 
@@ -454,9 +456,9 @@ class Convolution:
         )
         assert found is not None, "one that fits a layer fits a part of it"
         strips = []
-        for words in found[0]:
-            strips.append((left, min(left + words * mapping.pixels, right)))
-            left += words * mapping.pixels
+        for packs in found[0]:
+            strips.append((left, min(left + packs * mapping.pixels, right)))
+            left += packs * mapping.pixels
         return strips
 
     def _registers(

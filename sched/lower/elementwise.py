@@ -15,15 +15,16 @@ from mensa.rtl.commands import (
     register,
 )
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.blocks import OVERLAP_BLOCKS
 from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.error import LoweringError
-from mensa.sched.lower.tiling import OVERLAP_TILES
-from mensa.sched.lower.work import Compute, Copy, Home, Registers, Span, Step, Tile
+from mensa.sched.lower.work import Block, Compute, Copy, Home, Phase, Registers, Span
 
-_LEAST_WORDS = 64
-"""A tile that is made only so that copying and computing overlap keeps so many words of L bytes."""
+_LEAST_PIXELS = 64
+"""A block that is made only so that copying and computing overlap keeps so many pixels of
+L bytes."""
 
-_MOST_WORDS = register(Unit.COMPUTE, "OUT_WIDTH").most
+_MOST_PIXELS = register(Unit.COMPUTE, "OUT_WIDTH").most
 
 
 def lower_add(
@@ -33,8 +34,8 @@ def lower_add(
     layer: str,
     sources: tuple[Home, Home],
     target: Home,
-) -> list[Tile]:
-    """The tiles of an ADD whose operands have the output's shape."""
+) -> list[Block]:
+    """The blocks of an ADD whose operands have the output's shape."""
     assert plan.left_shift == SCALED_SUM_LEFT_SHIFT, "not the shift of 8-bit operands"
     registers = compute_registers(
         MODE=Mode.SCALED_SUM,
@@ -52,7 +53,7 @@ def lower_add(
         CLAMP_MAX=plan.clamp_max,
     )
     size = math.prod(plan.output_shape)
-    return list(_tiles(registers, machine, buffers, layer, size, sources, target))
+    return list(_blocks(registers, machine, buffers, layer, size, sources, target))
 
 
 def lower_quantize(
@@ -62,8 +63,8 @@ def lower_quantize(
     layer: str,
     source: Home,
     target: Home,
-) -> list[Tile]:
-    """The tiles of a QUANTIZE from 8 bits to 8 bits."""
+) -> list[Block]:
+    """The blocks of a QUANTIZE from 8 bits to 8 bits."""
     registers = compute_registers(
         MODE=Mode.SUM,
         KERNEL_H=1,
@@ -75,10 +76,10 @@ def lower_quantize(
         CLAMP_MAX=plan.clamp_max,
     )
     size = math.prod(plan.shape)
-    return list(_tiles(registers, machine, buffers, layer, size, (source,), target))
+    return list(_blocks(registers, machine, buffers, layer, size, (source,), target))
 
 
-def _tiles(
+def _blocks(
     registers: Registers,
     machine: Machine,
     buffers: BufferPlan,
@@ -86,10 +87,10 @@ def _tiles(
     size: int,
     sources: Sequence[Home],
     target: Home,
-) -> Iterator[Tile]:
-    """Tiles of a vector of `size` bytes; streamed operands lie behind one another in a place."""
+) -> Iterator[Block]:
+    """Blocks of a vector of `size` bytes; streamed operands lie behind one another in a slot."""
     beat = machine.beat_bytes
-    most = _tile_bytes(machine, buffers, layer, size, sources, target)
+    most = _block_bytes(machine, buffers, layer, size, sources, target)
     for first in range(0, size, most):
         nbytes = min(most, size - first)
         loads: list[Copy] = []
@@ -120,10 +121,10 @@ def _tiles(
             ),
             Span(out, out + nbytes) if target.on_chip else None,
         )
-        yield Tile(tuple(loads), (Step((command,)),), stores)
+        yield Block(tuple(loads), (Phase((command,)),), stores)
 
 
-def _tile_bytes(
+def _block_bytes(
     machine: Machine,
     buffers: BufferPlan,
     layer: str,
@@ -131,14 +132,14 @@ def _tile_bytes(
     sources: Sequence[Home],
     target: Home,
 ) -> int:
-    """Bytes of a tile: whole beats and, where possible, whole words of L bytes."""
+    """Bytes of a block: whole beats and, where possible, whole multiples of L bytes."""
     beat, lanes = machine.beat_bytes, machine.lanes
-    most = _MOST_WORDS * lanes // beat * beat
+    most = _MOST_PIXELS * lanes // beat * beat
     operands = sum(not source.on_chip for source in sources)
     if operands:
-        most = min(most, buffers.inputs.place_bytes // operands // beat * beat)
+        most = min(most, buffers.inputs.slot_bytes // operands // beat * beat)
     if not target.on_chip:
-        most = min(most, buffers.outputs.place_bytes // beat * beat)
+        most = min(most, buffers.outputs.slot_bytes // beat * beat)
     if not most:
         raise LoweringError(
             layer,
@@ -148,14 +149,14 @@ def _tile_bytes(
         )
     unit = math.lcm(beat, lanes)
     if any(home.moves for home in (*sources, target)):
-        enough = max(-(-size // OVERLAP_TILES), _LEAST_WORDS * lanes)
+        enough = max(-(-size // OVERLAP_BLOCKS), _LEAST_PIXELS * lanes)
         most = min(most, -(-enough // unit) * unit)
     return most // unit * unit or most
 
 
 def _vector(machine: Machine, nbytes: int, starts: Sequence[int], out: int) -> Registers:
-    """Registers for words of L bytes as pixels, the last one perhaps shorter."""
-    words, rest = -(-nbytes // machine.lanes), nbytes % machine.lanes
+    """Registers for L bytes each as a pixel, the last one perhaps shorter."""
+    pixels, rest = -(-nbytes // machine.lanes), nbytes % machine.lanes
     segment = min(machine.lanes, nbytes)
     return compute_registers(
         KEEP=0,
@@ -164,8 +165,8 @@ def _vector(machine: Machine, nbytes: int, starts: Sequence[int], out: int) -> R
         Y_START=0,
         INPUT_ROW_BYTES=nbytes,
         INPUT_ROWS=1,
-        PIXELS=words,
-        OUT_WIDTH=words,
+        PIXELS=pixels,
+        OUT_WIDTH=pixels,
         PIXEL_X_STEP=segment,
         PIXEL_Y_STEP=0,
         PIXEL_Y_ADDRESS_STEP=0,

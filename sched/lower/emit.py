@@ -1,6 +1,6 @@
-"""The protocol of places, halves and tokens, and the order of commands.
+"""The protocol of slots, halves and tokens, and the order of commands.
 
-Places for streamed inputs and outputs, and those for streamed parameters, are each used in turn
+Slots for streamed inputs and outputs, and those for streamed parameters, are each used in turn
 (`Ring`). The producer of a ring waits for its `free` token, except for the first time round, and
 signals its `ready` token; the consumer the other way round. A layer that reads memory which an
 earlier one writes waits until that one has stored (`STORED`), and a compute command whose
@@ -9,7 +9,7 @@ already says that they are there. A command only ever waits for tokens that comm
 signal, so a program can't deadlock.
 
 The order lets units overlap although the fetcher stops at a unit that is still pending: the loads
-of the next step stand before the compute commands of this one, as far as their tokens allow.
+of the next phase stand before the compute commands of this one, as far as their tokens allow.
 
 Copies never meet the compute unit at a port of a bank. The rings have banks of their own. What
 stays on chip is loaded before the first compute command and stored after the last; or part by part
@@ -38,30 +38,30 @@ from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan
 from mensa.sched.lower.work import (
+    Block,
     Compute,
     Copy,
     LayerWork,
     ParameterSet,
+    Phase,
     Span,
-    Step,
-    Tile,
     Transfer,
 )
 
 
 @dataclass
 class Ring:
-    """Equal places used in turn, filled by one unit and emptied by another.
+    """Equal slots used in turn, filled by one unit and emptied by another.
 
     Attributes
     ----------
-    places : int
+    slots : int
         How many there are.
     ready, free : Token
         What the filler and the emptier signal.
     """
 
-    places: int
+    slots: int
     ready: Token
     free: Token
     _filled: int = 0
@@ -69,19 +69,19 @@ class Ring:
 
     @property
     def has_room(self) -> bool:
-        """Whether the next place is free once the commands so far are done."""
-        return self._filled - self._freed < self.places
+        """Whether the next slot is free once the commands so far are done."""
+        return self._filled - self._freed < self.slots
 
     def fill(self) -> tuple[int, set[Token]]:
-        """Take the next place. Returns: its number and what to wait for before writing it."""
+        """Take the next slot. Returns: its number and what to wait for before writing it."""
         assert self.has_room, f"would wait for a {self.free.name} that comes later"
-        place = self._filled % self.places
-        wait = {self.free} if self._filled >= self.places else set()
+        slot = self._filled % self.slots
+        wait = {self.free} if self._filled >= self.slots else set()
         self._filled += 1
-        return place, wait
+        return slot, wait
 
     def empty(self) -> None:
-        """The place filled longest ago is given back by the command that is written next."""
+        """The slot filled longest ago is given back by the command that is written next."""
         self._freed += 1
 
 
@@ -106,7 +106,7 @@ class Traffic:
 
 
 @dataclass
-class _Draft:
+class _Command:
     """A command to which tokens may still be added."""
 
     unit: Unit
@@ -121,7 +121,7 @@ class _Results:
 
     def __init__(self) -> None:
         self._written: list[tuple[Span, int]] = []
-        self._commands: list[_Draft] = []
+        self._commands: list[_Command] = []
         self._done = -1  # all commands up to this one are done when the next one starts
 
     @property
@@ -130,11 +130,11 @@ class _Results:
         return len(self._commands)
 
     @property
-    def last(self) -> _Draft:
+    def last(self) -> _Command:
         """The latest compute command."""
         return self._commands[-1]
 
-    def add(self, command: _Draft, reads: Iterable[Span], writes: Span | None) -> None:
+    def add(self, command: _Command, reads: Iterable[Span], writes: Span | None) -> None:
         """The next command: let it wait for what it reads."""
         number = len(self._commands)
         before = self._commands[-1:]
@@ -157,20 +157,20 @@ class _Results:
         self._commands.append(command)
 
 
-def _tiled(command: _Draft) -> bool:
+def _tiled(command: _Command) -> bool:
     return Mode(command.registers["MODE"]).is_tiled
 
 
 @dataclass(frozen=True)
-class _Place:
-    """A step with all that is known of its surroundings."""
+class _Turn:
+    """A phase with all that is known of its surroundings."""
 
     layer: LayerWork
-    tile: Tile
-    step: Step
+    block: Block
+    phase: Phase
     first_of_layer: bool
-    first_of_tile: bool
-    last_of_tile: bool
+    first_of_block: bool
+    last_of_block: bool
     last_of_layer: bool
     new_parameters: bool
     drops_parameters: bool
@@ -184,7 +184,7 @@ class Emitter:
     machine : Machine
         Which core.
     buffers, parameters : BufferPlan, ParameterPlan
-        Whose places are given out.
+        Whose slots are given out.
 
     Attributes
     ----------
@@ -205,22 +205,22 @@ class Emitter:
         self._options = options
         self._buffers = buffers
         self._room = parameters
-        self._drafts: list[_Draft] = []
+        self._drafts: list[_Command] = []
         self._activations = Ring(
-            buffers.inputs.places, Token.ACTIVATIONS_READY, Token.ACTIVATIONS_FREE
+            buffers.inputs.slots, Token.ACTIVATIONS_READY, Token.ACTIVATIONS_FREE
         )
-        self._results = Ring(buffers.outputs.places, Token.RESULTS_READY, Token.RESULTS_FREE)
-        self._parameters = Ring(parameters.places, Token.PARAMETERS_READY, Token.PARAMETERS_FREE)
+        self._results = Ring(buffers.outputs.slots, Token.RESULTS_READY, Token.RESULTS_FREE)
+        self._parameters = Ring(parameters.slots, Token.PARAMETERS_READY, Token.PARAMETERS_FREE)
         self._settled = _Results()
         self._takes_stored: dict[int, int] = {}  # by layer: whose stores its loads wait for
         self._stored: set[int] = set()  # layers whose last store has been written
-        self._tile_queue: deque[tuple[int, _Place]] = deque()
-        self._parameter_queue: deque[tuple[int, _Place]] = deque()
+        self._block_queue: deque[tuple[int, _Turn]] = deque()
+        self._parameter_queue: deque[tuple[int, _Turn]] = deque()
         self._slice_queue: deque[tuple[int, list[Copy]]] = deque()
-        self._arrived: set[int] = set()  # steps that wait for tensors, or parts of them
+        self._arrived: set[int] = set()  # phases that wait for tensors, or parts of them
         self._first_layer = 0
-        self._in_place: dict[int, int] = {}  # by step: place of its tile's inputs
-        self._half: dict[int, int] = {}  # by step: place of its parameters
+        self._in_slot: dict[int, int] = {}  # by phase: slot of its block's inputs
+        self._half: dict[int, int] = {}  # by phase: slot of its parameters
         self.traffic: dict[int, Traffic] = {}
         self.complete: dict[int, int] = {}
 
@@ -245,63 +245,63 @@ class Emitter:
         arrivals, departures : sequences of Transfer
             Tensors that stay on chip and are loaded first, or stored last.
         """
-        places = list(_places(layers))
-        if not places:
+        turns = list(_turns(layers))
+        if not turns:
             return
         self._takes_stored = _waits_for_stores(layers)
-        self._tile_queue.extend(
-            (k, p) for k, p in enumerate(places) if p.first_of_tile and p.tile.loads
+        self._block_queue.extend(
+            (k, p) for k, p in enumerate(turns) if p.first_of_block and p.block.loads
         )
-        self._parameter_queue.extend((k, p) for k, p in enumerate(places) if p.new_parameters)
-        self._first_layer = places[0].layer.operator
-        self._slice_queue.extend(self._arrivals(places, arrivals))
-        leaving = self._departures(places, departures)
-        in_place = half = out_place = 0
-        for number, place in enumerate(places):
+        self._parameter_queue.extend((k, p) for k, p in enumerate(turns) if p.new_parameters)
+        self._first_layer = turns[0].layer.operator
+        self._slice_queue.extend(self._arrivals(turns, arrivals))
+        leaving = self._departures(turns, departures)
+        in_slot = half = out_slot = 0
+        for number, turn in enumerate(turns):
             self._loads_for(number)
             self._loads_ahead(number)
             wait: set[Token] = set()
-            if place.new_parameters:
+            if turn.new_parameters:
                 half = self._half.pop(number)
                 wait.add(Token.PARAMETERS_READY)
             if number in self._arrived:
                 wait.add(Token.ACTIVATIONS_READY)
-            if place.first_of_tile and place.tile.loads:
-                in_place = self._in_place.pop(number)
+            if turn.first_of_block and turn.block.loads:
+                in_slot = self._in_slot.pop(number)
                 wait.add(Token.ACTIVATIONS_READY)
-            if place.first_of_tile and place.tile.stores:
-                out_place, wait_results = self._results.fill()
+            if turn.first_of_block and turn.block.stores:
+                out_slot, wait_results = self._results.fill()
                 wait |= wait_results
-            self._compute(place, wait, in_place, half, out_place)
-            if place.last_of_tile and place.tile.stores:
-                self._store(place, out_place)
-            self._store_tensors(place, leaving.get(number, ()))
-            if place.last_of_layer:
-                self.complete[place.layer.operator] = self._settled.count
+            self._compute(turn, wait, in_slot, half, out_slot)
+            if turn.last_of_block and turn.block.stores:
+                self._store(turn, out_slot)
+            self._store_tensors(turn, leaving.get(number, ()))
+            if turn.last_of_layer:
+                self.complete[turn.layer.operator] = self._settled.count
 
     def _arrivals(
-        self, places: Sequence[_Place], arrivals: Sequence[Transfer]
+        self, turns: Sequence[_Turn], arrivals: Sequence[Transfer]
     ) -> list[tuple[int, list[Copy]]]:
-        """What to load before which step: all before the first, or each tile's part before it."""
-        tiles = [number for number, place in _tiles(places) if place.layer is places[0].layer]
+        """What to load before which phase: all before the first, or each block's part before it."""
+        blocks = [number for number, turn in _blocks(turns) if turn.layer is turns[0].layer]
         written = [
             command.writes
-            for number in tiles
-            for command in _commands(places[number].tile)
+            for number in blocks
+            for command in _commands(turns[number].block)
             if command.writes is not None
         ]
         whole = [transfer.copy() for transfer in arrivals]
         slices: list[tuple[int, list[Copy]]] = []
         for transfer in arrivals:
-            if places[0].tile.loads or self._banks([transfer.span]) & self._banks(written):
+            if turns[0].block.loads or self._banks([transfer.span]) & self._banks(written):
                 continue
             loaded = transfer.span.start
             parts = []
-            for number in tiles:
+            for number in blocks:
                 end = max(
                     (
                         min(span.end, transfer.span.end)
-                        for command in _commands(places[number].tile)
+                        for command in _commands(turns[number].block)
                         for span in command.reads
                         if span.overlaps(transfer.span)
                     ),
@@ -325,20 +325,20 @@ class Emitter:
         return slices
 
     def _departures(
-        self, places: Sequence[_Place], departures: Sequence[Transfer]
+        self, turns: Sequence[_Turn], departures: Sequence[Transfer]
     ) -> dict[int, list[Copy]]:
-        """What to store after which step: all after the last, or each tile's part after it."""
-        layer = places[-1].layer
-        last = [k for k, place in enumerate(places) if place.layer is layer and place.last_of_tile]
+        """What to store after which phase: all after the last, or each block's part after it."""
+        layer = turns[-1].layer
+        last = [k for k, turn in enumerate(turns) if turn.layer is layer and turn.last_of_block]
         read = [
             span
             for number in last
-            for command in _commands(places[number].tile)
+            for command in _commands(turns[number].block)
             for span in command.reads
         ]
         leaving: dict[int, list[Copy]] = {number: [] for number in last}
         for transfer in departures:
-            parts = [_written(places[number].tile) for number in last]
+            parts = [_written(turns[number].block) for number in last]
             edges = [transfer.span.start]
             for part in parts:
                 if part is not None and part.start == edges[-1]:
@@ -358,7 +358,7 @@ class Emitter:
             bank for span in spans for bank in range(span.start // size, (span.end - 1) // size + 1)
         }
 
-    def _store_tensors(self, place: _Place, copies: Sequence[Copy]) -> None:
+    def _store_tensors(self, turn: _Turn, copies: Sequence[Copy]) -> None:
         """Store tensors that stay on chip, or parts of them."""
         if not copies:
             return
@@ -367,7 +367,7 @@ class Emitter:
             self._settled.last.signal.add(Token.RESULTS_READY)
             wait.add(Token.RESULTS_READY)
         self._copies(
-            Unit.STORE, place.layer.operator, [(None, copy, 0) for copy in copies], wait, ()
+            Unit.STORE, turn.layer.operator, [(None, copy, 0) for copy in copies], wait, ()
         )
 
     def finish(self) -> Words:
@@ -378,56 +378,56 @@ class Emitter:
         return assembler.finish()
 
     def _loads_for(self, number: int) -> None:
-        """What step `number` needs and nobody has loaded yet."""
+        """What phase `number` needs and nobody has loaded yet."""
         while self._parameter_queue and self._parameter_queue[0][0] <= number:
             self._load_parameters()
         while self._slice_queue and self._slice_queue[0][0] <= number:
             self._load_slice()
-        while self._tile_queue and self._tile_queue[0][0] <= number:
-            self._load_tile()
+        while self._block_queue and self._block_queue[0][0] <= number:
+            self._load_block()
 
     def _loads_ahead(self, number: int) -> None:
-        """What later steps need and there is room for: the next step's parameters come first."""
+        """What later phases need and there is room for: the next phase's parameters come first."""
         if self._parameter_queue and self._parameter_queue[0][0] == number + 1:
             self._load_parameters_if_room()
         if self._slice_queue and self._options.prefetch:
             self._load_slice()
-        if self._tile_queue and self._activations.has_room:
-            producer = self._producer(self._tile_queue[0][1])
+        if self._block_queue and self._activations.has_room:
+            producer = self._producer(self._block_queue[0][1])
             if producer is None or producer in self._stored:
-                self._load_tile()
+                self._load_block()
         self._load_parameters_if_room()
 
     def _load_parameters_if_room(self) -> None:
         if self._parameter_queue and self._parameters.has_room:
             self._load_parameters()
 
-    def _producer(self, place: _Place) -> int | None:
-        """The layer whose stores the place's loads wait for."""
-        return self._takes_stored.get(place.layer.operator) if place.first_of_layer else None
+    def _producer(self, turn: _Turn) -> int | None:
+        """The layer whose stores the phase's loads wait for."""
+        return self._takes_stored.get(turn.layer.operator) if turn.first_of_layer else None
 
     def _load_parameters(self) -> None:
-        number, place = self._parameter_queue.popleft()
+        number, turn = self._parameter_queue.popleft()
         self._half[number], wait = self._parameters.fill()
-        content = place.step.parameters
+        content = turn.phase.parameters
         assert content is not None
-        copies = self._parts(content, *self._parameter_place(self._half[number]))
-        self._copies(Unit.LOAD, place.layer.operator, copies, wait, {Token.PARAMETERS_READY})
+        copies = self._parts(content, *self._parameter_slot(self._half[number]))
+        self._copies(Unit.LOAD, turn.layer.operator, copies, wait, {Token.PARAMETERS_READY})
         nbytes = content.parameter_bytes + content.constant_bytes
-        self.traffic[place.layer.operator].parameter_bytes += nbytes
+        self.traffic[turn.layer.operator].parameter_bytes += nbytes
 
-    def _parameter_place(self, number: int) -> tuple[int, int]:
-        """Parameter buffer address and constant entry of a place for streamed parameters."""
+    def _parameter_slot(self, number: int) -> tuple[int, int]:
+        """Parameter buffer address and constant entry of a slot for streamed parameters."""
         room = self._room
         return (
-            room.start + number * room.place_bytes,
-            room.first_entry + number * room.place_entries,
+            room.start + number * room.slot_bytes,
+            room.first_entry + number * room.slot_entries,
         )
 
     def _parts(
         self, content: ParameterSet, address: int, entry: int
     ) -> list[tuple[Space, Copy, int]]:
-        """The copies that bring parameters and constants to their places."""
+        """The copies that bring parameters and constants to their slots."""
         parts = [
             (Space.PARAMETER, content.parameter_address, content.parameter_bytes, address),
             (
@@ -443,82 +443,82 @@ class Emitter:
             if nbytes
         ]
 
-    def _load_tile(self) -> None:
-        number, place = self._tile_queue.popleft()
-        self._in_place[number], wait = self._activations.fill()
-        producer = self._producer(place)
+    def _load_block(self) -> None:
+        number, turn = self._block_queue.popleft()
+        self._in_slot[number], wait = self._activations.fill()
+        producer = self._producer(turn)
         if producer is not None:
             assert producer in self._stored, "would wait for a STORED that comes later"
             wait.add(Token.STORED)
-        start = self._buffers.inputs.address(self._in_place[number])
-        copies = [(Space.ACTIVATION, copy, start) for copy in place.tile.loads]
-        self._copies(Unit.LOAD, place.layer.operator, copies, wait, {Token.ACTIVATIONS_READY})
+        start = self._buffers.inputs.address(self._in_slot[number])
+        copies = [(Space.ACTIVATION, copy, start) for copy in turn.block.loads]
+        self._copies(Unit.LOAD, turn.layer.operator, copies, wait, {Token.ACTIVATIONS_READY})
 
     def _load_slice(self) -> None:
         number, copies = self._slice_queue.popleft()
         signal = set()
-        if not self._tile_follows(number):
+        if not self._block_follows(number):
             self._arrived.add(number)
             signal.add(Token.ACTIVATIONS_READY)
         copies_on_chip = [(Space.ACTIVATION, copy, 0) for copy in copies]
         self._copies(Unit.LOAD, self._first_layer, copies_on_chip, (), signal)
 
-    def _tile_follows(self, number: int) -> bool:
-        """Whether the step waits for a tile's loads, which come later and imply this one."""
-        return bool(self._tile_queue) and self._tile_queue[0][0] == number
+    def _block_follows(self, number: int) -> bool:
+        """Whether the phase waits for a block's loads, which come later and imply this one."""
+        return bool(self._block_queue) and self._block_queue[0][0] == number
 
     def _compute(
-        self, place: _Place, wait: set[Token], in_place: int, half: int, out_place: int
+        self, turn: _Turn, wait: set[Token], in_slot: int, half: int, out_slot: int
     ) -> None:
         signal: set[Token] = set()
-        if place.drops_parameters:
+        if turn.drops_parameters:
             signal.add(Token.PARAMETERS_FREE)
             self._parameters.empty()
-        if place.last_of_tile and place.tile.loads:
+        if turn.last_of_block and turn.block.loads:
             signal.add(Token.ACTIVATIONS_FREE)
             self._activations.empty()
-        if place.last_of_tile and place.tile.stores:
+        if turn.last_of_block and turn.block.stores:
             signal.add(Token.RESULTS_READY)
-        content = place.step.parameters
+        content = turn.phase.parameters
         if content is None:
             address = entry = 0
         else:
-            address, entry = content.resident or self._parameter_place(half)
+            address, entry = content.resident or self._parameter_slot(half)
         starts = compute_registers(PARAMETER_ADDRESS=address, CONSTANT_ENTRY=entry)
-        commands = place.step.commands
+        commands = turn.phase.commands
         for number, command in enumerate(commands):
             draft = self._go(
                 Unit.COMPUTE,
-                place.layer.operator,
-                self._registers(command, starts, in_place, out_place),
+                turn.layer.operator,
+                self._registers(command, starts, in_slot, out_slot),
                 wait if number == 0 else (),
                 signal if number == len(commands) - 1 else (),
             )
             self._settled.add(draft, command.reads, command.writes)
 
     def _registers(
-        self, command: Compute, starts: Mapping[str, int], in_place: int, out_place: int
+        self, command: Compute, starts: Mapping[str, int], in_slot: int, out_slot: int
     ) -> dict[str, int]:
-        """A command's registers with the starts of its places."""
+        """A command's registers with the starts of its slots."""
         registers = {name: value + starts.get(name, 0) for name, value in command.registers.items()}
         for name, times in command.streamed.items():
-            registers[name] += times * self._buffers.inputs.address(in_place)
+            registers[name] += times * self._buffers.inputs.address(in_slot)
         if command.writes is None:
-            registers["OUT_ADDRESS"] += self._buffers.outputs.address(out_place)
+            registers["OUT_ADDRESS"] += self._buffers.outputs.address(out_slot)
         for name in ("ACT_ADDRESS", "TAP_Y_ADDRESS_STEP"):
             registers[name] = _wrap(registers[name])
         return registers
 
-    def _store(self, place: _Place, out_place: int) -> None:
+    def _store(self, turn: _Turn, out_slot: int) -> None:
         signal = {Token.RESULTS_FREE}
         self._results.empty()
-        layer = place.layer.operator
-        if place.last_of_layer:
+        layer = turn.layer.operator
+        if turn.last_of_layer:
             self._stored.add(layer)
             if layer in self._takes_stored.values():
                 signal.add(Token.STORED)
-        start = self._buffers.outputs.address(out_place)
-        copies = [(None, copy, start) for copy in place.tile.stores]
+        start = self._buffers.outputs.address(out_slot)
+        copies = [(None, copy, start) for copy in turn.block.stores]
         self._copies(Unit.STORE, layer, copies, {Token.RESULTS_READY}, signal)
 
     def _copies(
@@ -563,8 +563,8 @@ class Emitter:
         registers: Mapping[str, int],
         wait: Iterable[Token],
         signal: Iterable[Token],
-    ) -> _Draft:
-        draft = _Draft(unit, layer, registers, set(wait), set(signal))
+    ) -> _Command:
+        draft = _Command(unit, layer, registers, set(wait), set(signal))
         self._drafts.append(draft)
         self.traffic.setdefault(layer, Traffic()).commands[unit] += 1
         return draft
@@ -576,56 +576,56 @@ def _waits_for_stores(layers: Sequence[LayerWork]) -> dict[int, int]:
     Stores are done in order, so who has waited for a layer's has waited for those of all layers
     before it. The layers that are waited for come in their order, as their tokens do.
     """
-    writer: dict[int, int] = {}  # by tensor: place of the layer that stores it
+    writer: dict[int, int] = {}  # by tensor: number of the layer that stores it
     waited = -1
     found = {}
-    for place, layer in enumerate(layers):
+    for number, layer in enumerate(layers):
         needed = max((writer.get(source, -1) for source in layer.sources), default=-1)
         if needed > waited:
             found[layer.operator] = layers[needed].operator
             waited = needed
         if layer.target is not None:
-            writer[layer.target] = place
+            writer[layer.target] = number
     return found
 
 
-def _places(layers: Sequence[LayerWork]) -> Iterable[_Place]:
-    """Every step of every layer, in order."""
+def _turns(layers: Sequence[LayerWork]) -> Iterable[_Turn]:
+    """Every phase of every layer, in order."""
     for layer in layers:
-        steps = [
-            (tile, step, number == 0, number == len(tile.steps) - 1)
-            for tile in layer.tiles
-            for number, step in enumerate(tile.steps)
+        phases = [
+            (block, phase, number == 0, number == len(block.phases) - 1)
+            for block in layer.blocks
+            for number, phase in enumerate(block.phases)
         ]
-        for k, (tile, step, first, last) in enumerate(steps):
-            own = _streamed(step.parameters)
-            yield _Place(
+        for k, (block, phase, first, last) in enumerate(phases):
+            own = _streamed(phase.parameters)
+            yield _Turn(
                 layer=layer,
-                tile=tile,
-                step=step,
+                block=block,
+                phase=phase,
                 first_of_layer=k == 0,
-                first_of_tile=first,
-                last_of_tile=last,
-                last_of_layer=k == len(steps) - 1,
+                first_of_block=first,
+                last_of_block=last,
+                last_of_layer=k == len(phases) - 1,
                 new_parameters=own is not None
-                and (k == 0 or own is not steps[k - 1][1].parameters),
+                and (k == 0 or own is not phases[k - 1][1].parameters),
                 drops_parameters=own is not None
-                and (k + 1 == len(steps) or own is not steps[k + 1][1].parameters),
+                and (k + 1 == len(phases) or own is not phases[k + 1][1].parameters),
             )
 
 
-def _tiles(places: Iterable[_Place]) -> Iterable[tuple[int, _Place]]:
-    """The first step of every tile, and its number."""
-    return [(number, place) for number, place in enumerate(places) if place.first_of_tile]
+def _blocks(turns: Iterable[_Turn]) -> Iterable[tuple[int, _Turn]]:
+    """The first phase of every block, and its number."""
+    return [(number, turn) for number, turn in enumerate(turns) if turn.first_of_block]
 
 
-def _commands(tile: Tile) -> Iterable[Compute]:
-    return [command for step in tile.steps for command in step.commands]
+def _commands(block: Block) -> Iterable[Compute]:
+    return [command for phase in block.phases for command in phase.commands]
 
 
-def _written(tile: Tile) -> Span | None:
-    """What a tile writes of a tensor on chip, if all its commands write into the same span."""
-    spans = {command.writes for command in _commands(tile)}
+def _written(block: Block) -> Span | None:
+    """What a block writes of a tensor on chip, if all its commands write into the same span."""
+    spans = {command.writes for command in _commands(block)}
     return spans.pop() if len(spans) == 1 else None
 
 

@@ -56,7 +56,7 @@ class MemoryMap:
         self._image: list[tuple[int, Bytes]] = []
         first = first_values(graph, rounding)
         self._variables = {
-            index: self.place(tensor_to_memory(tensor, first[index]))
+            index: self.put(tensor_to_memory(tensor, first[index]))
             for index, tensor in remembered(graph).items()
         }
         self._tensors = {
@@ -86,7 +86,7 @@ class MemoryMap:
         self._end = address + max(1, nbytes)
         return address
 
-    def place(self, content: npt.NDArray[Any]) -> int:
+    def put(self, content: npt.NDArray[Any]) -> int:
         """Give out a block with this content from the start. Returns: its address."""
         flat = np.frombuffer(np.ascontiguousarray(content).tobytes(), np.uint8)
         address = self.reserve(flat.size)
@@ -103,7 +103,7 @@ class MemoryMap:
             if tensor.data is None:
                 self._tensors[index] = self.reserve(tensor.nbytes)
             else:
-                self._tensors[index] = self.place(tensor_to_memory(tensor, tensor.data))
+                self._tensors[index] = self.put(tensor_to_memory(tensor, tensor.data))
         return self._tensors[index]
 
     def alias(self, index: int, of: int) -> None:

@@ -24,7 +24,7 @@ from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.pool import lower_pool
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
 from mensa.sched.lower.supported import why_on_host
-from mensa.sched.lower.work import Home, LayerWork, ParameterSet, Span, Tile, Transfer
+from mensa.sched.lower.work import Block, Home, LayerWork, ParameterSet, Span, Transfer
 from mensa.sched.placement.placement import ON_HOST, Placement
 
 TAG_LIMIT = 1 << 16
@@ -183,7 +183,7 @@ class Lowered:
         for address, content in self.image:
             memory[address : address + content.size] = content
         for program in (*self.setups.values(), *self.programs):
-            program.place(memory)
+            program.put_into(memory)
         return memory
 
 
@@ -214,7 +214,7 @@ def lower(
     Raises
     ------
     LoweringError
-        If a layer can't be cut into tiles that fit the machine's buffers.
+        If a layer can't be cut into blocks that fit the machine's buffers.
     mensa.golden.GraphError
         If golden can't compute an operator.
     """
@@ -257,18 +257,18 @@ class _Lowering:
         """The tensor whose bytes a tensor has."""
         return self.roots.get(tensor, tensor)
 
-    def operand(self, operator: Operator, work: Plan, place: int) -> int:
+    def operand(self, operator: Operator, work: Plan, position: int) -> int:
         """The tensor that the commands read as an operand, in the shape that they need.
 
         A constant that is broadcast is written out in full, as one more tensor with a negative
         number.
         """
-        tensor = self.graph.tensors[operator.inputs[place]]
+        tensor = self.graph.tensors[operator.inputs[position]]
         if tensor.data is None or not isinstance(work, AddPlan):
             return self.root(tensor.index)
-        if math.prod(work.input_shapes[place]) == math.prod(work.output_shape):
+        if math.prod(work.input_shapes[position]) == math.prod(work.output_shape):
             return tensor.index
-        number = -1 - len(work.operands) * operator.index - place
+        number = -1 - len(work.operands) * operator.index - position
         if number not in self._broadcast:
             content = tensor_to_memory(tensor, tensor.data).reshape(tensor.shape)
             self._broadcast[number] = np.broadcast_to(content, work.output_shape)
@@ -279,7 +279,7 @@ class _Lowering:
         if tensor >= 0:
             return self.memory.tensor(tensor)
         if tensor not in self._addresses:
-            self._addresses[tensor] = self.memory.place(self._broadcast[tensor])
+            self._addresses[tensor] = self.memory.put(self._broadcast[tensor])
         return self._addresses[tensor]
 
     def nbytes(self, tensor: int) -> int:
@@ -317,7 +317,7 @@ class _Lowering:
             )
             for machine in self.placement.machines
         }
-        drafts: list[HostStep | _Draft] = []
+        drafts: list[HostStep | _ProgramDraft] = []
         traffic: dict[int, Traffic] = {}
         resident: dict[int, list[ParameterSet]] = {}
         for operators, machine in runs:
@@ -379,7 +379,7 @@ class _Lowering:
         machine: Machine,
         resident: Mapping[int, Sequence[ParameterSet]],
         room: ParameterPlan,
-    ) -> _Draft | None:
+    ) -> _ProgramDraft | None:
         """The program that loads what stays on a machine's chip."""
         layers = [layer for layer in resident if self.machines[layer] == machine]
         if not layers:
@@ -388,7 +388,7 @@ class _Lowering:
         for layer in layers:
             emitter.load_resident(layer, resident[layer])
         words = emitter.finish()
-        return _Draft(machine, words, self.memory.reserve(words.nbytes), (), ())
+        return _ProgramDraft(machine, words, self.memory.reserve(words.nbytes), (), ())
 
 
 @dataclass(eq=False)
@@ -400,7 +400,7 @@ class _Section:
     operators: list[Operator]
     buffers: BufferPlan
     convolutions: dict[int, list[Convolution]] = field(default_factory=dict)
-    tiles: dict[int, list[Tile]] = field(default_factory=dict)
+    blocks: dict[int, list[Block]] = field(default_factory=dict)
 
     @classmethod
     def best(cls, lowering: _Lowering, machine: Machine, operators: list[Operator]) -> _Section:
@@ -440,34 +440,34 @@ class _Section:
                 work, machine, buffers, layer, source, target
             )
         elif isinstance(work, AddPlan):
-            self.tiles[index] = lower_add(
+            self.blocks[index] = lower_add(
                 work, machine, buffers, layer, (source, others[0]), target
             )
         elif isinstance(work, PoolPlan):
-            self.tiles[index] = lower_pool(work, machine, buffers, layer, source, target)
+            self.blocks[index] = lower_pool(work, machine, buffers, layer, source, target)
         else:
             assert isinstance(work, RequantPlan)
-            self.tiles[index] = lower_quantize(work, machine, buffers, layer, source, target)
+            self.blocks[index] = lower_quantize(work, machine, buffers, layer, source, target)
 
     def draft(
         self, room: ParameterPlan, resident: dict[int, list[ParameterSet]]
-    ) -> tuple[_Draft, dict[int, Traffic]]:
+    ) -> tuple[_ProgramDraft, dict[int, Traffic]]:
         """The program, and its traffic by layer; the parameters that stay join `resident`."""
         lowering = self.lowering
         layers = []
         for operator in self.operators:
             index = operator.index
             if index in self.convolutions:
-                self.tiles[index] = [
-                    tile
+                self.blocks[index] = [
+                    block
                     for part in self.convolutions[index]
-                    for tile in part.tiles(lowering.memory, str(operator), index, room)
+                    for block in part.blocks(lowering.memory, str(operator), index, room)
                 ]
-            tiles = self.tiles.get(index, [])
+            blocks = self.blocks.get(index, [])
             if index in room.resident:
-                used = {step.parameters: None for tile in tiles for step in tile.steps}
+                used = {phase.parameters: None for block in blocks for phase in block.phases}
                 resident[index] = [each for each in used if each is not None]
-            layers.append(self._work(operator, tiles))
+            layers.append(self._work(operator, blocks))
         emitter = Emitter(self.machine, self.buffers, room, lowering.options)
         emitter.emit(layers, self._transfers(self._loads()), self._transfers(self._stores()))
         words = emitter.finish()
@@ -475,7 +475,9 @@ class _Section:
         address = lowering.memory.reserve(words.nbytes)
         indices = tuple(operator.index for operator in self.operators)
         return (
-            _Draft(self.machine, words, address, image, indices, self._on_chip(emitter.complete)),
+            _ProgramDraft(
+                self.machine, words, address, image, indices, self._on_chip(emitter.complete)
+            ),
             emitter.traffic,
         )
 
@@ -513,14 +515,14 @@ class _Section:
             made.append(Transfer(span, self.lowering.address(tensor)))
         return made
 
-    def _work(self, operator: Operator, tiles: Sequence[Tile]) -> LayerWork:
-        if not tiles:
+    def _work(self, operator: Operator, blocks: Sequence[Block]) -> LayerWork:
+        if not blocks:
             return LayerWork(operator.index, ())
         on_chip = self.buffers.tensors
         sources = tuple(each for each in self._sources(operator) if each not in on_chip)
         result = self._result(operator)
         target = None if result in on_chip else result
-        return LayerWork(operator.index, tuple(tiles), sources, target)
+        return LayerWork(operator.index, tuple(blocks), sources, target)
 
     def _on_chip(self, complete: Mapping[int, int]) -> tuple[OnChip, ...]:
         """Outputs that never are in memory."""
@@ -562,7 +564,7 @@ def _sources(lowering: _Lowering, operator: Operator) -> list[int]:
     if operator.op == "RESHAPE":
         return []
     work = plan(lowering.graph, operator, lowering.rounding)
-    return [lowering.operand(operator, work, place) for place in work.operands]
+    return [lowering.operand(operator, work, position) for position in work.operands]
 
 
 def _lifetimes(lowering: _Lowering, operators: Sequence[Operator]) -> list[Lifetime]:
@@ -570,13 +572,13 @@ def _lifetimes(lowering: _Lowering, operators: Sequence[Operator]) -> list[Lifet
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     produced = []
-    for place, operator in enumerate(operators):
+    for number, operator in enumerate(operators):
         if operator.op == "RESHAPE":
             continue
         result = lowering.root(operator.outputs[0])
         for tensor in (*_sources(lowering, operator), result):
-            first.setdefault(tensor, place if tensor == result else 0)
-            last[tensor] = place
+            first.setdefault(tensor, number if tensor == result else 0)
+            last[tensor] = number
         produced.append(result)
     for tensor in produced:
         if lowering.is_needed_after(tensor, operators[-1].index):
@@ -590,7 +592,7 @@ def _lifetimes(lowering: _Lowering, operators: Sequence[Operator]) -> list[Lifet
 
 
 @dataclass(frozen=True, eq=False)
-class _Draft:
+class _ProgramDraft:
     """A program before the size of the memory is known."""
 
     machine: Machine

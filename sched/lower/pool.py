@@ -8,9 +8,9 @@ from dataclasses import replace
 from mensa.golden import PoolPlan
 from mensa.rtl.commands import Mode, Rounding, compute_registers
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.blocks import Axis, Cutter, Image, Rectangle, Region, channel_ranges
 from mensa.sched.lower.buffer_plan import BufferPlan
-from mensa.sched.lower.tiling import Axis, Image, Rectangle, Region, Tiler, channel_ranges
-from mensa.sched.lower.work import Compute, Home, Step, Tile
+from mensa.sched.lower.work import Block, Compute, Home, Phase
 
 IDENTITY = compute_registers(
     BIAS=0,
@@ -28,8 +28,8 @@ def lower_pool(
     layer: str,
     source: Home,
     target: Home,
-) -> list[Tile]:
-    """The tiles of a pool.
+) -> list[Block]:
+    """The blocks of a pool.
 
     Parameters: as of `mensa.sched.lower.convolution.convolution_parts`.
     """
@@ -38,30 +38,30 @@ def lower_pool(
     y = Axis(height, out_height, plan.filter_h, plan.stride_h, 1, plan.pad_top)
     x = Axis(width, out_width, plan.filter_w, plan.stride_w, 1, plan.pad_left)
 
-    def tiler(first: int, last: int) -> Tiler:
+    def cutter(first: int, last: int) -> Cutter:
         some = last - first
         homes = (replace(home, address=home.address + first) for home in (source, target))
         inputs = Image(next(homes), batch * height, width, some, channels)
         outputs = Image(next(homes), batch * out_height, out_width, some, channels)
-        return Tiler(machine, buffers, y, x, inputs, outputs)
+        return Cutter(machine, buffers, y, x, inputs, outputs)
 
     return [
-        _tile(plan, part, number, rectangle)
-        for first, last in channel_ranges(layer, channels, machine.lanes, tiler)
-        for part in (tiler(first, last),)
+        _block(plan, part, number, rectangle)
+        for first, last in channel_ranges(layer, channels, machine.lanes, cutter)
+        for part in (cutter(first, last),)
         for number in range(batch)
         for rectangle in part.rectangles(layer, overlap=True)
     ]
 
 
-def _tile(plan: PoolPlan, tiler: Tiler, number: int, rectangle: Rectangle) -> Tile:
+def _block(plan: PoolPlan, cutter: Cutter, number: int, rectangle: Rectangle) -> Block:
     """Rectangle `rectangle` of the outputs of image `number`."""
-    y, x, beat = tiler.y, tiler.x, tiler.machine.beat_bytes
+    y, x, beat = cutter.y, cutter.x, cutter.machine.beat_bytes
     rows, columns = y.seen(*rectangle.rows), x.seen(*rectangle.columns)
     above = number * y.inputs
-    source = tiler.inputs.region((above + rows[0], above + rows[1]), columns, beat)
+    source = cutter.inputs.region((above + rows[0], above + rows[1]), columns, beat)
     above = number * y.outputs
-    target = tiler.outputs.region(
+    target = cutter.outputs.region(
         (above + rectangle.rows[0], above + rectangle.rows[1]), rectangle.columns, beat
     )
     commands = []
@@ -73,7 +73,7 @@ def _tile(plan: PoolPlan, tiler: Tiler, number: int, rectangle: Rectangle) -> Ti
             + (part.columns[0] - rectangle.columns[0]) * target.pixel_pitch
         )
         registers = (
-            _window(plan, tiler, part, window, source)
+            _window(plan, cutter, part, window, source)
             | _average(plan, taps)
             | compute_registers(
                 OUT_ADDRESS=start, OUT_X_STEP=target.pixel_pitch, OUT_Y_STEP=target.pitch
@@ -81,7 +81,7 @@ def _tile(plan: PoolPlan, tiler: Tiler, number: int, rectangle: Rectangle) -> Ti
         )
         reads = () if source.span is None else (source.span,)
         commands.append(Compute(registers, source.streamed, reads, target.span))
-    return Tile(source.copies, (Step(tuple(commands)),), target.copies)
+    return Block(source.copies, (Phase(tuple(commands)),), target.copies)
 
 
 def _parts(
@@ -108,13 +108,13 @@ def _equal(axis: Axis, first: int, last: int) -> Iterator[tuple[int, int, int]]:
 
 def _window(
     plan: PoolPlan,
-    tiler: Tiler,
+    cutter: Cutter,
     part: Rectangle,
     window: tuple[int, int],
     source: Region,
 ) -> dict[str, int]:
     """Registers of the window; `window` is where the first one starts, in pixels."""
-    channels, lanes = tiler.inputs.channels, tiler.machine.lanes
+    channels, lanes = cutter.inputs.channels, cutter.machine.lanes
     groups = -(-channels // lanes)
     segment = min(channels, lanes)
     last = channels - (groups - 1) * segment

@@ -1,6 +1,6 @@
 """Which layers' parameters stay on chip from inference to inference, and where.
 
-They are loaded once, by a program of their own. What finds no room is streamed through two places
+They are loaded once, by a program of their own. What finds no room is streamed through two slots
 in turn at the end of the buffers. The smallest layers stay: their computing is shortest, and least
 of it hides the latency of a load.
 """
@@ -14,7 +14,7 @@ from mensa.rtl.machine import Machine
 from mensa.sched.lower.options import LoweringOptions
 
 _SHARE = 8
-"""A place for streamed parameters has this share of the buffer, or what a column group needs."""
+"""A slot for streamed parameters has this share of the buffer, or what a column group needs."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,18 @@ class ParameterPlan:
     ----------
     resident : mapping of int to (int, int)
         Byte address in the parameter buffer and first entry in the constant buffer by operator.
-    start, place_bytes, places : int
-        Where the places for streamed parameters begin, their size and number.
-    first_entry, place_entries : int
-        The same in the constant buffer, which has as many places.
+    start, slot_bytes, slots : int
+        Where the slots for streamed parameters begin, their size and number.
+    first_entry, slot_entries : int
+        The same in the constant buffer, which has as many slots.
     """
 
     resident: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     start: int = 0
-    place_bytes: int = 0
-    places: int = 2
+    slot_bytes: int = 0
+    slots: int = 2
     first_entry: int = 0
-    place_entries: int = 0
+    slot_entries: int = 0
 
 
 def parameter_plan(
@@ -72,22 +72,22 @@ def parameter_plan(
         resident = _resident(demands, size, entries, machine)
         if len(resident) == len(demands):
             return ParameterPlan(resident)
-    places = 2
+    slots = 2
     unit = machine.beat_bytes
     largest = max((each.group_bytes for each in demands), default=1)
-    place_bytes = size // places
-    place_entries = entries // places
+    slot_bytes = size // slots
+    slot_entries = entries // slots
     if options.residency:
-        place_bytes = min(place_bytes, max(size // _SHARE, largest) // unit * unit + unit)
-        place_entries = max(1, entries // _SHARE)
-    start, first_entry = size - places * place_bytes, entries - places * place_entries
+        slot_bytes = min(slot_bytes, max(size // _SHARE, largest) // unit * unit + unit)
+        slot_entries = max(1, entries // _SHARE)
+    start, first_entry = size - slots * slot_bytes, entries - slots * slot_entries
     return ParameterPlan(
         _resident(demands, start, first_entry, machine) if options.residency else {},
         start,
-        place_bytes,
-        places if options.prefetch else 1,
+        slot_bytes,
+        slots if options.prefetch else 1,
         first_entry,
-        place_entries,
+        slot_entries,
     )
 
 

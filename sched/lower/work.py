@@ -1,7 +1,7 @@
-"""What a layer asks of the units, before anybody has decided on places, halves and tokens.
+"""What a layer asks of the units, before anybody has decided on slots, halves and tokens.
 
-A layer is tiles of its output; a tile is copies in, steps of computing, copies out. What is
-streamed is addressed from the start of the place that `mensa.sched.lower.emit` gives the tile;
+A layer is blocks of its output; a block is copies in, phases of computing, copies out. What is
+streamed is addressed from the start of the slot that `mensa.sched.lower.emit` gives the block;
 tensors that stay on chip are addressed as they lie in the activation buffer.
 """
 
@@ -78,7 +78,7 @@ class Copy:
     Attributes
     ----------
     memory_address, offset : int
-        Of the first byte, in memory and in the tile's place; equal modulo a beat.
+        Of the first byte, in memory and in the block's slot; equal modulo a beat.
     row_bytes, rows : int
         What is copied.
     memory_pitch, pitch : int
@@ -108,7 +108,7 @@ class ParameterSet:
         Where in memory they are and how much; 0 bytes of constants for none.
     resident : (int, int) or None
         The parameter buffer's address and the constant buffer's entry where they stay; None if
-        they are loaded for the steps that need them.
+        they are loaded for the phases that need them.
     """
 
     parameter_address: int
@@ -125,10 +125,10 @@ class Compute:
     Attributes
     ----------
     registers : mapping of str to int
-        PARAMETER_ADDRESS and CONSTANT_ENTRY count from the start of the step's parameters,
-        OUT_ADDRESS from the start of the tile's place for results unless `writes` is given.
+        PARAMETER_ADDRESS and CONSTANT_ENTRY count from the start of the phase's parameters,
+        OUT_ADDRESS from the start of the block's slot for results unless `writes` is given.
     streamed : mapping of str to int
-        How often a register contains the start of the tile's place for inputs.
+        How often a register contains the start of the block's slot for inputs.
     reads : tuple of Span
         Which tensors on chip it reads, and where.
     writes : Span or None
@@ -142,7 +142,7 @@ class Compute:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Phase:
     """Compute commands that work from the same parameters.
 
     Attributes
@@ -150,7 +150,7 @@ class Step:
     commands : tuple of Compute
         In order.
     parameters : ParameterSet or None
-        What they need; the same object as the step's before if that is still good.
+        What they need; the same object as the phase's before if that is still good.
     """
 
     commands: tuple[Compute, ...]
@@ -158,31 +158,31 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Tile:
-    """A part of a layer's output; what is streamed of its inputs and its outputs fits a place."""
+class Block:
+    """A part of a layer's output; what is streamed of its inputs and its outputs fits a slot."""
 
     loads: tuple[Copy, ...]
-    steps: tuple[Step, ...]
+    phases: tuple[Phase, ...]
     stores: tuple[Copy, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class LayerWork:
-    """All tiles of the operator with index `operator`, in order.
+    """All blocks of the operator with index `operator`, in order.
 
     Attributes
     ----------
     operator : int
         Its index.
-    tiles : tuple of Tile
+    blocks : tuple of Block
         None for an operator without commands.
     sources : tuple of int
-        Tensors that the tiles stream from memory.
+        Tensors that the blocks stream from memory.
     target : int or None
         The tensor that they stream to memory.
     """
 
     operator: int
-    tiles: tuple[Tile, ...]
+    blocks: tuple[Block, ...]
     sources: tuple[int, ...] = ()
     target: int | None = None

@@ -23,7 +23,7 @@ from mensa.sched.lower.mappings.systolic import SystolicMapper
 from mensa.sched.lower.work import Registers
 
 MOST_PIXELS = 16
-"""A word has at most so many pixels if it is longer than the array is wide."""
+"""A pack has at most so many pixels if it is longer than the array is wide."""
 
 NEARLY = 0.02
 """So much longer than with the fewest cycles a layer may take, if its mapping is simpler."""
@@ -79,16 +79,16 @@ def loops(
     Parameters: `pitch` is the bytes from pixel to pixel of the input in the buffer.
     """
     first, last = run.groups[0], run.groups[-1]
-    words, rest = divmod(columns, mapping.pixels)
-    # Outputs of the last word, which is not whole: the columns have some, all or none of them.
+    packs, rest = divmod(columns, mapping.pixels)
+    # Outputs of the last pack, which is not whole: the columns have some, all or none of them.
     edge = min(rest * plan.output_shape[3] - first.first_output, first.outputs)
     if edge > 0:
-        words += 1
+        packs += 1
     spatial = mapping.mode != Mode.CONV
     return compute_registers(
         MODE=mapping.mode,
-        PIXELS=rows * words,
-        OUT_WIDTH=words,
+        PIXELS=rows * packs,
+        OUT_WIDTH=packs,
         PIXEL_X_STEP=mapping.pixels * plan.stride_w * pitch,
         PIXEL_Y_STEP=plan.stride_h,
         KERNEL_H=piece.tap_rows,
@@ -111,7 +111,7 @@ def choose_mapping(
 ) -> LayerMapping:
     """The simplest mapping that takes all of a layer's outputs nearly the fewest cycles.
 
-    Simple is one pixel a word, then few: their parameters take the least room.
+    Simple is one pixel a pack, then few: their parameters take the least room.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def choose_mapping(
     dense : bool
         Whether the pixels of a row lie side by side in the buffer, inputs and outputs alike.
     several : bool
-        Whether a word may be several pixels, and depthwise layers may be filters.
+        Whether a pack may be several pixels, and depthwise layers may be filters.
     """
     diagonal = plan.kind == "depthwise" and plan.depth_multiplier <= machine.array.group
     plain = LayerMapping(Mode.DEPTHWISE if diagonal else Mode.CONV)
@@ -144,7 +144,7 @@ def _candidates(plan: ConvPlan, machine: Machine, dense: bool) -> Iterator[Layer
         return machine.group_channels(mode) // channels if dense else 1
 
     if plan.kind == "conv" and plan.groups == 1 and dense:
-        # Beyond a word of whole arrays the same would come again.
+        # Beyond a pack of whole arrays the same would come again.
         again = math.lcm(channels, machine.array.group) // channels
         most = max(fitting(Mode.CONV), min(again, MOST_PIXELS))
         yield from (LayerMapping(Mode.CONV, pixels) for pixels in range(2, most + 1))
@@ -183,7 +183,7 @@ def strips_of(
     """Strips of so many output pixels, by a mapping of the array's own; see its mapper."""
     piece = whole(plan, mapping, run, True)
 
-    def strip(words: int) -> Registers:
-        return loops(plan, mapping, run, piece, rows, words * mapping.pixels, pitch)
+    def strip(packs: int) -> Registers:
+        return loops(plan, mapping, run, piece, rows, packs * mapping.pixels, pitch)
 
     return mapper(machine).strips(-(-columns // mapping.pixels), strip)

@@ -19,7 +19,7 @@ class ColumnGroup:
     """Up to C neighbouring output bytes, one a column, and the input bytes that they see.
 
     Output bytes are counted from a pixel's first channel on, those of the pixels behind it that
-    share its word (`LayerMapping.pixels`) following.
+    share its pack (`LayerMapping.pixels`) following.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class LayerMapping:
     mode : Mode
         CONV, DEPTHWISE or FILTER.
     pixels : int
-        Neighbouring output pixels that make one word of outputs, all their channels side by side.
+        Neighbouring output pixels that make one pack, all their channels side by side.
         The columns take it C bytes at a time.
     """
 

@@ -30,7 +30,7 @@ class Mapper:
     ) -> Iterator[LayerMapping]:
         """Mappings of a layer in modes of the array's own, the simplest first.
 
-        Parameters: `most_pixels` says how many output pixels a word may be in a mode.
+        Parameters: `most_pixels` says how many output pixels a pack may be in a mode.
         """
         return iter(())
 
@@ -42,16 +42,16 @@ class Mapper:
         raise NotImplementedError(f"{self.machine.array.kind} has no modes of its own")
 
     def strips(
-        self, words: int, loops: Callable[[int], Registers]
+        self, packs: int, loops: Callable[[int], Registers]
     ) -> tuple[tuple[int, ...], int] | None:
         """The widths of strips of a layer in a mode of the array's own, with the fewest cycles.
 
         Parameters
         ----------
-        words : int
-            Words in an output row, at least 1.
+        packs : int
+            Packs in an output row, at least 1.
         loops : callable
-            The command's registers for a strip of so many words, apart from addresses and those of
+            The command's registers for a strip of so many packs, apart from addresses and those of
             `own_registers`.
 
         Returns
@@ -59,6 +59,6 @@ class Mapper:
         tuple of int, int
             Widths from left to right; cycles of all strips, one after another.
         None
-            If not even one word can be.
+            If not even one pack can be.
         """
         raise NotImplementedError(f"{self.machine.array.kind} has no modes of its own")

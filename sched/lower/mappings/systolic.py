@@ -32,7 +32,7 @@ class SystolicMapper(Mapper):
     def candidates(
         self, plan: ConvPlan, most_pixels: Callable[[Mode], int]
     ) -> Iterator[LayerMapping]:
-        """Of a depthwise layer, words of one pixel and of more."""
+        """Of a depthwise layer, packs of one pixel and of more."""
         if plan.kind == "depthwise" and plan.depth_multiplier == 1:
             yield LayerMapping(Mode.FILTER)
             if plan.stride_w == 1:
@@ -46,7 +46,7 @@ class SystolicMapper(Mapper):
         return stream
 
     def strips(
-        self, words: int, loops: Callable[[int], Registers]
+        self, packs: int, loops: Callable[[int], Registers]
     ) -> tuple[tuple[int, ...], int] | None:
         """Strips whose taps fit the array's rows."""
         overhead = SETUP_CYCLES + drain_cycles(self.machine, Mode.FILTER)
@@ -64,8 +64,8 @@ class SystolicMapper(Mapper):
         best: tuple[tuple[int, ...], int] | None = None
         if cost(1) is None:
             return None
-        for count in range(1, words + 1):
-            narrow, wider = divmod(words, count)
+        for count in range(1, packs + 1):
+            narrow, wider = divmod(packs, count)
             first, last = cost(narrow + (wider > 0)), cost(narrow)
             if first is None or last is None:
                 continue

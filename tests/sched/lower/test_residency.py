@@ -15,7 +15,7 @@ from mensa.rtl.commands import Token, Unit
 from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.program import Header
 from mensa.sched.lower import lower
-from mensa.sched.lower.buffer_plan import Lifetime, buffer_plans, place
+from mensa.sched.lower.buffer_plan import Lifetime, allocate, buffer_plans
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import Demand, parameter_plan
 from mensa.sched.placement import all_on
@@ -51,7 +51,7 @@ def alive_together(a, b):
 
 @given(all_lifetimes(), st.integers(0, 20 * KIB), st.sampled_from([4, 16, 64]))
 def test_tensors_that_are_alive_together_share_no_byte(lifetimes, size, alignment):
-    addresses = place(lifetimes, size, alignment)
+    addresses = allocate(lifetimes, size, alignment)
     placed = [each for each in lifetimes if each.tensor in addresses]
     for each in placed:
         assert addresses[each.tensor] % alignment == 0
@@ -69,13 +69,13 @@ def test_places_for_streaming_have_banks_of_their_own(lifetimes):
     plans = list(buffer_plans(lifetimes, MACHINE, LoweringOptions()))
     for plan in plans:
         everything = len(plan.tensors) == len(lifetimes)
-        assert everything == (plan.outputs.places == 0)
+        assert everything == (plan.outputs.slots == 0)
         used = [
             set(range(start // bank, -(-end // bank)))
             for bank in (MACHINE.activation_bank_bytes,)
             for start, end in (
                 *(
-                    (ring.start, ring.start + ring.places * ring.place_bytes)
+                    (ring.start, ring.start + ring.slots * ring.slot_bytes)
                     for ring in (plan.inputs, plan.outputs)
                 ),
                 (
@@ -111,11 +111,11 @@ def test_parameters_that_stay_and_places_for_others_share_nothing(
     plan = parameter_plan(demands, machine, options)
     assert plan.resident.keys() <= {each.layer for each in demands if each.can_stay and residency}
     buffers = (
-        (machine.parameter_buffer_bytes, plan.start, plan.place_bytes),
-        (machine.constant_entries, plan.first_entry, plan.place_entries),
+        (machine.parameter_buffer_bytes, plan.start, plan.slot_bytes),
+        (machine.constant_entries, plan.first_entry, plan.slot_entries),
     )
     for which, (size, start, of_place) in enumerate(buffers):
-        spans = [(start + n * of_place, start + (n + 1) * of_place) for n in range(plan.places)]
+        spans = [(start + n * of_place, start + (n + 1) * of_place) for n in range(plan.slots)]
         for each in demands:
             if each.layer in plan.resident:
                 first = plan.resident[each.layer][which]
@@ -124,9 +124,9 @@ def test_parameters_that_stay_and_places_for_others_share_nothing(
         assert all(a >= 0 and b <= size for a, b in spans)
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
     if len(plan.resident) < len(demands):
-        assert plan.place_bytes >= machine.array.group
-        assert plan.place_entries >= 1
-        assert plan.start % machine.beat_bytes == plan.place_bytes % machine.beat_bytes == 0
+        assert plan.slot_bytes >= machine.array.group
+        assert plan.slot_entries >= 1
+        assert plan.start % machine.beat_bytes == plan.slot_bytes % machine.beat_bytes == 0
 
 
 def cycles(lowered):

@@ -285,9 +285,9 @@ def test_an_inference_without_its_setup_is_refused_by_both_engines():
     ):
         for engine in (RtlEngine(MACHINE, memory()), FunctionalEngine(MACHINE)):
             for each in before:
-                each.place(content)
+                each.put_into(content)
                 engine.run(each, content)
-            inference.place(content)
+            inference.put_into(content)
             if runs:
                 engine.run(inference, content)
                 continue

@@ -1,6 +1,6 @@
-"""Cutting a layer's output into tiles: what is streamed of their inputs and outputs fits a place.
+"""Cutting a layer's output into blocks: what is streamed of their inputs and outputs fits a slot.
 
-Tensors that stay on chip need no room and no copies; they set no bound to a tile.
+Tensors that stay on chip need no room and no copies; they set no bound to a block.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.work import Copy, Home, Span
 
-OVERLAP_TILES = 4
-"""Tiles that a layer is cut into even if fewer would fit, so that copying and computing overlap."""
+OVERLAP_BLOCKS = 4
+"""Blocks that a layer is cut into even if fewer would fit, so that copying and
+computing overlap."""
 
-OVERLAP_TILES_IN_FLIGHT = 16
-"""The same where one tile's computing overlaps the next one's, so that more tiles cost nothing."""
+OVERLAP_BLOCKS_IN_FLIGHT = 16
+"""The same where one block's computing overlaps the next one's, so that more blocks
+cost nothing."""
 
 OVERLAP_ROWS = 1
-"""Such a tile keeps at least this many pixels per row of the array, so that few rows idle."""
+"""Such a block keeps at least this many pixels per row of the array, so that few rows idle."""
 
 _MOST_ROW_BYTES = register(Unit.COMPUTE, "INPUT_ROW_BYTES").most
 _MOST_COLUMNS = register(Unit.COMPUTE, "OUT_WIDTH").most
@@ -81,9 +83,9 @@ class Region:
     Attributes
     ----------
     copies : tuple of Copy
-        Move it between memory and its place; none for an image on chip.
+        Move it between memory and its slot; none for an image on chip.
     offset : int
-        Of its first byte in the place, or in the buffer for an image on chip.
+        Of its first byte in the slot, or in the buffer for an image on chip.
     pixel_pitch, pitch : int
         Bytes from pixel to pixel and from row to row in the buffer.
     height, row_bytes : int
@@ -147,8 +149,8 @@ class Image:
             columns * self.pixel_pitch(beat_bytes), self.width * self.pixel_bytes, beat_bytes
         )
 
-    def place_bytes(self, rows: int, columns: int, beat_bytes: int) -> int:
-        """Bytes of a place that a rectangle needs, wherever it lies in memory; 0 on chip."""
+    def slot_bytes(self, rows: int, columns: int, beat_bytes: int) -> int:
+        """Bytes of a slot that a rectangle needs, wherever it lies in memory; 0 on chip."""
         if self.home.on_chip:
             return 0
         unit = math.gcd(beat_bytes, self.pixel_bytes)
@@ -159,7 +161,7 @@ class Image:
     def region(
         self, rows: tuple[int, int], columns: tuple[int, int], beat_bytes: int, at: int = 0
     ) -> Region:
-        """The rectangle of these rows and columns, in its place from byte `at` on."""
+        """The rectangle of these rows and columns, in its slot from byte `at` on."""
         height, width = rows[1] - rows[0], columns[1] - columns[0]
         memory_pitch = self.width * self.pixel_bytes
         address = self.home.address + rows[0] * memory_pitch + columns[0] * self.pixel_bytes
@@ -192,13 +194,13 @@ class Image:
 
 
 def _pitch(row_bytes: int, memory_pitch: int, beat_bytes: int) -> int:
-    """The smallest pitch in a place that is equal to that in memory modulo a beat."""
+    """The smallest pitch in a slot that is equal to that in memory modulo a beat."""
     return row_bytes + (memory_pitch - row_bytes) % beat_bytes
 
 
 @dataclass(frozen=True)
 class Rectangle:
-    """Output rows and columns of a tile: first, and one beyond the last."""
+    """Output rows and columns of a block: first, and one beyond the last."""
 
     rows: tuple[int, int]
     columns: tuple[int, int]
@@ -215,7 +217,7 @@ class Rectangle:
 
 
 @dataclass(frozen=True)
-class Tiler:
+class Cutter:
     """Cuts the output of one window operator.
 
     Attributes
@@ -223,7 +225,7 @@ class Tiler:
     machine : Machine
         Which core.
     buffers : BufferPlan
-        Whose places must hold what is streamed of a tile.
+        Whose slots must hold what is streamed of a block.
     y, x : Axis
         The window's two directions.
     inputs, outputs : Image
@@ -239,7 +241,7 @@ class Tiler:
 
     @property
     def streams(self) -> bool:
-        """Whether something of a tile is copied from or to memory."""
+        """Whether something of a block is copied from or to memory."""
         return self.inputs.home.moves or self.outputs.home.moves
 
     @property
@@ -248,9 +250,9 @@ class Tiler:
         return self._fits(1, 1)
 
     @property
-    def least_place_bytes(self) -> int:
-        """Bytes of a place that a single output pixel needs."""
-        return max(self._place_bytes(1, 1))
+    def least_slot_bytes(self) -> int:
+        """Bytes of a slot that a single output pixel needs."""
+        return max(self._slot_bytes(1, 1))
 
     def check(self, layer: str) -> None:
         """Raise LoweringError, which names `layer`, if not even a single output pixel fits."""
@@ -260,16 +262,16 @@ class Tiler:
     def rectangles(
         self, layer: str, *, overlap: bool, most_pixels: int | None = None, pixels: int = 0
     ) -> Iterator[Rectangle]:
-        """The tiles, row by row.
+        """The blocks, row by row.
 
         Parameters
         ----------
         layer : str
             What an error calls the layer.
         overlap : bool
-            Make several tiles even if one would do.
+            Make several blocks even if one would do.
         most_pixels : int or None
-            Largest number of pixels of a tile.
+            Largest number of pixels of a block.
         pixels : int
             How many neighbouring ones make one of the array's rows; 0 where rows are of no account.
 
@@ -288,7 +290,7 @@ class Tiler:
                 )
 
     def _size(self, overlap: bool, most_pixels: int | None, pixels: int) -> tuple[int, int]:
-        """Rows and columns of the tiles: the largest that fit, whole rows if possible."""
+        """Rows and columns of the blocks: the largest that fit, whole rows if possible."""
         limit = _MOST_PIXELS if most_pixels is None else most_pixels
 
         def fits(height: int, width: int) -> bool:
@@ -305,15 +307,15 @@ class Tiler:
             ]
             height, width = max(sizes, key=lambda size: (size[0] * size[1], size[1]))
         array = max(1, pixels) * self.machine.array.tile  # pixels that fill it
-        tiles = OVERLAP_TILES_IN_FLIGHT if pixels else OVERLAP_TILES
+        blocks = OVERLAP_BLOCKS_IN_FLIGHT if pixels else OVERLAP_BLOCKS
         cut = overlap and width == full and self.streams
         if self.y.outputs == 1:
-            wanted = max(OVERLAP_ROWS * array, -(-full // tiles)) if cut else _even(full, width)
+            wanted = max(OVERLAP_ROWS * array, -(-full // blocks)) if cut else _even(full, width)
             return 1, min(width, -(-wanted // array) * array)
         wanted = height
         if cut:
             enough = -(-OVERLAP_ROWS * array // width)
-            wanted = min(height, max(enough, -(-self.y.outputs // tiles)))
+            wanted = min(height, max(enough, -(-self.y.outputs // blocks)))
         if pixels and width == full:
             # So many rows fill the array each time.
             step = self.machine.array.tile // math.gcd(self.machine.array.tile, -(-width // pixels))
@@ -323,29 +325,29 @@ class Tiler:
         return _even(self.y.outputs, wanted), _even(full, width)
 
     def _fits(self, height: int, width: int) -> bool:
-        inputs, outputs = self._place_bytes(height, width)
+        inputs, outputs = self._slot_bytes(height, width)
         row = self.x.reach(width) * self.inputs.pixel_pitch(self.machine.beat_bytes)
         return (
-            inputs <= self.buffers.inputs.place_bytes
-            and outputs <= self.buffers.outputs.place_bytes
+            inputs <= self.buffers.inputs.slot_bytes
+            and outputs <= self.buffers.outputs.slot_bytes
             and row <= _MOST_ROW_BYTES
         )
 
-    def _place_bytes(self, height: int, width: int) -> tuple[int, int]:
-        """Bytes of a place that the inputs and the outputs of a tile need at most."""
+    def _slot_bytes(self, height: int, width: int) -> tuple[int, int]:
+        """Bytes of a slot that the inputs and the outputs of a block need at most."""
         beat = self.machine.beat_bytes
         return (
-            self.inputs.place_bytes(self.y.reach(height), self.x.reach(width), beat),
-            self.outputs.place_bytes(height, width, beat),
+            self.inputs.slot_bytes(self.y.reach(height), self.x.reach(width), beat),
+            self.outputs.slot_bytes(height, width, beat),
         )
 
     @property
     def shortage(self) -> str:
         """What a single output pixel needs, and what there is."""
-        inputs, outputs = self._place_bytes(1, 1)
+        inputs, outputs = self._slot_bytes(1, 1)
         machine = self.machine
         unit = machine.part_unit_bytes
-        least = -(-self.least_place_bytes // unit) * unit * machine.activation_banks
+        least = -(-self.least_slot_bytes // unit) * unit * machine.activation_banks
         return (
             f"a single output pixel, of as few channels as the layer can be cut into, needs "
             f"{inputs} B of inputs and {outputs} B of outputs, but a "
@@ -355,9 +357,9 @@ class Tiler:
 
 
 def channel_ranges(
-    layer: str, channels: int, unit: int, tiler: Callable[[int, int], Tiler]
+    layer: str, channels: int, unit: int, cutter: Callable[[int, int], Cutter]
 ) -> list[tuple[int, int]]:
-    """Ranges of output channels, as few as possible, of which a pixel fits the places.
+    """Ranges of output channels, as few as possible, of which a pixel fits the slots.
 
     Parameters
     ----------
@@ -365,8 +367,8 @@ def channel_ranges(
         What an error calls the layer.
     channels, unit : int
         How many there are, and by how many they may be cut apart.
-    tiler : callable
-        The tiler of a range: its first channel, and one beyond the last.
+    cutter : callable
+        The cutter of a range: its first channel, and one beyond the last.
 
     Raises
     ------
@@ -376,11 +378,11 @@ def channel_ranges(
     count = channels
     while True:
         ranges = [(first, min(first + count, channels)) for first in range(0, channels, count)]
-        tilers = [tiler(first, last) for first, last in ranges]
-        if all(each.fits for each in tilers):
+        cutters = [cutter(first, last) for first, last in ranges]
+        if all(each.fits for each in cutters):
             return ranges
         if count <= unit:
-            worst = max(tilers, key=lambda each: each.least_place_bytes)
+            worst = max(cutters, key=lambda each: each.least_slot_bytes)
             raise LoweringError(layer, worst.shortage)
         count = max(unit, count // 2 // unit * unit)
 

@@ -17,9 +17,10 @@ from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, REGISTERS, Uni
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import resetless
-from mensa.rtl.parts.unit import UnitFrontend
+from mensa.rtl.parts.unit import UnitFrontend, unit_members
+from mensa.rtl.shell.window import WindowSignature
 
-__all__ = ["BeatWalker", "BurstWalker", "has_no_copy", "log2", "walk"]
+__all__ = ["BeatWalker", "BurstWalker", "CopyUnit", "has_no_copy", "log2", "walk"]
 
 _BITS = {register.name: register.bits for register in REGISTERS[Unit.STORE]}
 ROW_BITS = _BITS["ROW_BYTES"]
@@ -34,6 +35,37 @@ def log2(n: int) -> int:
 def _check_machine(machine: Machine) -> None:
     if not isinstance(machine, Machine):
         raise TypeError(f"Machine must be a mensa.rtl.machine.Machine, not {machine!r}")
+
+
+class CopyUnit(wiring.Component):
+    """What the load and the store unit have for members beside their ports.
+
+    Parameters
+    ----------
+    machine : Machine
+        Whose unit it is.
+    ports : dict
+        To memory and to the buffers.
+    """
+
+    def __init__(self, machine: Machine, ports: dict[str, wiring.Member]):
+        _check_machine(machine)
+        self._machine = machine
+        super().__init__(
+            {
+                **unit_members(),
+                **ports,
+                "window": In(WindowSignature()),
+                "error": Out(1),
+                "outside": Out(1),
+                "quiet": Out(1),
+            }
+        )
+
+    @property
+    def machine(self) -> Machine:
+        """The machine whose unit this is."""
+        return self._machine
 
 
 class BurstWalker(wiring.Component):

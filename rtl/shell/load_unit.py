@@ -6,14 +6,14 @@ from typing import Any
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from mensa.rtl.axi import INCR, OKAY, ReadSignature, beat_size
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Space, Unit
 from mensa.rtl.machine import Machine
-from mensa.rtl.parts.unit import UnitFrontend, unit_members
-from mensa.rtl.shell.dma import has_no_copy, walk
-from mensa.rtl.shell.window import WindowSignature, is_inside
+from mensa.rtl.parts.unit import UnitFrontend
+from mensa.rtl.shell.dma import CopyUnit, has_no_copy, walk
+from mensa.rtl.shell.window import is_inside
 
 __all__ = ["LoadUnit", "WriteSignature"]
 
@@ -38,7 +38,7 @@ class WriteSignature(wiring.Signature):
         )
 
 
-class LoadUnit(wiring.Component):
+class LoadUnit(CopyUnit):
     """Reads the rows of a command in bursts, several in flight, and writes them to a buffer.
 
     Time, for a command that starts in cycle s and is cut into bursts 0, 1, … (architecture.md,
@@ -89,25 +89,13 @@ class LoadUnit(wiring.Component):
     """
 
     def __init__(self, machine: Machine):
-        if not isinstance(machine, Machine):
-            raise TypeError(f"Machine must be a mensa.rtl.machine.Machine, not {machine!r}")
-        self._machine = machine
         super().__init__(
+            machine,
             {
-                **unit_members(),
                 "bus": Out(ReadSignature(ADDRESS_BITS, machine.beat_bytes)),
                 "write": Out(WriteSignature(machine.beat_bytes)),
-                "window": In(WindowSignature()),
-                "error": Out(1),
-                "outside": Out(1),
-                "quiet": Out(1),
-            }
+            },
         )
-
-    @property
-    def machine(self) -> Machine:
-        """The machine whose unit this is."""
-        return self._machine
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -12,9 +12,9 @@ from amaranth.lib.wiring import In, Out
 from mensa.rtl.axi import INCR, OKAY, WriteSignature, beat_size
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Unit
 from mensa.rtl.machine import Machine
-from mensa.rtl.parts.unit import UnitFrontend, unit_members
-from mensa.rtl.shell.dma import has_no_copy, walk
-from mensa.rtl.shell.window import WindowSignature, is_inside
+from mensa.rtl.parts.unit import UnitFrontend
+from mensa.rtl.shell.dma import CopyUnit, has_no_copy, walk
+from mensa.rtl.shell.window import is_inside
 from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
 
 __all__ = ["ReadSignature", "StoreUnit"]
@@ -42,7 +42,7 @@ class ReadSignature(wiring.Signature):
         )
 
 
-class StoreUnit(wiring.Component):
+class StoreUnit(CopyUnit):
     """Reads the rows of a command from the activation buffer and writes them in bursts.
 
     Time, for a command that starts in cycle s and is cut into bursts 0, 1, … (architecture.md,
@@ -94,25 +94,13 @@ class StoreUnit(wiring.Component):
     """
 
     def __init__(self, machine: Machine):
-        if not isinstance(machine, Machine):
-            raise TypeError(f"Machine must be a mensa.rtl.machine.Machine, not {machine!r}")
-        self._machine = machine
         super().__init__(
+            machine,
             {
-                **unit_members(),
                 "bus": Out(WriteSignature(ADDRESS_BITS, machine.beat_bytes)),
                 "read": Out(ReadSignature(machine.beat_bytes)),
-                "window": In(WindowSignature()),
-                "error": Out(1),
-                "outside": Out(1),
-                "quiet": Out(1),
-            }
+            },
         )
-
-    @property
-    def machine(self) -> Machine:
-        """The machine whose unit this is."""
-        return self._machine
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

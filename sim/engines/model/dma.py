@@ -16,6 +16,7 @@ goes in max(c + j, ceil((z + (j + 1) den) / num)).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mensa.rtl.machine import Machine
@@ -233,17 +234,7 @@ def load(
         The registers.
     """
     bursts = row_bursts(machine, memory_address, row_bytes, rows, memory_pitch)
-    limit = machine.outstanding_reads
-    ends: list[int] = []
-    prepared = start + 1
-    accepted = 0
-    for k, beats in enumerate(bursts):
-        prepared = max(prepared + 1, accepted)
-        if k >= limit:
-            prepared = max(prepared, ends[k - limit] + 1)
-        accepted, end = port.burst(prepared + 1, beats)
-        ends.append(end)
-    return DmaTiming(start, ends[-1] + 1, len(bursts), sum(bursts))
+    return _copy(start, bursts, machine.outstanding_reads, port.burst)
 
 
 def store(
@@ -284,16 +275,31 @@ def store(
     """
     bursts = row_bursts(machine, memory_address, row_bytes, rows, memory_pitch)
     first = start + 3 + READ_LATENCY
-    responses: list[int] = []
+
+    def burst(request: int, beats: int) -> tuple[int, int]:
+        return port.burst(request, first, beats)
+
+    return _copy(start, bursts, OUTSTANDING_WRITES, burst)
+
+
+def _copy(
+    start: int, bursts: list[int], limit: int, burst: Callable[[int, int], tuple[int, int]]
+) -> DmaTiming:
+    """What load and store have in common: `limit` bursts are in flight.
+
+    Parameters: `burst` takes the cycle of a request and its beats, and gives the cycle in which it
+    is accepted and the one in which it is over.
+    """
+    ends: list[int] = []
     prepared = start + 1
     accepted = 0
     for k, beats in enumerate(bursts):
         prepared = max(prepared + 1, accepted)
-        if k >= OUTSTANDING_WRITES:
-            prepared = max(prepared, responses[k - OUTSTANDING_WRITES] + 1)
-        accepted, response = port.burst(prepared + 1, first, beats)
-        responses.append(response)
-    return DmaTiming(start, responses[-1] + 1, len(bursts), sum(bursts))
+        if k >= limit:
+            prepared = max(prepared, ends[k - limit] + 1)
+        accepted, end = burst(prepared + 1, beats)
+        ends.append(end)
+    return DmaTiming(start, ends[-1] + 1, len(bursts), sum(bursts))
 
 
 def _check(name: str, value: int, least: int) -> None:

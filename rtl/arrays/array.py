@@ -46,7 +46,7 @@ class Array(ABC):
     @property
     @abstractmethod
     def edges(self) -> dict[str, int]:
-        """The settings that say how large it is; the number of PEs is their product."""
+        """The settings that say how large it is, by name."""
 
     @property
     def size(self) -> str:

@@ -322,6 +322,29 @@ class GraphBuilder:
         """What the options of a layer say of its sums; nothing by default."""
         return "FLOAT32" if dtype is None else _TYPE_NAMES[np.dtype(dtype)]
 
+    def _convolution(
+        self,
+        op: str,
+        inputs: tuple[int, ...],
+        channels: int,
+        options: Conv2DOptions | DepthwiseConv2DOptions,
+        scale: float,
+        zero_point: int,
+        name: str,
+    ) -> int:
+        """Adds a convolution to so many `channels` of `inputs`: data, filters, maybe a bias."""
+        kernel_h, kernel_w = self._shape(inputs[1])[1:3]
+        rows = self._windows(
+            inputs[0],
+            (kernel_h, kernel_w),
+            (options.stride_h, options.stride_w),
+            options.padding,
+            (options.dilation_h, options.dilation_w),
+        )
+        shape = (self._shape(inputs[0])[0], *rows, channels)
+        y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
+        return self.operator(op, inputs, (y,), options)
+
     def conv2d(
         self,
         x: int,
@@ -348,11 +371,7 @@ class GraphBuilder:
         what sums are added up in. Instead of `weights`, the index of a tensor that computes them.
         """
         filters = self._weights(weights, weight_scale, weight_zero_point)
-        outputs, kernel_h, kernel_w, _ = self._shape(filters)
-        rows = self._windows(x, (kernel_h, kernel_w), stride, padding, dilation)
-        shape = (self._shape(x)[0], *rows, outputs)
         inputs = (x, filters, *self._bias(x, bias, weight_scale, bias_dtype))
-        y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
         options = Conv2DOptions(
             quantized_bias_type=self._bias_type(bias_dtype),
             padding=padding,
@@ -362,7 +381,8 @@ class GraphBuilder:
             dilation_w=dilation[1],
             activation=activation,
         )
-        return self.operator("CONV_2D", inputs, (y,), options)
+        outputs = self._shape(filters)[0]
+        return self._convolution("CONV_2D", inputs, outputs, options, scale, zero_point, name)
 
     def depthwise_conv2d(
         self,
@@ -383,12 +403,8 @@ class GraphBuilder:
         """Adds DEPTHWISE_CONV_2D; as `conv2d`, `weights` ``[1, height, width, channels]``."""
         dimension = 3 if np.size(weight_scale) > 1 else 0
         filters = self._weights(weights, weight_scale, weight_zero_point, dimension)
-        _, kernel_h, kernel_w, outputs = self._shape(filters)
-        rows = self._windows(x, (kernel_h, kernel_w), stride, padding, dilation)
-        n, _, _, channels = self._shape(x)
-        shape = (n, *rows, outputs)
+        outputs, channels = self._shape(filters)[3], self._shape(x)[3]
         inputs = (x, filters, *self._bias(x, bias, weight_scale))
-        y = self.tensor(shape, scale=scale, zero_point=zero_point, name=name)
         options = DepthwiseConv2DOptions(
             padding=padding,
             stride_h=stride[0],
@@ -398,7 +414,8 @@ class GraphBuilder:
             depth_multiplier=outputs // channels,
             activation=activation,
         )
-        return self.operator("DEPTHWISE_CONV_2D", inputs, (y,), options)
+        op = "DEPTHWISE_CONV_2D"
+        return self._convolution(op, inputs, outputs, options, scale, zero_point, name)
 
     def fully_connected(
         self,

@@ -22,7 +22,7 @@ class GraphError(ValueError):
         self.reason = reason
         self.operator = operator
         self.tensor = tensor
-        where = ", ".join(place for place in (operator, tensor) if place is not None)
+        where = ", ".join(each for each in (operator, tensor) if each is not None)
         super().__init__(printable(f"{where}: {reason}" if where else reason))
 
 

@@ -164,7 +164,9 @@ class Graph:
     folded: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     subgraphs: tuple[Graph, ...] = ()
-    _plans: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    # What is worked out once and kept as long as the graph lives: plans by operator and rounding,
+    # the steps of a run, variables.
+    _kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def input_tensor(self, operator: Operator, position: int) -> Tensor | None:
         """Input number `position` of `operator`, None when it is absent."""

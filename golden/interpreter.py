@@ -75,17 +75,17 @@ def run(
     """
     if keep not in ("outputs", "all"):
         raise GraphError(f"keep must be 'outputs' or 'all', not {keep!r}")
-    profile = resolve_rounding(graph, rounding)
-    steps = _steps(graph, profile)
+    resolved = resolve_rounding(graph, rounding)
+    steps = _steps(graph, resolved)
     values = _take_inputs(graph, inputs)
-    before = _before(graph, profile, state or {})
+    before = _before(graph, resolved, state or {})
     values |= before
     for operator, work, last_used in steps:
         values |= outputs_of(graph, operator, work, values)
         if keep == "outputs":
             for index in last_used:
                 values.pop(index, None)
-    results = Tensors(_after(graph, values), profile)
+    results = Tensors(_after(graph, values), resolved)
     known = handles(graph)
     wanted = graph.outputs
     if keep == "all":
@@ -103,7 +103,7 @@ def run(
 def _steps(graph: Graph, rounding: Rounding) -> list[_Step]:
     """The operators of a graph that golden can run, in order."""
     key = ("steps", rounding)
-    if key not in graph._plans:
+    if key not in graph._kept:
         check_supported(graph, rounding)
         last_use = {index: operator for operator in graph.operators for index in operator.outputs}
         last_use |= {index: operator for operator in graph.operators for index in operator.inputs}
@@ -114,11 +114,11 @@ def _steps(graph: Graph, rounding: Rounding) -> list[_Step]:
             kept = index in handles(graph) or graph.tensors[index].is_variable
             if index >= 0 and not kept:
                 last_used[operator.index].append(index)
-        graph._plans[key] = [
+        graph._kept[key] = [
             (operator, plan(graph, operator, rounding), tuple(last_used[operator.index]))
             for operator in graph.operators
         ]
-    steps: list[_Step] = graph._plans[key]
+    steps: list[_Step] = graph._kept[key]
     return steps
 
 
@@ -247,10 +247,10 @@ def run_operator(
     GraphError
         As `run`.
     """
-    profile = resolve_rounding(graph, rounding)
-    before = _before(graph, profile, state or {})
-    found = outputs_of(graph, operator, plan(graph, operator, profile), {**values, **before})
-    results = Tensors(_after(graph, before | found), profile)
+    resolved = resolve_rounding(graph, rounding)
+    before = _before(graph, resolved, state or {})
+    found = outputs_of(graph, operator, plan(graph, operator, resolved), {**values, **before})
+    results = Tensors(_after(graph, before | found), resolved)
     results |= {index: found[index] for index in operator.outputs if index in found}
     return results
 
@@ -260,9 +260,9 @@ def first_values(graph: Graph, rounding: str | None = None) -> dict[int, Array]:
 
     Returns: arrays by number, as `Tensors.state`; made once and kept with the graph.
     """
-    profile = resolve_rounding(graph, rounding)
-    key = ("first values", profile)
-    if key not in graph._plans:
+    resolved = resolve_rounding(graph, rounding)
+    key = ("first values", resolved)
+    if key not in graph._kept:
         ours = names(graph)
         found = {
             # LiteRT gives variables nothing, and a network may not read them then.
@@ -272,15 +272,15 @@ def first_values(graph: Graph, rounding: str | None = None) -> dict[int, Array]:
         for operator in graph.operators:
             if operator.op == "CALL_ONCE":
                 first = called(graph, operator)
-                state = run(first, [], rounding=profile).state
+                state = run(first, [], rounding=resolved).state
                 theirs = names(first)
                 found |= {
                     ours[name]: state[theirs[name]]
                     for name in ours.keys() & theirs.keys()
                     if theirs[name] in state
                 }
-        graph._plans[key] = found
-    values: dict[int, Array] = graph._plans[key]
+        graph._kept[key] = found
+    values: dict[int, Array] = graph._kept[key]
     return values
 
 

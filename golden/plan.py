@@ -56,3 +56,12 @@ class Plan:
         the operand's shape.
         """
         return {}
+
+
+class PairPlan(Plan):
+    """A plan whose operands are the operator's first two inputs."""
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        """Both inputs."""
+        return (0, 1)

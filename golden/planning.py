@@ -46,17 +46,17 @@ def plan(graph: Graph, operator: Operator, rounding: str | None = None) -> Plan:
     GraphError
         For an operator that golden can't compute, with the operator, the tensor and the reason.
     """
-    profile = resolve_rounding(graph, rounding)
-    key = (operator.index, profile)
-    found = graph._plans.get(key)
+    resolved = resolve_rounding(graph, rounding)
+    key = (operator.index, resolved)
+    found = graph._kept.get(key)
     if found is None:
         # A damaged file's scales may overflow; the makers look at what comes of it.
         register_all()
         with np.errstate(all="ignore"):
-            found = prepare(graph, operator, profile)
+            found = prepare(graph, operator, resolved)
         if operator.op == "CALL_ONCE":
-            _check_called(graph, operator, profile)
-        graph._plans[key] = found
+            _check_called(graph, operator, resolved)
+        graph._kept[key] = found
     result: Plan = found
     return result
 
@@ -66,7 +66,7 @@ def check_supported(graph: Graph, rounding: str | None = None) -> None:
 
     Raises: GraphError that names the first operator that it can't, the tensor and the reason.
     """
-    profile = resolve_rounding(graph, rounding)
+    resolved = resolve_rounding(graph, rounding)
     for index in (*graph.inputs, *graph.outputs):
         tensor = graph.tensors[index]
         if tensor.dtype.kind not in "iufb":
@@ -79,7 +79,7 @@ def check_supported(graph: Graph, rounding: str | None = None) -> None:
         if graph.tensors[index].data is not None:
             raise GraphError("is both an input and a constant", tensor=str(graph.tensors[index]))
     for operator in graph.operators:
-        plan(graph, operator, profile)
+        plan(graph, operator, resolved)
         for index in operator.inputs:
             if index >= 0 and index not in known:
                 raise GraphError(
@@ -95,7 +95,7 @@ def check_supported(graph: Graph, rounding: str | None = None) -> None:
                     tensor=str(graph.tensors[index]),
                 )
         known.update(operator.outputs)
-    check_order(graph, profile)
+    check_order(graph, resolved)
     for index in graph.outputs:
         if index in handles(graph):
             raise GraphError("is an output but has no value", tensor=str(graph.tensors[index]))

@@ -128,8 +128,7 @@ def supported() -> tuple[str, ...]:
 def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
     """The plan of `operator`. Raises: GraphError when golden can't compute it."""
     node = Node(graph, operator)
-    planners = _PLANNERS
-    if operator.op not in planners:
+    if operator.op not in _PLANNERS:
         raise node.error(why_compiled(operator.op) or "this operator is not supported")
     check_int4(graph, operator, rounding)
     if operator.op in _COMPUTED_PLANNERS:
@@ -144,16 +143,15 @@ def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
         typed = _TYPED_PLANNERS.get((operator.op, tensor.dtype.name))
         if typed is not None:
             return typed(node, rounding)
-    return planners[operator.op](node, rounding)
+    return _PLANNERS[operator.op](node, rounding)
 
 
 def output_shapes(graph: Graph, operator: Operator) -> tuple[Shape, ...]:
     """Shapes of the outputs of `operator`, which need not have outputs yet."""
     node = Node(graph, operator)
-    known = _SHAPES
-    if operator.op not in known:
+    if operator.op not in _SHAPES:
         raise node.error("the shapes of its outputs are not known here: give its tensors")
-    return known[operator.op](node)
+    return _SHAPES[operator.op](node)
 
 
 def output_likeness(op: str) -> tuple[int, npt.DTypeLike | None]:

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
 
 from mensa.golden.error import GraphError
 from mensa.golden.graph import Graph, Operator, Tensor
@@ -19,20 +16,19 @@ from mensa.golden.options import CallOnceOptions, VarHandleOptions
 from mensa.golden.plan import Rounding
 
 _Name = tuple[str, str]
-_Content = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 def handles(graph: Graph) -> dict[int, int]:
     """The variable that each handle of `graph` stands for; made once and kept with the graph."""
-    if "handles" not in graph._plans:
+    if "handles" not in graph._kept:
         numbers: dict[_Name, int] = {}
-        graph._plans["handles"] = {
+        graph._kept["handles"] = {
             index: numbers.setdefault(_name(operator.options), index)
             for operator in graph.operators
             for index in operator.outputs
             if isinstance(operator.options, VarHandleOptions)
         }
-    found: dict[int, int] = graph._plans["handles"]
+    found: dict[int, int] = graph._kept["handles"]
     return found
 
 
@@ -63,13 +59,13 @@ def called(graph: Graph, operator: Operator) -> Graph:
 
 def contents(graph: Graph) -> dict[int, Tensor]:
     """A tensor for each variable that has its shape and type: the first that is assigned to it."""
-    if "contents" not in graph._plans:
+    if "contents" not in graph._kept:
         found: dict[int, Tensor] = {}
         for operator in graph.operators:
             for variable, tensor in _assigned(graph, operator):
                 found.setdefault(variable, tensor)
-        graph._plans["contents"] = found
-    kept: dict[int, Tensor] = graph._plans["contents"]
+        graph._kept["contents"] = found
+    kept: dict[int, Tensor] = graph._kept["contents"]
     return kept
 
 

@@ -10,22 +10,15 @@ import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import (
     clamped,
-    quantize_multiplier,
     requantize_double,
 )
 from mensa.golden.arithmetic.rounder import Rounder, rounding_error
 from mensa.golden.graph import Tensor
 from mensa.golden.node import Node, to_int8
-from mensa.golden.options import (
-    AddOptions,
-)
+from mensa.golden.operators.scaled import ScaledPlan, scaled_fields
+from mensa.golden.options import AddOptions
 from mensa.golden.per_plan import once_per_plan
-from mensa.golden.plan import (
-    Int8Array,
-    Plan,
-    Rounding,
-    Shape,
-)
+from mensa.golden.plan import Int8Array, Plan, Rounding
 from mensa.golden.registry import kernel, planner
 
 # Elements of which a few arrays fit a processor's cache.
@@ -37,47 +30,22 @@ ADD_LEFT_SHIFT = 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class AddPlan(Plan):
+class AddPlan(ScaledPlan):
     """ADD of two int8 tensors.
-
-    ``scaled_i = requantise((input_i - zero_point_i) << left_shift, multiplier_i, shift_i)``;
-    ``output = clamp(requantise(scaled_1 + scaled_2, output_multiplier, output_shift) +
-    output_zero_point)``, all by `requantize_double`, shifts not positive.
 
     Parameters
     ----------
-    input_shapes : two tuples of int
-        As in the file; they broadcast to `output_shape`.
     same_shape : bool
         Whether both inputs have the output's shape, so that nothing is broadcast.
     constants : two int8 arrays or None
         The value of an input that is a constant of the file.
-    zero_points, multipliers, shifts : two int each
-        Of the inputs.
-    left_shift : int
-        Bits that both inputs gain before they are scaled.
-    output_zero_point, output_multiplier, output_shift, clamp_min, clamp_max : int
-        Of the output.
+    input_shapes, output_shape, zero_points, multipliers, shifts, left_shift, output_zero_point,
+    output_multiplier, output_shift, clamp_min, clamp_max
+        As in `ScaledPlan`.
     """
 
-    input_shapes: tuple[Shape, Shape]
-    output_shape: Shape
     same_shape: bool
     constants: tuple[Int8Array | None, Int8Array | None]
-    zero_points: tuple[int, int]
-    multipliers: tuple[int, int]
-    shifts: tuple[int, int]
-    left_shift: int
-    output_zero_point: int
-    output_multiplier: int
-    output_shift: int
-    clamp_min: int
-    clamp_max: int
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        """Both inputs."""
-        return (0, 1)
 
 
 @planner("ADD")
@@ -89,30 +57,14 @@ def _add(node: Node, rounding: Rounding) -> Plan:
     node.same_type(first, second)
     node.same_type(first, output)
     node.shape(output, node.broadcast(first, second))
-    scales = float(first.scale[0]), float(second.scale[0])
-    twice = 2.0 * max(scales)
-    factors = [quantize_multiplier(scale / twice) for scale in scales]
-    last, last_shift = quantize_multiplier(twice / ((1 << ADD_LEFT_SHIFT) * float(output.scale[0])))
-    node.require(last_shift <= 0, "its scale is too small for that of the inputs", output)
-    clamp_min, clamp_max = node.clamp(options.activation, output)
 
     def constant(tensor: Tensor) -> Int8Array | None:
         return None if tensor.data is None else to_int8(tensor.data)
 
     return AddPlan(
-        input_shapes=(first.shape, second.shape),
-        output_shape=output.shape,
         same_shape=first.shape == second.shape,
         constants=(constant(first), constant(second)),
-        zero_points=(node.zero_point(first), node.zero_point(second)),
-        multipliers=(factors[0][0], factors[1][0]),
-        shifts=(factors[0][1], factors[1][1]),
-        left_shift=ADD_LEFT_SHIFT,
-        output_zero_point=node.zero_point(output),
-        output_multiplier=last,
-        output_shift=last_shift,
-        clamp_min=clamp_min,
-        clamp_max=clamp_max,
+        **scaled_fields(node, (first, second, output), ADD_LEFT_SHIFT, options.activation),
     )
 
 

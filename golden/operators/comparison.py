@@ -17,7 +17,7 @@ from mensa.golden.graph import Tensor
 from mensa.golden.node import Node
 from mensa.golden.operators.lookup import centred_values, entries_of
 from mensa.golden.oracle_types import require_kernel
-from mensa.golden.plan import Plan, Rounding, Shape
+from mensa.golden.plan import PairPlan, Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
 
 Int64Array = npt.NDArray[np.int64]
@@ -39,7 +39,7 @@ _LEFT_SHIFT = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ComparisonPlan(Plan):
+class ComparisonPlan(PairPlan):
     """A comparison of two tensors of one type that broadcast; its outputs are bools.
 
     Parameters
@@ -56,11 +56,6 @@ class ComparisonPlan(Plan):
     op: str
     output_shape: Shape
     reals: tuple[Int64Array, Int64Array] | None
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        """Both inputs."""
-        return (0, 1)
 
 
 @shapes(*_FUNCTIONS, dtype=np.bool_)

@@ -15,18 +15,16 @@ import numpy.typing as npt
 from mensa.golden.node import Node
 from mensa.golden.operators.filters import (
     channel_multipliers,
-    check_padded,
     connected_sizes,
     constant_bias,
     constant_weights,
+    conv_channels,
+    conv_options,
+    conv_padding,
+    conv_windows,
     weight_zero_point,
-    window_outputs,
 )
-from mensa.golden.options import (
-    Conv2DOptions,
-    DepthwiseConv2DOptions,
-    FullyConnectedOptions,
-)
+from mensa.golden.options import FullyConnectedOptions
 from mensa.golden.plan import (
     Int8Array,
     Int32Array,
@@ -118,14 +116,10 @@ class ConvPlan(Plan):
 
 @shapes("CONV_2D", "DEPTHWISE_CONV_2D")
 def _convolved(node: Node) -> tuple[Shape, ...]:
-    depthwise = node.operator.op == "DEPTHWISE_CONV_2D"
-    options: Conv2DOptions | DepthwiseConv2DOptions
-    options = node.options(DepthwiseConv2DOptions) if depthwise else node.options(Conv2DOptions)
-    n, h, w, _ = node.images(node.input(0))
-    first, kh, kw, last = node.images(node.input(1))
-    oh, _ = window_outputs(node, options.padding, h, kh, options.stride_h, options.dilation_h)
-    ow, _ = window_outputs(node, options.padding, w, kw, options.stride_w, options.dilation_w)
-    return ((n, oh, ow, last if depthwise else first),)
+    data, weights = node.input(0), node.input(1)
+    (oh, _), (ow, _) = conv_windows(node, data, weights)
+    channels = weights.shape[3 if node.operator.op == "DEPTHWISE_CONV_2D" else 0]
+    return ((data.shape[0], oh, ow, channels),)
 
 
 @macs("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -137,89 +131,31 @@ def _taps(node: Node) -> int:
     return output.size * math.prod(weights.shape[1:3] if depthwise else weights.shape[1:])
 
 
-@planner("CONV_2D")
+@planner("CONV_2D", "DEPTHWISE_CONV_2D")
 def _conv(node: Node, rounding: Rounding) -> Plan:
-    options = node.options(Conv2DOptions)
+    depthwise = node.operator.op == "DEPTHWISE_CONV_2D"
+    options = conv_options(node)
     data, output = node.input(0), node.output()
     node.eight_bit(data)
     node.eight_bit(output)
     node.same_type(data, output)
-    values, weights = constant_weights(node, data, 0)
-    n, h, w, c = node.images(data)
-    oc, kh, kw, ic = node.images(weights)
-    node.require(c % ic == 0, f"takes {ic} channels of {c}", weights)
-    groups = c // ic
-    node.require(oc % groups == 0, f"has {oc} channels in {groups} groups", weights)
-    oh, pad_top = window_outputs(node, options.padding, h, kh, options.stride_h, options.dilation_h)
-    ow, pad_left = window_outputs(
-        node, options.padding, w, kw, options.stride_w, options.dilation_w
-    )
-    node.shape(output, (n, oh, ow, oc))
-    reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
-    check_padded(node, (oh, ow), reach, options, max(c, oc))
+    values, weights = constant_weights(node, data, 3 if depthwise else 0)
+    oc, groups = conv_channels(node, data, weights)
+    pad_top, pad_left = conv_padding(node, data, weights, output)
     multiplier, shift, scale = channel_multipliers(
         node, data, weights, output, oc, fused=data.dtype == np.uint8
     )
     clamp_min, clamp_max = node.clamp(options.activation, output)
     return ConvPlan(
-        kind="conv",
+        kind="depthwise" if depthwise else "conv",
         input_shape=data.shape,
         output_shape=output.shape,
-        weights=values,
+        weights=values[0] if depthwise else values,
         bias=constant_bias(node, oc),
-        groups=groups,
+        groups=1 if depthwise else groups,
+        depth_multiplier=oc // groups if depthwise else 1,
         input_zero_point=node.zero_point(data),
-        weight_zero_point=weight_zero_point(node, weights, rounding == "litert"),
-        output_zero_point=node.zero_point(output),
-        multiplier=multiplier,
-        shift=shift,
-        requant="double",
-        scale=scale,
-        stride_h=options.stride_h,
-        stride_w=options.stride_w,
-        dilation_h=options.dilation_h,
-        dilation_w=options.dilation_w,
-        pad_top=pad_top,
-        pad_left=pad_left,
-        clamp_min=clamp_min,
-        clamp_max=clamp_max,
-        unsigned=data.dtype == np.uint8,
-    )
-
-
-@planner("DEPTHWISE_CONV_2D")
-def _depthwise(node: Node, rounding: Rounding) -> Plan:
-    options = node.options(DepthwiseConv2DOptions)
-    data, output = node.input(0), node.output()
-    node.eight_bit(data)
-    node.eight_bit(output)
-    node.same_type(data, output)
-    values, weights = constant_weights(node, data, 3)
-    n, h, w, c = node.images(data)
-    one, kh, kw, oc = node.images(weights)
-    node.require(one == 1, f"must have shape [1, h, w, channels], not {[one, kh, kw, oc]}", weights)
-    # The channels decide; a few old files leave the option 0.
-    node.require(oc % c == 0, f"has {oc} channels for {c} of the input", weights)
-    oh, pad_top = window_outputs(node, options.padding, h, kh, options.stride_h, options.dilation_h)
-    ow, pad_left = window_outputs(
-        node, options.padding, w, kw, options.stride_w, options.dilation_w
-    )
-    node.shape(output, (n, oh, ow, oc))
-    reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
-    check_padded(node, (oh, ow), reach, options, max(c, oc))
-    multiplier, shift, scale = channel_multipliers(
-        node, data, weights, output, oc, fused=data.dtype == np.uint8
-    )
-    clamp_min, clamp_max = node.clamp(options.activation, output)
-    return ConvPlan(
-        kind="depthwise",
-        input_shape=data.shape,
-        output_shape=output.shape,
-        weights=values[0],
-        bias=constant_bias(node, oc),
-        depth_multiplier=oc // c,
-        input_zero_point=node.zero_point(data),
-        weight_zero_point=weight_zero_point(node, weights),
+        weight_zero_point=weight_zero_point(node, weights, rounding == "litert" and not depthwise),
         output_zero_point=node.zero_point(output),
         multiplier=multiplier,
         shift=shift,

@@ -23,8 +23,9 @@ from mensa.golden.arithmetic.fixed_point import (
 from mensa.golden.graph import Tensor
 from mensa.golden.node import EIGHT_BIT, INT16, Node, limits, scale_power
 from mensa.golden.operators.floats import clamp
+from mensa.golden.operators.scaled import ScaledPlan, scaled_fields
 from mensa.golden.options import AddOptions, MulOptions, SubOptions
-from mensa.golden.plan import Plan, Rounding, Shape
+from mensa.golden.plan import PairPlan, Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
 
 Int64Array = npt.NDArray[np.int64]
@@ -33,43 +34,6 @@ Int64Array = npt.NDArray[np.int64]
 _TABLE_FROM = 1 << 17
 #: Types of tensors that are not quantised and can be added, subtracted and multiplied.
 PLAIN = (np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.int64))
-
-
-class _Pairwise(Plan):
-    """A plan of two operands."""
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        """Both inputs."""
-        return (0, 1)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ScaledPlan(_Pairwise):
-    """Sum or difference of two quantised tensors whose scales differ.
-
-    ``scaled_i = requantise((input_i - zero_point_i) << left_shift, multiplier_i, shift_i)``;
-    ``output = clamp(requantise(scaled_1 +- scaled_2, output_multiplier, output_shift) +
-    output_zero_point)``, all by `requantize_double`, shifts not positive.
-
-    Parameters
-    ----------
-    input_shapes, output_shape, zero_points, multipliers, shifts, left_shift, output_zero_point,
-    output_multiplier, output_shift, clamp_min, clamp_max
-        As in `AddPlan`.
-    """
-
-    input_shapes: tuple[Shape, Shape]
-    output_shape: Shape
-    zero_points: tuple[int, int]
-    multipliers: tuple[int, int]
-    shifts: tuple[int, int]
-    left_shift: int
-    output_zero_point: int
-    output_multiplier: int
-    output_shift: int
-    clamp_min: int
-    clamp_max: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +47,7 @@ class Int16AddPlan(ScaledPlan):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PowerPlan(_Pairwise):
+class PowerPlan(PairPlan):
     """ADD or SUB of int16 tensors whose scales are powers of two, as LiteRT computes it.
 
     ``output = clamp(round(input_1 / 2**shift_1) + sign * round(input_2 / 2**shift_2))``, halves
@@ -109,7 +73,7 @@ class PowerPlan(_Pairwise):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MulPlan(_Pairwise):
+class MulPlan(PairPlan):
     """MUL of two quantised tensors, int8 or int16.
 
     ``output = clamp(requantize_double((input_1 - zero_point_1) * (input_2 - zero_point_2),
@@ -134,7 +98,7 @@ class MulPlan(_Pairwise):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PreluPlan(_Pairwise):
+class PreluPlan(PairPlan):
     """PRELU: the second input is the slope of each element below zero.
 
     With ``x = input - zero_point``, ``output = clamp(y + output_zero_point)`` where y is
@@ -162,7 +126,7 @@ class PreluPlan(_Pairwise):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ExtremumPlan(_Pairwise):
+class ExtremumPlan(PairPlan):
     """MAXIMUM or MINIMUM of two tensors of one type; scales play no part.
 
     Parameters
@@ -178,7 +142,7 @@ class ExtremumPlan(_Pairwise):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ArithmeticPlan(_Pairwise):
+class ArithmeticPlan(PairPlan):
     """ADD, SUB or MUL of tensors that are not quantised; integers wrap.
 
     Parameters
@@ -274,7 +238,7 @@ def _sub(node: Node, rounding: Rounding) -> Plan:
             powers = _powers(node, tensors, -1)
             if powers is not None:
                 return powers
-    return SubPlan(**scaled(node, tensors, left_shift, options.activation))
+    return SubPlan(**scaled_fields(node, tensors, left_shift, options.activation))
 
 
 @planner("ADD", types=("int16", *(kind.name for kind in PLAIN)))
@@ -291,7 +255,7 @@ def _add(node: Node, rounding: Rounding) -> Plan:
             # Its kernel reads beyond the smaller input.
             node.require(first.shape == second.shape, "LiteRT does not broadcast here", second)
             return powers
-    return Int16AddPlan(**scaled(node, tensors, 15, options.activation))
+    return Int16AddPlan(**scaled_fields(node, tensors, 15, options.activation))
 
 
 def _powers(node: Node, tensors: tuple[Tensor, Tensor, Tensor], sign: int) -> PowerPlan | None:
@@ -315,44 +279,6 @@ def _powers(node: Node, tensors: tuple[Tensor, Tensor, Tensor], sign: int) -> Po
         clamp_min=clamp_min,
         clamp_max=clamp_max,
     )
-
-
-def scaled(
-    node: Node,
-    tensors: tuple[Tensor, Tensor, Tensor],
-    left_shift: int,
-    activation: str,
-    power: int = 1,
-    enlarges: bool = False,
-) -> dict[str, Any]:
-    """Fields of a `ScaledPlan`.
-
-    Parameters: what is rescaled to the output is the `power` of a sum, by a factor that may be 1
-    or more where the kernel `enlarges`.
-    """
-    first, second, output = tensors
-    scales = float(first.scale[0]), float(second.scale[0])
-    twice = 2.0 * max(scales)
-    factors = [quantize_multiplier(scale / twice) for scale in scales]
-    unit = twice**power / (1 << left_shift * power)
-    last, last_shift = quantize_multiplier(unit / float(output.scale[0]))
-    node.require(
-        enlarges or last_shift <= 0, "its scale is too small for that of the inputs", output
-    )
-    clamp_min, clamp_max = node.clamp(activation, output)
-    return {
-        "input_shapes": (first.shape, second.shape),
-        "output_shape": output.shape,
-        "zero_points": (node.zero_point(first), node.zero_point(second)),
-        "multipliers": (factors[0][0], factors[1][0]),
-        "shifts": (factors[0][1], factors[1][1]),
-        "left_shift": left_shift,
-        "output_zero_point": node.zero_point(output),
-        "output_multiplier": last,
-        "output_shift": last_shift,
-        "clamp_min": clamp_min,
-        "clamp_max": clamp_max,
-    }
 
 
 def _factor(rounding: Rounding, output: Tensor, *inputs: Tensor) -> tuple[int, int]:

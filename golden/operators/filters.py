@@ -10,7 +10,12 @@ import numpy.typing as npt
 from mensa.golden.arithmetic.fixed_point import quantize_multipliers
 from mensa.golden.graph import Tensor
 from mensa.golden.node import EIGHT_BIT, Node, to_int8
-from mensa.golden.options import FullyConnectedOptions, TransposeConvOptions
+from mensa.golden.options import (
+    Conv2DOptions,
+    DepthwiseConv2DOptions,
+    FullyConnectedOptions,
+    TransposeConvOptions,
+)
 from mensa.golden.plan import Int8Array, Int32Array
 
 # Elements of an image with its padding: kernels hold one image at a time.
@@ -45,6 +50,64 @@ def check_padded(
         rows * cols * channels <= _MAX_PADDED,
         f"an input of {rows} x {cols} x {channels} with its padding is too large",
     )
+
+
+ConvOptions = Conv2DOptions | DepthwiseConv2DOptions
+
+
+def conv_options(node: Node) -> ConvOptions:
+    """Options of a CONV_2D or DEPTHWISE_CONV_2D."""
+    if node.operator.op == "DEPTHWISE_CONV_2D":
+        return node.options(DepthwiseConv2DOptions)
+    return node.options(Conv2DOptions)
+
+
+def conv_channels(node: Node, data: Tensor, weights: Tensor) -> tuple[int, int]:
+    """Output channels and groups of a CONV_2D or DEPTHWISE_CONV_2D, whose tensors must agree.
+
+    A depthwise layer has as many groups as input channels.
+    """
+    *_, c = node.images(data)
+    first, *_, last = node.images(weights)
+    if node.operator.op == "DEPTHWISE_CONV_2D":
+        node.require(
+            first == 1, f"must have shape [1, h, w, channels], not {list(weights.shape)}", weights
+        )
+        # The channels decide; a few old files leave the option `depth_multiplier` 0.
+        node.require(last % c == 0, f"has {last} channels for {c} of the input", weights)
+        return last, c
+    node.require(c % last == 0, f"takes {last} channels of {c}", weights)
+    groups = c // last
+    node.require(first % groups == 0, f"has {first} channels in {groups} groups", weights)
+    return first, groups
+
+
+def conv_windows(
+    node: Node, data: Tensor, weights: Tensor
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Rows of a convolution's output and padding above the input; columns and padding before it."""
+    options = conv_options(node)
+    _, h, w, _ = node.images(data)
+    _, kh, kw, _ = node.images(weights)
+    return (
+        window_outputs(node, options.padding, h, kh, options.stride_h, options.dilation_h),
+        window_outputs(node, options.padding, w, kw, options.stride_w, options.dilation_w),
+    )
+
+
+def conv_padding(node: Node, data: Tensor, weights: Tensor, output: Tensor) -> tuple[int, int]:
+    """Rows and columns that a convolution's first window reaches out of its input.
+
+    The output must have the shape that `conv_channels` and `conv_windows` give it.
+    """
+    options = conv_options(node)
+    channels, _ = conv_channels(node, data, weights)
+    (oh, pad_top), (ow, pad_left) = conv_windows(node, data, weights)
+    node.shape(output, (data.shape[0], oh, ow, channels))
+    _, kh, kw, _ = weights.shape
+    reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
+    check_padded(node, (oh, ow), reach, options, max(data.shape[3], channels))
+    return pad_top, pad_left
 
 
 def connected_sizes(

@@ -20,7 +20,7 @@ from mensa.golden.arithmetic.c_library import c_function
 from mensa.golden.node import Node
 from mensa.golden.options import DivOptions, LeakyReluOptions, SoftmaxOptions
 from mensa.golden.oracle_types import require_kernel
-from mensa.golden.plan import Plan, Rounding, Shape
+from mensa.golden.plan import PairPlan, Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
 
 Float32Array = npt.NDArray[np.float32]
@@ -57,7 +57,7 @@ class FloatPlan(Plan):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class QuotientPlan(Plan):
+class QuotientPlan(PairPlan):
     """DIV or FLOOR_DIV of two tensors that broadcast.
 
     Parameters
@@ -77,11 +77,6 @@ class QuotientPlan(Plan):
     output_shape: Shape
     clamp_min: float = -_LARGEST
     clamp_max: float = _LARGEST
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        """Dividend and divisor."""
-        return (0, 1)
 
 
 @shapes("SQRT", "RSQRT", "EXP", "SOFTMAX")

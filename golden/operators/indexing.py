@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mensa.golden.graph import Tensor
 from mensa.golden.node import Node
 from mensa.golden.options import ArgMaxOptions, ArgMinOptions, GatherOptions
-from mensa.golden.plan import Plan, Rounding, Shape
+from mensa.golden.plan import PairPlan, Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
 
 _INDEX_TYPES = (np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.int64))
@@ -48,7 +48,7 @@ class ArgPlan(Plan):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class GatherPlan(Plan):
+class GatherPlan(PairPlan):
     """GATHER: slices of the input by their indices along one dimension.
 
     Parameters
@@ -68,18 +68,13 @@ class GatherPlan(Plan):
     batch_dims: int
 
     @property
-    def operands(self) -> tuple[int, ...]:
-        """The elements and the indices."""
-        return (0, 1)
-
-    @property
     def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
         """Places along the dimension."""
         return {1: (0, self.input_shape[self.axis] - 1)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class GatherNdPlan(Plan):
+class GatherNdPlan(PairPlan):
     """GATHER_ND: slices of the input by indices along its first dimensions.
 
     Parameters
@@ -98,18 +93,13 @@ class GatherNdPlan(Plan):
     rounding: Rounding
 
     @property
-    def operands(self) -> tuple[int, ...]:
-        """The elements and the indices."""
-        return (0, 1)
-
-    @property
     def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:
         """Places along the first dimensions."""
         return {1: (0, np.array(self.input_shape[: self.index_shape[-1]]) - 1)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class EmbeddingPlan(Plan):
+class EmbeddingPlan(PairPlan):
     """EMBEDDING_LOOKUP: rows of a table by their indices.
 
     Parameters
@@ -125,11 +115,6 @@ class EmbeddingPlan(Plan):
     table_shape: Shape
     output_shape: Shape
     scale: npt.NDArray[np.float32] | None
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        """The indices and the table."""
-        return (0, 1)
 
     @property
     def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:

@@ -24,16 +24,16 @@ from mensa.golden.graph import Tensor
 from mensa.golden.node import INT16, Node
 from mensa.golden.operators.filters import (
     channel_multipliers,
-    check_padded,
     connected_sizes,
     constant_weights,
+    conv_channels,
+    conv_options,
+    conv_padding,
     transposed_windows,
     weight_zero_point,
-    window_outputs,
 )
 from mensa.golden.options import (
     Conv2DOptions,
-    DepthwiseConv2DOptions,
     FullyConnectedOptions,
     TransposeConvOptions,
 )
@@ -163,33 +163,16 @@ def _sums(
 @planner("CONV_2D", "DEPTHWISE_CONV_2D", types=("int16",))
 def _conv(node: Node, rounding: Rounding) -> Plan:
     depthwise = node.operator.op == "DEPTHWISE_CONV_2D"
-    options: Conv2DOptions | DepthwiseConv2DOptions
-    options = node.options(DepthwiseConv2DOptions) if depthwise else node.options(Conv2DOptions)
+    options = conv_options(node)
     data, output = _data_and_output(node)
     values, weights = constant_weights(node, data, 3 if depthwise else 0)
-    n, h, w, c = node.images(data)
-    if depthwise:
-        one, kh, kw, oc = node.images(weights)
-        node.require(
-            one == 1, f"must have shape [1, h, w, channels], not {list(weights.shape)}", weights
-        )
-        node.require(oc % c == 0, f"has {oc} channels for {c} of the input", weights)
-        values, groups = values.transpose(3, 1, 2, 0), c
-        bias, int32_sums = _bias(node, 2, oc, (np.int64,))[0], False
-    else:
-        assert isinstance(options, Conv2DOptions)
-        oc, kh, kw, ic = node.images(weights)
-        node.require(c % ic == 0, f"takes {ic} channels of {c}", weights)
-        groups = c // ic
-        node.require(oc % groups == 0, f"has {oc} channels in {groups} groups", weights)
+    oc, groups = conv_channels(node, data, weights)
+    if isinstance(options, Conv2DOptions):
         bias, int32_sums = _sums(node, rounding, 2, oc, options.quantized_bias_type)
-    oh, pad_top = window_outputs(node, options.padding, h, kh, options.stride_h, options.dilation_h)
-    ow, pad_left = window_outputs(
-        node, options.padding, w, kw, options.stride_w, options.dilation_w
-    )
-    node.shape(output, (n, oh, ow, oc))
-    reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
-    check_padded(node, (oh, ow), reach, options, max(c, oc))
+    else:
+        values = values.transpose(3, 1, 2, 0)
+        bias, int32_sums = _bias(node, 2, oc, (np.int64,))[0], False
+    pad_top, pad_left = conv_padding(node, data, weights, output)
     requant: Int16Requant = "double" if int32_sums else "int64"
     multiplier, shift, scale = channel_multipliers(node, data, weights, output, oc, fused=False)
     clamp_min, clamp_max = node.clamp(options.activation, output)

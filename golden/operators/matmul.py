@@ -11,7 +11,7 @@ from mensa.golden.graph import Tensor
 from mensa.golden.node import INT16, Node, limits
 from mensa.golden.operators.filters import channel_multipliers
 from mensa.golden.options import BatchMatMulOptions
-from mensa.golden.plan import Plan, Rounding, Shape
+from mensa.golden.plan import PairPlan, Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, macs, planner, shapes
 
 # Ranks that the kernels take.
@@ -20,7 +20,7 @@ _MAX_DEPTH = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MatMulPlan(Plan):
+class MatMulPlan(PairPlan):
     """BATCH_MATMUL of quantised tensors; dimensions but the last two broadcast.
 
     ``output = clamp(requantise(sum over k of (first[..., m, k] - zero_point_1) *
@@ -47,11 +47,6 @@ class MatMulPlan(Plan):
     multiplier: int
     shift: int
     int16: bool = False
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        """Both inputs."""
-        return (0, 1)
 
 
 def _matrices(tensor: Tensor, adjoint: bool) -> Shape:

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import clamped
-from mensa.golden.node import Node
-from mensa.golden.operators.filters import (
-    check_padded,
-    window_outputs,
-)
-from mensa.golden.options import (
-    Pool2DOptions,
-)
-from mensa.golden.plan import (
-    Int8Array,
-    Plan,
-    Rounding,
-    Shape,
-)
+from mensa.golden.node import EIGHT_BIT, Node
+from mensa.golden.operators.filters import check_padded, window_outputs
+from mensa.golden.options import Pool2DOptions
+from mensa.golden.plan import Int8Array, Plan, Rounding, Shape
 from mensa.golden.registry import kernel, planner, shapes
 
 # Taps along one dimension of a pool's window.
@@ -30,8 +20,8 @@ _MAX_POOL_WINDOW = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PoolPlan(Plan):
-    """AVERAGE_POOL_2D or MAX_POOL_2D; taps outside the input are left out and not counted.
+class WindowsPlan(Plan):
+    """A pool of values of any type; taps outside the input are left out and not counted.
 
     Parameters
     ----------
@@ -43,10 +33,6 @@ class PoolPlan(Plan):
         Of the window, in pixels, at least 1.
     pad_top, pad_left : int
         Rows and columns by which the first window reaches out of the input.
-    round_half_up : bool
-        How an average over n taps with sum S rounds. False (int8 files): half away from zero,
-        ``sign(S) * ((|S| + n // 2) // n)``. True (uint8 files, whose kernel averages unsigned
-        values): ``(S + 128 * n + n // 2) // n - 128``.
     clamp_min, clamp_max : int
         The fused activation's range.
     """
@@ -60,9 +46,26 @@ class PoolPlan(Plan):
     stride_w: int
     pad_top: int
     pad_left: int
-    round_half_up: bool
     clamp_min: int
     clamp_max: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PoolPlan(WindowsPlan):
+    """AVERAGE_POOL_2D or MAX_POOL_2D of 8-bit values.
+
+    Parameters
+    ----------
+    round_half_up : bool
+        How an average over n taps with sum S rounds. False (int8 files): half away from zero,
+        ``sign(S) * ((|S| + n // 2) // n)``. True (uint8 files, whose kernel averages unsigned
+        values): ``(S + 128 * n + n // 2) // n - 128``.
+    kind, input_shape, output_shape, filter_h, filter_w, stride_h, stride_w, pad_top, pad_left,
+    clamp_min, clamp_max
+        As in `WindowsPlan`.
+    """
+
+    round_half_up: bool
 
 
 @shapes("AVERAGE_POOL_2D", "MAX_POOL_2D")
@@ -74,37 +77,42 @@ def _pooled(node: Node) -> tuple[Shape, ...]:
     return ((n, oh, ow, c),)
 
 
-@planner("AVERAGE_POOL_2D", "MAX_POOL_2D")
-def _pool(node: Node, rounding: Rounding) -> Plan:
+def pool_fields(node: Node, types: tuple[np.dtype[Any], ...]) -> dict[str, Any]:
+    """Fields of a `WindowsPlan`. Parameters: `types` of which input and output may be."""
     options = node.options(Pool2DOptions)
     data, output = node.input(0), node.output()
-    node.eight_bit(data)
-    node.eight_bit(output)
+    node.quantized(data, types)
+    node.quantized(output, types)
     node.same_type(data, output)
     n, h, w, c = node.images(data)
     oh, pad_top = window_outputs(node, options.padding, h, options.filter_h, options.stride_h, 1)
     ow, pad_left = window_outputs(node, options.padding, w, options.filter_w, options.stride_w, 1)
     node.shape(output, (n, oh, ow, c))
-    node.require(
-        max(options.filter_h, options.filter_w) <= _MAX_POOL_WINDOW,
-        f"a window of {options.filter_h} x {options.filter_w} is too large",
-    )
     check_padded(node, (oh, ow), (options.filter_h, options.filter_w), options, c)
     clamp_min, clamp_max = node.clamp(options.activation, output)
-    return PoolPlan(
-        kind="average" if node.operator.op == "AVERAGE_POOL_2D" else "max",
-        input_shape=data.shape,
-        output_shape=output.shape,
-        filter_h=options.filter_h,
-        filter_w=options.filter_w,
-        stride_h=options.stride_h,
-        stride_w=options.stride_w,
-        pad_top=pad_top,
-        pad_left=pad_left,
-        round_half_up=data.dtype == np.uint8,
-        clamp_min=clamp_min,
-        clamp_max=clamp_max,
+    return {
+        "kind": "average" if node.operator.op == "AVERAGE_POOL_2D" else "max",
+        "input_shape": data.shape,
+        "output_shape": output.shape,
+        "filter_h": options.filter_h,
+        "filter_w": options.filter_w,
+        "stride_h": options.stride_h,
+        "stride_w": options.stride_w,
+        "pad_top": pad_top,
+        "pad_left": pad_left,
+        "clamp_min": clamp_min,
+        "clamp_max": clamp_max,
+    }
+
+
+@planner("AVERAGE_POOL_2D", "MAX_POOL_2D")
+def _pool(node: Node, rounding: Rounding) -> Plan:
+    fields = pool_fields(node, EIGHT_BIT)
+    window = fields["filter_h"], fields["filter_w"]
+    node.require(
+        max(window) <= _MAX_POOL_WINDOW, f"a window of {window[0]} x {window[1]} is too large"
     )
+    return PoolPlan(round_half_up=node.input(0).dtype == np.uint8, **fields)
 
 
 def _inside(size: int, outputs: int, stride: int, window: int, pad: int) -> npt.NDArray[np.int64]:

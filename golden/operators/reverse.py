@@ -11,7 +11,7 @@ from mensa.golden.arithmetic.fixed_point import INT32_MIN
 from mensa.golden.node import Node
 from mensa.golden.options import ReverseSequenceOptions
 from mensa.golden.oracle_types import require_kernel
-from mensa.golden.plan import Plan, Rounding, Shape
+from mensa.golden.plan import PairPlan, Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
 
 _TFLM_REVERSED = ("int8", "uint8", "int16", "int32", "int64", "bool", "float32")
@@ -36,7 +36,7 @@ class ReversePlan(Plan):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ReverseSequencePlan(Plan):
+class ReverseSequencePlan(PairPlan):
     """REVERSE_SEQUENCE: the first steps of each sequence reversed, the others left.
 
     Parameters
@@ -52,11 +52,6 @@ class ReverseSequencePlan(Plan):
     shape: Shape
     seq_dim: int
     batch_dim: int
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        """The sequences, and how many steps of each are reversed."""
-        return (0, 1)
 
     @property
     def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:

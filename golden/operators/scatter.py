@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mensa.golden.node import Node
 from mensa.golden.oracle_types import require_kernel
-from mensa.golden.plan import Plan, Rounding, Shape
+from mensa.golden.plan import PairPlan, Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
 
 _SCATTERED = ("int8", "uint8", "int32", "int64", "bool", "float32")
@@ -21,7 +21,7 @@ _TFLM_MAX_RANK = 6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ScatterPlan(Plan):
+class ScatterPlan(PairPlan):
     """SCATTER_ND: zeros, and slices added to them at their indices.
 
     Parameters
@@ -35,11 +35,6 @@ class ScatterPlan(Plan):
 
     index_shape: Shape
     output_shape: Shape
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        """The indices and the slices."""
-        return (0, 1)
 
     @property
     def indices(self) -> dict[int, tuple[npt.ArrayLike, npt.ArrayLike]]:

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import wrap32
 from mensa.golden.node import Node
-from mensa.golden.operators.elementwise import ScaledPlan, scaled, scaled_pairs, tensors_of
+from mensa.golden.operators.elementwise import scaled_pairs, tensors_of
+from mensa.golden.operators.scaled import ScaledPlan, scaled_fields
 from mensa.golden.oracle_types import require_kernel
-from mensa.golden.plan import Plan, Rounding, Shape
+from mensa.golden.plan import PairPlan, Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
 
 Int64Array = npt.NDArray[np.int64]
@@ -27,7 +28,7 @@ class SquaredDifferencePlan(ScaledPlan):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PlainSquaredDifferencePlan(Plan):
+class PlainSquaredDifferencePlan(PairPlan):
     """SQUARED_DIFFERENCE of numbers that are not quantised; integers wrap.
 
     Parameters
@@ -39,11 +40,6 @@ class PlainSquaredDifferencePlan(Plan):
     raw = True
 
     output_shape: Shape
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        """Both inputs."""
-        return (0, 1)
 
 
 @shapes("SQUARED_DIFFERENCE")
@@ -66,7 +62,7 @@ def _squared_difference(node: Node, rounding: Rounding) -> Plan:
         # LiteRT shifts it in single precision, and aborts where that does not hold it.
         largest = float(np.finfo(np.float32).max) / (1 << 2 * left_shift)
         node.require(float(output.scale[0]) <= largest, "its scale is too large", output)
-    fields = scaled(node, tensors, left_shift, "NONE", power=2, enlarges=rounding == "tflm")
+    fields = scaled_fields(node, tensors, left_shift, "NONE", power=2, enlarges=rounding == "tflm")
     return SquaredDifferencePlan(**fields)
 
 

@@ -8,7 +8,6 @@ import functools
 import itertools
 
 import numpy as np
-import tflite
 
 import mensa.golden as golden
 from mensa.golden import schema
@@ -152,10 +151,11 @@ def _types(sound):
 
 def _with_type(data, index, number):
     """The file with another type of one tensor."""
-    changed = bytearray(data)
-    table = tflite.Model.GetRootAs(changed, 0).Subgraphs(0).Tensors(index)._tab
-    changed[table.Pos + table.Offset(6)] = number
-    return bytes(changed)
+
+    def change(model, schema):
+        model.subgraphs[0].tensors[index].type = number
+
+    return changed(data, change)
 
 
 def _empty():

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mensa.golden
 import mensa.rtl
+import mensa.sim
 from mensa.rtl.commands import (
     COUNTS,
     GROUP_COUNTS,
@@ -24,7 +28,6 @@ from mensa.rtl.commands import (
 from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, MAX_CLOCK_HZ, Machine
 from mensa.rtl.program import Assembler, Program, ProgramError, setup_identifier, with_setup
 from mensa.rtl.registers import CATEGORIES, ErrorCode
-from mensa.sim.engines import rtl as rtl_engine
 from mensa.sim.engines.events import CommandEvent, RunTrace, layer_timing
 from mensa.sim.engines.functional import FunctionalEngine
 from mensa.sim.engines.model.engine import ModelEngine
@@ -437,10 +440,31 @@ def event(unit, tag, done, beats=0):
     return CommandEvent(unit, tag, done - 3, done, beats, counts)
 
 
-def test_gateware_that_was_edited_meanwhile_is_not_built_from_what_python_has_loaded(monkeypatch):
-    monkeypatch.setattr(rtl_engine, "_GATEWARE", "of another day")
-    with pytest.raises(RunError, match="edited since this process began"):
-        rtl_engine.core_build(MACHINE.replace(rows=3, cols=7))
+EDITS_ITS_GATEWARE = """
+import sys
+from mensa.rtl.machine import edge_tpu
+from mensa.sim.engines.rtl import core_build
+with open(sys.argv[1], "a") as file:
+    file.write("# another day")
+core_build(edge_tpu)
+"""
+
+
+def test_gateware_that_was_edited_meanwhile_is_not_built_from_what_python_has_loaded(tmp_path):
+    copy = tmp_path / "mensa"
+    shutil.copytree(Path(mensa.rtl.__file__).parent, copy / "rtl")
+    for package in (mensa.golden, mensa.sim):
+        folder = Path(package.__file__).parent
+        (copy / folder.name).symlink_to(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", EDITS_ITS_GATEWARE, str(copy / "rtl" / "core.py")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "RunError: mensa.rtl was edited since this process began" in done.stderr
 
 
 def test_every_file_of_the_gateware_counts_at_any_depth(tmp_path):

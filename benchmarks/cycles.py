@@ -151,7 +151,7 @@ def convolution_row(size: int, channels: int, kernel: int) -> str:
     graph = builder.build([tensor])
     (program,) = lower(graph, all_on(edge_tpu)).programs
     timing = layer_timing(ModelEngine(edge_tpu, lpddr4).run(program))[1]
-    macs = graph.macs(graph.operators[1])
+    macs = golden.operator_macs(graph, graph.operators[1])
     return _row(
         f"{kernel}x{kernel}, {channels} to {channels}, {size}x{size}",
         f"{macs:,}",

@@ -9,6 +9,7 @@ from mensa.golden.error import GraphError
 from mensa.golden.families import is_supported
 from mensa.golden.graph import Graph, Operator, Tensor
 from mensa.golden.interpreter import Tensors, evaluate, run, run_operator
+from mensa.golden.macs import operator_macs, total_macs
 from mensa.golden.operators.addition import AddPlan
 from mensa.golden.operators.convolution import ConvPlan
 from mensa.golden.operators.pooling import PoolPlan
@@ -39,10 +40,12 @@ __all__ = [
     "evaluate",
     "is_supported",
     "load",
+    "operator_macs",
     "plan",
     "read",
     "run",
     "run_operator",
     "save",
+    "total_macs",
     "write",
 ]

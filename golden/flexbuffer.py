@@ -29,16 +29,16 @@ def read_map(data: bytes) -> dict[str, Number]:
         raise GraphError("its options are not a sound flexbuffer") from error
 
 
-def _at(data: bytes, place: int, layouts: dict[int, str], width: int) -> int | float:
-    if place < 0:
-        raise ValueError(place)
-    value: int | float = struct.unpack_from(layouts[width], data, place)[0]
+def _at(data: bytes, at: int, layouts: dict[int, str], width: int) -> int | float:
+    if at < 0:
+        raise ValueError(at)
+    value: int | float = struct.unpack_from(layouts[width], data, at)[0]
     return value
 
 
-def _follow(data: bytes, place: int, width: int) -> int:
-    """Where the offset at `place` points: offsets go back."""
-    return place - int(_at(data, place, _UNSIGNED, width))
+def _follow(data: bytes, at: int, width: int) -> int:
+    """Where the offset at `at` points: offsets go back."""
+    return at - int(_at(data, at, _UNSIGNED, width))
 
 
 def _read(data: bytes) -> dict[str, Number]:
@@ -63,16 +63,16 @@ def _read(data: bytes) -> dict[str, Number]:
     return found
 
 
-def _number(data: bytes, place: int, width: int, kind: int) -> Number | None:
+def _number(data: bytes, at: int, width: int, kind: int) -> Number | None:
     form, own_width = kind >> 2, 1 << (kind & 3)
     if form in (_INDIRECT_INT, _INDIRECT_UINT, _INDIRECT_FLOAT):
-        place, width = _follow(data, place, width), own_width
+        at, width = _follow(data, at, width), own_width
     if form in (_INT, _INDIRECT_INT):
-        return _at(data, place, _SIGNED, width)
+        return _at(data, at, _SIGNED, width)
     if form in (_UINT, _INDIRECT_UINT):
-        return _at(data, place, _UNSIGNED, width)
+        return _at(data, at, _UNSIGNED, width)
     if form in (_FLOAT, _INDIRECT_FLOAT):
-        return _at(data, place, _REAL, width)
+        return _at(data, at, _REAL, width)
     if form == _BOOL:
-        return bool(_at(data, place, _UNSIGNED, width))
+        return bool(_at(data, at, _UNSIGNED, width))
     return None

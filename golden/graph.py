@@ -184,37 +184,6 @@ class Graph:
             return None
         return self.tensors[operator.outputs[0]]
 
-    def macs(self, operator: Operator) -> int:
-        """Multiply-accumulates of `operator`, padding included, from the shapes.
-
-        0 for an operator that does not multiply matrices.
-        """
-        weights = self.input_tensor(operator, 1)
-        output = self.first_output(operator)
-        if weights is None or output is None:
-            return 0
-        if operator.op == "CONV_2D":
-            return output.size * math.prod(weights.shape[1:])
-        if operator.op == "DEPTHWISE_CONV_2D":
-            return output.size * math.prod(weights.shape[1:3])
-        if operator.op == "FULLY_CONNECTED":
-            return output.size * (weights.shape[-1] if weights.shape else 0)
-        if operator.op == "TRANSPOSE_CONV":
-            data = self.input_tensor(operator, 2)
-            return 0 if data is None else data.size * math.prod(weights.shape[:3])
-        if operator.op == "BATCH_MATMUL":
-            # The dimension that is summed over is the last of the first operand, or the one before.
-            first = self.input_tensor(operator, 0)
-            adjoint = getattr(operator.options, "adj_x", False)
-            depth = () if first is None else first.shape[-2:]
-            return output.size * depth[0 if adjoint else 1] if len(depth) == 2 else 0
-        if operator.op == "UNIDIRECTIONAL_SEQUENCE_LSTM":
-            # Every step multiplies each matrix once: gates of inputs 1 to 8, projection 16.
-            matrices = (self.input_tensor(operator, place) for place in (*range(1, 9), 16))
-            steps = output.size // max(1, output.shape[-1] if output.shape else 1)
-            return steps * sum(matrix.size for matrix in matrices if matrix is not None)
-        return 0
-
     def parameter_bytes(self, operator: Operator) -> int:
         """Bytes of the constants that `operator` reads, of int4 ones as they are here."""
         constants = {index for index in operator.inputs if index >= 0}
@@ -226,15 +195,10 @@ class Graph:
 
     def activation_bytes(self, operator: Operator) -> int:
         """Bytes of the activations that `operator` reads and writes."""
-        places = {index for index in (*operator.inputs, *operator.outputs) if index >= 0}
+        indices = {index for index in (*operator.inputs, *operator.outputs) if index >= 0}
         return sum(
-            self.tensors[index].nbytes for index in places if self.tensors[index].data is None
+            self.tensors[index].nbytes for index in indices if self.tensors[index].data is None
         )
-
-    @property
-    def total_macs(self) -> int:
-        """Multiply-accumulates of one inference."""
-        return sum(self.macs(operator) for operator in self.operators)
 
     @property
     def activation_dtype(self) -> np.dtype[Any] | None:

@@ -30,14 +30,14 @@ def check_int4(graph: Graph, operator: Operator, rounding: Rounding) -> None:
 
     Raises: GraphError that names the operator and the tensor.
     """
-    place, types = TAKEN.get(operator.op, (-1, {}))
+    taking, types = TAKEN.get(operator.op, (-1, {}))
     first = graph.input_tensor(operator, 0)
     taken = first is not None and _kind(first) in types.get(rounding, ())
     for position, index in enumerate(operator.inputs):
         if index < 0 or graph.tensors[index].type_name != INT4:
             continue
         tensor, reason = graph.tensors[index], None
-        if position != place or not taken:
+        if position != taking or not taken:
             reason = "can't be int4 here"
         elif rounding == "tflm" and operator.op == "FULLY_CONNECTED" and tensor.scale.size > 1:
             reason = "TFLM wants one scale for int4 weights of this operator"

@@ -193,9 +193,9 @@ def outputs_of(
         raise GraphError(str(error), operator=str(operator)) from error
     # Operands that were brought into the int8 domain are not held beside results of their size.
     operands.clear()
-    places = (*operator.outputs, *(operator.inputs[position] for position in work.states))
+    indices = (*operator.outputs, *(operator.inputs[position] for position in work.states))
     results = {}
-    for index, result in zip(places, found_all, strict=True):
+    for index, result in zip(indices, found_all, strict=True):
         if index in known:
             results[known[index]] = result
             continue

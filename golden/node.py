@@ -43,7 +43,7 @@ def scale_power(tensor: Tensor) -> int | None:
 
 
 @dataclass(frozen=True)
-class Place:
+class Node:
     """An operator in its graph, with the checks that every operator needs."""
 
     graph: Graph
@@ -87,6 +87,10 @@ class Place:
             f"has {len(self.operator.outputs)} outputs, wants {count}",
         )
         return tuple(self.graph.output_tensor(self.operator, i) for i in range(count))
+
+    def first_output(self) -> Tensor | None:
+        """The operator's first output, None when it is absent."""
+        return self.graph.first_output(self.operator)
 
     def options(self, kind: type[AnyOptions]) -> AnyOptions:
         """The operator's options, which must be of class `kind`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mensa.golden.graph import Tensor
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.plan import Rounding
 
 _NAMES: dict[Rounding, str] = {"tflm": "TFLM", "litert": "LiteRT"}
@@ -11,7 +11,7 @@ _OTHER: dict[Rounding, Rounding] = {"tflm": "litert", "litert": "tflm"}
 
 
 def require_kernel(
-    place: Place,
+    node: Node,
     tensor: Tensor,
     rounding: Rounding,
     *,
@@ -26,9 +26,9 @@ def require_kernel(
     known, others = (tflm, litert) if rounding == "tflm" else (litert, tflm)
     name, other = _NAMES[rounding], _OTHER[rounding]
     hint = f"; rounding {other} takes it" if tensor.dtype.name in others else ""
-    place.require(bool(known), f"{name} has no such kernel{hint}")
+    node.require(bool(known), f"{name} has no such kernel{hint}")
     given = tensor.type_name or tensor.dtype
-    place.require(
+    node.require(
         tensor.dtype.name in known,
         f"must be {' or '.join(known)} with {name}, not {given}{hint}",
         tensor,

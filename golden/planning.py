@@ -7,7 +7,7 @@ import numpy as np
 from mensa.golden.error import GraphError
 from mensa.golden.families import register_all
 from mensa.golden.graph import Graph, Operator
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.plan import Plan, Rounding
 from mensa.golden.registry import prepare
 from mensa.golden.variables import called, check_order, handles
@@ -110,4 +110,4 @@ def _check_called(graph: Graph, operator: Operator, rounding: Rounding) -> None:
         check_supported(called(graph, operator), rounding)
     except GraphError as error:
         problem = f"in the subgraph that it calls: {error}"
-        raise Place(graph, operator).error(problem) from error
+        raise Node(graph, operator).error(problem) from error

@@ -16,6 +16,7 @@ from mensa.golden.error import GraphError
 from mensa.golden.families import register_all
 from mensa.golden.graph import Graph, Operator, check_shape, shape_fault
 from mensa.golden.interpreter import outputs_of
+from mensa.golden.macs import operator_macs
 from mensa.golden.plan import Rounding
 from mensa.golden.planning import plan
 from mensa.golden.registry import Array, output_shapes
@@ -47,7 +48,7 @@ def propagate(graph: Graph, max_bytes: int, max_macs: int) -> Graph:
         ends = outputs & {*graph.outputs} and not outputs & read
         if not ends and not outputs & used and _is_static(graph, operator, given):
             size = sum(graph.tensors[index].nbytes for index in operator.outputs)
-            if size <= max_bytes and graph.macs(operator) <= max_macs:
+            if size <= max_bytes and operator_macs(graph, operator) <= max_macs:
                 constants = _constants(graph, operator)
         if constants is None:
             kept.append(replace(operator, index=len(kept)))

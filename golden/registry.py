@@ -2,7 +2,8 @@
 
 A family is a module that `mensa.golden.families` imports; this module knows none of them. Of every
 operator it registers, by name, a `planner` that makes its plan and, for `GraphBuilder.apply`, the
-`shapes` of its outputs; of every class of plans a `kernel` that computes it.
+`shapes` of its outputs; of those that multiply matrices, the `macs`; of every class of plans a
+`kernel` that computes it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ import numpy.typing as npt
 from mensa.golden.compiled import why_compiled
 from mensa.golden.graph import Graph, Operator
 from mensa.golden.int4 import check_int4
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.plan import Plan, Rounding, Shape
 
 Array = npt.NDArray[Any]
-Planner = Callable[[Place, Rounding], Plan]
-Shapes = Callable[[Place], tuple[Shape, ...]]
+Planner = Callable[[Node, Rounding], Plan]
+Shapes = Callable[[Node], tuple[Shape, ...]]
+Macs = Callable[[Node], int]
 
 _AnyPlanner = TypeVar("_AnyPlanner", bound=Planner)
 _AnyShapes = TypeVar("_AnyShapes", bound=Shapes)
+_AnyMacs = TypeVar("_AnyMacs", bound=Macs)
 _AnyKernel = TypeVar("_AnyKernel", bound=Callable[..., Any])
 
 _PLANNERS: dict[str, Planner] = {}
@@ -31,6 +34,7 @@ _TYPED_PLANNERS: dict[tuple[str, str], Planner] = {}
 _COMPUTED_PLANNERS: dict[str, tuple[int, Planner]] = {}
 _SHAPES: dict[str, Shapes] = {}
 _LIKENESS: dict[str, tuple[int, npt.DTypeLike | None]] = {}
+_MACS: dict[str, Macs] = {}
 _KERNELS: dict[type[Plan], Callable[..., Any]] = {}
 
 
@@ -83,6 +87,23 @@ def shapes(
     return register
 
 
+def macs(*ops: str) -> Callable[[_AnyMacs], _AnyMacs]:
+    """Registers the function that counts the multiply-accumulates of the operators `ops`.
+
+    It goes by shapes alone, padding included, of whatever type the tensors are. It is asked before
+    there are plans, so the shapes may be those of no such operator: it never raises, and an
+    operator without the tensors that it wants counts 0.
+    """
+
+    def register(function: _AnyMacs) -> _AnyMacs:
+        for op in ops:
+            assert op not in _MACS, op
+            _MACS[op] = function
+        return function
+
+    return register
+
+
 def kernel(kind: type[Plan]) -> Callable[[_AnyKernel], _AnyKernel]:
     """Registers the function that computes plans of class `kind`.
 
@@ -106,38 +127,44 @@ def supported() -> tuple[str, ...]:
 
 def prepare(graph: Graph, operator: Operator, rounding: Rounding) -> Plan:
     """The plan of `operator`. Raises: GraphError when golden can't compute it."""
-    place = Place(graph, operator)
+    node = Node(graph, operator)
     planners = _PLANNERS
     if operator.op not in planners:
-        raise place.error(why_compiled(operator.op) or "this operator is not supported")
+        raise node.error(why_compiled(operator.op) or "this operator is not supported")
     check_int4(graph, operator, rounding)
     if operator.op in _COMPUTED_PLANNERS:
         position, found = _COMPUTED_PLANNERS[operator.op]
-        tensor = place.optional(position)
+        tensor = node.optional(position)
         if tensor is not None and tensor.data is None:
-            return found(place, rounding)
+            return found(node, rounding)
     inputs = (graph.tensors[index] for index in operator.inputs if index >= 0)
     activations = [tensor for tensor in inputs if tensor.data is None]
     activations += [graph.tensors[index] for index in operator.outputs if index >= 0]
     for tensor in activations:
         typed = _TYPED_PLANNERS.get((operator.op, tensor.dtype.name))
         if typed is not None:
-            return typed(place, rounding)
-    return planners[operator.op](place, rounding)
+            return typed(node, rounding)
+    return planners[operator.op](node, rounding)
 
 
 def output_shapes(graph: Graph, operator: Operator) -> tuple[Shape, ...]:
     """Shapes of the outputs of `operator`, which need not have outputs yet."""
-    place = Place(graph, operator)
+    node = Node(graph, operator)
     known = _SHAPES
     if operator.op not in known:
-        raise place.error("the shapes of its outputs are not known here: give its tensors")
-    return known[operator.op](place)
+        raise node.error("the shapes of its outputs are not known here: give its tensors")
+    return known[operator.op](node)
 
 
 def output_likeness(op: str) -> tuple[int, npt.DTypeLike | None]:
     """Position of the input that the outputs of `op` are like, and their type if it is another."""
     return _LIKENESS.get(op, (0, None))
+
+
+def count_macs(graph: Graph, operator: Operator) -> int:
+    """Multiply-accumulates of `operator`; 0 of one whose family registers no count."""
+    count = _MACS.get(operator.op)
+    return 0 if count is None else count(Node(graph, operator))
 
 
 def compute(work: Plan, *operands: Array) -> tuple[Array, ...]:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mensa.golden import Graph, GraphError, plan
 from mensa.golden.error import printable
+from mensa.golden.macs import operator_macs
 from mensa.golden.planning import resolve_rounding
 from mensa.golden.schema import INT4
 from mensa.sched.lower.supported import why_on_host
@@ -98,7 +99,7 @@ def inspect(graph: Graph, rounding: str | None = None) -> list[LayerView]:
                 op=operator.op,
                 name=tensor.name if tensor else "",
                 shape=tensor.shape if tensor else (),
-                macs=graph.macs(operator),
+                macs=operator_macs(graph, operator),
                 parameter_bytes=graph.parameter_bytes(operator),
                 activation_bytes=graph.activation_bytes(operator),
                 has_int4=any(

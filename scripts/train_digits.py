@@ -381,7 +381,7 @@ def main() -> None:
         "split": "first 360 of the 1797 digits in the order that the seed gives are held out",
         "seed": arguments.seed,
         "epochs": arguments.epochs,
-        "macs": graph.total_macs,
+        "macs": golden.total_macs(graph),
         "command": COMMAND,
         "data": "sklearn.datasets.load_digits",
     }

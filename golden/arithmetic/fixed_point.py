@@ -25,8 +25,8 @@ IntLike = npt.ArrayLike
 
 INT32_MIN = -(1 << 31)
 INT32_MAX = (1 << 31) - 1
-#: Largest left shift at which `requantize_wide` multiplies.
-MAX_WIDE_SHIFT = 14
+#: Largest left shift at which `requantize_int64` multiplies.
+MAX_INT64_SHIFT = 14
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
@@ -181,7 +181,7 @@ def requantize_single(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64A
 multiply_by_quantized_multiplier = requantize_double
 
 
-def requantize_wide(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Array:
+def requantize_int64(x: IntLike, multiplier: IntLike, shift: IntLike) -> Int64Array:
     """``x * multiplier * 2**(shift - 31)`` of 64-bit sums, rounded once, half up.
 
     ``MultiplyByQuantizedMultiplier`` of int64 (common.cc), which the kernels of int16 activations

@@ -61,11 +61,11 @@ def _sigmoid_entries() -> Int64Array:
 def _interpolate(x: Int64Array, fraction_bits: int, saturated: int) -> Int64Array:
     """The table at ``x * 2**-fraction_bits``, x not negative, in units of ``2**-fraction_bits``."""
     entries = _sigmoid_entries()
-    place = x >> fraction_bits
-    inside = np.minimum(place, 254)
+    entry = x >> fraction_bits
+    inside = np.minimum(entry, 254)
     low, high = entries[inside], entries[inside + 1]
     part = x & ((1 << fraction_bits) - 1)
-    return np.where(place >= 255, saturated, (low << fraction_bits) + part * (high - low))
+    return np.where(entry >= 255, saturated, (low << fraction_bits) + part * (high - low))
 
 
 def interpolate_sigmoid(scaled: Int64Array) -> Int64Array:

@@ -21,7 +21,7 @@ _LOWEST, _HIGHEST = -(1 << 15), (1 << 15) - 1
 _STEPS = 512
 
 
-def entries(
+def interpolation_table(
     function: Callable[[Floats], Floats],
     input_scale: np.floating[Any],
     output_scale: np.floating[Any],
@@ -40,9 +40,9 @@ def entries(
     # The whole of the output's range, and not the scale itself, has the last bit that counts.
     full = output_scale * kind(_HIGHEST) - output_scale * kind(_LOWEST)
     inverse = kind(1 << 16) / full
-    place = np.arange(_STEPS + 1, dtype=kind) * step
-    value = function(low + place) * inverse
-    middle = function(low + place[:-1] + step / kind(2)) * inverse
+    distance = np.arange(_STEPS + 1, dtype=kind) * step
+    value = function(low + distance) * inverse
+    middle = function(low + distance[:-1] + step / kind(2)) * inverse
     sample = round_half_away(value[:-1])
     line = round_half_away((value[1:] + sample) / kind(2))
     bias = round_half_away((line - round_half_away(middle)) / kind(2))
@@ -51,11 +51,11 @@ def entries(
     return result
 
 
-def look_up(table: Int64Array, x: Int64Array) -> Int64Array:
-    """The function of int16 values `x`, by its `entries`."""
-    place = (x >> 7) + 256
-    base = table[place]
+def interpolate(table: Int64Array, x: Int64Array) -> Int64Array:
+    """The function of int16 values `x`, by its `interpolation_table`."""
+    entry = (x >> 7) + 256
+    base = table[entry]
     # The difference of two entries wraps to 16 bits.
-    slope = (table[place + 1] - base).astype(np.int16).astype(np.int64)
+    slope = (table[entry + 1] - base).astype(np.int16).astype(np.int64)
     result: Int64Array = base + ((slope * (x & 127) + 64) >> 7)
     return result.astype(np.int16).astype(np.int64)

@@ -15,7 +15,7 @@ from mensa.golden.arithmetic.fixed_point import (
 )
 from mensa.golden.arithmetic.rounder import Rounder, rounding_error
 from mensa.golden.graph import Tensor
-from mensa.golden.node import Place, to_int8
+from mensa.golden.node import Node, to_int8
 from mensa.golden.options import (
     AddOptions,
 )
@@ -81,20 +81,20 @@ class AddPlan(Plan):
 
 
 @planner("ADD")
-def _add(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(AddOptions)
-    first, second, output = place.input(0), place.input(1), place.output()
+def _add(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(AddOptions)
+    first, second, output = node.input(0), node.input(1), node.output()
     for tensor in (first, second, output):
-        place.eight_bit(tensor)
-    place.same_type(first, second)
-    place.same_type(first, output)
-    place.shape(output, place.broadcast(first, second))
+        node.eight_bit(tensor)
+    node.same_type(first, second)
+    node.same_type(first, output)
+    node.shape(output, node.broadcast(first, second))
     scales = float(first.scale[0]), float(second.scale[0])
     twice = 2.0 * max(scales)
     factors = [quantize_multiplier(scale / twice) for scale in scales]
     last, last_shift = quantize_multiplier(twice / ((1 << ADD_LEFT_SHIFT) * float(output.scale[0])))
-    place.require(last_shift <= 0, "its scale is too small for that of the inputs", output)
-    clamp_min, clamp_max = place.clamp(options.activation, output)
+    node.require(last_shift <= 0, "its scale is too small for that of the inputs", output)
+    clamp_min, clamp_max = node.clamp(options.activation, output)
 
     def constant(tensor: Tensor) -> Int8Array | None:
         return None if tensor.data is None else to_int8(tensor.data)
@@ -104,11 +104,11 @@ def _add(place: Place, rounding: Rounding) -> Plan:
         output_shape=output.shape,
         same_shape=first.shape == second.shape,
         constants=(constant(first), constant(second)),
-        zero_points=(place.zero_point(first), place.zero_point(second)),
+        zero_points=(node.zero_point(first), node.zero_point(second)),
         multipliers=(factors[0][0], factors[1][0]),
         shifts=(factors[0][1], factors[1][1]),
         left_shift=ADD_LEFT_SHIFT,
-        output_zero_point=place.zero_point(output),
+        output_zero_point=node.zero_point(output),
         output_multiplier=last,
         output_shift=last_shift,
         clamp_min=clamp_min,
@@ -122,7 +122,7 @@ class _AddForm:
 
     Parameters
     ----------
-    tables : int64 array ``[2, 256]``
+    shares : int64 array ``[2, 256]``
         Either input's share of the sum, of every int8 value from the lowest on.
     ratio : float32
         Second input's scale over the first's.
@@ -130,7 +130,7 @@ class _AddForm:
         Makes outputs of ``first + ratio * second``, None where it can't.
     """
 
-    tables: npt.NDArray[np.int64]
+    shares: npt.NDArray[np.int64]
     ratio: np.float32
     rounder: Rounder | None
 
@@ -138,7 +138,7 @@ class _AddForm:
 @once_per_plan
 def _add_form(plan: AddPlan) -> _AddForm:
     values = np.arange(-128, 128, dtype=np.int64)
-    tables = [
+    shares = [
         requantize_double((values - zero_point) << plan.left_shift, multiplier, shift)
         for zero_point, multiplier, shift in zip(
             plan.zero_points, plan.multipliers, plan.shifts, strict=True
@@ -149,8 +149,8 @@ def _add_form(plan: AddPlan) -> _AddForm:
         math.ldexp(multiplier, shift - 31 + plan.left_shift) * unit
         for multiplier, shift in zip(plan.multipliers, plan.shifts, strict=True)
     ]
-    shares = [scale * zero for scale, zero in zip(scales, plan.zero_points, strict=True)]
-    addend = np.array([plan.output_zero_point - sum(shares)])
+    offsets = [scale * zero for scale, zero in zip(scales, plan.zero_points, strict=True)]
+    addend = np.array([plan.output_zero_point - sum(offsets)])
     # Shares are rounded twice, each time by at most a unit, and so is their sum. In float32 either
     # product and their sum are rounded as well as what `rounding_error` counts.
     error = 4 * unit + math.ldexp(0.5, plan.output_shift)
@@ -160,13 +160,13 @@ def _add_form(plan: AddPlan) -> _AddForm:
         low, high = plan.clamp_min, plan.clamp_max
         rounder = Rounder(np.array([scales[0]]), addend, low, high, error)
     ratio = np.float32(scales[1] / scales[0] if rounder else 0.0)
-    return _AddForm(tables=np.stack(tables), ratio=ratio, rounder=rounder)
+    return _AddForm(shares=np.stack(shares), ratio=ratio, rounder=rounder)
 
 
 def _add_exactly(
-    plan: AddPlan, tables: npt.NDArray[np.int64], first: Int8Array, second: Int8Array
+    plan: AddPlan, shares: npt.NDArray[np.int64], first: Int8Array, second: Int8Array
 ) -> Int8Array:
-    scaled = tables[0][first.astype(np.intp) + 128] + tables[1][second.astype(np.intp) + 128]
+    scaled = shares[0][first.astype(np.intp) + 128] + shares[1][second.astype(np.intp) + 128]
     total = requantize_double(scaled, plan.output_multiplier, plan.output_shift)
     return clamped(total, plan.output_zero_point, plan.clamp_min, plan.clamp_max)
 
@@ -187,7 +187,7 @@ def add(plan: AddPlan, first: Int8Array, second: Int8Array) -> Int8Array:
         x, y = (operand[top : top + rows] for operand in operands)
         result = out[top : top + rows]
         if round_sums is None:
-            result[:] = _add_exactly(plan, form.tables, x, y)
+            result[:] = _add_exactly(plan, form.shares, x, y)
             continue
         part = sums[: len(x), 0]
         np.multiply(y, form.ratio, out=part)
@@ -195,5 +195,5 @@ def add(plan: AddPlan, first: Int8Array, second: Int8Array) -> Int8Array:
         rounded, doubtful = round_sums(len(x))
         result[:] = rounded[:, 0]
         if doubtful.size:
-            result[doubtful] = _add_exactly(plan, form.tables, x[doubtful], y[doubtful])
+            result[doubtful] = _add_exactly(plan, form.shares, x[doubtful], y[doubtful])
     return out.reshape(plan.output_shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
 
@@ -30,27 +30,27 @@ class BroadcastPlan(Plan):
 
 
 @shapes("BROADCAST_TO")
-def _broadcast_shape(place: Place) -> tuple[Shape, ...]:
-    shape, wanted = place.input(0).shape, place.integers(1)
-    place.require(len(place.input(1).shape) == 1, "must be a vector", place.input(1))
+def _broadcast_shape(node: Node) -> tuple[Shape, ...]:
+    shape, wanted = node.input(0).shape, node.integers(1)
+    node.require(len(node.input(1).shape) == 1, "must be a vector", node.input(1))
     fits = len(shape) <= len(wanted) and all(
         size in (1, target) for size, target in zip(reversed(shape), reversed(wanted), strict=False)
     )
-    place.require(
+    node.require(
         fits and min(wanted, default=0) >= 0,
         f"{list(shape)} can't be broadcast to {list(wanted)}",
-        place.input(0),
+        node.input(0),
     )
     return (wanted,)
 
 
 @planner("BROADCAST_TO")
-def _broadcast(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
-    place.same_type(data, output)
-    place.require(data.dtype.kind in "iufb", f"{data.type_name} is not supported", data)
-    place.shape(output, _broadcast_shape(place)[0])
-    place.require(
+def _broadcast(node: Node, rounding: Rounding) -> Plan:
+    data, output = node.input(0), node.output()
+    node.same_type(data, output)
+    node.require(data.dtype.kind in "iufb", f"{data.type_name} is not supported", data)
+    node.shape(output, _broadcast_shape(node)[0])
+    node.require(
         rounding == "litert" or len(output.shape) <= _TFLM_MAX_RANK,
         f"{len(output.shape)} dimensions, TensorFlow Lite Micro takes {_TFLM_MAX_RANK}",
         output,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mensa.golden.graph import Graph
-from mensa.golden.node import EIGHT_BIT, Place
+from mensa.golden.node import EIGHT_BIT, Node
 from mensa.golden.operators.convolution import ConvPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import Int8Array, Plan, Rounding
@@ -40,15 +40,15 @@ class ComputedWeightsPlan(Plan):
 
 
 @planner("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", computed=_WEIGHTS)
-def _computed(place: Place, rounding: Rounding) -> Plan:
-    graph, weights = place.graph, place.input(_WEIGHTS)
-    place.require(weights.dtype in EIGHT_BIT, f"weights can't be {weights.dtype}", weights)
+def _computed(node: Node, rounding: Rounding) -> Plan:
+    graph, weights = node.graph, node.input(_WEIGHTS)
+    node.require(weights.dtype in EIGHT_BIT, f"weights can't be {weights.dtype}", weights)
     zeros = replace(weights, data=np.zeros(weights.shape, weights.dtype))
     tensors = tuple(zeros if tensor is weights else tensor for tensor in graph.tensors)
     stand_in = Graph(tensors, graph.operators, graph.inputs, graph.outputs)
-    layer = prepare(stand_in, place.operator, rounding)
+    layer = prepare(stand_in, node.operator, rounding)
     if not isinstance(layer, ConvPlan | TransposeConvPlan):
-        raise place.error("weights of a layer of int16 activations must be a constant", weights)
+        raise node.error("weights of a layer of int16 activations must be a constant", weights)
     return ComputedWeightsPlan(layer=layer)
 
 

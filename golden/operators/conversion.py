@@ -1,4 +1,4 @@
-"""DEQUANTIZE, CAST, and QUANTIZE of wide integers: from one type of elements to another."""
+"""DEQUANTIZE, CAST, and QUANTIZE from or to int16 or int32: one type of elements to another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mensa.golden.arithmetic.fixed_point import (
     requantize_double,
     wrap32,
 )
-from mensa.golden.node import QUANTIZED, Place, limits
+from mensa.golden.node import QUANTIZED, Node, limits
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
 
@@ -101,25 +101,25 @@ class RescalePlan(Plan):
 
 
 @shapes("DEQUANTIZE", "CAST")
-def _same_shape(place: Place) -> tuple[Shape, ...]:
-    return (place.input(0).shape,)
+def _same_shape(node: Node) -> tuple[Shape, ...]:
+    return (node.input(0).shape,)
 
 
 @planner("DEQUANTIZE")
-def _dequantize(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
-    place.require(output.dtype == np.float32, f"must be float32, not {output.type_name}", output)
-    place.shape(output, data.shape)
+def _dequantize(node: Node, rounding: Rounding) -> Plan:
+    data, output = node.input(0), node.output()
+    node.require(output.dtype == np.float32, f"must be float32, not {output.type_name}", output)
+    node.shape(output, data.shape)
     known = ["int8", "uint8", "int16"] + (["float16"] if rounding == "litert" else [])
-    place.require(data.dtype.name in known, f"can't dequantise {data.type_name}", data)
+    node.require(data.dtype.name in known, f"can't dequantise {data.type_name}", data)
     if data.dtype == np.float16:
         one, none = np.ones(1, np.float64), np.zeros(1, np.int64)
         return DequantizePlan(shape=data.shape, scale=one, zero_point=none)
-    place.require(data.scale.size > 0, "has no scale", data)
+    node.require(data.scale.size > 0, "has no scale", data)
     if data.scale.size == 1:
         scale: npt.NDArray[Any] = data.scale.astype(np.float64)
         return DequantizePlan(shape=data.shape, scale=scale, zero_point=data.zero_point)
-    place.require(rounding == "litert" and data.dtype.itemsize == 1, "must have one scale", data)
+    node.require(rounding == "litert" and data.dtype.itemsize == 1, "must have one scale", data)
     along = [1] * len(data.shape)
     along[data.quantized_dimension] = -1
     return DequantizePlan(
@@ -141,26 +141,26 @@ _RESCALED_BY = {
 
 
 @planner("QUANTIZE", types=("int16", "int32"))
-def _rescale(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
-    place.require(
+def _rescale(node: Node, rounding: Rounding) -> Plan:
+    data, output = node.input(0), node.output()
+    node.require(
         (data.dtype.name, output.dtype.name) in _RESCALED_BY[rounding],
         f"can't quantise {data.type_name} to {output.type_name}",
         output,
     )
-    place.shape(output, data.shape)
+    node.shape(output, data.shape)
     types = (*QUANTIZED, np.dtype(np.int32))
-    place.quantized(output, types)
+    node.quantized(output, types)
     input_zero_point = multiplier = shift = 0
     if data.dtype != np.float32:
-        place.quantized(data, types)
-        input_zero_point = place.zero_point(data)
+        node.quantized(data, types)
+        input_zero_point = node.zero_point(data)
         multiplier, shift = quantize_multiplier(float(data.scale[0]) / float(output.scale[0]))
     return RescalePlan(
         shape=data.shape,
         dtype=output.dtype,
         input_zero_point=input_zero_point,
-        output_zero_point=place.zero_point(output),
+        output_zero_point=node.zero_point(output),
         multiplier=multiplier,
         shift=shift,
         output_scale=float(output.scale[0]),
@@ -180,12 +180,12 @@ def rescale(plan: RescalePlan, x: Array) -> Array:
 
 
 @planner("CAST")
-def _cast(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
-    place.shape(output, data.shape)
+def _cast(node: Node, rounding: Rounding) -> Plan:
+    data, output = node.input(0), node.output()
+    node.shape(output, data.shape)
     sources, targets = (_TFLM_FROM, _TFLM_TO) if rounding == "tflm" else (_LITERT, _LITERT)
-    place.require(data.dtype.name in sources, f"can't cast {data.type_name}", data)
-    place.require(output.dtype.name in targets, f"can't cast to {output.type_name}", output)
+    node.require(data.dtype.name in sources, f"can't cast {data.type_name}", data)
+    node.require(output.dtype.name in targets, f"can't cast to {output.type_name}", output)
     return CastPlan(shape=data.shape, dtype=output.dtype, nan_is_largest=rounding == "litert")
 
 

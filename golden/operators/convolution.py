@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.operators.filters import (
     channel_multipliers,
     check_padded,
@@ -35,7 +35,7 @@ from mensa.golden.plan import (
     Rounding,
     Shape,
 )
-from mensa.golden.registry import planner, shapes
+from mensa.golden.registry import macs, planner, shapes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,61 +115,62 @@ class ConvPlan(Plan):
         """Columns of taps."""
         return int(self.weights.shape[2 if self.kind == "conv" else 1])
 
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates, padding included."""
-        depth = self.weights.shape[3] if self.kind == "conv" else 1
-        return math.prod(self.output_shape) * self.kernel_h * self.kernel_w * int(depth)
-
 
 @shapes("CONV_2D", "DEPTHWISE_CONV_2D")
-def _convolved(place: Place) -> tuple[Shape, ...]:
-    depthwise = place.operator.op == "DEPTHWISE_CONV_2D"
+def _convolved(node: Node) -> tuple[Shape, ...]:
+    depthwise = node.operator.op == "DEPTHWISE_CONV_2D"
     options: Conv2DOptions | DepthwiseConv2DOptions
-    options = place.options(DepthwiseConv2DOptions) if depthwise else place.options(Conv2DOptions)
-    n, h, w, _ = place.images(place.input(0))
-    first, kh, kw, last = place.images(place.input(1))
-    oh, _ = window_outputs(place, options.padding, h, kh, options.stride_h, options.dilation_h)
-    ow, _ = window_outputs(place, options.padding, w, kw, options.stride_w, options.dilation_w)
+    options = node.options(DepthwiseConv2DOptions) if depthwise else node.options(Conv2DOptions)
+    n, h, w, _ = node.images(node.input(0))
+    first, kh, kw, last = node.images(node.input(1))
+    oh, _ = window_outputs(node, options.padding, h, kh, options.stride_h, options.dilation_h)
+    ow, _ = window_outputs(node, options.padding, w, kw, options.stride_w, options.dilation_w)
     return ((n, oh, ow, last if depthwise else first),)
 
 
+@macs("CONV_2D", "DEPTHWISE_CONV_2D")
+def _taps(node: Node) -> int:
+    weights, output = node.optional(1), node.first_output()
+    if weights is None or output is None:
+        return 0
+    depthwise = node.operator.op == "DEPTHWISE_CONV_2D"
+    return output.size * math.prod(weights.shape[1:3] if depthwise else weights.shape[1:])
+
+
 @planner("CONV_2D")
-def _conv(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(Conv2DOptions)
-    data, output = place.input(0), place.output()
-    place.eight_bit(data)
-    place.eight_bit(output)
-    place.same_type(data, output)
-    values, weights = constant_weights(place, data, 0)
-    n, h, w, c = place.images(data)
-    oc, kh, kw, ic = place.images(weights)
-    place.require(c % ic == 0, f"takes {ic} channels of {c}", weights)
+def _conv(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(Conv2DOptions)
+    data, output = node.input(0), node.output()
+    node.eight_bit(data)
+    node.eight_bit(output)
+    node.same_type(data, output)
+    values, weights = constant_weights(node, data, 0)
+    n, h, w, c = node.images(data)
+    oc, kh, kw, ic = node.images(weights)
+    node.require(c % ic == 0, f"takes {ic} channels of {c}", weights)
     groups = c // ic
-    place.require(oc % groups == 0, f"has {oc} channels in {groups} groups", weights)
-    oh, pad_top = window_outputs(
-        place, options.padding, h, kh, options.stride_h, options.dilation_h
-    )
+    node.require(oc % groups == 0, f"has {oc} channels in {groups} groups", weights)
+    oh, pad_top = window_outputs(node, options.padding, h, kh, options.stride_h, options.dilation_h)
     ow, pad_left = window_outputs(
-        place, options.padding, w, kw, options.stride_w, options.dilation_w
+        node, options.padding, w, kw, options.stride_w, options.dilation_w
     )
-    place.shape(output, (n, oh, ow, oc))
+    node.shape(output, (n, oh, ow, oc))
     reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
-    check_padded(place, (oh, ow), reach, options, max(c, oc))
+    check_padded(node, (oh, ow), reach, options, max(c, oc))
     multiplier, shift, scale = channel_multipliers(
-        place, data, weights, output, oc, fused=data.dtype == np.uint8
+        node, data, weights, output, oc, fused=data.dtype == np.uint8
     )
-    clamp_min, clamp_max = place.clamp(options.activation, output)
+    clamp_min, clamp_max = node.clamp(options.activation, output)
     return ConvPlan(
         kind="conv",
         input_shape=data.shape,
         output_shape=output.shape,
         weights=values,
-        bias=constant_bias(place, oc),
+        bias=constant_bias(node, oc),
         groups=groups,
-        input_zero_point=place.zero_point(data),
-        weight_zero_point=weight_zero_point(place, weights, rounding == "litert"),
-        output_zero_point=place.zero_point(output),
+        input_zero_point=node.zero_point(data),
+        weight_zero_point=weight_zero_point(node, weights, rounding == "litert"),
+        output_zero_point=node.zero_point(output),
         multiplier=multiplier,
         shift=shift,
         requant="double",
@@ -187,43 +188,39 @@ def _conv(place: Place, rounding: Rounding) -> Plan:
 
 
 @planner("DEPTHWISE_CONV_2D")
-def _depthwise(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(DepthwiseConv2DOptions)
-    data, output = place.input(0), place.output()
-    place.eight_bit(data)
-    place.eight_bit(output)
-    place.same_type(data, output)
-    values, weights = constant_weights(place, data, 3)
-    n, h, w, c = place.images(data)
-    one, kh, kw, oc = place.images(weights)
-    place.require(
-        one == 1, f"must have shape [1, h, w, channels], not {[one, kh, kw, oc]}", weights
-    )
+def _depthwise(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(DepthwiseConv2DOptions)
+    data, output = node.input(0), node.output()
+    node.eight_bit(data)
+    node.eight_bit(output)
+    node.same_type(data, output)
+    values, weights = constant_weights(node, data, 3)
+    n, h, w, c = node.images(data)
+    one, kh, kw, oc = node.images(weights)
+    node.require(one == 1, f"must have shape [1, h, w, channels], not {[one, kh, kw, oc]}", weights)
     # The channels decide; a few old files leave the option 0.
-    place.require(oc % c == 0, f"has {oc} channels for {c} of the input", weights)
-    oh, pad_top = window_outputs(
-        place, options.padding, h, kh, options.stride_h, options.dilation_h
-    )
+    node.require(oc % c == 0, f"has {oc} channels for {c} of the input", weights)
+    oh, pad_top = window_outputs(node, options.padding, h, kh, options.stride_h, options.dilation_h)
     ow, pad_left = window_outputs(
-        place, options.padding, w, kw, options.stride_w, options.dilation_w
+        node, options.padding, w, kw, options.stride_w, options.dilation_w
     )
-    place.shape(output, (n, oh, ow, oc))
+    node.shape(output, (n, oh, ow, oc))
     reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
-    check_padded(place, (oh, ow), reach, options, max(c, oc))
+    check_padded(node, (oh, ow), reach, options, max(c, oc))
     multiplier, shift, scale = channel_multipliers(
-        place, data, weights, output, oc, fused=data.dtype == np.uint8
+        node, data, weights, output, oc, fused=data.dtype == np.uint8
     )
-    clamp_min, clamp_max = place.clamp(options.activation, output)
+    clamp_min, clamp_max = node.clamp(options.activation, output)
     return ConvPlan(
         kind="depthwise",
         input_shape=data.shape,
         output_shape=output.shape,
         weights=values[0],
-        bias=constant_bias(place, oc),
+        bias=constant_bias(node, oc),
         depth_multiplier=oc // c,
-        input_zero_point=place.zero_point(data),
-        weight_zero_point=weight_zero_point(place, weights),
-        output_zero_point=place.zero_point(output),
+        input_zero_point=node.zero_point(data),
+        weight_zero_point=weight_zero_point(node, weights),
+        output_zero_point=node.zero_point(output),
         multiplier=multiplier,
         shift=shift,
         requant="double",
@@ -241,52 +238,60 @@ def _depthwise(place: Place, rounding: Rounding) -> Plan:
 
 
 @shapes("FULLY_CONNECTED")
-def _connected(place: Place) -> tuple[Shape, ...]:
-    data, weights = place.input(0), place.input(1)
-    place.require(
+def _connected(node: Node) -> tuple[Shape, ...]:
+    data, weights = node.input(0), node.input(1)
+    node.require(
         len(weights.shape) == 2 and weights.shape[1] > 0,
         f"must have shape [outputs, inputs], not {list(weights.shape)}",
         weights,
     )
     outputs, depth = weights.shape
-    if not place.options(FullyConnectedOptions).keep_num_dims:
+    if not node.options(FullyConnectedOptions).keep_num_dims:
         return ((data.size // depth, outputs),)
-    place.require(
+    node.require(
         data.shape[-1:] == (depth,), f"must have {depth} elements along its last dimension", data
     )
     return ((*data.shape[:-1], outputs),)
 
 
+@macs("FULLY_CONNECTED")
+def _products(node: Node) -> int:
+    weights, output = node.optional(1), node.first_output()
+    if weights is None or output is None or not weights.shape:
+        return 0
+    return output.size * weights.shape[-1]
+
+
 @planner("FULLY_CONNECTED")
-def _fully_connected(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(FullyConnectedOptions)
-    place.require(
+def _fully_connected(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(FullyConnectedOptions)
+    node.require(
         options.weights_format == "DEFAULT",
         f"weights format {options.weights_format} is not supported",
     )
-    data, output = place.input(0), place.output()
-    place.eight_bit(data)
-    place.eight_bit(output)
-    place.same_type(data, output)
-    values, weights = constant_weights(place, data, 0)
-    rows, oc, ic = connected_sizes(place, data, weights, output, options)
+    data, output = node.input(0), node.output()
+    node.eight_bit(data)
+    node.eight_bit(output)
+    node.same_type(data, output)
+    values, weights = constant_weights(node, data, 0)
+    rows, oc, ic = connected_sizes(node, data, weights, output, options)
     per_channel = weights.scale.size > 1
     multiplier, shift, scale = channel_multipliers(
-        place, data, weights, output, oc, fused=not per_channel and rounding == "litert"
+        node, data, weights, output, oc, fused=not per_channel and rounding == "litert"
     )
-    clamp_min, clamp_max = place.clamp(options.activation, output)
+    clamp_min, clamp_max = node.clamp(options.activation, output)
     requant: Requant = "float64" if rounding == "litert" else "double"
     return ConvPlan(
         kind="conv",
         input_shape=(1, 1, rows, ic),
         output_shape=(1, 1, rows, oc),
         weights=values.reshape(oc, 1, 1, ic),
-        bias=constant_bias(place, oc),
-        input_zero_point=place.zero_point(data),
+        bias=constant_bias(node, oc),
+        input_zero_point=node.zero_point(data),
         weight_zero_point=(
-            weight_zero_point(place, weights) if per_channel else place.zero_point(weights)
+            weight_zero_point(node, weights) if per_channel else node.zero_point(weights)
         ),
-        output_zero_point=place.zero_point(output),
+        output_zero_point=node.zero_point(output),
         multiplier=multiplier,
         shift=shift,
         requant=requant,

@@ -178,10 +178,10 @@ class Writer:
         if rounder is not None:
             self._round = rounder.rounding(self.sums)
 
-    def write(self, place: int, count: int) -> None:
+    def write(self, first: int, count: int) -> None:
         """Writes the outputs of the first `count` rows of `sums`.
 
-        Parameters: `place` is the number of their first output, in units of `used`.
+        Parameters: `first` is the number of their first output, in units of `used`.
         """
         if self._form.rounder is None:
             total = self.sums[:count].astype(np.int64) + self._form.offset
@@ -191,24 +191,24 @@ class Writer:
             if doubtful.size:
                 sums = self.sums.ravel()[doubtful].astype(np.int64)
                 if self._width == self._used:
-                    doubtful += place * self._used * self._channels
+                    doubtful += first * self._used * self._channels
                 else:
                     part, index = np.divmod(doubtful, self._width * self._channels)
                     real = index < self._used * self._channels
-                    doubtful = ((place + part) * self._used * self._channels + index)[real]
+                    doubtful = ((first + part) * self._used * self._channels + index)[real]
                     sums = sums[real]
                 self._doubts.append((doubtful, sums))
         block = block.reshape(-1, self._width, self._channels)[:, : self._used]
-        self._out[place : place + len(block)] = block
+        self._out[first : first + len(block)] = block
 
     def finish(self) -> None:
         """Writes the outputs that were in doubt."""
         if self._doubts:
-            place = np.concatenate([doubtful for doubtful, _ in self._doubts])
+            index = np.concatenate([doubtful for doubtful, _ in self._doubts])
             total = np.concatenate([sums for _, sums in self._doubts])
-            channels = place % self._channels
+            channels = index % self._channels
             total += self._form.offset[channels]
-            self._out.ravel()[place] = requantize(self._plan, total, channels)
+            self._out.ravel()[index] = requantize(self._plan, total, channels)
 
 
 @kernel(ConvPlan)
@@ -285,11 +285,11 @@ def _factors(plan: ConvPlan, blocks: int) -> Iterable[tuple[slice, slice, FloatA
         for group in range(plan.groups):
             seen = slice(group * inputs, (group + 1) * inputs)
             for cut in _cuts(outputs, matrix.shape[1]):
-                place = slice(group * outputs + cut.start, group * outputs + cut.stop)
+                made_for = slice(group * outputs + cut.start, group * outputs + cut.stop)
                 if kept.weights is None:
-                    yield seen, place, _float_weights(plan, matrix[place], kept.kind)
+                    yield seen, made_for, _float_weights(plan, matrix[made_for], kept.kind)
                 else:
-                    yield seen, place, kept.weights[place]
+                    yield seen, made_for, kept.weights[made_for]
 
     return made() if blocks == 1 else list(made())
 
@@ -373,23 +373,23 @@ def _depthwise(plan: ConvPlan, images: Int8Array, out: Int8Array) -> None:
     assert weights is not None
     lane = weights.shape[2] // oc
     lanes = -(-ow // lane)
-    wide = lanes * lane
-    rows = min(oh, max(1, _BLOCK // (wide * oc)))
-    writer = Writer(plan, out, rows * wide, wide, ow)
+    width = lanes * lane
+    rows = min(oh, max(1, _BLOCK // (width * oc)))
+    writer = Writer(plan, out, rows * width, width, ow)
     height = (rows - 1) * plan.stride_h + (plan.kernel_h - 1) * plan.dilation_h + 1
     # A single column of outputs knows no stride, and its file may say anything.
     stride = plan.stride_w if ow > 1 else 1
     # Columns of the input are sorted by their remainder modulo the stride: what one tap sees of a
     # row then lies in a row, too, and taps that are `cycle` apart see the same remainder.
     cycle = stride // math.gcd(stride, plan.dilation_w)
-    span = wide + (plan.kernel_w - 1) * plan.dilation_w // stride
+    span = width + (plan.kernel_w - 1) * plan.dilation_w // stride
     padded = np.full((height, stride, span, oc), plan.input_zero_point, weights.dtype)
     row, _, pixel, item = padded.strides
     for number, image in enumerate(images):
         for top in range(0, oh, rows):
             count = min(rows, oh - top)
             _spread(plan, image, top * plan.stride_h - plan.pad_top, padded)
-            sums = writer.sums[: count * wide].reshape(count, lanes, lane * oc)
+            sums = writer.sums[: count * width].reshape(count, lanes, lane * oc)
             for tap in range(min(plan.kernel_w, cycle)):
                 first, phase = divmod(tap * plan.dilation_w, stride)
                 taps = weights[:, tap::cycle]
@@ -408,7 +408,7 @@ def _depthwise(plan: ConvPlan, images: Int8Array, out: Int8Array) -> None:
                     np.einsum("vuyjx,vux->yjx", seen, taps, out=sums)
                 else:
                     sums += np.einsum("vuyjx,vux->yjx", seen, taps)
-            writer.write(number * oh + top, count * wide)
+            writer.write(number * oh + top, count * width)
     writer.finish()
 
 

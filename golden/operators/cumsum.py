@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mensa.golden.arithmetic.fixed_point import quantize_multiplier, requantize_double, wrap32
-from mensa.golden.node import Place, limits
+from mensa.golden.node import Node, limits
 from mensa.golden.options import CumsumOptions
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -59,42 +59,42 @@ class QuantizedCumsumPlan(CumsumPlan):
 
 
 @shapes("CUMSUM")
-def _same(place: Place) -> tuple[Shape, ...]:
-    return (place.input(0).shape,)
+def _same(node: Node) -> tuple[Shape, ...]:
+    return (node.input(0).shape,)
 
 
-def _axis(place: Place) -> int:
-    values = place.constant(1, np.int32)
-    place.require(values.size == 1, "must be one number", place.input(1))
-    return place.axis(int(values.ravel()[0]), len(place.input(0).shape))
+def _axis(node: Node) -> int:
+    values = node.constant(1, np.int32)
+    node.require(values.size == 1, "must be one number", node.input(1))
+    return node.axis(int(values.ravel()[0]), len(node.input(0).shape))
 
 
 @planner("CUMSUM")
-def _cumsum(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
-    options = place.options(CumsumOptions)
+def _cumsum(node: Node, rounding: Rounding) -> Plan:
+    data, output = node.input(0), node.output()
+    options = node.options(CumsumOptions)
     require_kernel(
-        *(place, data, rounding), tflm=("int8", "float32"), litert=("int32", "int64", "float32")
+        *(node, data, rounding), tflm=("int8", "float32"), litert=("int32", "int64", "float32")
     )
-    place.same_type(data, output)
-    place.shape(output, data.shape)
-    axis = _axis(place)
+    node.same_type(data, output)
+    node.shape(output, data.shape)
+    axis = _axis(node)
     if data.dtype != np.int8:
         return CumsumPlan(axis=axis, exclusive=options.exclusive, reverse=options.reverse)
-    place.eight_bit(data)
-    place.eight_bit(output)
+    node.eight_bit(data)
+    node.eight_bit(output)
     # In double precision, as the kernel does it.
     unit = 2.0 * float(data.scale[0]) / ((1 << _LEFT_SHIFT) * float(output.scale[0]))
-    place.require(unit < 1.0, "its scale is too small for the input's", output)
+    node.require(unit < 1.0, "its scale is too small for the input's", output)
     multiplier, shift = quantize_multiplier(unit)
-    place.require(shift <= 0, "its scale is too small for the input's", output)
+    node.require(shift <= 0, "its scale is too small for the input's", output)
     return QuantizedCumsumPlan(
         axis=axis,
         exclusive=options.exclusive,
         reverse=options.reverse,
         left_shift=_LEFT_SHIFT - 1,
-        input_zero_point=place.zero_point(data),
-        output_zero_point=place.zero_point(output),
+        input_zero_point=node.zero_point(data),
+        output_zero_point=node.zero_point(output),
         multiplier=multiplier,
         shift=shift,
     )

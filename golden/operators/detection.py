@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mensa.golden.error import GraphError
 from mensa.golden.flexbuffer import Number, read_map
 from mensa.golden.graph import Tensor
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
 
@@ -72,17 +72,17 @@ class DetectionPlan(Plan):
         return (0, 1, 2)
 
 
-def _quantization(place: Place, tensor: Tensor) -> tuple[int, np.float32] | None:
+def _quantization(node: Node, tensor: Tensor) -> tuple[int, np.float32] | None:
     if tensor.dtype == np.float32:
         return None
-    place.require(tensor.dtype == np.uint8, f"can't be {tensor.type_name}", tensor)
-    place.eight_bit(tensor)
+    node.require(tensor.dtype == np.uint8, f"can't be {tensor.type_name}", tensor)
+    node.eight_bit(tensor)
     return int(tensor.zero_point[0]), tensor.scale[0]
 
 
-def _integer(place: Place, options: dict[str, Number], name: str, default: int = 0) -> int:
+def _integer(node: Node, options: dict[str, Number], name: str, default: int = 0) -> int:
     value = float(options.get(name, default))
-    place.require(abs(value) < 2**31, f"option {name} = {value} does not fit 32 bits")
+    node.require(abs(value) < 2**31, f"option {name} = {value} does not fit 32 bits")
     return int(value)
 
 
@@ -91,76 +91,76 @@ def _real(options: dict[str, Number], name: str) -> np.float32:
         return np.float32(float(options.get(name, 0.0)))
 
 
-def _options(place: Place) -> dict[str, Number]:
+def _options(node: Node) -> dict[str, Number]:
     try:
-        return read_map(place.operator.custom_options)
+        return read_map(node.operator.custom_options)
     except GraphError as error:
-        raise place.error(error.reason) from error
+        raise node.error(error.reason) from error
 
 
-def _counts(place: Place, options: dict[str, Number]) -> tuple[int, int]:
+def _counts(node: Node, options: dict[str, Number]) -> tuple[int, int]:
     """Most detections, and most classes of each."""
-    most = _integer(place, options, "max_detections")
-    each = _integer(place, options, "max_classes_per_detection")
-    place.require(most > 0 and each > 0, "can't give no detections at all")
+    most = _integer(node, options, "max_detections")
+    each = _integer(node, options, "max_classes_per_detection")
+    node.require(most > 0 and each > 0, "can't give no detections at all")
     return most, each
 
 
 @shapes(OP)
-def _shapes(place: Place) -> tuple[Shape, ...]:
-    rows = math.prod(_counts(place, _options(place)))
+def _shapes(node: Node) -> tuple[Shape, ...]:
+    rows = math.prod(_counts(node, _options(node)))
     return (1, rows, 4), (1, rows), (1, rows), (1,)
 
 
 @planner(OP)
-def _detection(place: Place, rounding: Rounding) -> Plan:
-    encodings, scores, anchors = (place.input(position) for position in range(3))
-    outputs = place.outputs(4)
-    options = _options(place)
+def _detection(node: Node, rounding: Rounding) -> Plan:
+    encodings, scores, anchors = (node.input(position) for position in range(3))
+    outputs = node.outputs(4)
+    options = _options(node)
     for tensor, rank in ((encodings, 3), (scores, 3), (anchors, 2)):
-        place.require(
+        node.require(
             len(tensor.shape) == rank and tensor.size > 0, f"must have {rank} dimensions", tensor
         )
     one, boxes, codes = encodings.shape
-    place.require(one == 1 and codes >= 4, f"can't be {list(encodings.shape)}", encodings)
-    classes = _integer(place, options, "num_classes")
-    place.require(
+    node.require(one == 1 and codes >= 4, f"can't be {list(encodings.shape)}", encodings)
+    classes = _integer(node, options, "num_classes")
+    node.require(
         scores.shape in ((1, boxes, classes), (1, boxes, classes + 1)) and classes > 0,
         f"has shape {list(scores.shape)} for {boxes} boxes and {classes} classes",
         scores,
     )
-    place.shape(anchors, (boxes, 4))
-    quantization = tuple(_quantization(place, tensor) for tensor in (encodings, scores, anchors))
-    place.require(
+    node.shape(anchors, (boxes, 4))
+    quantization = tuple(_quantization(node, tensor) for tensor in (encodings, scores, anchors))
+    node.require(
         (quantization[0] is None) == (quantization[2] is None),
         f"is {anchors.type_name} but the encodings are {encodings.type_name}",
         anchors,
     )
-    place.require(
+    node.require(
         rounding == "litert" or not any(quantization), "TensorFlow Lite Micro takes float32 only"
     )
-    most, each = _counts(place, options)
-    per_class = _integer(place, options, "detections_per_class", _DETECTIONS_PER_CLASS)
+    most, each = _counts(node, options)
+    per_class = _integer(node, options, "detections_per_class", _DETECTIONS_PER_CLASS)
     regular = bool(options.get("use_regular_nms", False))
-    place.require(per_class > 0, "can't give no detections at all")
-    place.require(
+    node.require(per_class > 0, "can't give no detections at all")
+    node.require(
         regular or rounding == "litert" or min(each, classes) == 1,
         "TensorFlow Lite Micro writes several classes per detection past its outputs",
     )
     # It collects those of one class behind the best so far, in room for this many.
-    place.require(
+    node.require(
         not regular or rounding == "litert" or most + min(per_class, boxes) <= most * boxes,
         "TensorFlow Lite Micro overruns its buffers with so few boxes or detections",
     )
-    for tensor, shape in zip(outputs, _shapes(place), strict=True):
-        place.require(tensor.dtype == np.float32, "must be float32", tensor)
-        place.shape(tensor, shape)
+    for tensor, shape in zip(outputs, _shapes(node), strict=True):
+        node.require(tensor.dtype == np.float32, "must be float32", tensor)
+        node.shape(tensor, shape)
     overlap = _real(options, "nms_iou_threshold")
-    place.require(0.0 < float(overlap) <= 1.0, f"overlap threshold {overlap} is not within 0 and 1")
+    node.require(0.0 < float(overlap) <= 1.0, f"overlap threshold {overlap} is not within 0 and 1")
     scales = tuple(float(_real(options, f"{name}_scale")) for name in "yxhw")
-    place.require(all(scale != 0.0 for scale in scales), "a scale is 0")
+    node.require(all(scale != 0.0 for scale in scales), "a scale is 0")
     rounds = classes * min(per_class, most, boxes) if regular else min(most, boxes)
-    place.require(rounds * boxes <= _MAX_PAIRS, f"{rounds} x {boxes} boxes are too many")
+    node.require(rounds * boxes <= _MAX_PAIRS, f"{rounds} x {boxes} boxes are too many")
     return DetectionPlan(
         boxes=boxes,
         classes=classes,
@@ -266,9 +266,9 @@ def _fast(plan: DetectionPlan, corners: Float32Array, table: Float32Array) -> _F
     best = np.take_along_axis(table, order[:, :1], axis=1)[:, 0]
     selected = _select(plan, corners, best, plan.max_detections)
     return len(selected), [
-        (plan.max_classes * number + place, box, int(order[box, place]))
+        (plan.max_classes * number + rank, box, int(order[box, rank]))
         for number, box in enumerate(selected)
-        for place in range(each)
+        for rank in range(each)
     ]
 
 

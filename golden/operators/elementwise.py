@@ -1,6 +1,6 @@
 """Operators on two tensors, element by element: SUB, MUL, MAXIMUM, MINIMUM, PRELU.
 
-ADD of 8-bit tensors, which the accelerators run, is in `kernels`; ADD of int16 tensors is here,
+ADD of 8-bit tensors, which the accelerators run, is in `addition`; ADD of int16 tensors is here,
 and ADD, SUB and MUL of tensors that are not quantised.
 """
 
@@ -21,7 +21,7 @@ from mensa.golden.arithmetic.fixed_point import (
     scale_ratio,
 )
 from mensa.golden.graph import Tensor
-from mensa.golden.node import EIGHT_BIT, INT16, Place, limits, scale_power
+from mensa.golden.node import EIGHT_BIT, INT16, Node, limits, scale_power
 from mensa.golden.operators.floats import clamp
 from mensa.golden.options import AddOptions, MulOptions, SubOptions
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -78,7 +78,7 @@ class SubPlan(ScaledPlan):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WideAddPlan(ScaledPlan):
+class Int16AddPlan(ScaledPlan):
     """ADD of two int16 tensors."""
 
 
@@ -204,37 +204,37 @@ _BINARY = ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM")
 
 
 @shapes(*_BINARY)
-def _broadcast(place: Place) -> tuple[Shape, ...]:
-    return (place.broadcast(place.input(0), place.input(1)),)
+def _broadcast(node: Node) -> tuple[Shape, ...]:
+    return (node.broadcast(node.input(0), node.input(1)),)
 
 
 @shapes("PRELU")
-def _first(place: Place) -> tuple[Shape, ...]:
-    return (place.input(0).shape,)
+def _first(node: Node) -> tuple[Shape, ...]:
+    return (node.input(0).shape,)
 
 
-def tensors_of(place: Place) -> tuple[Tensor, Tensor, Tensor]:
+def tensors_of(node: Node) -> tuple[Tensor, Tensor, Tensor]:
     """Both inputs and the output: of one type, and of shapes that fit."""
-    first, second, output = place.input(0), place.input(1), place.output()
-    place.same_type(first, second)
-    place.same_type(first, output)
-    place.shape(output, place.broadcast(first, second))
+    first, second, output = node.input(0), node.input(1), node.output()
+    node.same_type(first, second)
+    node.same_type(first, output)
+    node.shape(output, node.broadcast(first, second))
     return first, second, output
 
 
-def _quantized(place: Place, tensors: tuple[Tensor, Tensor, Tensor], rounding: Rounding) -> None:
+def _quantized(node: Node, tensors: tuple[Tensor, Tensor, Tensor], rounding: Rounding) -> None:
     for tensor in tensors:
-        place.quantized(tensor)
-        place.require(
+        node.quantized(tensor)
+        node.require(
             rounding == "litert" or tensor.dtype != np.uint8, "TFLM has no uint8 kernel", tensor
         )
 
 
-def arithmetic(place: Place, rounding: Rounding) -> ArithmeticPlan:
+def arithmetic(node: Node, rounding: Rounding) -> ArithmeticPlan:
     """Plan of ADD, SUB or MUL of tensors that are not quantised."""
-    first, _, output = tensors_of(place)
-    place.require(first.dtype in PLAIN, f"{first.dtype} is not supported", first)
-    options = place.operator.options
+    first, _, output = tensors_of(node)
+    node.require(first.dtype in PLAIN, f"{first.dtype} is not supported", first)
+    options = node.operator.options
     assert isinstance(options, AddOptions | SubOptions | MulOptions)
     kind = first.dtype.type
     info: Any = np.finfo(kind) if first.dtype.kind == "f" else np.iinfo(kind)
@@ -245,10 +245,10 @@ def arithmetic(place: Place, rounding: Rounding) -> ArithmeticPlan:
         "RELU_N1_TO_1": (-1, 1),
     }
     activation = options.activation
-    if place.operator.op == "ADD" and rounding == "tflm" and first.dtype == np.int32:
+    if node.operator.op == "ADD" and rounding == "tflm" and first.dtype == np.int32:
         # TFLM takes no notice of it.
         activation = "NONE"
-    place.require(activation in ranges, f"fused activation {activation} is not supported")
+    node.require(activation in ranges, f"fused activation {activation} is not supported")
     low, high = ranges[activation]
     names: dict[str, Literal["add", "subtract", "multiply"]] = {
         "ADD": "add",
@@ -256,58 +256,58 @@ def arithmetic(place: Place, rounding: Rounding) -> ArithmeticPlan:
         "MUL": "multiply",
     }
     return ArithmeticPlan(
-        kind=names[place.operator.op], output_shape=output.shape, low=kind(low), high=kind(high)
+        kind=names[node.operator.op], output_shape=output.shape, low=kind(low), high=kind(high)
     )
 
 
 @planner("SUB")
-def _sub(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(SubOptions)
-    first, _, output = tensors = tensors_of(place)
+def _sub(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(SubOptions)
+    first, _, output = tensors = tensors_of(node)
     if not first.scale.size and first.dtype in PLAIN:
-        return arithmetic(place, rounding)
-    _quantized(place, tensors, rounding)
+        return arithmetic(node, rounding)
+    _quantized(node, tensors, rounding)
     left_shift = 20
     if output.dtype == np.int16:
         left_shift = 15
         if rounding == "litert" and options.pot_scale_int16:
-            powers = _powers(place, tensors, -1)
+            powers = _powers(node, tensors, -1)
             if powers is not None:
                 return powers
-    return SubPlan(**scaled(place, tensors, left_shift, options.activation))
+    return SubPlan(**scaled(node, tensors, left_shift, options.activation))
 
 
 @planner("ADD", types=("int16", *(kind.name for kind in PLAIN)))
-def _add(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(AddOptions)
-    first, second, _ = tensors = tensors_of(place)
+def _add(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(AddOptions)
+    first, second, _ = tensors = tensors_of(node)
     if not first.scale.size and first.dtype in PLAIN:
-        return arithmetic(place, rounding)
+        return arithmetic(node, rounding)
     for tensor in tensors:
-        place.quantized(tensor, INT16)
+        node.quantized(tensor, INT16)
     if rounding == "litert" and options.pot_scale_int16:
-        powers = _powers(place, tensors, 1)
+        powers = _powers(node, tensors, 1)
         if powers is not None:
             # Its kernel reads beyond the smaller input.
-            place.require(first.shape == second.shape, "LiteRT does not broadcast here", second)
+            node.require(first.shape == second.shape, "LiteRT does not broadcast here", second)
             return powers
-    return WideAddPlan(**scaled(place, tensors, 15, options.activation))
+    return Int16AddPlan(**scaled(node, tensors, 15, options.activation))
 
 
-def _powers(place: Place, tensors: tuple[Tensor, Tensor, Tensor], sign: int) -> PowerPlan | None:
+def _powers(node: Node, tensors: tuple[Tensor, Tensor, Tensor], sign: int) -> PowerPlan | None:
     """Plan of a sum of int16 tensors; None where a scale is no power of two."""
     first, second, output = (scale_power(tensor) for tensor in tensors)
     if first is None or second is None or output is None:
         return None
     shifts = output - first, output - second
-    place.require(
+    node.require(
         min(shifts) == 0 and max(shifts) < 16,
         "one input must have its scale, and the other a finer one",
         tensors[2],
     )
-    options = place.operator.options
+    options = node.operator.options
     assert isinstance(options, AddOptions | SubOptions)
-    clamp_min, clamp_max = place.clamp(options.activation, tensors[2])
+    clamp_min, clamp_max = node.clamp(options.activation, tensors[2])
     return PowerPlan(
         output_shape=tensors[2].shape,
         sign=sign,
@@ -318,7 +318,7 @@ def _powers(place: Place, tensors: tuple[Tensor, Tensor, Tensor], sign: int) -> 
 
 
 def scaled(
-    place: Place,
+    node: Node,
     tensors: tuple[Tensor, Tensor, Tensor],
     left_shift: int,
     activation: str,
@@ -336,18 +336,18 @@ def scaled(
     factors = [quantize_multiplier(scale / twice) for scale in scales]
     unit = twice**power / (1 << left_shift * power)
     last, last_shift = quantize_multiplier(unit / float(output.scale[0]))
-    place.require(
+    node.require(
         enlarges or last_shift <= 0, "its scale is too small for that of the inputs", output
     )
-    clamp_min, clamp_max = place.clamp(activation, output)
+    clamp_min, clamp_max = node.clamp(activation, output)
     return {
         "input_shapes": (first.shape, second.shape),
         "output_shape": output.shape,
-        "zero_points": (place.zero_point(first), place.zero_point(second)),
+        "zero_points": (node.zero_point(first), node.zero_point(second)),
         "multipliers": (factors[0][0], factors[1][0]),
         "shifts": (factors[0][1], factors[1][1]),
         "left_shift": left_shift,
-        "output_zero_point": place.zero_point(output),
+        "output_zero_point": node.zero_point(output),
         "output_multiplier": last,
         "output_shift": last_shift,
         "clamp_min": clamp_min,
@@ -362,19 +362,19 @@ def _factor(rounding: Rounding, output: Tensor, *inputs: Tensor) -> tuple[int, i
 
 
 @planner("MUL")
-def _mul(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(MulOptions)
-    first, second, output = tensors = tensors_of(place)
+def _mul(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(MulOptions)
+    first, second, output = tensors = tensors_of(node)
     if not first.scale.size and first.dtype in PLAIN:
-        return arithmetic(place, rounding)
-    _quantized(place, tensors, rounding)
+        return arithmetic(node, rounding)
+    _quantized(node, tensors, rounding)
     multiplier, shift = _factor(rounding, output, first, second)
-    clamp_min, clamp_max = place.clamp(options.activation, output)
+    clamp_min, clamp_max = node.clamp(options.activation, output)
     return MulPlan(
         input_shapes=(first.shape, second.shape),
         output_shape=output.shape,
-        zero_points=(place.zero_point(first), place.zero_point(second)),
-        output_zero_point=place.zero_point(output),
+        zero_points=(node.zero_point(first), node.zero_point(second)),
+        output_zero_point=node.zero_point(output),
         multiplier=multiplier,
         shift=shift,
         clamp_min=clamp_min,
@@ -383,22 +383,22 @@ def _mul(place: Place, rounding: Rounding) -> Plan:
 
 
 @planner("PRELU")
-def _prelu(place: Place, rounding: Rounding) -> Plan:
-    data, alpha, output = place.input(0), place.input(1), place.output()
-    place.same_type(data, output)
-    _quantized(place, (data, data, output), rounding)
-    place.quantized(alpha, EIGHT_BIT)
+def _prelu(node: Node, rounding: Rounding) -> Plan:
+    data, alpha, output = node.input(0), node.input(1), node.output()
+    node.same_type(data, output)
+    _quantized(node, (data, data, output), rounding)
+    node.quantized(alpha, EIGHT_BIT)
     if data.dtype != np.int16:
-        place.same_type(data, alpha)
-    place.shape(output, data.shape)
-    place.require(place.broadcast(data, alpha) == data.shape, "has more elements than the input")
+        node.same_type(data, alpha)
+    node.shape(output, data.shape)
+    node.require(node.broadcast(data, alpha) == data.shape, "has more elements than the input")
     multiplier, shift = _factor(rounding, output, data)
     alpha_multiplier, alpha_shift = _factor(rounding, output, data, alpha)
     return PreluPlan(
         input_shapes=(data.shape, alpha.shape),
         output_shape=output.shape,
-        zero_points=(place.zero_point(data), place.zero_point(alpha)),
-        output_zero_point=place.zero_point(output),
+        zero_points=(node.zero_point(data), node.zero_point(alpha)),
+        output_zero_point=node.zero_point(output),
         multiplier=multiplier,
         shift=shift,
         alpha_multiplier=alpha_multiplier,
@@ -407,11 +407,11 @@ def _prelu(place: Place, rounding: Rounding) -> Plan:
 
 
 @planner("MAXIMUM", "MINIMUM")
-def _extremum(place: Place, rounding: Rounding) -> Plan:
-    first, _, output = tensors_of(place)
-    place.require(first.dtype.kind in "iuf", f"{first.type_name} is not supported", first)
+def _extremum(node: Node, rounding: Rounding) -> Plan:
+    first, _, output = tensors_of(node)
+    node.require(first.dtype.kind in "iuf", f"{first.type_name} is not supported", first)
     return ExtremumPlan(
-        kind="maximum" if place.operator.op == "MAXIMUM" else "minimum",
+        kind="maximum" if node.operator.op == "MAXIMUM" else "minimum",
         output_shape=output.shape,
     )
 
@@ -424,8 +424,8 @@ def _pairs(function: Callable[[Array, Array], Array], first: Array, second: Arra
     # In the order of the bytes: 0 to 127, then -128 to -1.
     values = np.arange(256).astype(np.uint8).view(np.int8)
     table = function(values[:, None], values[None, :])
-    place = first.view(np.uint8).astype(np.uint16) << np.uint16(8)
-    result: Array = table.ravel()[place | second.view(np.uint8)]
+    row = first.view(np.uint8).astype(np.uint16) << np.uint16(8)
+    result: Array = table.ravel()[row | second.view(np.uint8)]
     return result
 
 
@@ -456,8 +456,8 @@ def scaled_pairs(
     return _pairs(function, first, second)
 
 
-@kernel(WideAddPlan)
-def add(plan: WideAddPlan, first: Array, second: Array) -> Array:
+@kernel(Int16AddPlan)
+def add(plan: Int16AddPlan, first: Array, second: Array) -> Array:
     """Sum of two tensors. Parameters: ``plan.input_shapes``. Returns: the output's shape."""
     return scaled_pairs(plan, operator.add, first, second)
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.c_library import c_function
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.options import DivOptions, LeakyReluOptions, SoftmaxOptions
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -85,17 +85,17 @@ class QuotientPlan(Plan):
 
 
 @shapes("SQRT", "RSQRT", "EXP", "SOFTMAX")
-def _same_shape(place: Place) -> tuple[Shape, ...]:
-    return (place.input(0).shape,)
+def _same_shape(node: Node) -> tuple[Shape, ...]:
+    return (node.input(0).shape,)
 
 
 @shapes("DIV", "FLOOR_DIV")
-def _broadcast(place: Place) -> tuple[Shape, ...]:
-    first, second = place.input(0), place.input(1)
+def _broadcast(node: Node) -> tuple[Shape, ...]:
+    first, second = node.input(0), node.input(1)
     try:
         return (np.broadcast_shapes(first.shape, second.shape),)
     except ValueError:
-        raise place.error(
+        raise node.error(
             f"shapes {list(first.shape)} and {list(second.shape)} do not broadcast", second
         ) from None
 
@@ -103,17 +103,17 @@ def _broadcast(place: Place) -> tuple[Shape, ...]:
 @planner("SQRT", "RSQRT", "EXP")
 @planner("HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", types=("float32",))
 @planner("RELU_N1_TO_1", "RELU_0_TO_1", "ELU", "SOFTMAX", "LOG_SOFTMAX", types=("float32",))
-def _float_function(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
-    place.require(data.dtype == np.float32, f"must be float32, not {data.type_name}", data)
-    place.same_type(data, output)
-    place.shape(output, data.shape)
-    op, options = place.operator.op, place.operator.options
-    place.require(data.size > 0 or "SOFTMAX" not in op, "is empty", data)
+def _float_function(node: Node, rounding: Rounding) -> Plan:
+    data, output = node.input(0), node.output()
+    node.require(data.dtype == np.float32, f"must be float32, not {data.type_name}", data)
+    node.same_type(data, output)
+    node.shape(output, data.shape)
+    op, options = node.operator.op, node.operator.options
+    node.require(data.size > 0 or "SOFTMAX" not in op, "is empty", data)
     if op in ("RELU_N1_TO_1", "RELU_0_TO_1"):
-        require_kernel(place, data, rounding, tflm=(), litert=("float32",))
+        require_kernel(node, data, rounding, tflm=(), litert=("float32",))
     elif op == "ELU":
-        require_kernel(place, data, rounding, tflm=("float32",), litert=())
+        require_kernel(node, data, rounding, tflm=("float32",), litert=())
     parameter = 0.0
     if isinstance(options, LeakyReluOptions):
         parameter = options.alpha
@@ -123,20 +123,20 @@ def _float_function(place: Place, rounding: Rounding) -> Plan:
 
 
 @planner("DIV", "FLOOR_DIV")
-def _quotient(place: Place, rounding: Rounding) -> Plan:
-    floor = place.operator.op == "FLOOR_DIV"
-    first, second, output = place.input(0), place.input(1), place.output()
+def _quotient(node: Node, rounding: Rounding) -> Plan:
+    floor = node.operator.op == "FLOOR_DIV"
+    first, second, output = node.input(0), node.input(1), node.output()
     known = {"float32"} if rounding == "tflm" else {"float32", "int32"}
     if floor and rounding == "litert":
         known |= {"int8", "int16"}
-    place.require(first.dtype.name in known, f"can't divide {first.type_name}", first)
-    place.same_type(first, second)
-    place.same_type(first, output)
-    place.shape(output, _broadcast(place)[0])
+    node.require(first.dtype.name in known, f"can't divide {first.type_name}", first)
+    node.same_type(first, second)
+    node.same_type(first, output)
+    node.shape(output, _broadcast(node)[0])
     if floor:
         return QuotientPlan(floor=True, output_shape=output.shape)
-    activation = place.options(DivOptions).activation
-    place.require(activation in _FLOAT_CLAMPS, f"activation {activation} is not supported")
+    activation = node.options(DivOptions).activation
+    node.require(activation in _FLOAT_CLAMPS, f"activation {activation} is not supported")
     low, high = _FLOAT_CLAMPS[activation]
     return QuotientPlan(floor=False, output_shape=output.shape, clamp_min=low, clamp_max=high)
 
@@ -154,8 +154,8 @@ _EXP_CUBIC = (
 def expf(x: Float32Array) -> Float32Array:
     """exp(x) in float32 with the last bit that the C library gives it."""
     # Beyond these bounds the result is infinite or zero anyway.
-    wide = np.clip(x.astype(np.float64), -200.0, 200.0)
-    scaled = wide * (_EXP_N / np.log(2.0))
+    bounded = np.clip(x.astype(np.float64), -200.0, 200.0)
+    scaled = bounded * (_EXP_N / np.log(2.0))
     k = np.rint(scaled)
     r = scaled - k
     cubic, square, linear = _EXP_CUBIC

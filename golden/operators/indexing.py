@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.graph import Tensor
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.options import ArgMaxOptions, ArgMinOptions, GatherOptions
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
@@ -140,64 +140,64 @@ class EmbeddingPlan(Plan):
 # --- Preparing ---
 
 
-def _arg_axis(place: Place) -> int:
-    data, where = place.input(0), place.input(1)
-    place.require(where.dtype.kind == "i" and where.size == 1, "must be one integer", where)
+def _arg_axis(node: Node) -> int:
+    data, where = node.input(0), node.input(1)
+    node.require(where.dtype.kind == "i" and where.size == 1, "must be one integer", where)
     if where.data is None:
-        raise place.error("the dimension must be a constant", where)
-    return place.axis(int(where.data.ravel()[0]), len(data.shape))
+        raise node.error("the dimension must be a constant", where)
+    return node.axis(int(where.data.ravel()[0]), len(data.shape))
 
 
 @shapes("ARG_MAX", "ARG_MIN")
-def _arg_shape(place: Place) -> tuple[Shape, ...]:
-    shape, axis = place.input(0).shape, _arg_axis(place)
+def _arg_shape(node: Node) -> tuple[Shape, ...]:
+    shape, axis = node.input(0).shape, _arg_axis(node)
     return ((*shape[:axis], *shape[axis + 1 :]),)
 
 
 @planner("ARG_MAX", "ARG_MIN")
-def _arg(place: Place, rounding: Rounding) -> Plan:
-    largest = place.operator.op == "ARG_MAX"
+def _arg(node: Node, rounding: Rounding) -> Plan:
+    largest = node.operator.op == "ARG_MAX"
     options: ArgMaxOptions | ArgMinOptions
-    options = place.options(ArgMaxOptions) if largest else place.options(ArgMinOptions)
-    data, output = place.input(0), place.output()
+    options = node.options(ArgMaxOptions) if largest else node.options(ArgMinOptions)
+    data, output = node.input(0), node.output()
     # TFLM goes by the tensor.
-    place.require(
+    node.require(
         rounding == "tflm" or options.output_type == output.type_name,
         f"is not {options.output_type}",
         output,
     )
     known = ("float32", "int8") if rounding == "tflm" else ("float32", "int8", "uint8", "int32")
-    place.require(data.dtype.name in known, f"can't search {data.type_name}", data)
-    wide = ("int32",) if rounding == "tflm" else ("int32", "int64")
-    place.require(output.dtype.name in wide, f"places can't be {output.type_name}", output)
-    axis = _arg_axis(place)
-    place.require(data.size > 0, "is empty", data)
-    place.shape(output, _arg_shape(place)[0])
+    node.require(data.dtype.name in known, f"can't search {data.type_name}", data)
+    types = ("int32",) if rounding == "tflm" else ("int32", "int64")
+    node.require(output.dtype.name in types, f"places can't be {output.type_name}", output)
+    axis = _arg_axis(node)
+    node.require(data.size > 0, "is empty", data)
+    node.shape(output, _arg_shape(node)[0])
     return ArgPlan(input_shape=data.shape, axis=axis, largest=largest, dtype=output.dtype)
 
 
-def _indices(place: Place, tensor: Tensor, rounding: Rounding) -> None:
+def _indices(node: Node, tensor: Tensor, rounding: Rounding) -> None:
     known = _INDEX_TYPES if rounding == "litert" else (np.dtype(np.int32),)
-    place.require(tensor.dtype in known, f"indices can't be {tensor.type_name}", tensor)
+    node.require(tensor.dtype in known, f"indices can't be {tensor.type_name}", tensor)
 
 
-def _elements(place: Place, tensor: Tensor, output: Tensor, rounding: Rounding) -> None:
+def _elements(node: Node, tensor: Tensor, output: Tensor, rounding: Rounding) -> None:
     known = tensor.dtype.kind in "iufb" and tensor.dtype != np.float64
     if rounding == "tflm":
         known = tensor.dtype.name in ("float32", "int8")
-    place.require(known, f"elements can't be {tensor.type_name}", tensor)
-    place.same_type(tensor, output)
-    place.require(tensor.size > 0, "is empty", tensor)
+    node.require(known, f"elements can't be {tensor.type_name}", tensor)
+    node.same_type(tensor, output)
+    node.require(tensor.size > 0, "is empty", tensor)
 
 
-def _batch_dims(place: Place, axis: int) -> int:
-    data, where = place.input(0), place.input(1)
-    count = place.options(GatherOptions).batch_dims
+def _batch_dims(node: Node, axis: int) -> int:
+    data, where = node.input(0), node.input(1)
+    count = node.options(GatherOptions).batch_dims
     rank = len(where.shape)
-    place.require(-rank <= count <= rank, f"there are no {count} dimensions in {rank}", where)
+    node.require(-rank <= count <= rank, f"there are no {count} dimensions in {rank}", where)
     count += rank if count < 0 else 0
-    place.require(count <= axis, f"{count} batch dimensions, but dimension {axis} is indexed")
-    place.require(
+    node.require(count <= axis, f"{count} batch dimensions, but dimension {axis} is indexed")
+    node.require(
         data.shape[:count] == where.shape[:count],
         f"shapes {list(data.shape)} and {list(where.shape)} differ in their batches",
         where,
@@ -206,34 +206,34 @@ def _batch_dims(place: Place, axis: int) -> int:
 
 
 @shapes("GATHER")
-def _gather_shape(place: Place) -> tuple[Shape, ...]:
-    data, where = place.input(0), place.input(1)
-    axis = place.axis(place.options(GatherOptions).axis, len(data.shape))
-    batch_dims = _batch_dims(place, axis)
+def _gather_shape(node: Node) -> tuple[Shape, ...]:
+    data, where = node.input(0), node.input(1)
+    axis = node.axis(node.options(GatherOptions).axis, len(data.shape))
+    batch_dims = _batch_dims(node, axis)
     return ((*data.shape[:axis], *where.shape[batch_dims:], *data.shape[axis + 1 :]),)
 
 
 @planner("GATHER")
-def _gather(place: Place, rounding: Rounding) -> Plan:
-    data, where, output = place.input(0), place.input(1), place.output()
-    _elements(place, data, output, rounding)
-    _indices(place, where, rounding)
-    axis = place.axis(place.options(GatherOptions).axis, len(data.shape))
-    place.shape(output, _gather_shape(place)[0])
+def _gather(node: Node, rounding: Rounding) -> Plan:
+    data, where, output = node.input(0), node.input(1), node.output()
+    _elements(node, data, output, rounding)
+    _indices(node, where, rounding)
+    axis = node.axis(node.options(GatherOptions).axis, len(data.shape))
+    node.shape(output, _gather_shape(node)[0])
     return GatherPlan(
         input_shape=data.shape,
         index_shape=where.shape,
         output_shape=output.shape,
         axis=axis,
-        batch_dims=_batch_dims(place, axis),
+        batch_dims=_batch_dims(node, axis),
     )
 
 
 @shapes("GATHER_ND")
-def _gather_nd_shape(place: Place) -> tuple[Shape, ...]:
-    data, where = place.input(0), place.input(1)
-    place.require(len(where.shape) > 0, "must be at least a vector", where)
-    place.require(
+def _gather_nd_shape(node: Node) -> tuple[Shape, ...]:
+    data, where = node.input(0), node.input(1)
+    node.require(len(where.shape) > 0, "must be at least a vector", where)
+    node.require(
         where.shape[-1] <= len(data.shape),
         f"{where.shape[-1]} indices for {len(data.shape)} dimensions",
         where,
@@ -242,12 +242,12 @@ def _gather_nd_shape(place: Place) -> tuple[Shape, ...]:
 
 
 @planner("GATHER_ND")
-def _gather_nd(place: Place, rounding: Rounding) -> Plan:
-    data, where, output = place.input(0), place.input(1), place.output()
-    _elements(place, data, output, rounding)
-    _indices(place, where, rounding)
-    place.shape(output, _gather_nd_shape(place)[0])
-    place.require(
+def _gather_nd(node: Node, rounding: Rounding) -> Plan:
+    data, where, output = node.input(0), node.input(1), node.output()
+    _elements(node, data, output, rounding)
+    _indices(node, where, rounding)
+    node.shape(output, _gather_nd_shape(node)[0])
+    node.require(
         rounding == "litert" or where.shape[-1] <= _TFLM_MAX_INDICES,
         f"{where.shape[-1]} indices, TensorFlow Lite Micro takes {_TFLM_MAX_INDICES}",
         where,
@@ -261,28 +261,28 @@ def _gather_nd(place: Place, rounding: Rounding) -> Plan:
 
 
 @shapes("EMBEDDING_LOOKUP")
-def _embedding_shape(place: Place) -> tuple[Shape, ...]:
-    where, table = place.input(0), place.input(1)
-    place.require(len(where.shape) == 1, f"must be a vector, not {list(where.shape)}", where)
+def _embedding_shape(node: Node) -> tuple[Shape, ...]:
+    where, table = node.input(0), node.input(1)
+    node.require(len(where.shape) == 1, f"must be a vector, not {list(where.shape)}", where)
     return ((where.shape[0], *table.shape[1:]),)
 
 
 @planner("EMBEDDING_LOOKUP")
-def _embedding(place: Place, rounding: Rounding) -> Plan:
-    where, table, output = place.input(0), place.input(1), place.output()
-    place.require(where.dtype == np.int32, f"indices can't be {where.type_name}", where)
-    place.require(len(table.shape) >= 2, "must have at least two dimensions", table)
-    place.require(table.size > 0, "is empty", table)
-    place.shape(output, _embedding_shape(place)[0])
+def _embedding(node: Node, rounding: Rounding) -> Plan:
+    where, table, output = node.input(0), node.input(1), node.output()
+    node.require(where.dtype == np.int32, f"indices can't be {where.type_name}", where)
+    node.require(len(table.shape) >= 2, "must have at least two dimensions", table)
+    node.require(table.size > 0, "is empty", table)
+    node.shape(output, _embedding_shape(node)[0])
     scale = None
     if table.dtype == np.int8 and output.dtype == np.float32:
-        place.require(table.scale.size > 0, "has no scale", table)
-        place.require(not np.any(table.zero_point), "must have zero point 0", table)
+        node.require(table.scale.size > 0, "has no scale", table)
+        node.require(not np.any(table.zero_point), "must have zero point 0", table)
         per_row = rounding == "litert" and table.quantized_dimension == 0
-        place.require(table.scale.size == 1 or per_row, "must have one scale", table)
+        node.require(table.scale.size == 1 or per_row, "must have one scale", table)
         scale = table.scale
     else:
-        _elements(place, table, output, rounding)
+        _elements(node, table, output, rounding)
     return EmbeddingPlan(table_shape=table.shape, output_shape=output.shape, scale=scale)
 
 

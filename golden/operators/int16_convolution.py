@@ -17,11 +17,11 @@ import numpy.typing as npt
 from mensa.golden.arithmetic.fixed_point import (
     requantize_double,
     requantize_float64,
-    requantize_wide,
+    requantize_int64,
     wrap32,
 )
 from mensa.golden.graph import Tensor
-from mensa.golden.node import INT16, Place
+from mensa.golden.node import INT16, Node
 from mensa.golden.operators.filters import (
     channel_multipliers,
     check_padded,
@@ -43,14 +43,14 @@ from mensa.golden.registry import kernel, planner
 Int16Array = npt.NDArray[np.int16]
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
-WideRequant = Literal["wide", "double", "float64"]
+Int16Requant = Literal["int64", "double", "float64"]
 
 # Elements of the sums that a convolution works on at a time.
 _BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WideConvPlan(Plan):
+class Int16ConvPlan(Plan):
     """CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED of int16 activations.
 
     ``sum[n, y, x, o] = bias[o] + sum over taps of input * (weight - weight_zero_point)``, taps
@@ -70,8 +70,8 @@ class WideConvPlan(Plan):
         Output channels of group g see the g-th share of the input channels.
     weight_zero_point : int
         Of all weights.
-    requant : "wide", "double" or "float64"
-        What the sums are added up in and scaled by: int64 and `requantize_wide`, wrapping int32
+    requant : "int64", "double" or "float64"
+        What the sums are added up in and scaled by: int64 and `requantize_int64`, wrapping int32
         and `requantize_double`, or `requantize_float64` with `scale`, of sums that wrap only
         with `int32_sums`.
     int32_sums : bool
@@ -91,7 +91,7 @@ class WideConvPlan(Plan):
     bias: Int64Array
     groups: int = 1
     weight_zero_point: int = 0
-    requant: WideRequant
+    requant: Int16Requant
     int32_sums: bool
     multiplier: Int32Array
     shift: Int32Array
@@ -109,7 +109,7 @@ class WideConvPlan(Plan):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WideTransposeConvPlan(WideConvPlan):
+class Int16TransposeConvPlan(Int16ConvPlan):
     """TRANSPOSE_CONV of int16 activations, as a convolution of a stretched input."""
 
     @property
@@ -118,35 +118,35 @@ class WideTransposeConvPlan(WideConvPlan):
         return (2,)
 
 
-def _ends(place: Place, position: int = 0) -> tuple[Tensor, Tensor]:
+def _data_and_output(node: Node, position: int = 0) -> tuple[Tensor, Tensor]:
     """Input number `position` and the output, both int16."""
-    data, output = place.input(position), place.output()
-    place.quantized(data, INT16)
-    place.quantized(output, INT16)
+    data, output = node.input(position), node.output()
+    node.quantized(data, INT16)
+    node.quantized(output, INT16)
     return data, output
 
 
 def _bias(
-    place: Place, position: int, channels: int, kinds: tuple[type[np.generic], ...]
+    node: Node, position: int, channels: int, kinds: tuple[type[np.generic], ...]
 ) -> tuple[Int64Array, np.dtype[np.generic] | None]:
     """The bias that is input number `position`, and its type; zeros and None without one."""
-    tensor = place.optional(position)
+    tensor = node.optional(position)
     if tensor is None:
         return np.zeros(channels, np.int64), None
-    data = place.constant(position, *kinds)
-    place.require(data.size == channels, f"bias has {data.size} elements, wants {channels}", tensor)
+    data = node.constant(position, *kinds)
+    node.require(data.size == channels, f"bias has {data.size} elements, wants {channels}", tensor)
     return data.reshape(channels).astype(np.int64), tensor.dtype
 
 
 def _sums(
-    place: Place, rounding: Rounding, position: int, channels: int, bias_type: str
+    node: Node, rounding: Rounding, position: int, channels: int, bias_type: str
 ) -> tuple[Int64Array, bool]:
     """The bias, and whether sums are added up in 32 bits.
 
     TFLM goes by the bias that there is and, without one, by the option `bias_type`; LiteRT goes
     by the option alone, and would take an int32 bias for int64 without it.
     """
-    place.require(
+    node.require(
         bias_type in ("FLOAT32", "INT32", "INT64"), f"a bias of type {bias_type} is not supported"
     )
     kinds: tuple[type[np.generic], ...] = (np.int64,)
@@ -154,54 +154,52 @@ def _sums(
         kinds = (np.int32, np.int64)
     elif bias_type == "INT32":
         kinds = (np.int32,)
-    bias, found = _bias(place, position, channels, kinds)
+    bias, found = _bias(node, position, channels, kinds)
     if rounding == "tflm" and found is not None:
         return bias, found == np.int32
     return bias, bias_type == "INT32"
 
 
 @planner("CONV_2D", "DEPTHWISE_CONV_2D", types=("int16",))
-def _conv(place: Place, rounding: Rounding) -> Plan:
-    depthwise = place.operator.op == "DEPTHWISE_CONV_2D"
+def _conv(node: Node, rounding: Rounding) -> Plan:
+    depthwise = node.operator.op == "DEPTHWISE_CONV_2D"
     options: Conv2DOptions | DepthwiseConv2DOptions
-    options = place.options(DepthwiseConv2DOptions) if depthwise else place.options(Conv2DOptions)
-    data, output = _ends(place)
-    values, weights = constant_weights(place, data, 3 if depthwise else 0)
-    n, h, w, c = place.images(data)
+    options = node.options(DepthwiseConv2DOptions) if depthwise else node.options(Conv2DOptions)
+    data, output = _data_and_output(node)
+    values, weights = constant_weights(node, data, 3 if depthwise else 0)
+    n, h, w, c = node.images(data)
     if depthwise:
-        one, kh, kw, oc = place.images(weights)
-        place.require(
+        one, kh, kw, oc = node.images(weights)
+        node.require(
             one == 1, f"must have shape [1, h, w, channels], not {list(weights.shape)}", weights
         )
-        place.require(oc % c == 0, f"has {oc} channels for {c} of the input", weights)
+        node.require(oc % c == 0, f"has {oc} channels for {c} of the input", weights)
         values, groups = values.transpose(3, 1, 2, 0), c
-        bias, int32_sums = _bias(place, 2, oc, (np.int64,))[0], False
+        bias, int32_sums = _bias(node, 2, oc, (np.int64,))[0], False
     else:
         assert isinstance(options, Conv2DOptions)
-        oc, kh, kw, ic = place.images(weights)
-        place.require(c % ic == 0, f"takes {ic} channels of {c}", weights)
+        oc, kh, kw, ic = node.images(weights)
+        node.require(c % ic == 0, f"takes {ic} channels of {c}", weights)
         groups = c // ic
-        place.require(oc % groups == 0, f"has {oc} channels in {groups} groups", weights)
-        bias, int32_sums = _sums(place, rounding, 2, oc, options.quantized_bias_type)
-    oh, pad_top = window_outputs(
-        place, options.padding, h, kh, options.stride_h, options.dilation_h
-    )
+        node.require(oc % groups == 0, f"has {oc} channels in {groups} groups", weights)
+        bias, int32_sums = _sums(node, rounding, 2, oc, options.quantized_bias_type)
+    oh, pad_top = window_outputs(node, options.padding, h, kh, options.stride_h, options.dilation_h)
     ow, pad_left = window_outputs(
-        place, options.padding, w, kw, options.stride_w, options.dilation_w
+        node, options.padding, w, kw, options.stride_w, options.dilation_w
     )
-    place.shape(output, (n, oh, ow, oc))
+    node.shape(output, (n, oh, ow, oc))
     reach = (kh - 1) * options.dilation_h + 1, (kw - 1) * options.dilation_w + 1
-    check_padded(place, (oh, ow), reach, options, max(c, oc))
-    requant: WideRequant = "double" if int32_sums else "wide"
-    multiplier, shift, scale = channel_multipliers(place, data, weights, output, oc, fused=False)
-    clamp_min, clamp_max = place.clamp(options.activation, output)
-    return WideConvPlan(
+    check_padded(node, (oh, ow), reach, options, max(c, oc))
+    requant: Int16Requant = "double" if int32_sums else "int64"
+    multiplier, shift, scale = channel_multipliers(node, data, weights, output, oc, fused=False)
+    clamp_min, clamp_max = node.clamp(options.activation, output)
+    return Int16ConvPlan(
         input_shape=data.shape,
         output_shape=output.shape,
         weights=values,
         bias=bias,
         groups=groups,
-        weight_zero_point=weight_zero_point(place, weights, rounding == "litert" and not depthwise),
+        weight_zero_point=weight_zero_point(node, weights, rounding == "litert" and not depthwise),
         requant=requant,
         int32_sums=int32_sums,
         multiplier=multiplier,
@@ -219,31 +217,31 @@ def _conv(place: Place, rounding: Rounding) -> Plan:
 
 
 @planner("FULLY_CONNECTED", types=("int16",))
-def _fully_connected(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(FullyConnectedOptions)
-    place.require(
+def _fully_connected(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(FullyConnectedOptions)
+    node.require(
         options.weights_format == "DEFAULT",
         f"weights format {options.weights_format} is not supported",
     )
-    data, output = _ends(place)
-    values, weights = constant_weights(place, data, 0)
-    rows, oc, ic = connected_sizes(place, data, weights, output, options)
-    bias, int32_sums = _sums(place, rounding, 2, oc, options.quantized_bias_type)
+    data, output = _data_and_output(node)
+    values, weights = constant_weights(node, data, 0)
+    rows, oc, ic = connected_sizes(node, data, weights, output, options)
+    bias, int32_sums = _sums(node, rounding, 2, oc, options.quantized_bias_type)
     per_channel = weights.scale.size > 1
-    requant: WideRequant = "double" if int32_sums else "wide"
+    requant: Int16Requant = "double" if int32_sums else "int64"
     if rounding == "litert":
         requant = "float64"
     multiplier, shift, scale = channel_multipliers(
-        place, data, weights, output, oc, fused=not per_channel and rounding == "litert"
+        node, data, weights, output, oc, fused=not per_channel and rounding == "litert"
     )
-    clamp_min, clamp_max = place.clamp(options.activation, output)
-    return WideConvPlan(
+    clamp_min, clamp_max = node.clamp(options.activation, output)
+    return Int16ConvPlan(
         input_shape=(1, 1, rows, ic),
         output_shape=(1, 1, rows, oc),
         weights=values.reshape(oc, 1, 1, ic),
         bias=bias,
         weight_zero_point=(
-            weight_zero_point(place, weights) if per_channel else place.zero_point(weights)
+            weight_zero_point(node, weights) if per_channel else node.zero_point(weights)
         ),
         requant=requant,
         int32_sums=int32_sums,
@@ -256,27 +254,27 @@ def _fully_connected(place: Place, rounding: Rounding) -> Plan:
 
 
 @planner("TRANSPOSE_CONV", types=("int16",))
-def _transpose_conv(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(TransposeConvOptions)
-    data, output = _ends(place, 2)
-    place.shape(output, tuple(int(size) for size in place.constant(0, np.int32)))
-    values, weights = constant_weights(place, data, 0)
-    oc, pad_top, pad_left = transposed_windows(place, data, weights, output, options)
+def _transpose_conv(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(TransposeConvOptions)
+    data, output = _data_and_output(node, 2)
+    node.shape(output, tuple(int(size) for size in node.constant(0, np.int32)))
+    values, weights = constant_weights(node, data, 0)
+    oc, pad_top, pad_left = transposed_windows(node, data, weights, output, options)
     _, kh, kw, _ = weights.shape
     if rounding == "tflm":
         # Old files have a bias of 16 bits.
-        bias, int32_sums = _bias(place, 3, oc, (np.int16, np.int64))[0], False
+        bias, int32_sums = _bias(node, 3, oc, (np.int16, np.int64))[0], False
     else:
-        bias, int32_sums = _sums(place, rounding, 3, oc, options.quantized_bias_type)
-    requant: WideRequant = "double" if int32_sums else "wide"
-    multiplier, shift, scale = channel_multipliers(place, data, weights, output, oc, fused=False)
-    clamp_min, clamp_max = place.clamp(options.activation, output)
-    return WideTransposeConvPlan(
+        bias, int32_sums = _sums(node, rounding, 3, oc, options.quantized_bias_type)
+    requant: Int16Requant = "double" if int32_sums else "int64"
+    multiplier, shift, scale = channel_multipliers(node, data, weights, output, oc, fused=False)
+    clamp_min, clamp_max = node.clamp(options.activation, output)
+    return Int16TransposeConvPlan(
         input_shape=data.shape,
         output_shape=output.shape,
         weights=values[:, ::-1, ::-1],
         bias=bias,
-        weight_zero_point=weight_zero_point(place, weights),
+        weight_zero_point=weight_zero_point(node, weights),
         requant=requant,
         int32_sums=int32_sums,
         multiplier=multiplier,
@@ -291,7 +289,7 @@ def _transpose_conv(place: Place, rounding: Rounding) -> Plan:
     )
 
 
-def _padded(plan: WideConvPlan, image: Int16Array) -> Int16Array:
+def _padded(plan: Int16ConvPlan, image: Int16Array) -> Int16Array:
     """One image, its pixels stretched apart, with the zeros around it that its windows reach."""
     _, oh, ow, _ = plan.output_shape
     _, kh, kw, _ = plan.weights.shape
@@ -306,7 +304,7 @@ def _padded(plan: WideConvPlan, image: Int16Array) -> Int16Array:
     return out
 
 
-def _blocks(plan: WideConvPlan, image: Int16Array) -> Iterator[tuple[slice, Int64Array]]:
+def _blocks(plan: Int16ConvPlan, image: Int16Array) -> Iterator[tuple[slice, Int64Array]]:
     """Some rows of the output at a time, and their sums without the bias.
 
     A product has less than 24 bits, so float64 holds the sum of any number of them that fit in
@@ -338,9 +336,9 @@ def _blocks(plan: WideConvPlan, image: Int16Array) -> Iterator[tuple[slice, Int6
         yield slice(top, top + count), total.reshape(count, ow, oc).astype(np.int64)
 
 
-@kernel(WideConvPlan)
-@kernel(WideTransposeConvPlan)
-def convolve(plan: WideConvPlan, x: Int16Array) -> Int16Array:
+@kernel(Int16ConvPlan)
+@kernel(Int16TransposeConvPlan)
+def convolve(plan: Int16ConvPlan, x: Int16Array) -> Int16Array:
     """Output of the layer. Parameters: int16 ``plan.input_shape``. Returns: the output's shape."""
     out = np.empty(plan.output_shape, np.int16)
     for image, result in zip(x.reshape(plan.input_shape), out, strict=True):
@@ -351,6 +349,6 @@ def convolve(plan: WideConvPlan, x: Int16Array) -> Int16Array:
             elif plan.requant == "double":
                 scaled = requantize_double(sums, plan.multiplier, plan.shift)
             else:
-                scaled = requantize_wide(sums, plan.multiplier, plan.shift)
+                scaled = requantize_int64(sums, plan.multiplier, plan.shift)
             result[rows] = np.clip(scaled, plan.clamp_min, plan.clamp_max)
     return out

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import wrap32
-from mensa.golden.node import INT16, Place
+from mensa.golden.node import INT16, Node
 from mensa.golden.operators.filters import check_padded, window_outputs
 from mensa.golden.options import Pool2DOptions
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -19,7 +19,7 @@ Int16Array = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WidePoolPlan(Plan):
+class Int16PoolPlan(Plan):
     """A pool of int16 values; taps outside the input are left out and not counted.
 
     An average over n taps with sum S is rounded half away from zero.
@@ -45,19 +45,19 @@ class WidePoolPlan(Plan):
 
 
 @planner("AVERAGE_POOL_2D", "MAX_POOL_2D", types=("int16",))
-def _pool(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(Pool2DOptions)
-    data, output = place.input(0), place.output()
-    place.quantized(data, INT16)
-    place.quantized(output, INT16)
-    n, h, w, c = place.images(data)
-    oh, pad_top = window_outputs(place, options.padding, h, options.filter_h, options.stride_h, 1)
-    ow, pad_left = window_outputs(place, options.padding, w, options.filter_w, options.stride_w, 1)
-    place.shape(output, (n, oh, ow, c))
-    check_padded(place, (oh, ow), (options.filter_h, options.filter_w), options, c)
-    clamp_min, clamp_max = place.clamp(options.activation, output)
-    return WidePoolPlan(
-        kind="average" if place.operator.op == "AVERAGE_POOL_2D" else "max",
+def _pool(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(Pool2DOptions)
+    data, output = node.input(0), node.output()
+    node.quantized(data, INT16)
+    node.quantized(output, INT16)
+    n, h, w, c = node.images(data)
+    oh, pad_top = window_outputs(node, options.padding, h, options.filter_h, options.stride_h, 1)
+    ow, pad_left = window_outputs(node, options.padding, w, options.filter_w, options.stride_w, 1)
+    node.shape(output, (n, oh, ow, c))
+    check_padded(node, (oh, ow), (options.filter_h, options.filter_w), options, c)
+    clamp_min, clamp_max = node.clamp(options.activation, output)
+    return Int16PoolPlan(
+        kind="average" if node.operator.op == "AVERAGE_POOL_2D" else "max",
         input_shape=data.shape,
         output_shape=output.shape,
         filter_h=options.filter_h,
@@ -87,8 +87,8 @@ def _reduce(
     return result.take(np.arange(len(edges)) * 2, axis)
 
 
-@kernel(WidePoolPlan)
-def pool(plan: WidePoolPlan, x: Int16Array) -> Int16Array:
+@kernel(Int16PoolPlan)
+def pool(plan: Int16PoolPlan, x: Int16Array) -> Int16Array:
     """Average or maximum over windows.
 
     Parameters: int16 ``plan.input_shape``. Returns: int16 ``plan.output_shape``.

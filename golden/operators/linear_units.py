@@ -10,10 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.c_library import c_function
-from mensa.golden.arithmetic.interpolation import entries, look_up
-from mensa.golden.node import EIGHT_BIT, INT16, Place
+from mensa.golden.arithmetic.interpolation import interpolate, interpolation_table
+from mensa.golden.node import EIGHT_BIT, INT16, Node
 from mensa.golden.operators.floats import expf
-from mensa.golden.operators.lookup import ends, in_single_precision, tabled, values
+from mensa.golden.operators.lookup import (
+    centred_values,
+    data_and_output,
+    in_single_precision,
+    table_plan,
+)
 from mensa.golden.options import GeluOptions
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -26,8 +31,8 @@ _ROOT_2_OVER_PI = np.float32(np.sqrt(2 / np.pi))
 
 
 @shapes("ELU", "GELU")
-def _same(place: Place) -> tuple[Shape, ...]:
-    return (place.input(0).shape,)
+def _same(node: Node) -> tuple[Shape, ...]:
+    return (node.input(0).shape,)
 
 
 def _elu(x: Float32Array) -> Float32Array:
@@ -46,24 +51,24 @@ def _gelu_by_tanh(x: Float32Array) -> Float32Array:
 
 
 @planner("ELU")
-def _elu_table(place: Place, rounding: Rounding) -> Plan:
-    require_kernel(place, place.input(0), rounding, tflm=("int8", "float32"), litert=())
-    data, output = ends(place, rounding, EIGHT_BIT)
-    return in_single_precision(place, data, output, _elu, rounding)
+def _elu_table(node: Node, rounding: Rounding) -> Plan:
+    require_kernel(node, node.input(0), rounding, tflm=("int8", "float32"), litert=())
+    data, output = data_and_output(node, rounding, EIGHT_BIT)
+    return in_single_precision(node, data, output, _elu, rounding)
 
 
 @planner("GELU")
-def _gelu_table(place: Place, rounding: Rounding) -> Plan:
+def _gelu_table(node: Node, rounding: Rounding) -> Plan:
     types = ("int8", "uint8", "int16")
-    place.require(
-        place.input(0).dtype.kind != "f",
+    node.require(
+        node.input(0).dtype.kind != "f",
         "floats are not supported here: LiteRT's polynomials depend on the processor",
-        place.input(0),
+        node.input(0),
     )
-    require_kernel(place, place.input(0), rounding, tflm=(), litert=types)
-    data, output = ends(place, rounding, (*EIGHT_BIT, *INT16))
-    function = _gelu_by_tanh if place.options(GeluOptions).approximate else _gelu
+    require_kernel(node, node.input(0), rounding, tflm=(), litert=types)
+    data, output = data_and_output(node, rounding, (*EIGHT_BIT, *INT16))
+    function = _gelu_by_tanh if node.options(GeluOptions).approximate else _gelu
     if data.dtype != np.int16:
-        return in_single_precision(place, data, output, function)
-    table = entries(function, data.scale[0], output.scale[0])
-    return tabled(data, look_up(table, values(place, data)))
+        return in_single_precision(node, data, output, function)
+    table = interpolation_table(function, data.scale[0], output.scale[0])
+    return table_plan(data, interpolate(table, centred_values(node, data)))

@@ -21,7 +21,7 @@ from mensa.golden.arithmetic.fixed_point import (
     wrap32,
 )
 from mensa.golden.arithmetic.fixed_point_functions import log_from_one
-from mensa.golden.node import EIGHT_BIT, Place
+from mensa.golden.node import EIGHT_BIT, Node
 from mensa.golden.operators.softmax import DIFFERENCE_BITS, SUM_BITS, exp_table, scaled_differences
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -57,29 +57,29 @@ class LogSoftmaxPlan(Plan):
 
 
 @shapes("LOG_SOFTMAX")
-def _same(place: Place) -> tuple[Shape, ...]:
-    return (place.input(0).shape,)
+def _same(node: Node) -> tuple[Shape, ...]:
+    return (node.input(0).shape,)
 
 
 @planner("LOG_SOFTMAX")
-def _log_softmax(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
+def _log_softmax(node: Node, rounding: Rounding) -> Plan:
+    data, output = node.input(0), node.output()
     require_kernel(
-        place, data, rounding, tflm=("int8", "float32"), litert=("int8", "uint8", "float32")
+        node, data, rounding, tflm=("int8", "float32"), litert=("int8", "uint8", "float32")
     )
-    place.quantized(data, EIGHT_BIT)
-    place.quantized(output, EIGHT_BIT)
-    place.same_type(data, output)
-    place.shape(output, data.shape)
-    place.require(len(data.shape) >= 1, "needs at least one dimension", data)
-    place.require(
-        place.zero_point(output) == 127 and float(output.scale[0]) == 1 / 16,
+    node.quantized(data, EIGHT_BIT)
+    node.quantized(output, EIGHT_BIT)
+    node.same_type(data, output)
+    node.shape(output, data.shape)
+    node.require(len(data.shape) >= 1, "needs at least one dimension", data)
+    node.require(
+        node.zero_point(output) == 127 and float(output.scale[0]) == 1 / 16,
         "this operator gives scale 1/16 and zero point 127, or 255 of uint8",
         output,
     )
-    multiplier, left_shift, diff_min = scaled_differences(place, data, 1.0)
+    multiplier, left_shift, diff_min = scaled_differences(node, data, 1.0)
     reverse = (1 << 31 - left_shift) / multiplier
-    place.require(reverse < 1.0, "its scale is too small", data)
+    node.require(reverse < 1.0, "its scale is too small", data)
     reverse_multiplier, reverse_shift = quantize_multiplier(reverse)
     return LogSoftmaxPlan(
         shape=data.shape,
@@ -99,8 +99,8 @@ def log_softmax(plan: LogSoftmaxPlan, x: npt.NDArray[np.int8]) -> npt.NDArray[np
     Parameters: int8 ``plan.shape``. Returns: the same.
     Raises: ValueError when a row's sum of exponentials does not fit its fixed-point format.
     """
-    wide = x.reshape(plan.shape).astype(np.int64)
-    difference = wide - wide.max(axis=-1, keepdims=True)
+    logits = x.reshape(plan.shape).astype(np.int64)
+    difference = logits - logits.max(axis=-1, keepdims=True)
     exponential = rounding_divide_by_pot(plan.exp, SUM_BITS)[-difference]
     total = exponential.sum(axis=-1, keepdims=True)
     if np.any(total > INT32_MAX):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import kernel, planner, shapes
 
@@ -38,23 +38,23 @@ class LogicalPlan(Plan):
 
 
 @shapes("LOGICAL_NOT")
-def _same(place: Place) -> tuple[Shape, ...]:
-    return (place.input(0).shape,)
+def _same(node: Node) -> tuple[Shape, ...]:
+    return (node.input(0).shape,)
 
 
 @shapes("LOGICAL_AND", "LOGICAL_OR")
-def _broadcast(place: Place) -> tuple[Shape, ...]:
-    return (place.broadcast(place.input(0), place.input(1)),)
+def _broadcast(node: Node) -> tuple[Shape, ...]:
+    return (node.broadcast(node.input(0), node.input(1)),)
 
 
 @planner("LOGICAL_AND", "LOGICAL_OR", "LOGICAL_NOT")
-def _logical(place: Place, rounding: Rounding) -> Plan:
-    op, output = place.operator.op, place.output()
+def _logical(node: Node, rounding: Rounding) -> Plan:
+    op, output = node.operator.op, node.output()
     alone = op == "LOGICAL_NOT"
-    for tensor in (place.input(0), *(() if alone else (place.input(1),)), output):
+    for tensor in (node.input(0), *(() if alone else (node.input(1),)), output):
         # TFLM takes other types for bytes of bools, without a look at their size.
-        place.require(tensor.dtype == np.bool_, f"must be bool, not {tensor.type_name}", tensor)
-    place.shape(output, (_same(place) if alone else _broadcast(place))[0])
+        node.require(tensor.dtype == np.bool_, f"must be bool, not {tensor.type_name}", tensor)
+    node.shape(output, (_same(node) if alone else _broadcast(node))[0])
     return LogicalPlan(op=op, output_shape=output.shape)
 
 

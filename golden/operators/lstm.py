@@ -20,7 +20,7 @@ from mensa.golden.arithmetic.fixed_point import (
     double_requantizer,
     quantize_multiplier,
     requantize_double,
-    requantize_wide,
+    requantize_int64,
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
     wrap32,
@@ -36,11 +36,11 @@ from mensa.golden.arithmetic.gates import (
 )
 from mensa.golden.arithmetic.rounder import EXACT
 from mensa.golden.graph import Tensor
-from mensa.golden.node import INT16, Place
+from mensa.golden.node import INT16, Node
 from mensa.golden.options import UnidirectionalSequenceLSTMOptions
 from mensa.golden.per_plan import once_per_plan
 from mensa.golden.plan import Int8Array, Int32Array, Plan, Rounding, Shape
-from mensa.golden.registry import Array, kernel, planner, shapes
+from mensa.golden.registry import Array, kernel, macs, planner, shapes
 
 # Positions of the operator's inputs. Those of one gate are a fixed distance apart.
 _INPUT_WEIGHTS = 1
@@ -102,7 +102,7 @@ class Gate:
     bias : int64 array ``[cells]``
         Zeros with `layer_norm`, which has the bias then; int32 values in an int8 layer.
     input_multiplier, input_shift, recurrent_multiplier, recurrent_shift : int
-        Factors of `requantize_double` for either product, of `requantize_wide` in an int16 layer.
+        Factors of `requantize_double` for either product, of `requantize_int64` in an int16 layer.
     peephole_weights : int16 array ``[cells]`` or None
         Factors of the cell state, which is then added to the sum.
     peephole_multiplier, peephole_shift : int
@@ -159,7 +159,7 @@ class LstmPlan(Plan):
     ----------
     rounding : "tflm" or "litert"
         Whose arithmetic.
-    wide : bool
+    int16 : bool
         Whether input, hidden state and output are int16, and sums int64.
     time_major : bool
         Whether shapes are ``[time, batch, features]``, else ``[batch, time, features]``.
@@ -188,7 +188,7 @@ class LstmPlan(Plan):
     """
 
     rounding: Rounding
-    wide: bool
+    int16: bool
     time_major: bool
     input_shape: Shape
     output_shape: Shape
@@ -235,23 +235,23 @@ class LstmPlan(Plan):
 
 
 def _constant(
-    place: Place, tensor: Tensor, dtype: npt.DTypeLike, shape: Shape
+    node: Node, tensor: Tensor, dtype: npt.DTypeLike, shape: Shape
 ) -> npt.NDArray[np.int64]:
     """Elements of a constant of this type and shape."""
-    place.require(
+    node.require(
         tensor.dtype == np.dtype(dtype),
         f"must be {np.dtype(dtype)}, not {tensor.type_name or tensor.dtype}",
         tensor,
     )
-    place.shape(tensor, shape)
+    node.shape(tensor, shape)
     if tensor.data is None:
-        raise place.error("must be a constant", tensor)
+        raise node.error("must be a constant", tensor)
     return tensor.data.astype(np.int64)
 
 
-def _scale(place: Place, tensor: Tensor) -> np.float32:
+def _scale(node: Node, tensor: Tensor) -> np.float32:
     """The one positive scale of a tensor."""
-    place.require(
+    node.require(
         tensor.scale.size == 1 and float(tensor.scale[0]) > 0.0,
         "must have one positive scale",
         tensor,
@@ -260,51 +260,66 @@ def _scale(place: Place, tensor: Tensor) -> np.float32:
     return scale
 
 
-def _symmetric(place: Place, tensor: Tensor) -> np.float32:
+def _symmetric(node: Node, tensor: Tensor) -> np.float32:
     """The one positive scale of a tensor whose zero point must be 0."""
-    scale = _scale(place, tensor)
-    place.require(not np.any(tensor.zero_point), "must have zero point 0", tensor)
+    scale = _scale(node, tensor)
+    node.require(not np.any(tensor.zero_point), "must have zero point 0", tensor)
     return scale
 
 
-def _state(place: Place, position: int, dtype: npt.DTypeLike, size: int) -> Tensor:
-    tensor = place.input(position)
-    place.require(
-        tensor.is_variable and tensor.data is None, "the state must be a variable", tensor
-    )
-    place.require(
+def _state(node: Node, position: int, dtype: npt.DTypeLike, size: int) -> Tensor:
+    tensor = node.input(position)
+    node.require(tensor.is_variable and tensor.data is None, "the state must be a variable", tensor)
+    node.require(
         tensor.dtype == np.dtype(dtype),
         f"the state must be {np.dtype(dtype)}, not {tensor.type_name or tensor.dtype}",
         tensor,
     )
-    place.require(tensor.size == size, f"the state has {tensor.size} elements, wants {size}")
+    node.require(tensor.size == size, f"the state has {tensor.size} elements, wants {size}")
     return tensor
 
 
-def _intermediate(place: Place, position: int) -> Tensor:
+def _intermediate(node: Node, position: int) -> Tensor:
     """The tensor whose scale is that of an internal value, 0 to 3 of the gates, 4 of hidden."""
-    found = place.operator.intermediates
-    place.require(
+    found = node.operator.intermediates
+    node.require(
         len(found) == 5 and found[position] >= 0,
         f"names {len(found)} intermediate tensors, wants 5 with their scales",
     )
-    tensor = place.graph.tensors[found[position]]
-    _scale(place, tensor)
+    tensor = node.graph.tensors[found[position]]
+    _scale(node, tensor)
     return tensor
 
 
 @shapes("UNIDIRECTIONAL_SEQUENCE_LSTM")
-def _shapes(place: Place) -> tuple[Shape, ...]:
-    weights = place.input(_RECURRENT_WEIGHTS + GATES.index("output"))
-    place.require(len(weights.shape) == 2, "must be a matrix", weights)
-    return ((*place.input(0).shape[:-1], weights.shape[1]),)
+def _shapes(node: Node) -> tuple[Shape, ...]:
+    weights = node.input(_RECURRENT_WEIGHTS + GATES.index("output"))
+    node.require(len(weights.shape) == 2, "must be a matrix", weights)
+    return ((*node.input(0).shape[:-1], weights.shape[1]),)
+
+
+@macs("UNIDIRECTIONAL_SEQUENCE_LSTM")
+def _products(node: Node) -> int:
+    """Every step multiplies each gate's two matrices, and the projection, once."""
+    output = node.first_output()
+    if output is None:
+        return 0
+    gates = range(len(GATES))
+    positions = [
+        *(_INPUT_WEIGHTS + number for number in gates),
+        *(_RECURRENT_WEIGHTS + number for number in gates),
+        _PROJECTION_WEIGHTS,
+    ]
+    matrices = (node.optional(position) for position in positions)
+    steps = output.size // max(1, output.shape[-1] if output.shape else 1)
+    return steps * sum(matrix.size for matrix in matrices if matrix is not None)
 
 
 @dataclass
 class _Maker:
     """What all parts of one layer's plan need to know."""
 
-    place: Place
+    node: Node
     rounding: Rounding
     options: UnidirectionalSequenceLSTMOptions
     data: Tensor
@@ -315,38 +330,38 @@ class _Maker:
     cell_power: int
 
     def gate(self, name: str) -> Gate:
-        place, number = self.place, GATES.index(name)
-        x_weights = place.input(_INPUT_WEIGHTS + number)
-        h_weights = place.input(_RECURRENT_WEIGHTS + number)
-        bias_tensor = place.input(_BIAS + number)
-        wide = self.data.dtype == np.int16
-        bias = _constant(place, bias_tensor, np.int64 if wide else np.int32, (self.cells,))
+        node, number = self.node, GATES.index(name)
+        x_weights = node.input(_INPUT_WEIGHTS + number)
+        h_weights = node.input(_RECURRENT_WEIGHTS + number)
+        bias_tensor = node.input(_BIAS + number)
+        int16 = self.data.dtype == np.int16
+        bias = _constant(node, bias_tensor, np.int64 if int16 else np.int32, (self.cells,))
         norm, out_scale = None, np.float32(2.0**-GATE_BITS)
-        if place.optional(_LAYER_NORM + GATES.index("forget")) is not None:
+        if node.optional(_LAYER_NORM + GATES.index("forget")) is not None:
             norm = self.layer_norm(number, bias)
-            out_scale = _scale(place, _intermediate(place, number))
+            out_scale = _scale(node, _intermediate(node, number))
             bias = np.zeros_like(bias)
         factors = []
         for weights, source in ((x_weights, self.data), (h_weights, self.hidden)):
-            scales = _symmetric(place, weights), _scale(place, source)
+            scales = _symmetric(node, weights), _scale(node, source)
             # TFLM works this out in double precision, LiteRT in float32.
             if self.rounding == "tflm":
                 real = float(scales[0]) * float(scales[1]) / float(out_scale)
                 factors.append(quantize_multiplier(real))
             else:
                 factors.append(quantize_multiplier(float(scales[0] * scales[1] / out_scale)))
-        peephole = place.optional(_PEEPHOLE_WEIGHTS + (0, 1, -1, 2)[number])
+        peephole = node.optional(_PEEPHOLE_WEIGHTS + (0, 1, -1, 2)[number])
         if name == "cell" or peephole is None:
             peephole_weights, peephole_factor = None, (0, 0)
         else:
-            values = _constant(place, peephole, np.int16, (self.cells,))
+            values = _constant(node, peephole, np.int16, (self.cells,))
             peephole_weights = values.astype(np.int16)
-            scale = 2.0**self.cell_power * float(_symmetric(place, peephole)) / float(out_scale)
+            scale = 2.0**self.cell_power * float(_symmetric(node, peephole)) / float(out_scale)
             peephole_factor = quantize_multiplier(float(np.float32(scale)))
         x_shape, h_shape = (self.cells, self.features), (self.cells, self.outputs)
         return Gate(
-            input_weights=_constant(place, x_weights, np.int8, x_shape).astype(np.int8),
-            recurrent_weights=_constant(place, h_weights, np.int8, h_shape).astype(np.int8),
+            input_weights=_constant(node, x_weights, np.int8, x_shape).astype(np.int8),
+            recurrent_weights=_constant(node, h_weights, np.int8, h_shape).astype(np.int8),
             bias=bias,
             input_multiplier=factors[0][0],
             input_shift=factors[0][1],
@@ -359,13 +374,13 @@ class _Maker:
         )
 
     def layer_norm(self, number: int, bias: npt.NDArray[np.int64]) -> LayerNorm:
-        tensor = self.place.input(_LAYER_NORM + number)
-        coefficients = _constant(self.place, tensor, np.int16, (self.cells,))
-        scale = _symmetric(self.place, tensor)
+        tensor = self.node.input(_LAYER_NORM + number)
+        coefficients = _constant(self.node, tensor, np.int16, (self.cells,))
+        scale = _symmetric(self.node, tensor)
         multiplier, shift = quantize_multiplier(float(scale))
         # The kernel shifts by 12 more, to Q3.12.
         guard = np.float32(10000) * scale
-        self.place.require(float(guard) <= INT32_MAX, "its scale is too large", tensor)
+        self.node.require(float(guard) <= INT32_MAX, "its scale is too large", tensor)
         return LayerNorm(
             coefficients=coefficients.astype(np.int16),
             bias=bias.astype(np.int32),
@@ -375,39 +390,39 @@ class _Maker:
         )
 
     def projection(self, between: Tensor) -> Projection | None:
-        place = self.place
-        weights = place.optional(_PROJECTION_WEIGHTS)
-        bias_tensor = place.optional(_PROJECTION_BIAS)
+        node = self.node
+        weights = node.optional(_PROJECTION_WEIGHTS)
+        bias_tensor = node.optional(_PROJECTION_BIAS)
         if weights is None:
-            place.require(bias_tensor is None, "has a projection's bias but no weights")
+            node.require(bias_tensor is None, "has a projection's bias but no weights")
             return None
-        values = _constant(place, weights, np.int8, (self.outputs, self.cells))
+        values = _constant(node, weights, np.int8, (self.outputs, self.cells))
         bias = np.zeros(self.outputs, np.int64)
         if bias_tensor is not None:
-            bias = _constant(place, bias_tensor, np.int32, (self.outputs,))
-        product = _symmetric(place, weights) * _scale(place, between)
-        multiplier, shift = quantize_multiplier(float(product / _scale(place, self.hidden)))
-        output = place.output()
-        clip = np.float32(self.options.proj_clip) / _scale(place, output)
+            bias = _constant(node, bias_tensor, np.int32, (self.outputs,))
+        product = _symmetric(node, weights) * _scale(node, between)
+        multiplier, shift = quantize_multiplier(float(product / _scale(node, self.hidden)))
+        output = node.output()
+        clip = np.float32(self.options.proj_clip) / _scale(node, output)
         return Projection(
             weights=values.astype(np.int8),
-            bias=wrap32(bias + place.zero_point(between) * values.sum(axis=1)).astype(np.int32),
+            bias=wrap32(bias + node.zero_point(between) * values.sum(axis=1)).astype(np.int32),
             multiplier=multiplier,
             shift=shift,
             clip=int(min(float(clip), 127.0)),
         )
 
 
-def _check_plain(place: Place) -> None:
+def _check_plain(node: Node) -> None:
     """Requires a layer without anything that TensorFlow Lite Micro does not know."""
-    place.require(
-        len(place.operator.inputs) == _ALL_INPUTS,
-        f"has {len(place.operator.inputs)} inputs, TensorFlow Lite Micro wants {_ALL_INPUTS}",
+    node.require(
+        len(node.operator.inputs) == _ALL_INPUTS,
+        f"has {len(node.operator.inputs)} inputs, TensorFlow Lite Micro wants {_ALL_INPUTS}",
     )
-    places = (*range(_PEEPHOLE_WEIGHTS, _BIAS), _PROJECTION_WEIGHTS, _PROJECTION_BIAS)
-    extra = [place.optional(position) for position in (*places, *range(_LAYER_NORM, _ALL_INPUTS))]
-    known = place.optional(_INPUT_WEIGHTS) is not None and not any(extra)
-    place.require(
+    positions = (*range(_PEEPHOLE_WEIGHTS, _BIAS), _PROJECTION_WEIGHTS, _PROJECTION_BIAS)
+    extra = [node.optional(position) for position in (*positions, *range(_LAYER_NORM, _ALL_INPUTS))]
+    known = node.optional(_INPUT_WEIGHTS) is not None and not any(extra)
+    node.require(
         known,
         "TensorFlow Lite Micro has no peephole, projection, layer normalisation or coupled "
         "input gate: choose rounding='litert'",
@@ -415,89 +430,87 @@ def _check_plain(place: Place) -> None:
 
 
 @planner("UNIDIRECTIONAL_SEQUENCE_LSTM")
-def _lstm(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(UnidirectionalSequenceLSTMOptions)
-    place.require(
-        len(place.operator.inputs) in (_INPUTS_WITHOUT_LAYER_NORM, _ALL_INPUTS),
-        f"has {len(place.operator.inputs)} inputs, wants {_ALL_INPUTS}",
+def _lstm(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(UnidirectionalSequenceLSTMOptions)
+    node.require(
+        len(node.operator.inputs) in (_INPUTS_WITHOUT_LAYER_NORM, _ALL_INPUTS),
+        f"has {len(node.operator.inputs)} inputs, wants {_ALL_INPUTS}",
     )
     # LiteRT takes it for this one whatever the file says.
-    place.require(
+    node.require(
         rounding == "litert" or options.activation == "TANH",
         f"activation {options.activation} is not TANH",
     )
     for limit in (options.cell_clip, options.proj_clip):
-        place.require(math.isfinite(limit) and limit >= 0.0, f"can't clip to {limit!r}")
-    data, output = place.input(0), place.output()
+        node.require(math.isfinite(limit) and limit >= 0.0, f"can't clip to {limit!r}")
+    data, output = node.input(0), node.output()
     types = (np.dtype(np.int8), *(INT16 if rounding == "tflm" else ()))
-    place.quantized(data, types)
-    place.quantized(output, types)
-    place.same_type(data, output)
-    place.require(
+    node.quantized(data, types)
+    node.quantized(output, types)
+    node.same_type(data, output)
+    node.require(
         len(data.shape) == 3,
         f"must have shape [batch, time, features], not {list(data.shape)}",
         data,
     )
     if rounding == "tflm":
-        _check_plain(place)
+        _check_plain(node)
     batch = data.shape[1 if options.time_major else 0]
-    last_weights = place.input(_INPUT_WEIGHTS + GATES.index("output"))
-    place.require(len(last_weights.shape) == 2, "must be a matrix", last_weights)
+    last_weights = node.input(_INPUT_WEIGHTS + GATES.index("output"))
+    node.require(len(last_weights.shape) == 2, "must be a matrix", last_weights)
     cells, features = last_weights.shape
-    (out_shape,) = _shapes(place)
+    (out_shape,) = _shapes(node)
     outputs = out_shape[-1]
-    place.shape(output, out_shape)
-    place.require(min(cells, features, outputs, batch) > 0, "a tensor is empty")
-    hidden = _state(place, _HIDDEN_STATE, data.dtype, batch * outputs)
-    cell = _state(place, _CELL_STATE, np.int16, batch * cells)
-    place.quantized(hidden, types)
-    cell_scale = _symmetric(place, cell)
+    node.shape(output, out_shape)
+    node.require(min(cells, features, outputs, batch) > 0, "a tensor is empty")
+    hidden = _state(node, _HIDDEN_STATE, data.dtype, batch * outputs)
+    cell = _state(node, _CELL_STATE, np.int16, batch * cells)
+    node.quantized(hidden, types)
+    cell_scale = _symmetric(node, cell)
     power_real = np.float32(math.log(float(cell_scale))) * np.float32(1 / math.log(2.0))
     cell_power = round(float(power_real))
-    place.require(
+    node.require(
         abs(float(power_real) - cell_power) < 1e-3, "its scale must be a power of two", cell
     )
-    maker = _Maker(place, rounding, options, data, hidden, cells, features, outputs, cell_power)
-    coupled = place.optional(_INPUT_WEIGHTS) is None
+    maker = _Maker(node, rounding, options, data, hidden, cells, features, outputs, cell_power)
+    coupled = node.optional(_INPUT_WEIGHTS) is None
     names = GATES[1:] if coupled else GATES
     if coupled:
         for position in (_RECURRENT_WEIGHTS, _PEEPHOLE_WEIGHTS, _BIAS, _LAYER_NORM):
-            place.require(
-                place.optional(position) is None, f"has input {position} but no input gate"
-            )
+            node.require(node.optional(position) is None, f"has input {position} but no input gate")
     peepholes = [
-        place.optional(_PEEPHOLE_WEIGHTS + number) is not None
+        node.optional(_PEEPHOLE_WEIGHTS + number) is not None
         for number in ((1, 2) if coupled else (0, 1, 2))
     ]
-    place.require(any(peepholes) == all(peepholes), "has some peepholes but not all")
-    normed = [place.optional(_LAYER_NORM + GATES.index(name)) is not None for name in names]
-    place.require(any(normed) == all(normed), "has some layer normalisations but not all")
+    node.require(any(peepholes) == all(peepholes), "has some peepholes but not all")
+    normed = [node.optional(_LAYER_NORM + GATES.index(name)) is not None for name in names]
+    node.require(any(normed) == all(normed), "has some layer normalisations but not all")
     # With more outputs than cells the kernel reads beyond the cell state.
-    place.require(not any(peepholes) or outputs <= cells, "has peepholes and too many outputs")
+    node.require(not any(peepholes) or outputs <= cells, "has peepholes and too many outputs")
     projection = None
     if rounding == "tflm":
-        place.require(outputs == cells, f"has {outputs} outputs for {cells} cells", output)
-        place.require(-30 <= cell_power <= 2, "its scale is out of range", cell)
+        node.require(outputs == cells, f"has {outputs} outputs for {cells} cells", output)
+        node.require(-30 <= cell_power <= 2, "its scale is out of range", cell)
         forget = quantize_multiplier(2.0**-15 * float(cell_scale) / float(cell_scale))
         combine = quantize_multiplier(2.0**-30 / float(cell_scale))
-        hidden_factor = quantize_multiplier(2.0**-30 / float(_scale(place, hidden)))
-        hidden_out = place.zero_point(hidden)
+        hidden_factor = quantize_multiplier(2.0**-30 / float(_scale(node, hidden)))
+        hidden_out = node.zero_point(hidden)
         sigmoid, tanh = interpolated_sigmoid(), interpolated_tanh(-GATE_BITS)
         cell_tanh = interpolated_tanh(cell_power)
         clip = float(np.float32(options.cell_clip)) / float(cell_scale)
     else:
-        between = _intermediate(place, 4)
-        place.require(0 <= 15 + cell_power <= MAX_INTEGER_BITS, "its scale is out of range", cell)
+        between = _intermediate(node, 4)
+        node.require(0 <= 15 + cell_power <= MAX_INTEGER_BITS, "its scale is out of range", cell)
         projection = maker.projection(between)
-        place.require(
+        node.require(
             projection is not None or outputs == cells,
             f"has {outputs} outputs for {cells} cells and no projection",
             output,
         )
         forget, combine = (0, -15), (0, -30 - cell_power)
-        scale = 2.0**-15 / float(_scale(place, between)) * 2.0**-15
+        scale = 2.0**-15 / float(_scale(node, between)) * 2.0**-15
         hidden_factor = quantize_multiplier(float(np.float32(scale)))
-        hidden_out = place.zero_point(between)
+        hidden_out = node.zero_point(between)
         if projection is not None:
             hidden_out = -hidden_out
         sigmoid, tanh = fixed_point_sigmoid(), fixed_point_tanh(15 - GATE_BITS)
@@ -505,14 +518,14 @@ def _lstm(place: Place, rounding: Rounding) -> Plan:
         clip = float(np.float32(options.cell_clip) / cell_scale)
     return LstmPlan(
         rounding=rounding,
-        wide=data.dtype == np.int16,
+        int16=data.dtype == np.int16,
         time_major=options.time_major,
         input_shape=data.shape,
         output_shape=out_shape,
         cells=cells,
         gates={name: maker.gate(name) for name in names},
-        input_zero_point=place.zero_point(data),
-        hidden_zero_point=place.zero_point(hidden),
+        input_zero_point=node.zero_point(data),
+        hidden_zero_point=node.zero_point(hidden),
         output_zero_point=hidden_out,
         cell_power=cell_power,
         cell_clip=int(min(clip, 32767.0)),
@@ -543,11 +556,11 @@ def _int8(x: Int64Array) -> Int64Array:
 
 
 class _Matrix:
-    """``x @ weights.T`` exactly, for x of at most 9 bits, or 16 of a wide layer."""
+    """``x @ weights.T`` exactly, for x of at most 9 bits, or 16 of an int16 layer."""
 
-    def __init__(self, weights: Int8Array, wide: bool = False) -> None:
+    def __init__(self, weights: Int8Array, int16: bool = False) -> None:
         magnitudes = np.abs(weights.astype(np.int64)).sum(axis=1)
-        exact = (1 << 15 if wide else 255) * int(magnitudes.max()) < EXACT
+        exact = (1 << 15 if int16 else 255) * int(magnitudes.max()) < EXACT
         self._weights = weights.T.astype(np.float32 if exact else np.float64)
 
     def __call__(self, x: Int64Array) -> Int64Array:
@@ -591,16 +604,16 @@ def _form(plan: LstmPlan) -> _Form:
     def scaled(factors: list[tuple[int, int]]) -> Callable[[Int64Array], Int64Array]:
         columns = np.repeat(np.array(factors, np.int64), plan.cells, axis=0)
         multiplier, shift = columns[:, 0], columns[:, 1]
-        if plan.wide:
-            return lambda total: requantize_wide(total, multiplier, shift)
+        if plan.int16:
+            return lambda total: requantize_int64(total, multiplier, shift)
         requantized = double_requantizer(multiplier, shift)
         return lambda total: requantized(wrap32(total))
 
     input_weights = np.concatenate([gate.input_weights for gate in gates])
     recurrent_weights = np.concatenate([gate.recurrent_weights for gate in gates])
     return _Form(
-        input_product=_Matrix(input_weights, plan.wide),
-        recurrent_product=_Matrix(recurrent_weights, plan.wide),
+        input_product=_Matrix(input_weights, plan.int16),
+        recurrent_product=_Matrix(recurrent_weights, plan.int16),
         bias=np.concatenate([gate.bias for gate in gates]),
         input_scaled=scaled([(gate.input_multiplier, gate.input_shift) for gate in gates]),
         recurrent_scaled=scaled(
@@ -700,11 +713,11 @@ def lstm(
 ) -> tuple[Array, Array, Int16Array]:
     """Outputs of all steps and the states after the last.
 
-    Parameters: int8, or int16 of a wide layer, ``plan.input_shape``, the states of the same type
+    Parameters: int8, or int16 of an int16 layer, ``plan.input_shape``, the states of the same type
     ``[batch, outputs]`` and int16 ``[batch, cells]`` before the first step. Returns:
     ``plan.output_shape`` and both states.
     """
-    clipped = _int16 if plan.wide else _int8
+    clipped = _int16 if plan.int16 else _int8
     form = _form(plan)
     data = x.reshape(plan.input_shape).astype(np.int64) - plan.input_zero_point
     if not plan.time_major:

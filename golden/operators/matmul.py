@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_wide, wrap32
+from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_int64, wrap32
 from mensa.golden.graph import Tensor
-from mensa.golden.node import INT16, Place, limits
+from mensa.golden.node import INT16, Node, limits
 from mensa.golden.operators.filters import channel_multipliers
 from mensa.golden.options import BatchMatMulOptions
 from mensa.golden.plan import Plan, Rounding, Shape
-from mensa.golden.registry import Array, kernel, planner, shapes
+from mensa.golden.registry import Array, kernel, macs, planner, shapes
 
 # Ranks that the kernels take.
 _RANKS = (2, 3, 4, 5)
@@ -35,8 +35,8 @@ class MatMulPlan(Plan):
         Whether the last two dimensions of an operand are swapped first.
     zero_points, output_zero_point, multiplier, shift : int
         Of the operands and the output, for `requantize_double`.
-    wide : bool
-        Whether the first operand and the output are int16; `requantize_wide` it is then.
+    int16 : bool
+        Whether the first operand and the output are int16; `requantize_int64` it is then.
     """
 
     input_shapes: tuple[Shape, Shape]
@@ -46,7 +46,7 @@ class MatMulPlan(Plan):
     output_zero_point: int
     multiplier: int
     shift: int
-    wide: bool = False
+    int16: bool = False
 
     @property
     def operands(self) -> tuple[int, ...]:
@@ -61,11 +61,11 @@ def _matrices(tensor: Tensor, adjoint: bool) -> Shape:
 
 
 @shapes("BATCH_MATMUL")
-def _shape(place: Place) -> tuple[Shape, ...]:
-    options = place.options(BatchMatMulOptions)
-    tensors = place.input(0), place.input(1)
+def _shape(node: Node) -> tuple[Shape, ...]:
+    options = node.options(BatchMatMulOptions)
+    tensors = node.input(0), node.input(1)
     for tensor in tensors:
-        place.require(
+        node.require(
             len(tensor.shape) in _RANKS,
             f"must have 2 to 5 dimensions, not {len(tensor.shape)}",
             tensor,
@@ -74,7 +74,7 @@ def _shape(place: Place) -> tuple[Shape, ...]:
         _matrices(tensor, adjoint)
         for tensor, adjoint in zip(tensors, (options.adj_x, options.adj_y), strict=True)
     )
-    place.require(
+    node.require(
         first[-1] == second[-2],
         f"matrices of {list(first[-2:])} and {list(second[-2:])} have no product",
         tensors[1],
@@ -82,41 +82,50 @@ def _shape(place: Place) -> tuple[Shape, ...]:
     try:
         batches = np.broadcast_shapes(first[:-2], second[:-2])
     except ValueError:
-        raise place.error(
+        raise node.error(
             f"shapes {list(first)} and {list(second)} do not broadcast", tensors[1]
         ) from None
     return ((*batches, first[-2], second[-1]),)
 
 
+@macs("BATCH_MATMUL")
+def _products(node: Node) -> int:
+    first, options, output = node.optional(0), node.operator.options, node.first_output()
+    if first is None or node.optional(1) is None or output is None or len(first.shape) < 2:
+        return 0
+    adjoint = isinstance(options, BatchMatMulOptions) and options.adj_x
+    return output.size * first.shape[-2 if adjoint else -1]
+
+
 @planner("BATCH_MATMUL")
-def _matmul(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(BatchMatMulOptions)
-    first, second, output = place.input(0), place.input(1), place.output()
+def _matmul(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(BatchMatMulOptions)
+    first, second, output = node.input(0), node.input(1), node.output()
     eight = (np.dtype(np.int8),)
     for tensor in (first, second, output):
-        place.quantized(tensor, (*eight, *INT16))
-    place.same_type(first, output)
-    wide = first.dtype == np.int16
+        node.quantized(tensor, (*eight, *INT16))
+    node.same_type(first, output)
+    int16 = first.dtype == np.int16
     if second.dtype != first.dtype:
-        place.require(
-            rounding == "litert" and wide, f"can't be {second.dtype} with {first.dtype}", second
+        node.require(
+            rounding == "litert" and int16, f"can't be {second.dtype} with {first.dtype}", second
         )
-        place.require(place.zero_point(second) == 0, "its zero point must be 0", second)
-    place.shape(output, _shape(place)[0])
+        node.require(node.zero_point(second) == 0, "its zero point must be 0", second)
+    node.shape(output, _shape(node)[0])
     depth = first.shape[-2 if options.adj_x else -1]
-    place.require(depth <= _MAX_DEPTH, f"{depth} products to a sum are too many", first)
+    node.require(depth <= _MAX_DEPTH, f"{depth} products to a sum are too many", first)
     # TFLM multiplies the scales in double precision, LiteRT in float32.
     fused = rounding == "litert"
-    multiplier, shift, _ = channel_multipliers(place, first, second, output, 1, fused)
+    multiplier, shift, _ = channel_multipliers(node, first, second, output, 1, fused)
     return MatMulPlan(
         input_shapes=(first.shape, second.shape),
         output_shape=output.shape,
         adjoints=(options.adj_x, options.adj_y),
-        zero_points=(place.zero_point(first), place.zero_point(second)),
-        output_zero_point=place.zero_point(output),
+        zero_points=(node.zero_point(first), node.zero_point(second)),
+        output_zero_point=node.zero_point(output),
         multiplier=int(multiplier[0]),
         shift=int(shift[0]),
-        wide=wide,
+        int16=int16,
     )
 
 
@@ -133,8 +142,8 @@ def matmul(plan: MatMulPlan, first: Array, second: Array) -> Array:
         for x, adjoint in zip(matrices, plan.adjoints, strict=True)
     )
     total = (left @ right).astype(np.int64)
-    if plan.wide:
-        scaled = requantize_wide(total, plan.multiplier, plan.shift)
+    if plan.int16:
+        scaled = requantize_int64(total, plan.multiplier, plan.shift)
     else:
         scaled = requantize_double(wrap32(total), plan.multiplier, plan.shift)
     value = wrap32(scaled + plan.output_zero_point)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import clamped
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.operators.filters import (
     check_padded,
     window_outputs,
@@ -66,33 +66,33 @@ class PoolPlan(Plan):
 
 
 @shapes("AVERAGE_POOL_2D", "MAX_POOL_2D")
-def _pooled(place: Place) -> tuple[Shape, ...]:
-    options = place.options(Pool2DOptions)
-    n, h, w, c = place.images(place.input(0))
-    oh, _ = window_outputs(place, options.padding, h, options.filter_h, options.stride_h, 1)
-    ow, _ = window_outputs(place, options.padding, w, options.filter_w, options.stride_w, 1)
+def _pooled(node: Node) -> tuple[Shape, ...]:
+    options = node.options(Pool2DOptions)
+    n, h, w, c = node.images(node.input(0))
+    oh, _ = window_outputs(node, options.padding, h, options.filter_h, options.stride_h, 1)
+    ow, _ = window_outputs(node, options.padding, w, options.filter_w, options.stride_w, 1)
     return ((n, oh, ow, c),)
 
 
 @planner("AVERAGE_POOL_2D", "MAX_POOL_2D")
-def _pool(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(Pool2DOptions)
-    data, output = place.input(0), place.output()
-    place.eight_bit(data)
-    place.eight_bit(output)
-    place.same_type(data, output)
-    n, h, w, c = place.images(data)
-    oh, pad_top = window_outputs(place, options.padding, h, options.filter_h, options.stride_h, 1)
-    ow, pad_left = window_outputs(place, options.padding, w, options.filter_w, options.stride_w, 1)
-    place.shape(output, (n, oh, ow, c))
-    place.require(
+def _pool(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(Pool2DOptions)
+    data, output = node.input(0), node.output()
+    node.eight_bit(data)
+    node.eight_bit(output)
+    node.same_type(data, output)
+    n, h, w, c = node.images(data)
+    oh, pad_top = window_outputs(node, options.padding, h, options.filter_h, options.stride_h, 1)
+    ow, pad_left = window_outputs(node, options.padding, w, options.filter_w, options.stride_w, 1)
+    node.shape(output, (n, oh, ow, c))
+    node.require(
         max(options.filter_h, options.filter_w) <= _MAX_POOL_WINDOW,
         f"a window of {options.filter_h} x {options.filter_w} is too large",
     )
-    check_padded(place, (oh, ow), (options.filter_h, options.filter_w), options, c)
-    clamp_min, clamp_max = place.clamp(options.activation, output)
+    check_padded(node, (oh, ow), (options.filter_h, options.filter_w), options, c)
+    clamp_min, clamp_max = node.clamp(options.activation, output)
     return PoolPlan(
-        kind="average" if place.operator.op == "AVERAGE_POOL_2D" else "max",
+        kind="average" if node.operator.op == "AVERAGE_POOL_2D" else "max",
         input_shape=data.shape,
         output_shape=output.shape,
         filter_h=options.filter_h,

@@ -14,7 +14,7 @@ from mensa.golden.arithmetic.fixed_point import (
     requantize_double,
     wrap32,
 )
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.plan import (
     ZERO_POINT_SHIFT,
     Int8Array,
@@ -66,34 +66,34 @@ class RequantPlan(Plan):
 
 
 @shapes("QUANTIZE")
-def _quantized(place: Place) -> tuple[Shape, ...]:
-    return (place.input(0).shape,)
+def _quantized(node: Node) -> tuple[Shape, ...]:
+    return (node.input(0).shape,)
 
 
 @planner("QUANTIZE")
-def _quantize(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
-    place.eight_bit(output)
-    place.shape(output, data.shape)
+def _quantize(node: Node, rounding: Rounding) -> Plan:
+    data, output = node.input(0), node.output()
+    node.eight_bit(output)
+    node.shape(output, data.shape)
     if data.dtype == np.float32:
         return RequantPlan(
             shape=data.shape,
             float_input=True,
             input_zero_point=0,
-            output_zero_point=place.zero_point(output),
+            output_zero_point=node.zero_point(output),
             multiplier=0,
             shift=0,
             output_scale=float(output.scale[0]),
             unsigned=output.dtype == np.uint8,
         )
-    place.eight_bit(data)
+    node.eight_bit(data)
     real = float(data.scale[0]) / float(output.scale[0])
     multiplier, shift = quantize_multiplier(real)
     return RequantPlan(
         shape=data.shape,
         float_input=False,
-        input_zero_point=place.zero_point(data),
-        output_zero_point=place.zero_point(output),
+        input_zero_point=node.zero_point(data),
+        output_zero_point=node.zero_point(output),
         multiplier=multiplier,
         shift=shift,
         output_scale=float(output.scale[0]),

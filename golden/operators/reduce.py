@@ -10,7 +10,7 @@ import numpy as np
 
 from mensa.golden.arithmetic.fixed_point import quantize_multiplier, requantize_double, wrap32
 from mensa.golden.arithmetic.fixed_point_functions import inverse_square_root
-from mensa.golden.node import EIGHT_BIT, Place, limits
+from mensa.golden.node import EIGHT_BIT, Node, limits
 from mensa.golden.options import L2NormOptions, ReducerOptions
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
@@ -52,49 +52,49 @@ class ReducePlan(Plan):
     as_unsigned: bool = False
 
 
-def reduced_axes(place: Place) -> tuple[int, ...]:
+def reduced_axes(node: Node) -> tuple[int, ...]:
     """Dimensions that a reduction's second input names, each once, in order."""
-    rank = len(place.input(0).shape)
-    axes = [int(axis) for axis in place.constant(1, np.int32).ravel()]
-    place.require(
+    rank = len(node.input(0).shape)
+    axes = [int(axis) for axis in node.constant(1, np.int32).ravel()]
+    node.require(
         all(-rank <= axis < rank for axis in axes),
         f"dimensions {axes} are not all of a tensor with {rank}",
-        place.input(1),
+        node.input(1),
     )
     return tuple(sorted({axis % rank for axis in axes}))
 
 
 @shapes("MEAN", "SUM")
-def reduced_shape(place: Place) -> tuple[Shape, ...]:
+def reduced_shape(node: Node) -> tuple[Shape, ...]:
     """The output's shape, for `shapes`."""
-    axes = reduced_axes(place)
-    keep = place.options(ReducerOptions).keep_dims
+    axes = reduced_axes(node)
+    keep = node.options(ReducerOptions).keep_dims
     return (
         tuple(
             1 if axis in axes else size
-            for axis, size in enumerate(place.input(0).shape)
+            for axis, size in enumerate(node.input(0).shape)
             if keep or axis not in axes
         ),
     )
 
 
 @planner("MEAN", "SUM")
-def _reduce(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
-    mean = place.operator.op == "MEAN"
+def _reduce(node: Node, rounding: Rounding) -> Plan:
+    data, output = node.input(0), node.output()
+    mean = node.operator.op == "MEAN"
     for tensor in (data, output):
-        place.quantized(tensor)
-        place.require(
+        node.quantized(tensor)
+        node.require(
             rounding == "litert" or tensor.dtype != np.uint8, "TFLM has no uint8 kernel", tensor
         )
-    place.require(
+    node.require(
         mean or rounding == "tflm" or data.dtype != np.int16,
         "LiteRT's SUM takes int16 tensors for bytes",
         data,
     )
-    place.same_type(data, output)
-    place.shape(output, reduced_shape(place)[0])
-    axes = reduced_axes(place)
+    node.same_type(data, output)
+    node.shape(output, reduced_shape(node)[0])
+    axes = reduced_axes(node)
     count = math.prod(data.shape[axis] for axis in axes)
     multiplier, shift = quantize_multiplier(float(data.scale[0]) / float(output.scale[0]))
     if mean:
@@ -107,8 +107,8 @@ def _reduce(place: Place, rounding: Rounding) -> Plan:
         output_shape=output.shape,
         axes=axes,
         count=count,
-        input_zero_point=place.zero_point(data),
-        output_zero_point=place.zero_point(output),
+        input_zero_point=node.zero_point(data),
+        output_zero_point=node.zero_point(output),
         multiplier=multiplier,
         shift=shift,
         as_unsigned=not mean and rounding == "litert" and data.dtype == np.int8,
@@ -152,32 +152,32 @@ class L2NormPlan(Plan):
 
 
 @shapes("L2_NORMALIZATION")
-def _same(place: Place) -> tuple[Shape, ...]:
-    return (place.input(0).shape,)
+def _same(node: Node) -> tuple[Shape, ...]:
+    return (node.input(0).shape,)
 
 
 @planner("L2_NORMALIZATION")
-def _l2_norm(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(L2NormOptions)
-    place.require(
+def _l2_norm(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(L2NormOptions)
+    node.require(
         options.activation == "NONE", f"fused activation {options.activation} is not supported"
     )
-    data, output = place.input(0), place.output()
-    place.quantized(data, EIGHT_BIT)
-    place.quantized(output, EIGHT_BIT)
-    place.same_type(data, output)
-    place.shape(output, data.shape)
-    place.require(len(data.shape) >= 1, "needs at least one dimension", data)
+    data, output = node.input(0), node.output()
+    node.quantized(data, EIGHT_BIT)
+    node.quantized(output, EIGHT_BIT)
+    node.same_type(data, output)
+    node.shape(output, data.shape)
+    node.require(len(data.shape) >= 1, "needs at least one dimension", data)
     # 255 squared so often must fit int32.
-    place.require(data.shape[-1] < 1 << 15, f"{data.shape[-1]} elements are too many", data)
-    place.require(
-        place.zero_point(output) == 0 and float(output.scale[0]) == 1 / 128,
+    node.require(data.shape[-1] < 1 << 15, f"{data.shape[-1]} elements are too many", data)
+    node.require(
+        node.zero_point(output) == 0 and float(output.scale[0]) == 1 / 128,
         "this operator gives scale 1/128 and zero point 0, or 128 of uint8",
         output,
     )
     return L2NormPlan(
         shape=data.shape,
-        input_zero_point=place.zero_point(data),
+        input_zero_point=node.zero_point(data),
         factor_first=data.dtype == np.uint8,
     )
 

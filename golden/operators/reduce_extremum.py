@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mensa.golden.node import QUANTIZED, Place
+from mensa.golden.node import QUANTIZED, Node
 from mensa.golden.operators.reduce import reduced_axes, reduced_shape
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -46,24 +46,24 @@ shapes(*_OPS)(reduced_shape)
 
 
 @planner(*_OPS)
-def _reduce(place: Place, rounding: Rounding) -> Plan:
-    data, output, op = place.input(0), place.output(), place.operator.op
+def _reduce(node: Node, rounding: Rounding) -> Plan:
+    data, output, op = node.input(0), node.output(), node.operator.op
     if op in ("REDUCE_ANY", "REDUCE_ALL"):
         tflm = ("bool",) if op == "REDUCE_ALL" else ()
-        require_kernel(place, data, rounding, tflm=tflm, litert=("bool",))
+        require_kernel(node, data, rounding, tflm=tflm, litert=("bool",))
     else:
         integers = ("bool", "int8", "uint8", "int16", "int32", "int64")
         require_kernel(
-            *(place, data, rounding), tflm=("int8", "float32"), litert=(*integers, "float32")
+            *(node, data, rounding), tflm=("int8", "float32"), litert=(*integers, "float32")
         )
     if data.dtype in QUANTIZED:
-        place.same_quantization(data, output)
+        node.same_quantization(data, output)
         if data.scale.size:
-            place.quantized(data)
-    place.same_type(data, output)
-    place.require(data.size > 0, "is empty", data)
-    place.shape(output, reduced_shape(place)[0])
-    axes = reduced_axes(place)
+            node.quantized(data)
+    node.same_type(data, output)
+    node.require(data.size > 0, "is empty", data)
+    node.shape(output, reduced_shape(node)[0])
+    axes = reduced_axes(node)
     return ReduceExtremumPlan(
         largest=op in ("REDUCE_MAX", "REDUCE_ANY"),
         input_shape=data.shape,
@@ -86,8 +86,8 @@ def reduce_extremum(plan: ReduceExtremumPlan, x: Array) -> Array:
     worst = data.dtype.type(-np.inf if plan.largest else np.inf)
     # The first of equal ones, which tells 0.0 from -0.0.
     search = np.argmax if plan.largest else np.argmin
-    place = np.expand_dims(search(np.where(np.isnan(rows), worst, rows), axis=-1), -1)
-    found: Array = np.take_along_axis(rows, place, -1)[..., 0]
+    first = np.expand_dims(search(np.where(np.isnan(rows), worst, rows), axis=-1), -1)
+    found: Array = np.take_along_axis(rows, first, -1)[..., 0]
     if plan.from_first:
         found = np.where(np.isnan(rows[..., 0]), rows[..., 0], found)
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.options import (
     ReshapeOptions,
 )
@@ -35,14 +35,14 @@ class ReshapePlan(Plan):
     output_shape: Shape
 
 
-def _new_shape(place: Place) -> Shape | None:
+def _new_shape(node: Node) -> Shape | None:
     """The shape that a RESHAPE is asked for, None where only the file's output says it.
 
     As LiteRT has it: a vector of int32 as second input counts before the option, and without
     either the only element becomes a scalar; anything else as second input LiteRT does not read.
     """
-    data, wanted = place.input(0), place.optional(1)
-    options = place.operator.options
+    data, wanted = node.input(0), node.optional(1)
+    options = node.operator.options
     given = options.new_shape if isinstance(options, ReshapeOptions) else ()
     vector = wanted is not None and wanted.dtype == np.int32 and len(wanted.shape) == 1
     if given and not vector:
@@ -51,15 +51,15 @@ def _new_shape(place: Place) -> Shape | None:
     elif data.size == 1 and not vector:
         shape = ()
     elif wanted is not None:
-        place.require(wanted.data is not None, "the new shape must be a constant", wanted)
-        shape = tuple(int(size) for size in place.constant(1, np.int32, np.int64).ravel())
+        node.require(wanted.data is not None, "the new shape must be a constant", wanted)
+        shape = tuple(int(size) for size in node.constant(1, np.int32, np.int64).ravel())
     else:
         return None
     if shape.count(-1) == 1:
         rest = -math.prod(shape)
-        place.require(rest > 0 and data.size % rest == 0, f"can't become {list(shape)}", data)
+        node.require(rest > 0 and data.size % rest == 0, f"can't become {list(shape)}", data)
         shape = tuple(data.size // rest if size == -1 else size for size in shape)
-    place.require(
+    node.require(
         min(shape, default=0) >= 0 and data.size == math.prod(shape),
         f"{data.size} elements can't become {list(shape)}",
         data,
@@ -68,21 +68,21 @@ def _new_shape(place: Place) -> Shape | None:
 
 
 @shapes("RESHAPE")
-def _reshaped(place: Place) -> tuple[Shape, ...]:
-    shape = _new_shape(place)
+def _reshaped(node: Node) -> tuple[Shape, ...]:
+    shape = _new_shape(node)
     if shape is None:
-        raise place.error("nothing says what the new shape is")
+        raise node.error("nothing says what the new shape is")
     return (shape,)
 
 
 @planner("RESHAPE")
-def _reshape(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
-    place.same_type(data, output)
-    shape = _new_shape(place)
+def _reshape(node: Node, rounding: Rounding) -> Plan:
+    data, output = node.input(0), node.output()
+    node.same_type(data, output)
+    shape = _new_shape(node)
     if shape is not None:
-        place.shape(output, shape)
-    place.require(
+        node.shape(output, shape)
+    node.require(
         data.size == output.size, f"{data.size} elements can't become {list(output.shape)}", data
     )
     return ReshapePlan(input_shape=data.shape, output_shape=output.shape)

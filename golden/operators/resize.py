@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.graph import Tensor
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.options import ResizeBilinearOptions, ResizeNearestNeighborOptions
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
@@ -85,24 +85,24 @@ class NearestPlan(Plan):
 
 
 @shapes("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
-def _sizes(place: Place) -> tuple[Shape, ...]:
-    n, _, _, c = place.images(place.input(0))
-    size = place.constant(1, np.int32)
-    place.require(size.shape == (2,), "must have two elements: height and width", place.input(1))
+def _sizes(node: Node) -> tuple[Shape, ...]:
+    n, _, _, c = node.images(node.input(0))
+    size = node.constant(1, np.int32)
+    node.require(size.shape == (2,), "must have two elements: height and width", node.input(1))
     height, width = (int(value) for value in size)
-    place.require(
+    node.require(
         0 < height <= _MAX_SIZE and 0 < width <= _MAX_SIZE,
         f"{height} x {width} is not a possible size",
-        place.input(1),
+        node.input(1),
     )
     return ((n, height, width, c),)
 
 
-def _tensors(place: Place) -> tuple[Tensor, Tensor]:
-    data, output = place.input(0), place.output()
-    place.same_type(data, output)
-    place.shape(output, _sizes(place)[0])
-    place.require(
+def _tensors(node: Node) -> tuple[Tensor, Tensor]:
+    data, output = node.input(0), node.output()
+    node.same_type(data, output)
+    node.shape(output, _sizes(node)[0])
+    node.require(
         all(size > 0 for size in data.shape) and max(data.shape[1:3]) <= _MAX_SIZE,
         f"{list(data.shape)} is not a possible size",
         data,
@@ -111,7 +111,7 @@ def _tensors(place: Place) -> tuple[Tensor, Tensor]:
 
 
 def _positions(
-    place: Place, size: int, outputs: int, options: ResizeBilinearOptions, single: bool
+    node: Node, size: int, outputs: int, options: ResizeBilinearOptions, single: bool
 ) -> Positions:
     """Along one dimension; with `single` in single precision, else in integers."""
     corners = options.align_corners and outputs > 1
@@ -137,7 +137,7 @@ def _positions(
         lower = np.maximum(at // one, 0)
         upper = np.minimum((at + one - 1) // one, size - 1)
         weight = at - one * lower
-    place.require(
+    node.require(
         int(lower.max()) < size and int(upper.min()) >= 0,
         f"resizing {size} to {outputs} pixels reads beyond the input",
     )
@@ -145,18 +145,18 @@ def _positions(
 
 
 @planner("RESIZE_BILINEAR")
-def _bilinear(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(ResizeBilinearOptions)
-    data, output = _tensors(place)
+def _bilinear(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(ResizeBilinearOptions)
+    data, output = _tensors(node)
     types = {"tflm": (np.int8,), "litert": (np.int8, np.uint8, np.int16)}[rounding]
-    place.quantized(data, tuple(np.dtype(kind) for kind in types))
-    place.require(
+    node.quantized(data, tuple(np.dtype(kind) for kind in types))
+    node.require(
         not (options.align_corners and options.half_pixel_centers),
         "align_corners and half_pixel_centers exclude each other",
     )
     single = data.dtype == np.uint8
     rows, columns = (
-        _positions(place, data.shape[axis], output.shape[axis], options, single) for axis in (1, 2)
+        _positions(node, data.shape[axis], output.shape[axis], options, single) for axis in (1, 2)
     )
     return BilinearPlan(
         input_shape=data.shape, output_shape=output.shape, rows=rows, columns=columns
@@ -164,9 +164,9 @@ def _bilinear(place: Place, rounding: Rounding) -> Plan:
 
 
 @planner("RESIZE_NEAREST_NEIGHBOR")
-def _nearest(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(ResizeNearestNeighborOptions)
-    data, output = _tensors(place)
+def _nearest(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(ResizeNearestNeighborOptions)
+    data, output = _tensors(node)
 
     def positions(size: int, outputs: int) -> Int64Array:
         corners = options.align_corners and outputs > 1
@@ -190,12 +190,12 @@ def _nearest(place: Place, rounding: Rounding) -> Plan:
 
 def _in_integers(image: Array, rows: Positions, columns: Positions) -> Array:
     """Rows of one image between pixels. Parameters: ``[h, w, c]``. Returns: the same."""
-    wide: npt.DTypeLike = np.int32 if image.dtype == np.int8 else np.int64
+    sum_type: npt.DTypeLike = np.int32 if image.dtype == np.int8 else np.int64
     one = 1 << POSITION_BITS
-    down: Array = rows.weight.astype(wide)[:, None, None]
-    right: Array = columns.weight.astype(wide)[None, :, None]
-    above: Array = image[rows.lower].astype(wide)
-    below: Array = image[rows.upper].astype(wide)
+    down: Array = rows.weight.astype(sum_type)[:, None, None]
+    right: Array = columns.weight.astype(sum_type)[None, :, None]
+    above: Array = image[rows.lower].astype(sum_type)
+    below: Array = image[rows.upper].astype(sum_type)
     column: Array = above * (one - down) + below * down
     total: Array = column[:, columns.lower] * (one - right) + column[:, columns.upper] * right
     # Rounded half away from zero.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import INT32_MIN
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.options import ReverseSequenceOptions
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -65,28 +65,28 @@ class ReverseSequencePlan(Plan):
 
 
 @shapes("REVERSE_V2", "REVERSE_SEQUENCE")
-def _same(place: Place) -> tuple[Shape, ...]:
-    return (place.input(0).shape,)
+def _same(node: Node) -> tuple[Shape, ...]:
+    return (node.input(0).shape,)
 
 
 @planner("REVERSE_V2")
-def _reverse(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
-    require_kernel(place, data, rounding, tflm=_TFLM_REVERSED, litert=(*_TFLM_REVERSED, "float16"))
-    place.require(
+def _reverse(node: Node, rounding: Rounding) -> Plan:
+    data, output = node.input(0), node.output()
+    require_kernel(node, data, rounding, tflm=_TFLM_REVERSED, litert=(*_TFLM_REVERSED, "float16"))
+    node.require(
         rounding == "litert" or len(data.shape) <= _TFLM_MAX_RANK,
         f"{len(data.shape)} dimensions, TensorFlow Lite Micro takes {_TFLM_MAX_RANK}",
         data,
     )
-    place.same_type(data, output)
-    place.shape(output, data.shape)
-    given = place.constant(1, np.int32).ravel().tolist()
-    axes = sorted(place.axis(axis, len(data.shape)) for axis in given)
+    node.same_type(data, output)
+    node.shape(output, data.shape)
+    given = node.constant(1, np.int32).ravel().tolist()
+    axes = sorted(node.axis(axis, len(data.shape)) for axis in given)
     # The kernels reverse the elements of these dimensions as if they were one.
-    place.require(
+    node.require(
         len(axes) > 0 and axes == list(range(axes[0], axes[-1] + 1)),
         f"dimensions {given} are not one or more that follow one another",
-        place.input(1),
+        node.input(1),
     )
     return ReversePlan(axes=tuple(axes))
 
@@ -98,22 +98,22 @@ def reverse(plan: ReversePlan, x: Array) -> Array:
 
 
 @planner("REVERSE_SEQUENCE")
-def _reverse_sequence(place: Place, rounding: Rounding) -> Plan:
-    data, lengths, output = place.input(0), place.input(1), place.output()
-    options = place.options(ReverseSequenceOptions)
-    require_kernel(place, data, rounding, tflm=(), litert=_SEQUENCES)
-    place.same_type(data, output)
-    place.of_type(lengths, "int32", "int64")
+def _reverse_sequence(node: Node, rounding: Rounding) -> Plan:
+    data, lengths, output = node.input(0), node.input(1), node.output()
+    options = node.options(ReverseSequenceOptions)
+    require_kernel(node, data, rounding, tflm=(), litert=_SEQUENCES)
+    node.same_type(data, output)
+    node.of_type(lengths, "int32", "int64")
     rank = len(data.shape)
-    place.require(
+    node.require(
         0 <= options.seq_dim < rank
         and 0 <= options.batch_dim < rank
         and options.seq_dim != options.batch_dim,
         f"dimensions {options.seq_dim} and {options.batch_dim} are not two of {rank}",
         data,
     )
-    place.shape(lengths, (data.shape[options.batch_dim],))
-    place.shape(output, data.shape)
+    node.shape(lengths, (data.shape[options.batch_dim],))
+    node.shape(output, data.shape)
     return ReverseSequencePlan(
         shape=data.shape, seq_dim=options.seq_dim, batch_dim=options.batch_dim
     )

@@ -15,11 +15,11 @@ from mensa.golden.arithmetic.fixed_point import (
     wrap32,
 )
 from mensa.golden.arithmetic.fixed_point_functions import inverse_square_root
-from mensa.golden.arithmetic.interpolation import Floats, entries, look_up
+from mensa.golden.arithmetic.interpolation import Floats, interpolate, interpolation_table
 from mensa.golden.graph import Tensor
-from mensa.golden.node import Place, limits
+from mensa.golden.node import Node, limits
 from mensa.golden.operators.floats import expf
-from mensa.golden.operators.lookup import TablePlan, in_single_precision, table_of, tabled
+from mensa.golden.operators.lookup import TablePlan, entries_of, in_single_precision, table_plan
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding
 from mensa.golden.registry import Array, kernel, planner
@@ -52,15 +52,15 @@ def root(plan: RootPlan, x: Array) -> Array:
     """The table's entry of each element. Raises: ValueError for one below zero."""
     if x.size and int(x.min()) < plan.zero_point:
         raise ValueError("the root of a number below zero")
-    return table_of(plan.table, x)
+    return entries_of(plan.table, x)
 
 
-def _ends(place: Place) -> tuple[Tensor, Tensor]:
-    data, output = place.input(0), place.output()
-    place.quantized(data, _TYPES)
-    place.quantized(output, _TYPES)
-    place.same_type(data, output)
-    place.shape(output, data.shape)
+def _data_and_output(node: Node) -> tuple[Tensor, Tensor]:
+    data, output = node.input(0), node.output()
+    node.quantized(data, _TYPES)
+    node.quantized(output, _TYPES)
+    node.same_type(data, output)
+    node.shape(output, data.shape)
     return data, output
 
 
@@ -71,35 +71,35 @@ def _stored(data: Tensor) -> Int64Array:
 
 def _interpolated(data: Tensor, output: Tensor, function: Callable[[Floats], Floats]) -> Int64Array:
     """Results of every int16 value by LiteRT's table of 513 entries."""
-    return look_up(entries(function, data.scale[0], output.scale[0]), _stored(data))
+    return interpolate(interpolation_table(function, data.scale[0], output.scale[0]), _stored(data))
 
 
-def _root_plan(place: Place, data: Tensor, values: Int64Array) -> RootPlan:
-    table = tabled(data, values).table
-    return RootPlan(shape=data.shape, table=table, zero_point=place.zero_point(data))
+def _root_plan(node: Node, data: Tensor, values: Int64Array) -> RootPlan:
+    table = table_plan(data, values).table
+    return RootPlan(shape=data.shape, table=table, zero_point=node.zero_point(data))
 
 
 @planner("EXP", types=("int8", "int16"))
-def _exp(place: Place, rounding: Rounding) -> Plan:
-    require_kernel(place, place.input(0), rounding, tflm=(), litert=("int8", "int16"))
-    data, output = _ends(place)
+def _exp(node: Node, rounding: Rounding) -> Plan:
+    require_kernel(node, node.input(0), rounding, tflm=(), litert=("int8", "int16"))
+    data, output = _data_and_output(node)
     if data.dtype == np.int16:
-        return tabled(data, _interpolated(data, output, expf))
-    return in_single_precision(place, data, output, expf)
+        return table_plan(data, _interpolated(data, output, expf))
+    return in_single_precision(node, data, output, expf)
 
 
 @planner("SQRT", types=("int8", "int16"))
-def _sqrt(place: Place, rounding: Rounding) -> Plan:
-    require_kernel(place, place.input(0), rounding, tflm=(), litert=("int8", "int16"))
-    data, output = _ends(place)
-    difference = np.maximum(_stored(data) - place.zero_point(data), 0).astype(np.float32)
+def _sqrt(node: Node, rounding: Rounding) -> Plan:
+    require_kernel(node, node.input(0), rounding, tflm=(), litert=("int8", "int16"))
+    data, output = _data_and_output(node)
+    difference = np.maximum(_stored(data) - node.zero_point(data), 0).astype(np.float32)
     quotient = np.sqrt(data.scale[0] * difference) / output.scale[0]
-    return _root_plan(place, data, wrap32(to_int32(quotient) + place.zero_point(output)))
+    return _root_plan(node, data, wrap32(to_int32(quotient) + node.zero_point(output)))
 
 
 @planner("RSQRT", types=("int8", "int16"))
-def _rsqrt(place: Place, rounding: Rounding) -> Plan:
-    data, output = _ends(place)
+def _rsqrt(node: Node, rounding: Rounding) -> Plan:
+    data, output = _data_and_output(node)
     highest = limits(data.dtype)[1]
     if data.dtype == np.int16 and rounding == "litert":
 
@@ -108,8 +108,8 @@ def _rsqrt(place: Place, rounding: Rounding) -> Plan:
             root: Floats = np.float32(1) / np.sqrt(inside)
             return np.where(x <= 0, np.float32(highest) * output.scale[0], root)
 
-        return _root_plan(place, data, _interpolated(data, output, function))
-    value = np.maximum(_stored(data) - place.zero_point(data), 0)
+        return _root_plan(node, data, _interpolated(data, output, function))
+    value = np.maximum(_stored(data) - node.zero_point(data), 0)
     # LiteRT multiplies in single precision, which may not hold it, and TFLM in double.
     kind = np.float32 if rounding == "litert" else np.float64
     with np.errstate(divide="ignore", under="ignore"):
@@ -117,5 +117,5 @@ def _rsqrt(place: Place, rounding: Rounding) -> Plan:
     multiplier, shift = quantize_multiplier(float(ratio))
     inverse, inverse_shift = inverse_square_root(value)
     unit = requantize_double(1, inverse, inverse_shift + _ROOT_BITS)
-    scaled = requantize_double(unit, multiplier, shift - _ROOT_BITS) + place.zero_point(output)
-    return _root_plan(place, data, np.where(value == 0, highest, scaled))
+    scaled = requantize_double(unit, multiplier, shift - _ROOT_BITS) + node.zero_point(output)
+    return _root_plan(node, data, np.where(value == 0, highest, scaled))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
@@ -79,26 +79,26 @@ class UpdatePlan(Plan):
 
 
 @shapes("SCATTER_ND")
-def _scatter_shape(place: Place) -> tuple[Shape, ...]:
-    where, updates, size = place.input(0), place.input(1), place.input(2)
-    shape = tuple(int(v) for v in place.constant(2, np.int32).ravel())
-    place.require(len(size.shape) == 1, "must be a vector", size)
-    place.require(min(shape, default=1) > 0, f"{list(shape)} has no elements", size)
+def _scatter_shape(node: Node) -> tuple[Shape, ...]:
+    where, updates, size = node.input(0), node.input(1), node.input(2)
+    shape = tuple(int(v) for v in node.constant(2, np.int32).ravel())
+    node.require(len(size.shape) == 1, "must be a vector", size)
+    node.require(min(shape, default=1) > 0, f"{list(shape)} has no elements", size)
     for tensor in (where, updates):
-        place.require(len(tensor.shape) >= 1, "must be at least a vector", tensor)
+        node.require(len(tensor.shape) >= 1, "must be at least a vector", tensor)
     depth = where.shape[-1]
-    place.require(depth <= len(shape), f"{depth} indices for {len(shape)} dimensions", where)
-    place.shape(updates, (*where.shape[:-1], *shape[depth:]))
+    node.require(depth <= len(shape), f"{depth} indices for {len(shape)} dimensions", where)
+    node.shape(updates, (*where.shape[:-1], *shape[depth:]))
     return (shape,)
 
 
 @planner("SCATTER_ND")
-def _scatter(place: Place, rounding: Rounding) -> Plan:
-    where, updates, output = place.input(0), place.input(1), place.output()
-    require_kernel(place, updates, rounding, tflm=(), litert=_SCATTERED)
-    place.of_type(where, "int32")
-    place.same_type(updates, output)
-    place.shape(output, _scatter_shape(place)[0])
+def _scatter(node: Node, rounding: Rounding) -> Plan:
+    where, updates, output = node.input(0), node.input(1), node.output()
+    require_kernel(node, updates, rounding, tflm=(), litert=_SCATTERED)
+    node.of_type(where, "int32")
+    node.same_type(updates, output)
+    node.shape(output, _scatter_shape(node)[0])
     return ScatterPlan(index_shape=where.shape, output_shape=output.shape)
 
 
@@ -123,31 +123,31 @@ def scatter(plan: ScatterPlan, index: Array, updates: Array) -> Array:
 
 
 @shapes("DYNAMIC_UPDATE_SLICE")
-def _update_shape(place: Place) -> tuple[Shape, ...]:
-    data, update, start = place.input(0), place.input(1), place.input(2)
-    place.require(
+def _update_shape(node: Node) -> tuple[Shape, ...]:
+    data, update, start = node.input(0), node.input(1), node.input(2)
+    node.require(
         len(update.shape) == len(data.shape)
         and all(part <= whole for part, whole in zip(update.shape, data.shape, strict=True)),
         f"{list(update.shape)} is not a part of {list(data.shape)}",
         update,
     )
-    place.shape(start, (len(data.shape),))
+    node.shape(start, (len(data.shape),))
     return (data.shape,)
 
 
 @planner("DYNAMIC_UPDATE_SLICE")
-def _update(place: Place, rounding: Rounding) -> Plan:
-    data, update, start, output = place.input(0), place.input(1), place.input(2), place.output()
-    require_kernel(place, data, rounding, tflm=_TFLM_UPDATED, litert=_UPDATED)
-    place.require(
+def _update(node: Node, rounding: Rounding) -> Plan:
+    data, update, start, output = node.input(0), node.input(1), node.input(2), node.output()
+    require_kernel(node, data, rounding, tflm=_TFLM_UPDATED, litert=_UPDATED)
+    node.require(
         rounding == "litert" or len(data.shape) <= _TFLM_MAX_RANK,
         f"{len(data.shape)} dimensions, TensorFlow Lite Micro takes {_TFLM_MAX_RANK}",
         data,
     )
     for tensor in (update, output):
-        place.same_type(data, tensor)
-    place.of_type(start, "int32", "int64")
-    place.shape(output, _update_shape(place)[0])
+        node.same_type(data, tensor)
+    node.of_type(start, "int32", "int64")
+    node.shape(output, _update_shape(node)[0])
     return UpdatePlan(shape=data.shape, update_shape=update.shape)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mensa.golden.graph import Tensor
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
@@ -42,12 +42,12 @@ class SelectPlan(Plan):
         return (0, 1, 2)
 
 
-def _condition_shape(place: Place) -> Shape:
+def _condition_shape(node: Node) -> Shape:
     """The bools' shape: of SELECT the tensors' own, or [], or one bool for each slice."""
-    condition, first = place.input(0), place.input(1)
-    if place.operator.op == "SELECT_V2" or condition.shape in ((), first.shape):
+    condition, first = node.input(0), node.input(1)
+    if node.operator.op == "SELECT_V2" or condition.shape in ((), first.shape):
         return condition.shape
-    place.require(
+    node.require(
         first.shape[:1] == condition.shape,
         f"must have shape {list(first.shape)}, {list(first.shape[:1])} or []",
         condition,
@@ -60,46 +60,44 @@ def _single(*tensors: Tensor) -> bool:
 
 
 @shapes("SELECT", "SELECT_V2", like=1)
-def _selected(place: Place) -> tuple[Shape, ...]:
-    condition, first, second = (place.input(position) for position in range(3))
-    if place.operator.op == "SELECT":
-        place.shape(second, first.shape)
-        _condition_shape(place)
+def _selected(node: Node) -> tuple[Shape, ...]:
+    condition, first, second = (node.input(position) for position in range(3))
+    if node.operator.op == "SELECT":
+        node.shape(second, first.shape)
+        _condition_shape(node)
         shape = first.shape
     else:
-        shape = _broadcast(place)
+        shape = _broadcast(node)
     # LiteRT's kernels keep what the file says where all have one element, whatever its rank.
-    if place.operator.outputs and _single(condition, first, second, place.output()):
-        shape = place.output().shape
+    if node.operator.outputs and _single(condition, first, second, node.output()):
+        shape = node.output().shape
     return (shape,)
 
 
-def _broadcast(place: Place) -> Shape:
-    condition, first, second = (place.input(position) for position in range(3))
-    shape = place.broadcast(first, second)
+def _broadcast(node: Node) -> Shape:
+    condition, first, second = (node.input(position) for position in range(3))
+    shape = node.broadcast(first, second)
     try:
         return np.broadcast_shapes(condition.shape, shape)
     except ValueError:
-        raise place.error(
+        raise node.error(
             f"shapes {list(condition.shape)} and {list(shape)} do not broadcast", condition
         ) from None
 
 
 @planner("SELECT", "SELECT_V2")
-def _select(place: Place, rounding: Rounding) -> Plan:
-    condition, first, second = (place.input(position) for position in range(3))
-    output = place.output()
-    place.require(
-        condition.dtype == np.bool_, f"must be bool, not {condition.type_name}", condition
-    )
-    tflm = _TFLM if place.operator.op == "SELECT_V2" else ()
-    require_kernel(place, first, rounding, tflm=tflm, litert=_LITERT)
-    place.same_type(first, second)
-    place.same_type(first, output)
+def _select(node: Node, rounding: Rounding) -> Plan:
+    condition, first, second = (node.input(position) for position in range(3))
+    output = node.output()
+    node.require(condition.dtype == np.bool_, f"must be bool, not {condition.type_name}", condition)
+    tflm = _TFLM if node.operator.op == "SELECT_V2" else ()
+    require_kernel(node, first, rounding, tflm=tflm, litert=_LITERT)
+    node.same_type(first, second)
+    node.same_type(first, output)
     if _single(condition, first, second, output):
         return SelectPlan(condition_shape=(), output_shape=output.shape)
-    place.shape(output, _selected(place)[0])
-    return SelectPlan(condition_shape=_condition_shape(place), output_shape=output.shape)
+    node.shape(output, _selected(node)[0])
+    return SelectPlan(condition_shape=_condition_shape(node), output_shape=output.shape)
 
 
 @kernel(SelectPlan)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.options import ShapeOptions
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
@@ -37,19 +37,19 @@ class ShapeOfPlan(Plan):
 
 
 @shapes("SHAPE")
-def _rank(place: Place) -> tuple[Shape, ...]:
-    return ((len(place.input(0).shape),),)
+def _rank(node: Node) -> tuple[Shape, ...]:
+    return ((len(node.input(0).shape),),)
 
 
 @planner("SHAPE")
-def _shape_of(place: Place, rounding: Rounding) -> Plan:
-    data, output = place.input(0), place.output()
+def _shape_of(node: Node, rounding: Rounding) -> Plan:
+    data, output = node.input(0), node.output()
     known = ("INT32",) if rounding == "tflm" else ("INT32", "INT64")
-    place.require(output.type_name in known, f"sizes can't be {output.type_name}", output)
+    node.require(output.type_name in known, f"sizes can't be {output.type_name}", output)
     if rounding == "litert":
-        wanted = place.options(ShapeOptions).out_type
-        place.require(wanted == output.type_name, f"is not {wanted}", output)
-    place.shape(output, _rank(place)[0])
+        wanted = node.options(ShapeOptions).out_type
+        node.require(wanted == output.type_name, f"is not {wanted}", output)
+    node.shape(output, _rank(node)[0])
     return ShapeOfPlan(input_shape=data.shape, dtype=output.dtype)
 
 

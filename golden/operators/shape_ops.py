@@ -14,7 +14,7 @@ import numpy as np
 
 from mensa.golden.arithmetic.fixed_point import round_half_away, to_int32, wrap32
 from mensa.golden.graph import Tensor
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.operators.reshape import ReshapePlan
 from mensa.golden.options import (
     ConcatenationOptions,
@@ -44,14 +44,14 @@ class ConcatPlan(Plan):
         Of the output.
     axis : int
         The dimension along which they are joined.
-    tables : tuple of int8 arrays ``[256]`` or None
+    rescaled : tuple of int8 arrays ``[256]`` or None
         For each input what becomes of its values, ``table[v + 128]``; None where they stay.
     """
 
     input_shapes: tuple[Shape, ...]
     output_shape: Shape
     axis: int
-    tables: tuple[Int8Array | None, ...]
+    rescaled: tuple[Int8Array | None, ...]
 
     @property
     def operands(self) -> tuple[int, ...]:
@@ -171,30 +171,30 @@ class TilePlan(Plan):
     output_shape: Shape
 
 
-def _data_and_output(place: Place) -> tuple[Tensor, Tensor]:
+def _data_and_output(node: Node) -> tuple[Tensor, Tensor]:
     """The first input and the only output, of one type and with elements golden knows."""
-    data, output = place.input(0), place.output()
-    place.same_type(data, output)
-    place.require(data.dtype.kind in "iufb", f"{data.type_name} is not supported", data)
+    data, output = node.input(0), node.output()
+    node.same_type(data, output)
+    node.require(data.dtype.kind in "iufb", f"{data.type_name} is not supported", data)
     return data, output
 
 
 # CONCATENATION and PACK
 
 
-def _inputs(place: Place) -> tuple[Tensor, ...]:
-    count = len(place.operator.inputs)
-    place.require(count > 0, "has no inputs")
-    return tuple(place.input(position) for position in range(count))
+def _inputs(node: Node) -> tuple[Tensor, ...]:
+    count = len(node.operator.inputs)
+    node.require(count > 0, "has no inputs")
+    return tuple(node.input(position) for position in range(count))
 
 
 @shapes("CONCATENATION")
-def _concatenated(place: Place) -> tuple[Shape, ...]:
-    inputs = _inputs(place)
+def _concatenated(node: Node) -> tuple[Shape, ...]:
+    inputs = _inputs(node)
     first = inputs[0].shape
-    axis = place.axis(place.options(ConcatenationOptions).axis, len(first))
+    axis = node.axis(node.options(ConcatenationOptions).axis, len(first))
     for tensor in inputs:
-        place.require(
+        node.require(
             len(tensor.shape) == len(first)
             and all(
                 theirs == ours
@@ -208,9 +208,9 @@ def _concatenated(place: Place) -> tuple[Shape, ...]:
     return ((*first[:axis], total, *first[axis + 1 :]),)
 
 
-def _rescaling(place: Place, data: Tensor, output: Tensor) -> Int8Array | None:
+def _rescaling(node: Node, data: Tensor, output: Tensor) -> Int8Array | None:
     """What becomes of the values of a uint8 input (``ConcatenationWithScaling``)."""
-    place.eight_bit(data)
+    node.eight_bit(data)
     if data.scale[0] == output.scale[0] and data.zero_point[0] == output.zero_point[0]:
         return None
     scale = data.scale[0] * (np.float32(1) / output.scale[0])
@@ -222,62 +222,62 @@ def _rescaling(place: Place, data: Tensor, output: Tensor) -> Int8Array | None:
 
 
 @planner("CONCATENATION")
-def _concatenation(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(ConcatenationOptions)
-    place.require(
+def _concatenation(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(ConcatenationOptions)
+    node.require(
         options.activation == "NONE", f"fused activation {options.activation} is not supported"
     )
-    _, output = _data_and_output(place)
-    inputs = _inputs(place)
+    _, output = _data_and_output(node)
+    inputs = _inputs(node)
     for tensor in inputs:
-        place.same_type(tensor, output)
+        node.same_type(tensor, output)
         if tensor.dtype == np.int8 and tensor.scale.size:
-            place.same_quantization(tensor, output)
-    place.shape(output, _concatenated(place)[0])
-    tables: tuple[Int8Array | None, ...] = (None,) * len(inputs)
+            node.same_quantization(tensor, output)
+    node.shape(output, _concatenated(node)[0])
+    rescaled: tuple[Int8Array | None, ...] = (None,) * len(inputs)
     if output.dtype == np.uint8 and output.scale.size:
-        place.eight_bit(output)
+        node.eight_bit(output)
         # An input without elements needs no scale.
-        tables = tuple(
-            _rescaling(place, tensor, output) if tensor.size else None for tensor in inputs
+        rescaled = tuple(
+            _rescaling(node, tensor, output) if tensor.size else None for tensor in inputs
         )
     return ConcatPlan(
         input_shapes=tuple(tensor.shape for tensor in inputs),
         output_shape=output.shape,
-        axis=place.axis(options.axis, len(output.shape)),
-        tables=tables,
+        axis=node.axis(options.axis, len(output.shape)),
+        rescaled=rescaled,
     )
 
 
 @shapes("PACK")
-def _packed(place: Place) -> tuple[Shape, ...]:
-    inputs = _inputs(place)
+def _packed(node: Node) -> tuple[Shape, ...]:
+    inputs = _inputs(node)
     first = inputs[0].shape
-    axis = place.axis(place.options(PackOptions).axis, len(first) + 1)
+    axis = node.axis(node.options(PackOptions).axis, len(first) + 1)
     for tensor in inputs:
-        place.shape(tensor, first)
+        node.shape(tensor, first)
     return ((*first[:axis], len(inputs), *first[axis:]),)
 
 
 @planner("PACK")
-def _pack(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(PackOptions)
-    _, output = _data_and_output(place)
-    inputs = _inputs(place)
-    place.require(
+def _pack(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(PackOptions)
+    _, output = _data_and_output(node)
+    inputs = _inputs(node)
+    node.require(
         options.values_count == len(inputs),
         f"has {len(inputs)} inputs, its option says {options.values_count}",
     )
     for tensor in inputs:
-        place.same_type(tensor, output)
-    place.shape(output, _packed(place)[0])
-    axis = place.axis(options.axis, len(output.shape))
+        node.same_type(tensor, output)
+    node.shape(output, _packed(node)[0])
+    axis = node.axis(options.axis, len(output.shape))
     one = (*output.shape[:axis], 1, *output.shape[axis + 1 :])
     return ConcatPlan(
         input_shapes=(one,) * len(inputs),
         output_shape=output.shape,
         axis=axis,
-        tables=(None,) * len(inputs),
+        rescaled=(None,) * len(inputs),
     )
 
 
@@ -285,7 +285,7 @@ def _pack(place: Place, rounding: Rounding) -> Plan:
 def concatenate(plan: ConcatPlan, *inputs: Array) -> Array:
     """All inputs, one behind the other. Returns: ``plan.output_shape``."""
     parts = []
-    for x, shape, table in zip(inputs, plan.input_shapes, plan.tables, strict=True):
+    for x, shape, table in zip(inputs, plan.input_shapes, plan.rescaled, strict=True):
         value = x if table is None else table[x.view(np.uint8) ^ np.uint8(0x80)]
         parts.append(value.reshape(shape))
     return np.concatenate(parts, axis=plan.axis)
@@ -298,38 +298,38 @@ def _parts(shape: Shape, axis: int, sizes: tuple[int, ...]) -> tuple[Shape, ...]
     return tuple((*shape[:axis], size, *shape[axis + 1 :]) for size in sizes)
 
 
-def _one(place: Place, position: int) -> int:
-    values = place.integers(position)
-    place.require(len(values) == 1, "must be one number", place.input(position))
+def _one(node: Node, position: int) -> int:
+    values = node.integers(position)
+    node.require(len(values) == 1, "must be one number", node.input(position))
     return values[0]
 
 
-def _split_sizes(place: Place) -> tuple[int, int, tuple[int, ...]]:
+def _split_sizes(node: Node) -> tuple[int, int, tuple[int, ...]]:
     """Position of the data, the dimension, and the sizes of the parts."""
-    if place.operator.op == "SPLIT":
-        count = place.options(SplitOptions).num_splits
-        data = place.input(1)
-        axis = place.axis(_one(place, 0), len(data.shape))
+    if node.operator.op == "SPLIT":
+        count = node.options(SplitOptions).num_splits
+        data = node.input(1)
+        axis = node.axis(_one(node, 0), len(data.shape))
         size = data.shape[axis]
-        place.require(
+        node.require(
             0 < count <= size and size % count == 0,
             f"{size} can't be split in {count} equal parts",
             data,
         )
         return 1, axis, (size // count,) * count
-    data = place.input(0)
-    axis = place.axis(_one(place, 2), len(data.shape))
-    sizes = place.integers(1)
+    data = node.input(0)
+    axis = node.axis(_one(node, 2), len(data.shape))
+    sizes = node.integers(1)
     given = [size for size in sizes if size != -1]
-    place.require(
-        len(sizes) == place.options(SplitVOptions).num_splits
+    node.require(
+        len(sizes) == node.options(SplitVOptions).num_splits
         and len(sizes) - len(given) <= 1
         and min(given, default=0) >= 0,
-        f"{list(sizes)} are not the sizes of {place.options(SplitVOptions).num_splits} parts",
-        place.input(1),
+        f"{list(sizes)} are not the sizes of {node.options(SplitVOptions).num_splits} parts",
+        node.input(1),
     )
     rest = data.shape[axis] - sum(given)
-    place.require(
+    node.require(
         rest >= 0 and (rest == 0 or len(given) < len(sizes)),
         f"{data.shape[axis]} can't be split in {list(sizes)}",
         data,
@@ -338,47 +338,47 @@ def _split_sizes(place: Place) -> tuple[int, int, tuple[int, ...]]:
 
 
 @shapes("SPLIT", "SPLIT_V")
-def _split_shapes(place: Place) -> tuple[Shape, ...]:
-    position, axis, sizes = _split_sizes(place)
-    return _parts(place.input(position).shape, axis, sizes)
+def _split_shapes(node: Node) -> tuple[Shape, ...]:
+    position, axis, sizes = _split_sizes(node)
+    return _parts(node.input(position).shape, axis, sizes)
 
 
 @shapes("UNPACK")
-def _unpacked(place: Place) -> tuple[Shape, ...]:
-    shape = place.input(0).shape
-    options = place.options(UnpackOptions)
-    axis = place.axis(options.axis, len(shape))
-    place.require(
+def _unpacked(node: Node) -> tuple[Shape, ...]:
+    shape = node.input(0).shape
+    options = node.options(UnpackOptions)
+    axis = node.axis(options.axis, len(shape))
+    node.require(
         options.num == shape[axis],
         f"has {shape[axis]} parts, the operator's option says {options.num}",
-        place.input(0),
+        node.input(0),
     )
     return ((*shape[:axis], *shape[axis + 1 :]),) * options.num
 
 
 def _split_plan(
-    place: Place, position: int, axis: int, sizes: tuple[int, ...], wanted: tuple[Shape, ...]
+    node: Node, position: int, axis: int, sizes: tuple[int, ...], wanted: tuple[Shape, ...]
 ) -> SplitPlan:
-    data = place.input(position)
-    place.require(data.dtype.kind in "iufb", f"{data.type_name} is not supported", data)
-    outputs = place.outputs(len(sizes))
+    data = node.input(position)
+    node.require(data.dtype.kind in "iufb", f"{data.type_name} is not supported", data)
+    outputs = node.outputs(len(sizes))
     for output, shape in zip(outputs, wanted, strict=True):
-        place.same_type(data, output)
-        place.shape(output, shape)
+        node.same_type(data, output)
+        node.shape(output, shape)
     return SplitPlan(operand=position, axis=axis, sizes=sizes, output_shapes=wanted)
 
 
 @planner("SPLIT", "SPLIT_V")
-def _split(place: Place, rounding: Rounding) -> Plan:
-    return _split_plan(place, *_split_sizes(place), _split_shapes(place))
+def _split(node: Node, rounding: Rounding) -> Plan:
+    return _split_plan(node, *_split_sizes(node), _split_shapes(node))
 
 
 @planner("UNPACK")
-def _unpack(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(UnpackOptions)
-    wanted = _unpacked(place)
-    axis = place.axis(options.axis, len(place.input(0).shape))
-    return _split_plan(place, 0, axis, (1,) * options.num, wanted)
+def _unpack(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(UnpackOptions)
+    wanted = _unpacked(node)
+    axis = node.axis(options.axis, len(node.input(0).shape))
+    return _split_plan(node, 0, axis, (1,) * options.num, wanted)
 
 
 @kernel(SplitPlan)
@@ -394,48 +394,48 @@ def split(plan: SplitPlan, x: Array) -> tuple[Array, ...]:
 # PAD, PADV2 and MIRROR_PAD
 
 
-def _padding(place: Place) -> tuple[tuple[int, int], ...]:
-    data = place.input(0)
-    values = place.integers(1)
-    place.require(
+def _padding(node: Node) -> tuple[tuple[int, int], ...]:
+    data = node.input(0)
+    values = node.integers(1)
+    node.require(
         len(values) == 2 * len(data.shape) and min(values, default=0) >= 0,
         f"{list(values)} are not two sizes for each of {len(data.shape)} dimensions",
-        place.input(1),
+        node.input(1),
     )
     return tuple(zip(values[::2], values[1::2], strict=True))
 
 
 @shapes("PAD", "PADV2", "MIRROR_PAD")
-def _padded(place: Place) -> tuple[Shape, ...]:
-    sizes = zip(place.input(0).shape, _padding(place), strict=True)
+def _padded(node: Node) -> tuple[Shape, ...]:
+    sizes = zip(node.input(0).shape, _padding(node), strict=True)
     return (tuple(size + before + after for size, (before, after) in sizes),)
 
 
 @planner("PAD", "PADV2")
-def _pad(place: Place, rounding: Rounding) -> Plan:
-    data, output = _data_and_output(place)
-    place.shape(output, _padded(place)[0])
+def _pad(node: Node, rounding: Rounding) -> Plan:
+    data, output = _data_and_output(node)
+    node.shape(output, _padded(node)[0])
     value: int | float = int(output.zero_point[0]) if output.zero_point.size else 0
-    if place.optional(2) is not None:
-        given = place.input(2)
-        values = place.constant(2, data.dtype.type)
-        place.require(values.size == 1, "must be one number", given)
+    if node.optional(2) is not None:
+        given = node.input(2)
+        values = node.constant(2, data.dtype.type)
+        node.require(values.size == 1, "must be one number", given)
         if data.scale.size and data.dtype.itemsize == 1:
-            place.same_quantization(output, given)
+            node.same_quantization(output, given)
         value = values.ravel()[0].item()
     if data.dtype.kind in "iu":
         info = np.iinfo(data.dtype)
-        place.require(info.min <= value <= info.max, "its zero point does not fit", output)
-    return PadPlan(mode="constant", output_shape=output.shape, padding=_padding(place), value=value)
+        node.require(info.min <= value <= info.max, "its zero point does not fit", output)
+    return PadPlan(mode="constant", output_shape=output.shape, padding=_padding(node), value=value)
 
 
 @planner("MIRROR_PAD")
-def _mirror_pad(place: Place, rounding: Rounding) -> Plan:
-    data, output = _data_and_output(place)
-    place.shape(output, _padded(place)[0])
-    reflect = place.options(MirrorPadOptions).mode == "REFLECT"
-    padding = _padding(place)
-    place.require(
+def _mirror_pad(node: Node, rounding: Rounding) -> Plan:
+    data, output = _data_and_output(node)
+    node.shape(output, _padded(node)[0])
+    reflect = node.options(MirrorPadOptions).mode == "REFLECT"
+    padding = _padding(node)
+    node.require(
         all(max(pair) <= size - reflect for size, pair in zip(data.shape, padding, strict=True)),
         f"{[list(pair) for pair in padding]} is more than there is to mirror",
         data,
@@ -461,10 +461,10 @@ def pad(plan: PadPlan, x: Array) -> Array:
 # SLICE and STRIDED_SLICE
 
 
-def _slice_plan(place: Place) -> SlicePlan:
-    shape = place.input(0).shape
-    starts, sizes = place.integers(1), place.integers(2)
-    place.require(
+def _slice_plan(node: Node) -> SlicePlan:
+    shape = node.input(0).shape
+    starts, sizes = node.integers(1), node.integers(2)
+    node.require(
         len(starts) == len(sizes) == len(shape),
         f"starts {list(starts)} and sizes {list(sizes)} are not of {len(shape)} dimensions",
     )
@@ -472,30 +472,30 @@ def _slice_plan(place: Place) -> SlicePlan:
         whole - start if size == -1 else size
         for start, size, whole in zip(starts, sizes, shape, strict=True)
     )
-    place.require(
+    node.require(
         all(
             start >= 0 and count >= 0 and start + count <= whole
             for start, count, whole in zip(starts, counts, shape, strict=True)
         ),
         f"starts {list(starts)} and sizes {list(sizes)} do not fit {list(shape)}",
-        place.input(0),
+        node.input(0),
     )
     return SlicePlan(starts=starts, counts=counts, strides=(1,) * len(shape), output_shape=counts)
 
 
-def _strided_slice_plan(place: Place) -> SlicePlan:
-    shape = place.input(0).shape
-    options = place.options(StridedSliceOptions)
-    begins, ends, steps = (place.integers(position) for position in (1, 2, 3))
-    place.require(
+def _strided_slice_plan(node: Node) -> SlicePlan:
+    shape = node.input(0).shape
+    options = node.options(StridedSliceOptions)
+    begins, ends, steps = (node.integers(position) for position in (1, 2, 3))
+    node.require(
         len(begins) == len(ends) == len(steps) and 0 not in steps,
         f"begins {list(begins)}, ends {list(ends)} and strides {list(steps)} do not fit",
     )
     ellipses = [i for i in range(len(begins)) if options.ellipsis_mask >> i & 1]
     news = [i for i in range(len(begins)) if options.new_axis_mask >> i & 1 and i not in ellipses]
-    place.require(len(ellipses) <= 1, "has more than one ellipsis")
+    node.require(len(ellipses) <= 1, "has more than one ellipsis")
     named = len(begins) - len(ellipses) - len(news)
-    place.require(named <= len(shape), f"slices {named} dimensions of {len(shape)}")
+    node.require(named <= len(shape), f"slices {named} dimensions of {len(shape)}")
     starts: list[int] = []
     counts: list[int] = []
     strides: list[int] = []
@@ -520,8 +520,8 @@ def _strided_slice_plan(place: Place) -> SlicePlan:
             end += begin
         if options.shrink_axis_mask >> i & 1:
             at = 0 if options.begin_mask >> i & 1 else begin
-            place.require(step > 0, f"stride {step} of a dimension that is left out")
-            place.require(-size <= at < size, f"index {at} is not one of {size}", place.input(0))
+            node.require(step > 0, f"stride {step} of a dimension that is left out")
+            node.require(-size <= at < size, f"index {at} is not one of {size}", node.input(0))
             starts.append(at % size)
             counts.append(1)
             strides.append(1)
@@ -546,24 +546,24 @@ def _strided_slice_plan(place: Place) -> SlicePlan:
 
 
 @shapes("SLICE", "STRIDED_SLICE")
-def _sliced(place: Place) -> tuple[Shape, ...]:
-    make = _slice_plan if place.operator.op == "SLICE" else _strided_slice_plan
-    return (make(place).output_shape,)
+def _sliced(node: Node) -> tuple[Shape, ...]:
+    make = _slice_plan if node.operator.op == "SLICE" else _strided_slice_plan
+    return (make(node).output_shape,)
 
 
 @planner("SLICE", "STRIDED_SLICE")
-def _slice(place: Place, rounding: Rounding) -> Plan:
-    _, output = _data_and_output(place)
-    if place.operator.op == "SLICE":
-        plan = _slice_plan(place)
+def _slice(node: Node, rounding: Rounding) -> Plan:
+    _, output = _data_and_output(node)
+    if node.operator.op == "SLICE":
+        plan = _slice_plan(node)
     else:
-        plan = _strided_slice_plan(place)
-        options = place.options(StridedSliceOptions)
-        place.require(
+        plan = _strided_slice_plan(node)
+        options = node.options(StridedSliceOptions)
+        node.require(
             rounding == "litert" or not (options.ellipsis_mask or options.new_axis_mask),
             "TFLM knows no ellipsis and no new dimensions",
         )
-    place.shape(output, plan.output_shape)
+    node.shape(output, plan.output_shape)
     return plan
 
 
@@ -580,27 +580,27 @@ def take_slice(plan: SlicePlan, x: Array) -> Array:
 # TRANSPOSE, SPACE_TO_DEPTH and DEPTH_TO_SPACE
 
 
-def _rearrange_plan(place: Place) -> RearrangePlan:
-    op = place.operator.op
-    data = place.input(0)
+def _rearrange_plan(node: Node) -> RearrangePlan:
+    op = node.operator.op
+    data = node.input(0)
     if op == "TRANSPOSE":
         rank = len(data.shape)
-        given = place.integers(1)
+        given = node.integers(1)
         order = tuple(axis % rank for axis in given if -rank <= axis < rank)
-        place.require(
+        node.require(
             len(order) == len(given) and sorted(order) == list(range(rank)),
             f"{list(given)} is not an order of {rank} dimensions",
-            place.input(1),
+            node.input(1),
         )
         return RearrangePlan(
             split_shape=data.shape,
             permutation=order,
             output_shape=tuple(data.shape[axis] for axis in order),
         )
-    n, h, w, c = place.images(data)
+    n, h, w, c = node.images(data)
     if op == "SPACE_TO_DEPTH":
-        block = place.options(SpaceToDepthOptions).block_size
-        place.require(
+        block = node.options(SpaceToDepthOptions).block_size
+        node.require(
             block > 0 and h % block == 0 and w % block == 0,
             f"{h} x {w} pixels are not blocks of {block}",
             data,
@@ -610,8 +610,8 @@ def _rearrange_plan(place: Place) -> RearrangePlan:
             permutation=(0, 1, 3, 2, 4, 5),
             output_shape=(n, h // block, w // block, block * block * c),
         )
-    block = place.options(DepthToSpaceOptions).block_size
-    place.require(
+    block = node.options(DepthToSpaceOptions).block_size
+    node.require(
         block > 0 and c % (block * block) == 0, f"{c} channels are not blocks of {block}", data
     )
     depth = c // (block * block)
@@ -623,15 +623,15 @@ def _rearrange_plan(place: Place) -> RearrangePlan:
 
 
 @shapes("TRANSPOSE", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
-def _rearranged(place: Place) -> tuple[Shape, ...]:
-    return (_rearrange_plan(place).output_shape,)
+def _rearranged(node: Node) -> tuple[Shape, ...]:
+    return (_rearrange_plan(node).output_shape,)
 
 
 @planner("TRANSPOSE", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
-def _rearrange(place: Place, rounding: Rounding) -> Plan:
-    _, output = _data_and_output(place)
-    plan = _rearrange_plan(place)
-    place.shape(output, plan.output_shape)
+def _rearrange(node: Node, rounding: Rounding) -> Plan:
+    _, output = _data_and_output(node)
+    plan = _rearrange_plan(node)
+    node.shape(output, plan.output_shape)
     return plan
 
 
@@ -646,21 +646,21 @@ def rearrange(plan: RearrangePlan, x: Array) -> Array:
 
 
 @shapes("TILE")
-def _tiled(place: Place) -> tuple[Shape, ...]:
-    shape, multiples = place.input(0).shape, place.integers(1)
-    place.require(
+def _tiled(node: Node) -> tuple[Shape, ...]:
+    shape, multiples = node.input(0).shape, node.integers(1)
+    node.require(
         len(multiples) == len(shape) and min(multiples, default=0) >= 0,
         f"{list(multiples)} are not {len(shape)} numbers of copies",
-        place.input(1),
+        node.input(1),
     )
     return (tuple(size * times for size, times in zip(shape, multiples, strict=True)),)
 
 
 @planner("TILE")
-def _tile(place: Place, rounding: Rounding) -> Plan:
-    _, output = _data_and_output(place)
-    place.shape(output, _tiled(place)[0])
-    return TilePlan(multiples=place.integers(1), output_shape=output.shape)
+def _tile(node: Node, rounding: Rounding) -> Plan:
+    _, output = _data_and_output(node)
+    node.shape(output, _tiled(node)[0])
+    return TilePlan(multiples=node.integers(1), output_shape=output.shape)
 
 
 @kernel(TilePlan)
@@ -670,17 +670,17 @@ def tile(plan: TilePlan, x: Array) -> Array:
 
 
 @shapes("SQUEEZE", "EXPAND_DIMS")
-def _squeezed(place: Place) -> tuple[Shape, ...]:
-    shape = place.input(0).shape
-    if place.operator.op == "EXPAND_DIMS":
-        axis = place.axis(_one(place, 1), len(shape) + 1)
+def _squeezed(node: Node) -> tuple[Shape, ...]:
+    shape = node.input(0).shape
+    if node.operator.op == "EXPAND_DIMS":
+        axis = node.axis(_one(node, 1), len(shape) + 1)
         return ((*shape[:axis], 1, *shape[axis:]),)
-    given = place.options(SqueezeOptions).squeeze_dims
-    axes = {place.axis(axis, len(shape)) for axis in given}
-    place.require(
+    given = node.options(SqueezeOptions).squeeze_dims
+    axes = {node.axis(axis, len(shape)) for axis in given}
+    node.require(
         all(shape[axis] == 1 for axis in axes),
         f"dimensions {list(given)} of {list(shape)} are not all of size 1",
-        place.input(0),
+        node.input(0),
     )
     if not given:
         axes = {axis for axis, size in enumerate(shape) if size == 1}
@@ -688,8 +688,8 @@ def _squeezed(place: Place) -> tuple[Shape, ...]:
 
 
 @planner("SQUEEZE", "EXPAND_DIMS")
-def _squeeze(place: Place, rounding: Rounding) -> Plan:
-    data, output = _data_and_output(place)
-    place.shape(output, _squeezed(place)[0])
-    place.require(math.prod(data.shape) == math.prod(output.shape), "changes its size", output)
+def _squeeze(node: Node, rounding: Rounding) -> Plan:
+    data, output = _data_and_output(node)
+    node.shape(output, _squeezed(node)[0])
+    node.require(math.prod(data.shape) == math.prod(output.shape), "changes its size", output)
     return ReshapePlan(input_shape=data.shape, output_shape=output.shape)

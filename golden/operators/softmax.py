@@ -24,7 +24,7 @@ from mensa.golden.arithmetic.fixed_point_functions import (
     one_over_one_plus,
 )
 from mensa.golden.graph import Tensor
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.options import SoftmaxOptions
 from mensa.golden.plan import Int32Array, Plan, Rounding, Shape
 from mensa.golden.registry import kernel, planner
@@ -35,11 +35,11 @@ DIFFERENCE_BITS = 5
 SUM_BITS = 12
 
 
-def scaled_differences(place: Place, data: Tensor, beta: float) -> tuple[int, int, int]:
+def scaled_differences(node: Node, data: Tensor, beta: float) -> tuple[int, int, int]:
     """Multiplier, left shift and `diff_min` of a `SoftmaxPlan`. Raises: GraphError."""
     fraction_bits = 31 - DIFFERENCE_BITS
     real = min(beta * float(data.scale[0]) * (1 << fraction_bits), float((1 << 31) - 1))
-    place.require(real > 1.0, f"beta {beta!r} or this scale is too small", data)
+    node.require(real > 1.0, f"beta {beta!r} or this scale is too small", data)
     multiplier, left_shift = quantize_multiplier(real)
     radius = math.floor(((1 << DIFFERENCE_BITS) - 1) * (1 << fraction_bits) / (1 << left_shift))
     return multiplier, left_shift, -radius
@@ -80,24 +80,24 @@ class SoftmaxPlan(Plan):
 
 
 @planner("SOFTMAX")
-def _softmax(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(SoftmaxOptions)
-    data, output = place.input(0), place.output()
-    place.eight_bit(data)
-    place.eight_bit(output)
-    place.same_type(data, output)
-    place.shape(output, data.shape)
-    place.require(len(data.shape) >= 1, "softmax needs at least one dimension", data)
+def _softmax(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(SoftmaxOptions)
+    data, output = node.input(0), node.output()
+    node.eight_bit(data)
+    node.eight_bit(output)
+    node.same_type(data, output)
+    node.shape(output, data.shape)
+    node.require(len(data.shape) >= 1, "softmax needs at least one dimension", data)
     # The kernel's result is in units of 1/256 from the lowest value, whatever the file says.
     if output.dtype == np.int8:
-        place.require(
-            place.zero_point(output) == -128
+        node.require(
+            node.zero_point(output) == -128
             and abs(float(output.scale[0]) - 1 / 256) <= 0.001 / 256,
             "a softmax gives scale 1/256 and zero point -128",
             output,
         )
     multiplier, left_shift, diff_min = scaled_differences(
-        place, data, float(np.float32(options.beta))
+        node, data, float(np.float32(options.beta))
     )
     return SoftmaxPlan(
         shape=data.shape,
@@ -114,8 +114,8 @@ def softmax(plan: SoftmaxPlan, x: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
 
     Raises: ValueError when a row's sum of exponentials does not fit its fixed-point format.
     """
-    wide = x.reshape(plan.shape).astype(np.int64)
-    difference = wide.max(axis=-1, keepdims=True) - wide
+    logits = x.reshape(plan.shape).astype(np.int64)
+    difference = logits.max(axis=-1, keepdims=True) - logits
     exponential = plan.exp.astype(np.int64)[difference]
     # diff_min is at most 0, so the maximum itself always counts and no sum is 0.
     counted = difference <= -plan.diff_min

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mensa.golden.graph import Tensor
-from mensa.golden.node import QUANTIZED, Place
+from mensa.golden.node import QUANTIZED, Node
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
@@ -67,30 +67,30 @@ class BatchToSpacePlan(Plan):
     crops: tuple[tuple[int, int], ...]
 
 
-def _block(place: Place) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+def _block(node: Node) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
     """The block, and what is added to or taken from each dimension of pixels at its ends."""
-    data, block, ends = place.input(0), place.input(1), place.input(2)
-    place.require(
+    data, block, ends = node.input(0), node.input(1), node.input(2)
+    node.require(
         len(data.shape) in (3, 4),
         f"must have one or two dimensions between batch and channels, not {list(data.shape)}",
         data,
     )
-    place.require(data.size > 0, "is empty", data)
+    node.require(data.size > 0, "is empty", data)
     dimensions = len(data.shape) - 2
-    sizes = place.constant(1, np.int32)
-    values = place.constant(2, np.int32)
-    place.shape(block, (dimensions,))
-    place.shape(ends, (dimensions, 2))
-    place.require(int(sizes.min()) >= 1, f"block {sizes.tolist()} has no pixels", block)
+    sizes = node.constant(1, np.int32)
+    values = node.constant(2, np.int32)
+    node.shape(block, (dimensions,))
+    node.shape(ends, (dimensions, 2))
+    node.require(int(sizes.min()) >= 1, f"block {sizes.tolist()} has no pixels", block)
     return tuple(sizes.tolist()), tuple((first, last) for first, last in values.tolist())
 
 
 @shapes("SPACE_TO_BATCH_ND")
-def _space_to_batch_shape(place: Place) -> tuple[Shape, ...]:
-    data = place.input(0)
-    block, padding = _block(place)
+def _space_to_batch_shape(node: Node) -> tuple[Shape, ...]:
+    data = node.input(0)
+    block, padding = _block(node)
     padded = [size + sum(pair) for size, pair in zip(data.shape[1:-1], padding, strict=True)]
-    place.require(
+    node.require(
         all(size >= 0 and size % of == 0 for size, of in zip(padded, block, strict=True)),
         f"{' x '.join(str(size) for size in padded)} pixels are not blocks of {list(block)}",
         data,
@@ -100,10 +100,10 @@ def _space_to_batch_shape(place: Place) -> tuple[Shape, ...]:
 
 
 @shapes("BATCH_TO_SPACE_ND")
-def _batch_to_space_shape(place: Place) -> tuple[Shape, ...]:
-    data = place.input(0)
-    block, crops = _block(place)
-    place.require(
+def _batch_to_space_shape(node: Node) -> tuple[Shape, ...]:
+    data = node.input(0)
+    block, crops = _block(node)
+    node.require(
         data.shape[0] % math.prod(block) == 0,
         f"{data.shape[0]} batches are not the pixels of blocks of {list(block)}",
         data,
@@ -111,24 +111,24 @@ def _batch_to_space_shape(place: Place) -> tuple[Shape, ...]:
     pixels = tuple(
         size * of - sum(pair) for size, of, pair in zip(data.shape[1:-1], block, crops, strict=True)
     )
-    place.require(
+    node.require(
         min(min(pair) for pair in crops) >= 0 and min(pixels) >= 0,
         f"{[list(pair) for pair in crops]} can't be left out",
-        place.input(2),
+        node.input(2),
     )
     return ((data.shape[0] // math.prod(block), *pixels, data.shape[-1]),)
 
 
-def _data_and_output(place: Place, rounding: Rounding) -> tuple[Tensor, Tensor]:
-    data, output = place.input(0), place.output()
-    require_kernel(place, data, rounding, tflm=_TFLM_TYPES, litert=_TYPES)
-    place.same_type(data, output)
+def _data_and_output(node: Node, rounding: Rounding) -> tuple[Tensor, Tensor]:
+    data, output = node.input(0), node.output()
+    require_kernel(node, data, rounding, tflm=_TFLM_TYPES, litert=_TYPES)
+    node.same_type(data, output)
     if rounding == "litert" and data.dtype in QUANTIZED:
-        place.same_quantization(data, output)
+        node.same_quantization(data, output)
     return data, output
 
 
-def _pad_value(place: Place, output: Tensor, rounding: Rounding) -> int:
+def _pad_value(node: Node, output: Tensor, rounding: Rounding) -> int:
     """What the added pixels are, a zero point where the kernel takes one."""
     # TFLM's kernel never sets what it pads with: it is the zero that fresh memory holds.
     if rounding == "tflm" or not output.zero_point.size or output.dtype.itemsize > 2:
@@ -136,29 +136,29 @@ def _pad_value(place: Place, output: Tensor, rounding: Rounding) -> int:
     value = int(output.zero_point[0])
     # Of two bytes the kernel sets each.
     low, high = {"int8": (-128, 127), "uint8": (0, 255)}.get(output.dtype.name, (0, 0))
-    place.require(low <= value <= high, f"zero point {value} does not fit {output.dtype}", output)
+    node.require(low <= value <= high, f"zero point {value} does not fit {output.dtype}", output)
     return value
 
 
 @planner("SPACE_TO_BATCH_ND")
-def _space_to_batch(place: Place, rounding: Rounding) -> Plan:
-    data, output = _data_and_output(place, rounding)
-    place.shape(output, _space_to_batch_shape(place)[0])
-    block, padding = _block(place)
+def _space_to_batch(node: Node, rounding: Rounding) -> Plan:
+    data, output = _data_and_output(node, rounding)
+    node.shape(output, _space_to_batch_shape(node)[0])
+    block, padding = _block(node)
     return SpaceToBatchPlan(
         input_shape=data.shape,
         output_shape=output.shape,
         block=block,
         padding=padding,
-        value=_pad_value(place, output, rounding),
+        value=_pad_value(node, output, rounding),
     )
 
 
 @planner("BATCH_TO_SPACE_ND")
-def _batch_to_space(place: Place, rounding: Rounding) -> Plan:
-    data, output = _data_and_output(place, rounding)
-    place.shape(output, _batch_to_space_shape(place)[0])
-    block, crops = _block(place)
+def _batch_to_space(node: Node, rounding: Rounding) -> Plan:
+    data, output = _data_and_output(node, rounding)
+    node.shape(output, _batch_to_space_shape(node)[0])
+    block, crops = _block(node)
     return BatchToSpacePlan(
         input_shape=data.shape, output_shape=output.shape, block=block, crops=crops
     )

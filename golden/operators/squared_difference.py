@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import wrap32
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.operators.elementwise import ScaledPlan, scaled, scaled_pairs, tensors_of
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -47,26 +47,26 @@ class PlainSquaredDifferencePlan(Plan):
 
 
 @shapes("SQUARED_DIFFERENCE")
-def _broadcast(place: Place) -> tuple[Shape, ...]:
-    return (place.broadcast(place.input(0), place.input(1)),)
+def _broadcast(node: Node) -> tuple[Shape, ...]:
+    return (node.broadcast(node.input(0), node.input(1)),)
 
 
 @planner("SQUARED_DIFFERENCE")
-def _squared_difference(place: Place, rounding: Rounding) -> Plan:
-    first, _, output = tensors = tensors_of(place)
+def _squared_difference(node: Node, rounding: Rounding) -> Plan:
+    first, _, output = tensors = tensors_of(node)
     plain = ("int32", "float32")
-    require_kernel(place, first, rounding, tflm=("int8", "int16", *plain), litert=("int8", *plain))
+    require_kernel(node, first, rounding, tflm=("int8", "int16", *plain), litert=("int8", *plain))
     if first.dtype.name in plain:
         return PlainSquaredDifferencePlan(output_shape=output.shape)
     for tensor in tensors:
-        place.quantized(tensor)
+        node.quantized(tensor)
     # Squares of what is shifted so far fit 32 bits.
     left_shift = 7 if first.dtype == np.int8 else 0
     if rounding == "litert":
         # LiteRT shifts it in single precision, and aborts where that does not hold it.
         largest = float(np.finfo(np.float32).max) / (1 << 2 * left_shift)
-        place.require(float(output.scale[0]) <= largest, "its scale is too large", output)
-    fields = scaled(place, tensors, left_shift, "NONE", power=2, enlarges=rounding == "tflm")
+        node.require(float(output.scale[0]) <= largest, "its scale is too large", output)
+    fields = scaled(node, tensors, left_shift, "NONE", power=2, enlarges=rounding == "tflm")
     return SquaredDifferencePlan(**fields)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import quantize_multiplier, requantize_double, wrap32
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.options import SVDFOptions
 from mensa.golden.plan import Int8Array, Int32Array, Plan, Rounding, Shape
-from mensa.golden.registry import Array, kernel, planner, shapes
+from mensa.golden.registry import Array, kernel, macs, planner, shapes
 
 _STATE = 4
 
@@ -72,64 +72,73 @@ class SvdfPlan(Plan):
 
 
 @shapes("SVDF")
-def _shape(place: Place) -> tuple[Shape, ...]:
-    data, features = place.input(0), place.input(1)
+def _shape(node: Node) -> tuple[Shape, ...]:
+    data, features = node.input(0), node.input(1)
     for tensor in (data, features):
-        place.require(len(tensor.shape) == 2, "must be a matrix", tensor)
-    rank, filters = place.options(SVDFOptions).rank, features.shape[0]
-    place.require(rank > 0 and filters % rank == 0, f"{filters} filters of rank {rank}")
+        node.require(len(tensor.shape) == 2, "must be a matrix", tensor)
+    rank, filters = node.options(SVDFOptions).rank, features.shape[0]
+    node.require(rank > 0 and filters % rank == 0, f"{filters} filters of rank {rank}")
     return ((data.shape[0], filters // rank),)
 
 
+@macs("SVDF")
+def _products(node: Node) -> int:
+    """Every run multiplies the features of each row, and all that is remembered of it."""
+    data, features, times = node.optional(0), node.optional(1), node.optional(2)
+    if data is None or not data.shape or features is None or times is None:
+        return 0
+    return data.shape[0] * (features.size + times.size)
+
+
 @planner("SVDF")
-def _svdf(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(SVDFOptions)
-    data, features, times, output = place.input(0), place.input(1), place.input(2), place.output()
-    state = place.input(_STATE)
+def _svdf(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(SVDFOptions)
+    data, features, times, output = node.input(0), node.input(1), node.input(2), node.output()
+    state = node.input(_STATE)
     for tensor in (data, output):
-        place.require(tensor.dtype == np.int8, f"must be int8, not {tensor.type_name}", tensor)
-        place.eight_bit(tensor)
+        node.require(tensor.dtype == np.int8, f"must be int8, not {tensor.type_name}", tensor)
+        node.eight_bit(tensor)
     for tensor in (data, features, times, state):
-        place.require(
+        node.require(
             len(tensor.shape) == 2 and tensor.size > 0, "must be a matrix, not empty", tensor
         )
-    place.require(
+    node.require(
         rounding == "tflm" or options.activation == "RELU",
         f"LiteRT takes only the activation RELU here, not {options.activation}",
     )
     filters, memory = times.shape
-    place.shape(features, (filters, data.shape[1]))
-    place.shape(output, _shape(place)[0])
-    place.shape(state, (data.shape[0], memory * filters))
-    place.require(features.dtype == np.int8, "must be int8", features)
-    wide = ("int8", "int16") if rounding == "tflm" else ("int16",)
-    place.require(times.dtype.name in wide, f"can't be {times.type_name}", times)
-    place.same_type(times, state)
-    place.require(state.is_variable and state.data is None, "must be a variable", state)
+    node.shape(features, (filters, data.shape[1]))
+    node.shape(output, _shape(node)[0])
+    node.shape(state, (data.shape[0], memory * filters))
+    node.require(features.dtype == np.int8, "must be int8", features)
+    types = ("int8", "int16") if rounding == "tflm" else ("int16",)
+    node.require(times.dtype.name in types, f"can't be {times.type_name}", times)
+    node.same_type(times, state)
+    node.require(state.is_variable and state.data is None, "must be a variable", state)
     for tensor in (features, times, state):
-        place.require(
+        node.require(
             tensor.scale.size == 1 and float(tensor.scale[0]) > 0.0, "must have one scale", tensor
         )
     for tensor in (features, times):
-        place.require(not np.any(tensor.zero_point), "must have zero point 0", tensor)
+        node.require(not np.any(tensor.zero_point), "must have zero point 0", tensor)
         if tensor.data is None:
-            raise place.error("weights must be a constant", tensor)
+            raise node.error("weights must be a constant", tensor)
     zero_point = int(state.zero_point[0])
-    place.require(
+    node.require(
         zero_point == 0 or (state.dtype == np.int8 and -128 <= zero_point <= 127),
         f"zero point {zero_point} does not fit",
         state,
     )
-    bias_tensor = place.optional(3)
-    place.require(
+    bias_tensor = node.optional(3)
+    node.require(
         bias_tensor is not None or rounding == "litert", "TensorFlow Lite Micro wants a bias"
     )
     bias = np.zeros(output.shape[1], np.int32)
     if bias_tensor is not None:
-        place.require(bias_tensor.dtype == np.int32, "bias must be int32", bias_tensor)
-        place.require(bias_tensor.size == bias.size, "has the wrong size", bias_tensor)
+        node.require(bias_tensor.dtype == np.int32, "bias must be int32", bias_tensor)
+        node.require(bias_tensor.size == bias.size, "has the wrong size", bias_tensor)
         if bias_tensor.data is None:
-            raise place.error("bias must be a constant", bias_tensor)
+            raise node.error("bias must be a constant", bias_tensor)
         bias = bias_tensor.data.reshape(-1).astype(np.int32)
     factors = []
     for one, two, result in ((data, features, state), (state, times, output)):
@@ -148,9 +157,9 @@ def _svdf(place: Place, rounding: Rounding) -> Plan:
         bias=bias,
         rank=options.rank,
         state_type=state.dtype,
-        input_zero_point=place.zero_point(data),
+        input_zero_point=node.zero_point(data),
         state_zero_point=zero_point,
-        output_zero_point=place.zero_point(output),
+        output_zero_point=node.zero_point(output),
         feature_multiplier=factors[0][0],
         feature_shift=factors[0][1],
         time_multiplier=factors[1][0],

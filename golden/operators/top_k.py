@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
@@ -50,37 +50,37 @@ class TopKPlan(Plan):
         return {1: (self.k, self.k)}
 
 
-def _output_shape(place: Place, k: int) -> Shape:
-    data = place.input(0)
-    place.require(len(data.shape) >= 1, "must have at least one dimension", data)
+def _output_shape(node: Node, k: int) -> Shape:
+    data = node.input(0)
+    node.require(len(data.shape) >= 1, "must have at least one dimension", data)
     # LiteRT takes a number below zero for none.
     k = max(0, k)
-    place.require(k <= data.shape[-1], f"has rows of {data.shape[-1]}, {k} are wanted", data)
+    node.require(k <= data.shape[-1], f"has rows of {data.shape[-1]}, {k} are wanted", data)
     return (*data.shape[:-1], k)
 
 
 @shapes("TOPK_V2")
-def _top_k_shapes(place: Place) -> tuple[Shape, ...]:
-    values = place.constant(1, np.int32, np.int16)
-    place.require(values.size == 1, "must be one number", place.input(1))
-    return (_output_shape(place, int(values.ravel()[0])),) * 2
+def _top_k_shapes(node: Node) -> tuple[Shape, ...]:
+    values = node.constant(1, np.int32, np.int16)
+    node.require(values.size == 1, "must be one number", node.input(1))
+    return (_output_shape(node, int(values.ravel()[0])),) * 2
 
 
 @planner("TOPK_V2")
-def _top_k(place: Place, rounding: Rounding) -> Plan:
-    data, count = place.input(0), place.input(1)
-    largest, where = place.outputs(2)
-    require_kernel(place, data, rounding, tflm=(), litert=_ELEMENTS)
-    place.same_type(data, largest)
-    place.of_type(count, "int32", "int16")
-    place.require(count.size == 1, "must be one number", count)
-    place.of_type(where, "int32", "int16")
-    place.require(len(largest.shape) >= 1, "must have at least one dimension", largest)
+def _top_k(node: Node, rounding: Rounding) -> Plan:
+    data, count = node.input(0), node.input(1)
+    largest, where = node.outputs(2)
+    require_kernel(node, data, rounding, tflm=(), litert=_ELEMENTS)
+    node.same_type(data, largest)
+    node.of_type(count, "int32", "int16")
+    node.require(count.size == 1, "must be one number", count)
+    node.of_type(where, "int32", "int16")
+    node.require(len(largest.shape) >= 1, "must have at least one dimension", largest)
     computed = count.data is None
-    shape = _output_shape(place, largest.shape[-1]) if computed else _top_k_shapes(place)[0]
+    shape = _output_shape(node, largest.shape[-1]) if computed else _top_k_shapes(node)[0]
     for output in (largest, where):
-        place.shape(output, shape)
-    place.require(
+        node.shape(output, shape)
+    node.require(
         data.shape[-1] - 1 <= np.iinfo(where.dtype).max,
         f"places in rows of {data.shape[-1]} do not fit {where.dtype}",
         where,

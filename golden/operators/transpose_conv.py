@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import requantize_double, wrap32
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.operators.filters import (
     channel_multipliers,
     constant_bias,
@@ -18,7 +19,7 @@ from mensa.golden.operators.filters import (
 )
 from mensa.golden.options import TransposeConvOptions
 from mensa.golden.plan import Int8Array, Int32Array, Plan, Rounding, Shape
-from mensa.golden.registry import Array, kernel, planner, shapes
+from mensa.golden.registry import Array, kernel, macs, planner, shapes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,34 +70,42 @@ class TransposeConvPlan(Plan):
 
 
 @shapes("TRANSPOSE_CONV")
-def _shape(place: Place) -> tuple[Shape, ...]:
-    wanted = place.constant(0, np.int32)
-    place.require(wanted.shape == (4,), "must have four elements", place.input(0))
+def _shape(node: Node) -> tuple[Shape, ...]:
+    wanted = node.constant(0, np.int32)
+    node.require(wanted.shape == (4,), "must have four elements", node.input(0))
     return (tuple(int(size) for size in wanted),)
 
 
+@macs("TRANSPOSE_CONV")
+def _spread(node: Node) -> int:
+    weights, data = node.optional(1), node.optional(2)
+    if weights is None or data is None or node.first_output() is None:
+        return 0
+    return data.size * math.prod(weights.shape[:3])
+
+
 @planner("TRANSPOSE_CONV")
-def _transpose_conv(place: Place, rounding: Rounding) -> Plan:
-    options = place.options(TransposeConvOptions)
-    data, output = place.input(2), place.output()
-    place.eight_bit(data)
-    place.eight_bit(output)
-    place.same_type(data, output)
-    place.shape(output, _shape(place)[0])
-    values, filters = constant_weights(place, data, 0)
-    oc, pad_top, pad_left = transposed_windows(place, data, filters, output, options)
+def _transpose_conv(node: Node, rounding: Rounding) -> Plan:
+    options = node.options(TransposeConvOptions)
+    data, output = node.input(2), node.output()
+    node.eight_bit(data)
+    node.eight_bit(output)
+    node.same_type(data, output)
+    node.shape(output, _shape(node)[0])
+    values, filters = constant_weights(node, data, 0)
+    oc, pad_top, pad_left = transposed_windows(node, data, filters, output, options)
     multiplier, shift, _ = channel_multipliers(
-        place, data, filters, output, oc, fused=data.dtype == np.uint8
+        node, data, filters, output, oc, fused=data.dtype == np.uint8
     )
-    clamp_min, clamp_max = place.clamp(options.activation, output)
+    clamp_min, clamp_max = node.clamp(options.activation, output)
     return TransposeConvPlan(
         input_shape=data.shape,
         output_shape=output.shape,
         weights=values,
-        bias=constant_bias(place, oc, 3),
-        input_zero_point=place.zero_point(data),
-        weight_zero_point=weight_zero_point(place, filters),
-        output_zero_point=place.zero_point(output),
+        bias=constant_bias(node, oc, 3),
+        input_zero_point=node.zero_point(data),
+        weight_zero_point=weight_zero_point(node, filters),
+        output_zero_point=node.zero_point(output),
         multiplier=multiplier,
         shift=shift,
         stride_h=options.stride_h,

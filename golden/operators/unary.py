@@ -1,6 +1,6 @@
 """Operators on one tensor of plain numbers: FLOOR, CEIL, ROUND, SIGN, NEG, SQUARE, ABS.
 
-ABS of quantised tensors is in `tables`; NEG takes no notice of scales and zero points.
+ABS of quantised tensors is in `lookup`; NEG takes no notice of scales and zero points.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.operators.lookup import absolute
 from mensa.golden.oracle_types import require_kernel
 from mensa.golden.plan import Plan, Rounding, Shape
@@ -49,19 +49,19 @@ class UnaryPlan(Plan):
 
 
 @shapes(*_TYPES)
-def _same(place: Place) -> tuple[Shape, ...]:
-    return (place.input(0).shape,)
+def _same(node: Node) -> tuple[Shape, ...]:
+    return (node.input(0).shape,)
 
 
 @planner(*_TYPES)
-def _unary(place: Place, rounding: Rounding) -> Plan:
-    data, output, op = place.input(0), place.output(), place.operator.op
+def _unary(node: Node, rounding: Rounding) -> Plan:
+    data, output, op = node.input(0), node.output(), node.operator.op
     if op == "ABS" and (data.scale.size or data.dtype.itemsize == 1):
-        return absolute(place, rounding)
+        return absolute(node, rounding)
     tflm, litert = _TYPES[op]
-    require_kernel(place, data, rounding, tflm=tflm, litert=litert)
-    place.same_type(data, output)
-    place.shape(output, data.shape)
+    require_kernel(node, data, rounding, tflm=tflm, litert=litert)
+    node.same_type(data, output)
+    node.shape(output, data.shape)
     return UnaryPlan(op=op, shape=data.shape)
 
 

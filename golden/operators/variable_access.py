@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mensa.golden.graph import Tensor
-from mensa.golden.node import Place
+from mensa.golden.node import Node
 from mensa.golden.options import VarHandleOptions
 from mensa.golden.plan import Plan, Rounding, Shape
 from mensa.golden.registry import Array, kernel, planner, shapes
@@ -65,75 +65,75 @@ class AssignVariablePlan(Plan):
 
 
 @shapes("VAR_HANDLE")
-def _handle_shape(place: Place) -> tuple[Shape, ...]:
+def _handle_shape(node: Node) -> tuple[Shape, ...]:
     return ((),)
 
 
 @shapes("READ_VARIABLE")
-def _value_shape(place: Place) -> tuple[Shape, ...]:
-    variable = handles(place.graph).get(place.input(0).index, -1)
-    content = contents(place.graph).get(variable)
+def _value_shape(node: Node) -> tuple[Shape, ...]:
+    variable = handles(node.graph).get(node.input(0).index, -1)
+    content = contents(node.graph).get(variable)
     if content is None:
-        raise place.error("nothing is assigned to this variable", place.input(0))
+        raise node.error("nothing is assigned to this variable", node.input(0))
     return (content.shape,)
 
 
 @planner("VAR_HANDLE")
-def _handle(place: Place, rounding: Rounding) -> Plan:
-    place.options(VarHandleOptions)
-    place.require(not place.operator.inputs, "takes no inputs")
-    output = place.output()
-    place.require(
+def _handle(node: Node, rounding: Rounding) -> Plan:
+    node.options(VarHandleOptions)
+    node.require(not node.operator.inputs, "takes no inputs")
+    output = node.output()
+    node.require(
         output.type_name == RESOURCE, f"must be {RESOURCE}, not {output.type_name}", output
     )
     return DeclarationPlan()
 
 
 @planner("CALL_ONCE")
-def _call_once(place: Place, rounding: Rounding) -> Plan:
-    operator = place.operator
-    place.require(not operator.inputs and not operator.outputs, "takes no inputs and gives none")
-    graph = called(place.graph, operator)
-    place.require(
+def _call_once(node: Node, rounding: Rounding) -> Plan:
+    operator = node.operator
+    node.require(not operator.inputs and not operator.outputs, "takes no inputs and gives none")
+    graph = called(node.graph, operator)
+    node.require(
         not graph.inputs and not graph.outputs, "calls a subgraph that has inputs or outputs"
     )
-    place.require(
+    node.require(
         all(operator.op != "READ_VARIABLE" for operator in graph.operators),
         "calls a subgraph that reads a variable",
     )
     return DeclarationPlan()
 
 
-def _access(place: Place, value: Tensor) -> None:
+def _access(node: Node, value: Tensor) -> None:
     """Requires that the first input is a handle, and that its variable holds tensors as `value`."""
-    handle = place.input(0)
-    variable = handles(place.graph).get(handle.index)
+    handle = node.input(0)
+    variable = handles(node.graph).get(handle.index)
     if variable is None:
-        raise place.error("must be the output of a VAR_HANDLE", handle)
-    content = contents(place.graph).get(variable, value)
-    place.require(
+        raise node.error("must be the output of a VAR_HANDLE", handle)
+    content = contents(node.graph).get(variable, value)
+    node.require(
         (value.shape, value.dtype) == (content.shape, content.dtype),
         f"is {list(value.shape)} of {value.dtype}, the variable {list(content.shape)} of "
         f"{content.dtype}",
         value,
     )
-    place.require(value.dtype.kind != "V", f"is {value.type_name}", value)
+    node.require(value.dtype.kind != "V", f"is {value.type_name}", value)
 
 
 @planner("READ_VARIABLE")
-def _read(place: Place, rounding: Rounding) -> Plan:
-    place.require(len(place.operator.inputs) == 1, "takes one input")
-    output = place.output()
-    _access(place, output)
+def _read(node: Node, rounding: Rounding) -> Plan:
+    node.require(len(node.operator.inputs) == 1, "takes one input")
+    output = node.output()
+    _access(node, output)
     return ReadVariablePlan(shape=output.shape)
 
 
 @planner("ASSIGN_VARIABLE")
-def _assign(place: Place, rounding: Rounding) -> Plan:
-    operator = place.operator
-    place.require(len(operator.inputs) == 2 and not operator.outputs, "takes two inputs")
-    value = place.input(1)
-    _access(place, value)
+def _assign(node: Node, rounding: Rounding) -> Plan:
+    operator = node.operator
+    node.require(len(operator.inputs) == 2 and not operator.outputs, "takes two inputs")
+    value = node.input(1)
+    _access(node, value)
     return AssignVariablePlan(shape=value.shape)
 
 

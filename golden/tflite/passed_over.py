@@ -39,15 +39,15 @@ def passed_over(model: Table, ops: Sequence[str]) -> tuple[str, ...]:
         for signature in model.tables(_SIGNATURES)
     )
     # One subgraph may have several.
-    signatures = [(name, place) for name, place in entries if place not in called]
-    named = {place for _, place in signatures}
-    left = [place for place in range(len(subgraphs)) if place not in called | named]
+    signatures = [(name, number) for name, number in entries if number not in called]
+    named = {number for _, number in signatures}
+    left = [number for number in range(len(subgraphs)) if number not in called | named]
     notes = []
     if signatures:
-        names = ", ".join(f"{name!r} (subgraph {place})" for name, place in signatures)
+        names = ", ".join(f"{name!r} (subgraph {number})" for name, number in signatures)
         notes.append(f"passed over, because the first subgraph is run: signature {names}")
     if left:
-        names = ", ".join(f"{place} {subgraphs[place].text(4)!r}" for place in left)
+        names = ", ".join(f"{number} {subgraphs[number].text(4)!r}" for number in left)
         notes.append(f"passed over, because the first subgraph does not call it: subgraph {names}")
     return tuple(notes)
 
@@ -56,10 +56,10 @@ def _called(subgraphs: Sequence[Table], ops: Sequence[str]) -> set[int]:
     """The first subgraph and all that it calls, directly or not."""
     found, left = {0}, [0]
     while left:
-        for place in _calls(subgraphs[left.pop()], ops):
-            if 0 <= place < len(subgraphs) and place not in found:
-                found.add(place)
-                left.append(place)
+        for number in _calls(subgraphs[left.pop()], ops):
+            if 0 <= number < len(subgraphs) and number not in found:
+                found.add(number)
+                left.append(number)
     return found
 
 

@@ -15,6 +15,7 @@ from mensa.golden import schema
 from mensa.golden.error import GraphError
 from mensa.golden.graph import Graph, Operator, Tensor, check_shape, shape_fault
 from mensa.golden.int4 import unpack
+from mensa.golden.macs import operator_macs
 from mensa.golden.options import OPTIONS, NoOptions, Options
 from mensa.golden.propagation import propagate
 from mensa.golden.tflite.flatbuffer import Source, Table
@@ -54,16 +55,16 @@ def load(
         For a file that can't be read, is not a .tflite file, is damaged, or asks for more than
         the budget.
     """
-    place = Path(path)
+    file = Path(path)
     try:
-        data = place.read_bytes()
+        data = file.read_bytes()
     except OSError as error:
-        raise GraphError(f"can't read {place}: {error.strerror or error}") from error
+        raise GraphError(f"can't read {file}: {error.strerror or error}") from error
     try:
-        return read(data, name=place.stem, max_bytes=max_bytes, max_macs=max_macs)
+        return read(data, name=file.stem, max_bytes=max_bytes, max_macs=max_macs)
     except GraphError as error:
         raise GraphError(
-            f"{place}: {error.reason}", operator=error.operator, tensor=error.tensor
+            f"{file}: {error.reason}", operator=error.operator, tensor=error.tensor
         ) from error
 
 
@@ -139,10 +140,10 @@ def _subgraph(
         _operator(table, index, codes, len(tensors)) for index, table in enumerate(main.tables(3))
     )
     inputs, outputs = main.integers(1), main.integers(2)
-    for kind, places in (("input", inputs), ("output", outputs)):
-        for place in places:
-            if not 0 <= place < len(tensors):
-                raise GraphError(f"the graph's {kind} {place} is not one of its tensors")
+    for kind, indices in (("input", inputs), ("output", outputs)):
+        for index in indices:
+            if not 0 <= index < len(tensors):
+                raise GraphError(f"the graph's {kind} {index} is not one of its tensors")
     tensors = _with_empty_constants(tensors, operators, inputs)
     return Graph(tensors, operators, inputs, outputs, name, description)
 
@@ -167,9 +168,9 @@ def _operator(table: Table, index: int, codes: list[tuple[str, int]], tensors: i
     inputs, outputs = table.integers(1), table.integers(2)
     where = f"operator {index} ({op})"
     intermediates = table.integers(8)
-    for place in (*inputs, *outputs, *intermediates):
-        if not -1 <= place < tensors:
-            raise GraphError(f"refers to tensor {place} of {tensors}", operator=where)
+    for named in (*inputs, *outputs, *intermediates):
+        if not -1 <= named < tensors:
+            raise GraphError(f"refers to tensor {named} of {tensors}", operator=where)
     options: Options = NoOptions()
     if op in OPTIONS:
         options = _options(OPTIONS[op], table, where)
@@ -342,10 +343,10 @@ def _check_budget(graph: Graph, max_bytes: int, max_macs: int) -> None:
                 tensor=str(tensor),
             )
     macs = 0
-    for place, operator in (
+    for owner, operator in (
         (each, operator) for each in (graph, *graph.subgraphs) for operator in each.operators
     ):
-        macs += place.macs(operator)
+        macs += operator_macs(owner, operator)
         if macs > max_macs:
             raise GraphError(
                 f"the operators up to this one take {macs} multiply-accumulates, "

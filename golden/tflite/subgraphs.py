@@ -37,16 +37,16 @@ def joined(read: Callable[[int], Graph], count: int) -> tuple[Graph, tuple[int, 
     """
     inliner = _Inliner(read, count)
     main = inliner.graph(0)
-    places: dict[int, int] = {}
+    numbers: dict[int, int] = {}
     operators = []
     for operator in main.operators:
         if isinstance(operator.options, CallOnceOptions):
             called = inliner.callee(operator, operator.options.init_subgraph_index)
-            number = places.setdefault(called, 1 + len(places))
+            number = numbers.setdefault(called, 1 + len(numbers))
             operator = replace(operator, options=CallOnceOptions(init_subgraph_index=number))
         operators.append(operator)
-    called_once = tuple(inliner.called_once(number) for number in places)
-    return replace(main, operators=tuple(operators), subgraphs=called_once), tuple(places)
+    called_once = tuple(inliner.called_once(number) for number in numbers)
+    return replace(main, operators=tuple(operators), subgraphs=called_once), tuple(numbers)
 
 
 @contextmanager
@@ -118,7 +118,7 @@ class _Inliner:
         return replace(
             graph,
             tensors=tuple(tensors),
-            operators=tuple(replace(op, index=place) for place, op in enumerate(operators)),
+            operators=tuple(replace(op, index=number) for number, op in enumerate(operators)),
         )
 
     def _bring(self, inner: Graph, operator: Operator) -> None:
@@ -149,9 +149,9 @@ class _Inliner:
             raise GraphError(
                 f"calls subgraph {number}, which has inputs or outputs", operator=str(call)
             )
-        place = {-1: -1} | {each.index: len(tensors) + each.index for each in inner.tensors}
-        tensors += [replace(each, index=place[each.index]) for each in inner.tensors]
-        return [_moved(operator, place) for operator in inner.operators]
+        index_of = {-1: -1} | {each.index: len(tensors) + each.index for each in inner.tensors}
+        tensors += [replace(each, index=index_of[each.index]) for each in inner.tensors]
+        return [_moved(operator, index_of) for operator in inner.operators]
 
     def _decomposition(self, composite: Operator, tensors: list[Tensor]) -> list[Operator]:
         """The operators of a composite on `tensors`, which its inner ones join."""
@@ -177,28 +177,28 @@ class _Inliner:
                 f"calls subgraph {number}, which has an input or output twice",
                 operator=str(composite),
             )
-        place: dict[int, int] = {-1: -1}
+        index_of: dict[int, int] = {-1: -1}
         before: dict[int, int] = {}
         after = []
         for ours, theirs in zip(composite.inputs, inner.inputs, strict=True):
             if _alike(composite, tensors[ours], inner.tensors[theirs]):
-                place[theirs] = ours
+                index_of[theirs] = ours
             else:
                 before[theirs] = ours
         for ours, theirs in zip(composite.outputs, inner.outputs, strict=True):
             alike = _alike(composite, tensors[ours], inner.tensors[theirs])
             if theirs in computed and alike:
-                place[theirs] = ours
+                index_of[theirs] = ours
             else:
                 after.append((theirs, ours))
         for tensor in inner.tensors:
-            if tensor.index not in place:
-                place[tensor.index] = len(tensors)
+            if tensor.index not in index_of:
+                index_of[tensor.index] = len(tensors)
                 like = tensors[before[tensor.index]] if tensor.index in before else tensor
                 tensors.append(replace(tensor, index=len(tensors), shape=like.shape))
-        copies_in = [_copy(tensors, ours, place[theirs]) for theirs, ours in before.items()]
-        copies_out = [_copy(tensors, place[theirs], ours) for theirs, ours in after]
-        within = [_moved(operator, place) for operator in inner.operators]
+        copies_in = [_copy(tensors, ours, index_of[theirs]) for theirs, ours in before.items()]
+        copies_out = [_copy(tensors, index_of[theirs], ours) for theirs, ours in after]
+        within = [_moved(operator, index_of) for operator in inner.operators]
         return [*chain(*copies_in), *within, *chain(*copies_out)]
 
 
@@ -233,10 +233,10 @@ def _copy(tensors: list[Tensor], source: int, target: int) -> tuple[Operator, Op
     )
 
 
-def _moved(operator: Operator, place: dict[int, int]) -> Operator:
+def _moved(operator: Operator, index_of: dict[int, int]) -> Operator:
     return replace(
         operator,
-        inputs=tuple(place[index] for index in operator.inputs),
-        outputs=tuple(place[index] for index in operator.outputs),
-        intermediates=tuple(place[index] for index in operator.intermediates),
+        inputs=tuple(index_of[index] for index in operator.inputs),
+        outputs=tuple(index_of[index] for index in operator.outputs),
+        intermediates=tuple(index_of[index] for index in operator.intermediates),
     )

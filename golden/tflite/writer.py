@@ -55,11 +55,11 @@ def save(graph: Graph, path: str | os.PathLike[str]) -> None:
         raise GraphError(f"can't write {path}: {error.strerror or error}") from error
 
 
-def _write_whole(place: Path, data: bytes) -> None:
-    if place.exists() and not place.is_file():
-        place.write_bytes(data)  # a device or a pipe; a directory says what it is
+def _write_whole(path: Path, data: bytes) -> None:
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)  # a device or a pipe; a directory says what it is
         return
-    target = Path(os.path.realpath(place))
+    target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name[:200]}.{os.urandom(8).hex()}")
     try:
         temporary.write_bytes(data)
@@ -95,12 +95,12 @@ class _Writer:
         buffers = [self._table([])]
         buffers += [self._table([(0, "offset", self._bytes(tensor))]) for _, tensor in constants]
         buffer_of: list[dict[int, int]] = [{} for _ in graphs]
-        for place, (number, tensor) in enumerate(constants):
-            buffer_of[number][tensor.index] = 1 + place
+        for position, (number, tensor) in enumerate(constants):
+            buffer_of[number][tensor.index] = 1 + position
         codes = sorted({(op.op, op.version) for each in graphs for op in each.operators})
         subgraphs = [
-            self._subgraph(each, f"subgraph_{number}" if number else "main", places, codes)
-            for number, (each, places) in enumerate(zip(graphs, buffer_of, strict=True))
+            self._subgraph(each, f"subgraph_{number}" if number else "main", own_buffers, codes)
+            for number, (each, own_buffers) in enumerate(zip(graphs, buffer_of, strict=True))
         ]
         model = self._table(
             [

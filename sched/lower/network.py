@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mensa.golden import AddPlan, ConvPlan, Graph, Operator, Plan, PoolPlan, RequantPlan, plan
+from mensa.golden.macs import operator_macs
 from mensa.golden.planning import resolve_rounding
 from mensa.golden.variables import handles
 from mensa.rtl.machine import Machine
@@ -359,7 +360,7 @@ class _Lowering:
                     op=op.op,
                     name="" if (output := graph.first_output(op)) is None else output.name,
                     reason=self.reasons[op.index],
-                    macs=graph.macs(op),
+                    macs=operator_macs(graph, op),
                     traffic=traffic.get(op.index, Traffic()),
                     cached_bytes=sum(
                         each.parameter_bytes + each.constant_bytes

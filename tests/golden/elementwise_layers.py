@@ -30,7 +30,7 @@ def _sub(d):
     options = SubOptions(activation=activation, pot_scale_int16=d.builder.dtype != np.int16)
     if d.floats and d.choice(True, False, False):
         return d.builder.apply("SUB", *d.plain_pair(), options=options)
-    if d.wide and d.choice(True, False):
+    if d.int16 and d.choice(True, False):
         return d.powers("SUB", SubOptions)
     scales = d.scale(-6, 0), d.scale(-6, 0)
     return d.builder.apply(
@@ -104,7 +104,7 @@ def _sigmoid(d, op, scale, zero_point):
     """A layer whose output has a fixed scale and, of int8, a fixed zero point."""
     if d.builder.dtype.kind == "f":
         return _floats(d, op)
-    if d.wide:
+    if d.int16:
         # Scales that are powers of two take a way of their own.
         low = d.draw(st.one_of(st.floats(-20, 0, width=32), st.integers(-15, -8)))
         x = d.builder.input(d.image(), scale=float(np.float32(2.0**low)))

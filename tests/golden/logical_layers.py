@@ -62,7 +62,7 @@ def _broadcast_pair(d, first, second):
 def _comparison(op):
     def make(d):
         first = _kinds(d)
-        if d.wide and (d.oracle == "tflm" or (op != "NOT_EQUAL" and d.choice(True, False))):
+        if d.int16 and (d.oracle == "tflm" or (op != "NOT_EQUAL" and d.choice(True, False))):
             first = {}
         if d.choice(True, False):
             # All elements with all, so that some are equal.

@@ -37,7 +37,7 @@ def _transpose_conv(d):
     x = d.builder.input((n, h, w, c), scale=scale, zero_point=d.zero_point())
     inputs = [output_shape, filters, x]
     bias_type = np.dtype(np.int32)
-    if d.wide:
+    if d.int16:
         # TFLM takes a bias of 16 bits, too; LiteRT wants one of 32 announced.
         other = np.int16 if d.oracle == "tflm" else np.int32
         bias_type = np.dtype(d.choice(np.int64, other))
@@ -45,7 +45,7 @@ def _transpose_conv(d):
         scales = np.atleast_1d(np.asarray(kinds["weight_scale"], np.float32)) * np.float32(scale)
         bias = bias.astype(bias_type)
         inputs.append(d.builder.tensor(data=bias, dtype=bias_type, scale=scales))
-    announced = d.wide and d.oracle != "tflm"
+    announced = d.int16 and d.oracle != "tflm"
     options = TransposeConvOptions(
         padding=padding,
         stride_h=stride[0],
@@ -87,7 +87,7 @@ def _batch_matmul(d):
         second = d.builder.input(shapes[1], **kinds)
     else:
         second = d.builder.tensor(data=d.values(shapes[1], dtype), **kinds)
-    steps = 2.0 ** d.choice(5, 5, 6, 2, 8) * (256 if d.wide else 1)
+    steps = 2.0 ** d.choice(5, 5, 6, 2, 8) * (256 if d.int16 else 1)
     deviation = d.deviation * (d.deviation if dtype == d.builder.dtype else 74.0)
     deviation *= math.sqrt(depth)
     return d.builder.apply(

@@ -29,7 +29,7 @@ def _lstm(d):
     time_major = d.choice(True, False)
     shape = (steps, batch) if time_major else (batch, steps)
     # Activations of 16 bits are as large as those of 8 and 256 times as fine.
-    fine = 8 if d.wide else 0
+    fine = 8 if d.int16 else 0
     x_scale, h_scale = d.scale(-8 - fine, -4 - fine), d.scale(-8 - fine, -5 - fine)
     x = builder.input((*shape, features), scale=x_scale, zero_point=d.zero_point())
     gates = ("input", "forget", "cell", "output")
@@ -48,7 +48,7 @@ def _lstm(d):
         if peephole and gate != "cell":
             place = {"input": 9, "forget": 10, "output": 11}[gate]
             inputs[place] = _vector(d, cells, np.int16, 9000, float(np.float32(spread / 64)))
-        inputs[12 + number] = _vector(d, cells, np.int64 if d.wide else np.int32, 3000 << fine)
+        inputs[12 + number] = _vector(d, cells, np.int64 if d.int16 else np.int32, 3000 << fine)
         if norm:
             inputs[20 + number] = _vector(d, cells, np.int16, 6000, 2.0**-13)
     zero_point = d.zero_point()

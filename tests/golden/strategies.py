@@ -108,16 +108,16 @@ class Draw:
         return self.builder.dtype == np.uint8
 
     @property
-    def wide(self):
+    def int16(self):
         """Whether activations are int16; weights are int8 then."""
         return self.builder.dtype == np.int16
 
     @property
     def weight_dtype(self):
-        return np.int8 if self.wide else self.builder.dtype
+        return np.int8 if self.int16 else self.builder.dtype
 
     def zero_point(self):
-        if self.wide:
+        if self.int16:
             return 0
         low = 0 if self.unsigned else -128
         return self.draw(st.one_of(st.just(low), st.integers(low, low + 255)))
@@ -143,11 +143,11 @@ class Draw:
     @property
     def deviation(self):
         """Standard deviation of random activations."""
-        return 74.0 * (256 if self.wide else 1)
+        return 74.0 * (256 if self.int16 else 1)
 
     def bias_dtype(self):
         """Keywords of layers with int16 activations: what their sums are added up in."""
-        return {"bias_dtype": self.choice(None, np.int64, np.int32)} if self.wide else {}
+        return {"bias_dtype": self.choice(None, np.int64, np.int32)} if self.int16 else {}
 
     def activation(self):
         return self.choice("NONE", *ACTIVATIONS)
@@ -190,7 +190,7 @@ class Draw:
         """Whether layers of `op` can have weights of int4 here."""
         if self.unsigned or op is None:
             return False
-        if self.wide:
+        if self.int16:
             # LiteRT's DEPTHWISE_CONV_2D of int16 takes their bytes for int8 weights.
             return self.oracle == "litert" and op != "DEPTHWISE_CONV_2D"
         return self.oracle == "litert" or not (per_channel and op == "FULLY_CONNECTED")
@@ -210,7 +210,7 @@ class Draw:
         # mapped to some tens of steps, now and then to far fewer or far more.
         deviation = (4.6 if self.narrow else 74.0) * self.deviation * math.sqrt(reduced)
         steps = 2.0 ** self.draw(st.sampled_from((5, 5, 5, 6, 2, 0, 8, 12)))
-        if self.wide:
+        if self.int16:
             steps *= 256
         bias = None
         if self.choice(True, True, True, False) or self.no_bias_refused:
@@ -235,7 +235,7 @@ class Draw:
                 quantized_dimension=dimension if np.size(scale) > 1 else 0,
             )
         one_scale = np.size(kinds["weight_scale"]) == 1
-        if self.floats and not self.wide and one_scale and self.choice(True, False, False, False):
+        if self.floats and not self.int16 and one_scale and self.choice(True, False, False, False):
             scale, zero_point = kinds["weight_scale"], kinds["weight_zero_point"]
             return self.builder.input(shape, scale=scale, zero_point=zero_point)
         return self.values(shape, self.weight_dtype)
@@ -305,7 +305,7 @@ def _add(d):
     if d.floats and d.choice(True, False, False, False):
         options = AddOptions(activation=d.activation())
         return d.builder.apply("ADD", *d.plain_pair(), options=options)
-    if d.wide and d.choice(True, False):
+    if d.int16 and d.choice(True, False):
         return d.powers("ADD", AddOptions)
     n, h, w, c = shape = d.image()
     other = d.choice(shape, shape, (1, 1, 1, c), (n, h, w, 1), (1, h, 1, 1), (c,), (1,))
@@ -341,7 +341,7 @@ def _softmax(d):
     if d.builder.dtype.kind == "f":
         options = SoftmaxOptions(beta=beta)
         return d.builder.apply("SOFTMAX", d.builder.input(shape), options=options)
-    scale = d.scale(-20, -5) if d.wide else d.scale(-10, 1)
+    scale = d.scale(-20, -5) if d.int16 else d.scale(-10, 1)
     x = d.builder.input(shape, scale=scale, zero_point=d.zero_point())
     return d.builder.softmax(x, beta=beta)
 
@@ -361,14 +361,14 @@ def _reshape(d):
 def _quantize(d):
     shape, scale = d.image(), d.scale(-8, 0)
     source = d.builder.dtype
-    targets = [np.int8] if d.wide else [np.int8, np.uint8]
+    targets = [np.int8] if d.int16 else [np.int8, np.uint8]
     if d.floats and d.choice(True, False, False):
         source = np.dtype(np.float32)
         # TFLM has no kernel from float to uint8.
         targets = [d.builder.dtype]
-    elif d.wide and d.choice(True, False, False):
+    elif d.int16 and d.choice(True, False, False):
         source, targets = np.dtype(np.int32), [np.int8, np.int16]
-    elif d.wide:
+    elif d.int16:
         targets = [np.int8, np.int16, np.int32]
     elif d.floats:
         targets += [np.int16] + ([np.int32] if d.oracle == "tflm" and not d.unsigned else [])

@@ -138,27 +138,27 @@ def _root(d, op, finest):
     """A root of floats, or of quantised numbers that are not below zero."""
     if d.builder.dtype.kind == "f":
         return d.builder.apply(op, d.builder.input(_shape(d)))
-    scale, low = d.scale(-14 if d.wide else -8, 0), np.iinfo(d.builder.dtype).min
-    x = d.builder.input(_shape(d), scale=scale, zero_point=0 if d.wide else low)
-    if d.wide:
+    scale, low = d.scale(-14 if d.int16 else -8, 0), np.iinfo(d.builder.dtype).min
+    x = d.builder.input(_shape(d), scale=scale, zero_point=0 if d.int16 else low)
+    if d.int16:
         # The oracles refuse to run on anything below zero.
         x = d.builder.apply("RELU", x)
-    highest = scale * (32767 if d.wide else 255)
+    highest = scale * (32767 if d.int16 else 255)
     largest = {"SQRT": highest**0.5, "RSQRT": scale**-0.5}[op]
     # As fine as the values need it, or coarser, or some finer: then they are clamped.
     out = largest / (2.0 ** d.draw(st.floats(2, finest, width=32)))
-    zero_point = 0 if d.wide else d.zero_point()
+    zero_point = 0 if d.int16 else d.zero_point()
     return d.builder.apply(op, x, scale=float(np.float32(out)), zero_point=zero_point)
 
 
 @maker("SQRT", tflm=("float32",), litert=("float32", "int8", "int16"))
 def _sqrt(d):
-    return _root(d, "SQRT", 17 if d.wide else 9)
+    return _root(d, "SQRT", 17 if d.int16 else 9)
 
 
 @maker("RSQRT", tflm=("float32", "int8", "int16"), litert=("float32", "int8", "int16"))
 def _rsqrt(d):
-    return _root(d, "RSQRT", 17 if d.wide else 9)
+    return _root(d, "RSQRT", 17 if d.int16 else 9)
 
 
 @maker("EXP", tflm=("float32",), litert=("float32", "int8", "int16"))
@@ -166,7 +166,7 @@ def _exp(d):
     if d.builder.dtype.kind == "f":
         return d.builder.apply("EXP", d.builder.input(_shape(d)))
     # The largest argument is at most 16: what overflows int32 is undefined.
-    scale = d.scale(-18, -11) if d.wide else d.scale(-10, -4)
+    scale = d.scale(-18, -11) if d.int16 else d.scale(-10, -4)
     x = d.builder.input(_shape(d), scale=scale, zero_point=d.zero_point())
     return d.builder.apply("EXP", x, scale=d.scale(-7, 4), zero_point=d.zero_point())
 
@@ -202,26 +202,26 @@ def _svdf(d):
     batch, features = d.number(1, 3), d.number(1, 12)
     rank, units, memory = d.number(1, 3), d.number(1, 6), d.number(1, 8)
     filters = rank * units
-    wide = np.int8 if d.oracle == "tflm" and d.choice(True, False) else np.int16
+    state_type = np.int8 if d.oracle == "tflm" and d.choice(True, False) else np.int16
     x_scale, f_scale, t_scale = d.scale(-8, -3), d.scale(-10, -5), d.scale(-14, -7)
     s_scale = float(np.float32(x_scale * f_scale * 2.0 ** d.number(2, 10)))
     x = d.builder.input((batch, features), scale=x_scale, zero_point=d.zero_point())
     feature = _constant(d, d.values((filters, features), np.int8), scale=f_scale)
-    time = _constant(d, d.values((filters, memory), wide), scale=t_scale)
+    time = _constant(d, d.values((filters, memory), state_type), scale=t_scale)
     bias = d.generator.normal(0, 2000, units).astype(np.int32)
     b_scale = float(np.float32(s_scale) * np.float32(t_scale))
     # TFLM reads the bias even where there is none.
     there = d.oracle == "tflm" or d.choice(True, False)
     bias_tensor = _constant(d, bias, scale=b_scale) if there else -1
-    zero_point = d.zero_point() if wide == np.int8 else 0
+    zero_point = d.zero_point() if state_type == np.int8 else 0
     state = d.builder.tensor(
         (batch, memory * filters),
-        dtype=wide,
+        dtype=state_type,
         scale=s_scale,
         zero_point=zero_point,
         is_variable=True,
     )
-    steps = 2.0 ** d.number(6 if wide == np.int8 else 14, 22)
+    steps = 2.0 ** d.number(6 if state_type == np.int8 else 14, 22)
     return d.builder.apply(
         "SVDF",
         *(x, feature, time, bias_tensor, state),

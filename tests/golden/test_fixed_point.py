@@ -80,26 +80,26 @@ def test_requantisers_equal_exact_fractions(ours, exact, cases):
     assert found.tolist() == [exact(*case) for case in cases]
 
 
-wide_sums = st.one_of(st.sampled_from(CORNERS), st.integers(-(1 << 47), (1 << 47) - 1))
+int64_sums = st.one_of(st.sampled_from(CORNERS), st.integers(-(1 << 47), (1 << 47) - 1))
 
 
 @settings(deadline=None, max_examples=300)
 @given(
     cases=st.lists(
         st.tuples(
-            wide_sums, st.one_of(multipliers, st.integers(0, INT32_MAX)), st.integers(-31, 14)
+            int64_sums, st.one_of(multipliers, st.integers(0, INT32_MAX)), st.integers(-31, 14)
         ),
         min_size=1,
         max_size=40,
     )
 )
-def test_wide_sums_are_scaled_by_a_multiplier_of_fifteen_bits(cases):
+def test_int64_sums_are_scaled_by_a_multiplier_of_fifteen_bits(cases):
     x, m, s = (np.array(column) for column in zip(*cases, strict=True))
     wanted = [
         wrap(half_up(Fraction(x * min(half_up(Fraction(m, 1 << 16)), 32767), 1 << (15 - s))))
         for x, m, s in cases
     ]
-    assert fixed_point.requantize_wide(x, m, s).tolist() == wanted
+    assert fixed_point.requantize_int64(x, m, s).tolist() == wanted
 
 
 @settings(deadline=None, max_examples=300)

@@ -48,7 +48,7 @@ def single(x, multiplier, shift):
     return half_away(wrap(x * power(shift)) * multiplier, power(-shift) << 31)
 
 
-def wide(x, multiplier, shift):
+def int64_sums(x, multiplier, shift):
     narrow = np.minimum(half_up(multiplier, 1 << 16), (1 << 15) - 1)
     return wrap(half_up(x * narrow, power(15 - shift)))
 
@@ -94,15 +94,15 @@ def check(ours, exact, arrays):
     [
         (fixed_point.requantize_double, double, 30),
         (fixed_point.requantize_single, single, 30),
-        (fixed_point.requantize_wide, wide, fixed_point.MAX_WIDE_SHIFT),
+        (fixed_point.requantize_int64, int64_sums, fixed_point.MAX_INT64_SHIFT),
     ],
-    ids=["double", "single", "wide"],
+    ids=["double", "single", "int64_sums"],
 )
 def test_requantisers(ours, exact, largest_shift):
     p = Points()
     x = p.int32s()
     corners = CORNERS
-    if exact is wide:
+    if exact is int64_sums:
         x = x * p.integers(0, 1 << 16)
         corners = (*CORNERS, -(1 << 47), (1 << 47) - 1)
     shifts = [shift for shift in SHIFTS if shift <= largest_shift]
@@ -114,7 +114,7 @@ def test_requantisers(ours, exact, largest_shift):
 
 
 @pytest.mark.parametrize(
-    ("ours", "width"), [(fixed_point.requantize_double, 32), (fixed_point.requantize_wide, 64)]
+    ("ours", "width"), [(fixed_point.requantize_double, 32), (fixed_point.requantize_int64, 64)]
 )
 def test_shifts_beyond_the_width_of_a_number_count_modulo_it(ours, width):
     p = Points()

@@ -56,7 +56,7 @@ def _quantized(d, op, low, options=None):
 
 @maker("ABS", tflm=("int8", "int16", "float32"), litert=("int8", "int16", "int32", "float32"))
 def _abs(d):
-    if d.builder.dtype.itemsize > 2 or (d.wide and d.choice(True, False)):
+    if d.builder.dtype.itemsize > 2 or (d.int16 and d.choice(True, False)):
         return _plain("ABS")(d)
     return _quantized(d, "ABS", -8)
 
@@ -71,7 +71,7 @@ def _elu(d):
 @maker("GELU", tflm=_NONE, litert=("int8", "uint8", "int16"))
 def _gelu(d):
     options = GeluOptions(approximate=d.choice(True, False))
-    return _quantized(d, "GELU", -16 if d.wide else -8, options)
+    return _quantized(d, "GELU", -16 if d.int16 else -8, options)
 
 
 @maker(
@@ -93,7 +93,7 @@ def _squared_difference(d):
         for size, scale in zip(shapes, scales, strict=True)
     ]
     # From all differences within range to the squares of the smallest ones alone.
-    bits = d.draw(st.floats(-8, 12, width=32)) + (16 if d.wide else 0)
+    bits = d.draw(st.floats(-8, 12, width=32)) + (16 if d.int16 else 0)
     return d.builder.apply(
         "SQUARED_DIFFERENCE",
         *pair,

@@ -29,7 +29,7 @@ from mensa.sched.inputs import InputError, make_inputs
 from mensa.sched.lower import lower
 from mensa.sched.placement import all_on
 from mensa.sched.run import run_network
-from tests.golden.model_files import changed
+from tests.golden.tflite.model_files import changed
 from tests.models import NETWORKS, network_path
 
 # The machine "8x8" of tests/sim/pool.py, so that both need one build.

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 import mensa.golden as golden
 from mensa.golden import schema
-
-from .makers import MAKERS
-from .model_files import changed
-from .strategies import layers
+from tests.golden.makers import MAKERS
+from tests.golden.strategies import layers
+from tests.golden.tflite.model_files import changed
 
 
 @pytest.fixture

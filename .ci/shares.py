@@ -32,8 +32,11 @@ class Share:
     commands: tuple[tuple[str, ...], ...]
 
 
-def _tests(*folders: str) -> tuple[tuple[str, ...], ...]:
-    # A folder that is missing fails: pytest says which.
+def tests_of(*folders: str) -> tuple[tuple[str, ...], ...]:
+    """Return the commands of a share: all tests of these folders and files below `tests`.
+
+    One that is missing fails: pytest says which.
+    """
     paths = [f"tests/{folder}" for folder in folders]
     return ((*PYTHON_TOOL, "pytest", "-rs", "--durations=5", "--durations-min=5", *paths),)
 
@@ -52,9 +55,9 @@ def shares() -> list[Share]:
                 (*PYTHON_TOOL, "mypy", *(part for name in PACKAGES for part in ("-p", name))),
             ),
         ),
-        Share("golden", "tests/golden", _tests("golden")),
-        Share("units", "tests/rtl", _tests("rtl")),
-        Share("systems", "tests/sim, tests/sched", _tests("sim", "sched", *top)),
+        Share("golden", "tests/golden", tests_of("golden")),
+        Share("units", "tests/rtl", tests_of("rtl")),
+        Share("systems", "tests/sim, tests/sched", tests_of("sim", "sched", *top)),
     ]
 
 
@@ -68,8 +71,8 @@ class Outcome:
     closing: str
 
 
-def run(share: Share, jobs: int) -> Outcome:
-    """Run a share; its output goes to the terminal as it comes."""
+def run(share: Share, jobs: int, root: Path = ROOT) -> Outcome:
+    """Run a share of the project in `root`; its output goes to the terminal as it comes."""
     print(f"\n=== {share.name}: {share.what}", flush=True)
     start = time.monotonic()
     passed, closing = True, ""
@@ -77,19 +80,19 @@ def run(share: Share, jobs: int) -> Outcome:
         is_pytest = "pytest" in command
         if is_pytest and jobs > 1:
             command = (*command, "-n", str(jobs), "--dist", "worksteal")
-        status, lines = _stream(command)
+        status, lines = _stream(command, root)
         if is_pytest:
             closing = next((line for line in reversed(lines) if _counts(line)), "no tests ran")
         passed = passed and status == 0  # pytest's is not 0 if there were no tests
     return Outcome(share, passed, time.monotonic() - start, closing)
 
 
-def _stream(command: tuple[str, ...]) -> tuple[int, list[str]]:
+def _stream(command: tuple[str, ...], root: Path) -> tuple[int, list[str]]:
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "MYPYPATH": "typing"}
     lines = []
     with subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=root,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -26,7 +26,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
-TESTS = ("test_random_layers.py", "test_detection.py", "test_ties.py")
+TESTS = ("test_random_layers.py", "operators/test_detection.py", "test_ties.py")
 RANDOM = "test_random_layers.py::test_a_random_layer_equals_the_oracle[{oracle}-{op}]"
 WHEELS = {"tflm": "tflite-micro", "litert": "ai-edge-litert"}
 
@@ -52,15 +52,15 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="only make the page again")
     parser.add_argument("--operators", help="names with commas between; all if not given")
     arguments = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "tests"))
-    operator_page = import_module("golden.operator_page")
+    sys.path.append(str(ROOT))  # last: our sched must not stand before the standard library's
+    operator_page = import_module("tests.golden.operator_page")
     if not arguments.page:
         start = time.monotonic()
         tests = list(TESTS)
         if arguments.operators:
             names = arguments.operators.split(",")
             tests = [RANDOM.format(oracle=oracle, op=op) for op in names for oracle in WHEELS]
-        reports = compare(tests, arguments.jobs, import_module("golden.comparison").PROPERTY)
+        reports = compare(tests, arguments.jobs, import_module("tests.golden.comparison").PROPERTY)
         versions = {name: f"{wheel} {version(wheel)}" for name, wheel in WHEELS.items()}
         record = operator_page.gather(reports, versions)
         if arguments.operators:

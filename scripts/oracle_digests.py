@@ -16,16 +16,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).parents[1] / "tests" / "golden"
+ROOT = Path(__file__).parents[1]
 WHEELS = {"tflm": "tflite-micro", "litert": "ai-edge-litert"}
 
 
 def main() -> None:
     """Runs the oracles on every case and writes the file."""
     # The cases and the workers are the tests' own.
-    sys.path.insert(0, str(TESTS.parent))
-    digest_cases = import_module("golden.digest_cases")
-    oracles = import_module("golden.oracles")
+    sys.path.append(str(ROOT))  # last: our sched must not stand before the standard library's
+    digest_cases = import_module("tests.golden.digest_cases")
+    oracles = import_module("tests.golden.oracles")
 
     versions = {name: f"{wheel} {version(wheel)}" for name, wheel in WHEELS.items()}
     recorded: dict[str, dict[str, Any]] = {}
@@ -38,7 +38,7 @@ def main() -> None:
                     "tensors": digest_cases.digest_tensors(answers, case.tensors),
                 }
     text = json.dumps({"oracles": versions, "cases": recorded}, indent=1, sort_keys=True)
-    (TESTS / "oracle_digests.json").write_text(text + "\n")
+    (ROOT / "tests" / "golden" / "oracle_digests.json").write_text(text + "\n")
     sys.stdout.write(f"{len(recorded)} cases\n")
 
 

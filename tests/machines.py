@@ -1,4 +1,4 @@
-"""A Hypothesis strategy that draws any machine which `Machine` accepts."""
+"""Machines for tests: a tiny one, and a strategy that draws any which `Machine` accepts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from hypothesis import strategies as st
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.machine import AXI_PAGE_BYTES, MAX_CLOCK_HZ, MIB, Machine
 from mensa.sched.lower.options import LoweringOptions
+
+TINY = Machine(
+    name="tiny",
+    array=Systolic(rows=4, cols=4),
+    clock_hz=100_000_000,
+    parameter_buffer_bytes=1024,
+    activation_buffer_bytes=1024,
+)
 
 BUFFER_LIMIT = 256 * MIB
 

@@ -9,20 +9,26 @@ import pytest
 PATH = Path(__file__).parents[1] / ".ci" / "shares.py"
 
 
-@pytest.fixture
-def shares(tmp_path, monkeypatch):
-    """The runner, for a project in `tmp_path`."""
+@pytest.fixture(scope="module")
+def shares():
+    """The runner, which is no module of a package."""
     spec = importlib.util.spec_from_file_location("shares", PATH)
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "shares", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "ROOT", tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "shares", module)
+        spec.loader.exec_module(module)
+        yield module
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project with a folder of tests of every kind."""
     (tmp_path / "tests" / "empty").mkdir(parents=True)
     for name, fact in (("good", True), ("bad", False)):
         (tmp_path / "tests" / name).mkdir()
         text = f"def test_it():\n    assert {fact}\n"
         (tmp_path / "tests" / name / f"test_{name}.py").write_text(text)
-    return module
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -35,15 +41,18 @@ def shares(tmp_path, monkeypatch):
         (("good", "missing"), False),
     ],
 )
-def test_a_share_passes_only_if_its_tests_are_there_and_pass(shares, capsys, folders, passed):
-    share = shares.Share("name", "what", shares._tests(*folders))
-    assert shares.run(share, jobs=1).passed is passed
+def test_a_share_passes_only_if_its_tests_are_there_and_pass(shares, project, folders, passed):
+    share = shares.Share("name", "what", shares.tests_of(*folders))
+    assert shares.run(share, jobs=1, root=project).passed is passed
 
 
-def test_the_folders_of_all_shares_are_there(shares):
+def test_every_test_is_in_one_share(shares):
     root = PATH.parent.parent
     words = [word for share in shares.shares() for each in share.commands for word in each]
-    folders = [word for word in words if word.startswith("tests/")]
-    assert folders
-    for folder in folders:
-        assert (root / folder).exists(), folder
+    places = [root / word for word in words if word.startswith("tests/")]
+    found = [
+        path
+        for place in places
+        for path in (place.rglob("test_*.py") if place.is_dir() else [place])
+    ]
+    assert sorted(found) == sorted((root / "tests").rglob("test_*.py"))

@@ -17,18 +17,18 @@ import numpy.typing as npt
 
 Float32Array = npt.NDArray[np.float32]
 
-# None is what this process has loaded.
-_LIBRARIES = (None, "libm.so.6")
+LIBRARIES = (None, "libm.so.6")
+"""Where functions are looked for; None is what this process has loaded."""
 
 
 @cache
-def _function(name: str) -> Callable[[float], float]:
-    """The library's function `name` of a float, or where there is none one in double precision."""
+def find(name: str, libraries: tuple[str | None, ...] = LIBRARIES) -> Callable[[float], float]:
+    """The function `name` of a float in the first library that has it, else in double precision."""
     found: Any = getattr(np, name, None) or getattr(math, name)
     with suppress(ImportError):
         import ctypes
 
-        for library in _LIBRARIES:
+        for library in libraries:
             with suppress(OSError, AttributeError, TypeError):
                 found = getattr(ctypes.CDLL(library), f"{name}f")
                 found.argtypes, found.restype = [ctypes.c_float], ctypes.c_float
@@ -39,6 +39,6 @@ def _function(name: str) -> Callable[[float], float]:
 
 def c_function(name: str, x: Float32Array) -> Float32Array:
     """The function of each element, by the name that `math` gives it, such as "tanh"."""
-    function = _function(name)
+    function = find(name)
     found = np.array([function(each) for each in x.ravel().tolist()], dtype=np.float32)
     return found.reshape(x.shape)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ..models import NETWORKS, network_path
-from .oracles import Oracle, available
+from tests.golden.oracles import Oracle, available
+from tests.models import NETWORKS, network_path
 
 
 # Where there are none, one test that is skipped says so.

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import mensa.golden as golden
-
-from .strategies import random_inputs
+from tests.golden.strategies import random_inputs
 
 BUNDLED = Path(__file__).parents[2] / "sched" / "data" / "digits.tflite"
 INPUTS = 4

@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from mensa.golden.options import LeakyReluOptions, MulOptions, SubOptions
-
-from .strategies import WITH_INT16, maker
+from tests.golden.strategies import WITH_INT16, maker
 
 AND_FLOATS = {oracle: (*types, "float32") for oracle, types in WITH_INT16.items()}
 EIGHT_BIT = {"tflm": ("int8",), "litert": ("int8", "uint8")}

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 import mensa.golden as golden
 from mensa.golden.schema import INT4, RESOURCE
-
-from .strategies import layers
+from tests.golden.strategies import layers
 
 INPUT = (1, 4)
 SCALE = 0.1

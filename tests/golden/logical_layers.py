@@ -3,8 +3,7 @@
 from hypothesis import strategies as st
 
 from mensa.golden.options import ReducerOptions
-
-from .strategies import maker
+from tests.golden.strategies import maker
 
 _PLAIN = ("int32", "int64", "float32")
 _COMPARED = {

@@ -1,6 +1,6 @@
 """How random layers of every operator are drawn: importing this registers all of them."""
 
-from . import (  # noqa: F401
+from tests.golden import (  # noqa: F401
     elementwise_layers,
     logical_layers,
     moving_layers,
@@ -11,6 +11,6 @@ from . import (  # noqa: F401
     unary_layers,
     variable_layers,
 )
-from .strategies import MAKERS
+from tests.golden.strategies import MAKERS
 
 __all__ = ["MAKERS"]

@@ -4,8 +4,7 @@ import numpy as np
 
 import mensa.golden as golden
 from mensa.golden.options import CumsumOptions, ReverseSequenceOptions
-
-from .strategies import maker
+from tests.golden.strategies import maker
 
 _NOT_THERE = "it has no such kernel"
 _ALL = ("int8", "uint8", "int16", "int32", "int64", "bool", "float32")

@@ -26,10 +26,9 @@ from flatbuffers import flexbuffers
 from hypothesis import HealthCheck, Phase, given, settings
 
 import mensa.golden as golden
-
-from .composites import composite_network
-from .makers import MAKERS
-from .strategies import layers
+from tests.golden.composites import composite_network
+from tests.golden.makers import MAKERS
+from tests.golden.strategies import layers
 
 #: What loading and running one file may take.
 SECONDS = 2.0

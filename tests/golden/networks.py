@@ -8,8 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import mensa.golden as golden
-
-from .strategies import Draw, Layer
+from tests.golden.strategies import Draw, Layer
 
 OPERATORS = (
     "ADD",

@@ -9,9 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 from mensa.golden.int4 import TAKEN
-
-from .comparison import DIFFERENCES, INPUTS
-from .refused_scales import REFUSED
+from tests.golden.comparison import DIFFERENCES, INPUTS
+from tests.golden.refused_scales import REFUSED
 
 RECORD = Path(__file__).parent / "operator_record.json"
 PAGE = Path(__file__).parents[2] / "docs" / "operators.md"

@@ -5,8 +5,7 @@ import math
 import numpy as np
 
 from mensa.golden.options import BatchMatMulOptions, TransposeConvOptions
-
-from .strategies import WITH_INT16, maker
+from tests.golden.strategies import WITH_INT16, maker
 
 
 @maker("TRANSPOSE_CONV", **WITH_INT16)

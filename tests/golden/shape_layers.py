@@ -18,8 +18,7 @@ from mensa.golden.options import (
     StridedSliceOptions,
     UnpackOptions,
 )
-
-from .strategies import maker
+from tests.golden.strategies import maker
 
 EIGHT_BIT = {"tflm": ("int8",), "litert": ("int8", "uint8")}
 INT_TYPES = {"tflm": ("int8", "int16"), "litert": ("int8", "uint8", "int16")}

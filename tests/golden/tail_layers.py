@@ -12,8 +12,7 @@ from mensa.golden.options import (
     ShapeOptions,
     SVDFOptions,
 )
-
-from .strategies import maker
+from tests.golden.strategies import maker
 
 _NAMES = {"bool": "BOOL"} | {
     name: name.upper()

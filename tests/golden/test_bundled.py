@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import mensa.golden as golden
-
-from .digest_cases import BUNDLED
+from tests.golden.digest_cases import BUNDLED
 
 SAMPLES = np.load(BUNDLED.parent / "digits_samples.npz")
 RECORD = json.loads((BUNDLED.parent / "digits.json").read_text())

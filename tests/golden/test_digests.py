@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 import mensa.golden as golden
-
-from .digest_cases import cases, digest, digest_tensors
-from .oracles import available
+from tests.golden.digest_cases import cases, digest, digest_tensors
+from tests.golden.oracles import available
 
 RECORD = json.loads((Path(__file__).parent / "oracle_digests.json").read_text())
 AGAIN = "run scripts/oracle_digests.py"

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import mensa.golden as golden
-
-from .oracles import available
+from tests.golden.oracles import available
 
 PAGE = Path(__file__).parents[2] / "docs" / "golden.md"
 BLOCKS = re.findall(r"^```python( litert)?\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)

@@ -7,9 +7,8 @@ import pytest
 
 import mensa.golden as golden
 from mensa.golden.options import OPTIONS, LeakyReluOptions, ReducerOptions
-
-from .comparison import equal
-from .makers import MAKERS
+from tests.golden.comparison import equal
+from tests.golden.makers import MAKERS
 
 NUMBERS = np.array(
     [0.0, -0.0, 0.25, -0.25, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.5, -2.5, 6.0, 7.0, -3.0, 1e-45,

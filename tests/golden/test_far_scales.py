@@ -13,12 +13,11 @@ from hypothesis import HealthCheck, given, settings
 
 import mensa.golden as golden
 from mensa.golden.options import L2NormOptions, SoftmaxOptions
-
-from .comparison import EXAMPLES, equal
-from .makers import MAKERS
-from .oracles import OracleError
-from .refused_scales import COMPARISONS, REFUSED
-from .strategies import layers
+from tests.golden.comparison import EXAMPLES, equal
+from tests.golden.makers import MAKERS
+from tests.golden.oracles import OracleError
+from tests.golden.refused_scales import COMPARISONS, REFUSED
+from tests.golden.strategies import layers
 
 _VARIABLES = {"ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "VAR_HANDLE"}
 #: Operators whose tensors must all be of one scale, by oracle: it is moved for all of them.

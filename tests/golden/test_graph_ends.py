@@ -6,10 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import mensa.golden as golden
-
-from .comparison import REGRESS, equal
-from .graph_ends import ENDS, odd_ends
-from .strategies import random_inputs
+from tests.golden.comparison import REGRESS, equal
+from tests.golden.graph_ends import ENDS, odd_ends
+from tests.golden.strategies import random_inputs
 
 
 def compare(graph, inputs, oracle):

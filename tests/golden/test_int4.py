@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 import mensa.golden as golden
 from mensa.golden.int4 import TAKEN, unpack
-
-from .comparison import equal
-from .makers import MAKERS
-from .mutants import graphs_of
-from .oracles import OracleError
-from .strategies import random_inputs
+from tests.golden.comparison import equal
+from tests.golden.makers import MAKERS
+from tests.golden.mutants import graphs_of
+from tests.golden.oracles import OracleError
+from tests.golden.strategies import random_inputs
 
 SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
 

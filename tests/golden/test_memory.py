@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import mensa.golden as golden
-
-from ..models import network_path
+from tests.models import network_path
 
 
 def allowed(graph):

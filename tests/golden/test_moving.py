@@ -5,10 +5,9 @@ import pytest
 
 import mensa.golden as golden
 from mensa.golden.options import CumsumOptions, ReverseSequenceOptions
-
-from .comparison import equal
-from .moving_layers import constant, dilated
-from .oracles import OracleError
+from tests.golden.comparison import equal
+from tests.golden.moving_layers import constant, dilated
+from tests.golden.oracles import OracleError
 
 
 def compare(graph, arrays, oracle):

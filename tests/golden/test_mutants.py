@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 import mensa.golden as golden
-
-from ..models import NETWORKS
-from .comparison import REGRESS
-from .makers import MAKERS
+from tests.golden.comparison import REGRESS
+from tests.golden.makers import MAKERS
+from tests.models import NETWORKS
 
 ROOT = Path(__file__).parents[2]
 COUNT = 20_000 if REGRESS else 2_000

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 import mensa.golden as golden
-
-from .comparison import REGRESS, equal
-from .disguise import shapes, with_false_shapes, without_shapes
-from .oracles import OracleError
-from .strategies import random_inputs
+from tests.golden.comparison import REGRESS, equal
+from tests.golden.disguise import shapes, with_false_shapes, without_shapes
+from tests.golden.oracles import OracleError
+from tests.golden.strategies import random_inputs
 
 # Those of a recurrent network are steps in a row.
 INPUTS = 20

@@ -5,11 +5,10 @@ import json
 import pytest
 
 from mensa.golden.families import supported
-
-from .comparison import DIFFERENCES
-from .makers import MAKERS
-from .operator_page import COMMAND, ORACLES, PAGE, RECORD, page
-from .test_detection import OP as DETECTION
+from tests.golden.comparison import DIFFERENCES
+from tests.golden.makers import MAKERS
+from tests.golden.operator_page import COMMAND, ORACLES, PAGE, RECORD, page
+from tests.golden.operators.test_detection import OP as DETECTION
 
 OPERATORS = json.loads(RECORD.read_text())["operators"]
 AGAIN = f"run {COMMAND}"

@@ -7,11 +7,10 @@ from hypothesis import HealthCheck, given, settings
 
 import mensa.golden as golden
 from mensa.golden.options import OPTIONS, LeakyReluOptions, NoOptions, ShapeOptions
-
-from .comparison import equal
-from .makers import MAKERS
-from .oracles import OracleError
-from .strategies import layers
+from tests.golden.comparison import equal
+from tests.golden.makers import MAKERS
+from tests.golden.oracles import OracleError
+from tests.golden.strategies import layers
 
 #: The last operators of their networks are others, and without a name there is no variable.
 _VARIABLES = {"ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "VAR_HANDLE"}

@@ -19,11 +19,10 @@ from mensa.golden.options import (
     StridedSliceOptions,
     UnpackOptions,
 )
-
-from .comparison import equal
-from .disguise import IMPOSSIBLE, without_shapes
-from .makers import MAKERS
-from .strategies import layers
+from tests.golden.comparison import equal
+from tests.golden.disguise import IMPOSSIBLE, without_shapes
+from tests.golden.makers import MAKERS
+from tests.golden.strategies import layers
 
 DRAWN = {
     "deadline": None,

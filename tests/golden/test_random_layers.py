@@ -5,12 +5,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import mensa.golden as golden
-
-from .comparison import EXAMPLES, INPUTS, Comparison, differ, equal, runs_with
-from .disguise import NOTICED, shapes, with_false_shapes, without_shapes
-from .makers import MAKERS
-from .oracles import OracleError
-from .strategies import layers
+from tests.golden.comparison import EXAMPLES, INPUTS, Comparison, differ, equal, runs_with
+from tests.golden.disguise import NOTICED, shapes, with_false_shapes, without_shapes
+from tests.golden.makers import MAKERS
+from tests.golden.oracles import OracleError
+from tests.golden.strategies import layers
 
 
 def compare(layer, oracle):

@@ -5,8 +5,7 @@ import pytest
 
 import mensa.golden as golden
 from mensa.golden.options import ArgMaxOptions, CastOptions, LeakyReluOptions
-
-from .makers import MAKERS
+from tests.golden.makers import MAKERS
 
 NUMBERS = np.array(
     [0.5, -0.5, 127.9, 128, -128.9, -129, 255.9, 256, -1, 32767.5, 32768, -32769, 65535.5, 65536,

@@ -11,8 +11,7 @@ import pytest
 
 import mensa.golden as golden
 from mensa.golden.options import SVDFOptions, UnidirectionalSequenceLSTMOptions
-
-from .comparison import Comparison, differ
+from tests.golden.comparison import Comparison, differ
 
 RUNS = 200
 CASES = 6

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 import mensa.golden as golden
 from mensa.golden.options import CallOnceOptions
-
-from .comparison import equal
-from .disguise import shapes, with_false_shapes, without_shapes
-from .oracles import OracleError
-from .strategies import random_inputs
-from .streaming import wake_word
+from tests.golden.comparison import equal
+from tests.golden.disguise import shapes, with_false_shapes, without_shapes
+from tests.golden.oracles import OracleError
+from tests.golden.strategies import random_inputs
+from tests.golden.streaming import wake_word
 
 STEPS = 10
 KINDS = {"scale": 0.1, "zero_point": -3}

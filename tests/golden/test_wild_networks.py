@@ -3,10 +3,9 @@
 import pytest
 
 import mensa.golden as golden
-
-from .comparison import equal
-from .strategies import random_inputs
-from .wild_networks import CASES, wild
+from tests.golden.comparison import equal
+from tests.golden.strategies import random_inputs
+from tests.golden.wild_networks import CASES, wild
 
 STEPS = 10
 

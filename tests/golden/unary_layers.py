@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from mensa.golden.options import GeluOptions
-
-from .strategies import maker
+from tests.golden.strategies import maker
 
 _NONE = "it has no such kernel"
 

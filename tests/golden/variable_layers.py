@@ -2,9 +2,8 @@
 
 import mensa.golden as golden
 from mensa.golden.options import ConcatenationOptions, StridedSliceOptions
-
-from .shape_layers import INT_TYPES
-from .strategies import maker
+from tests.golden.shape_layers import INT_TYPES
+from tests.golden.strategies import maker
 
 
 def _joined(d, *parts):

@@ -5,9 +5,8 @@ from flatbuffers import flexbuffers
 
 import mensa.golden as golden
 from mensa.golden.options import ReducerOptions
-
-from .disguise import without_shapes
-from .streaming import wake_word
+from tests.golden.disguise import without_shapes
+from tests.golden.streaming import wake_word
 
 SIDE, CHANNELS = 6, 4
 

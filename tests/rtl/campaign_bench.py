@@ -330,4 +330,4 @@ async def campaign(dut):
     for kind in faults.KINDS:
         codes = figures[kind.__name__]
         said = ", ".join(f"{code} {count}" for code, count in sorted(codes.items()))
-        dut._log.info("campaign: %s %d: %s", kind.__name__, codes.total(), said)
+        cocotb.log.info("campaign: %s %d: %s", kind.__name__, codes.total(), said)

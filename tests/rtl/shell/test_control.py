@@ -12,9 +12,8 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import COMMAND_SET_VERSION, MAGIC, REGISTERS
-from mensa.rtl.machine import Machine, edge_tpu
+from mensa.rtl.machine import edge_tpu
 from mensa.rtl.registers import (
     CATEGORIES,
     CONTROL_REGISTERS,
@@ -26,15 +25,9 @@ from mensa.rtl.registers import (
     register_map_markdown,
 )
 from mensa.rtl.shell.control import Control
+from tests.machines import TINY
 from tests.rtl import bench
 
-MACHINE = Machine(
-    name="tiny",
-    array=Systolic(rows=4, cols=4),
-    clock_hz=100_000_000,
-    parameter_buffer_bytes=1024,
-    activation_buffer_bytes=1024,
-)
 OKAY, SLVERR = 0, 2
 START, INTERRUPT_ENABLE, RESET = 1, 2, 4
 BUSY, DONE, STOPPING = 1, 2, 4
@@ -93,7 +86,7 @@ async def registers_are_as_the_table_says(dut, stalls):
     fixed = {
         "ID": MAGIC,
         "COMMAND_SET_VERSION": COMMAND_SET_VERSION,
-        "CONFIG_HASH": MACHINE.config_hash,
+        "CONFIG_HASH": TINY.config_hash,
         "WINDOW_LIMIT": 0xFFFF_FFFF,  # all of memory
     }
     addresses = [*range(0, 0x100, 4), 0x400, 0xFFC]
@@ -259,7 +252,7 @@ async def counters_count_busy_cycles(dut):
 
 @pytest.mark.parametrize("seed", [1])
 def test_control(seed):
-    bench.run(Control(MACHINE), __file__, seed=seed)
+    bench.run(Control(TINY), __file__, seed=seed)
 
 
 def test_the_table_is_consistent():
@@ -272,7 +265,7 @@ def test_the_table_is_consistent():
         assert max(bits) < 32
 
 
-@pytest.mark.parametrize("machine", [MACHINE, edge_tpu], ids=lambda m: m.name)
+@pytest.mark.parametrize("machine", [TINY, edge_tpu], ids=lambda m: m.name)
 def test_documents_name_everything(machine):
     page, header = register_map_markdown(machine), c_header(machine)
     for register in CONTROL_REGISTERS:
@@ -291,10 +284,10 @@ def test_documents_name_everything(machine):
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler: apt install gcc")
 def test_the_header_is_c(tmp_path):
-    (tmp_path / "registers.h").write_text(c_header(MACHINE))
+    (tmp_path / "registers.h").write_text(c_header(TINY))
     (tmp_path / "main.c").write_text(
         '#include "registers.h"\n'
-        f'_Static_assert(MENSA_CONFIGURATION == {MACHINE.config_hash}u, "");\n'
+        f'_Static_assert(MENSA_CONFIGURATION == {TINY.config_hash}u, "");\n'
         "_Static_assert(MENSA_SET(MENSA_UNIT_STORE, MENSA_STORE_ROWS, 7)"
         ' == 0x1203000000000007u, "");\n'
         "_Static_assert(MENSA_GO(MENSA_UNIT_COMPUTE, MENSA_TOKEN_PARAMETERS_READY,"

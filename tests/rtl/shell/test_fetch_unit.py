@@ -9,23 +9,15 @@ import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
 
-from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import COMMAND_SET_VERSION, MAGIC, REGISTERS, Opcode, Unit
-from mensa.rtl.machine import Machine
 from mensa.rtl.registers import FETCH_LATENCY, PAGE_BITS, PROGRAM_ALIGNMENT_BYTES, ErrorCode
 from mensa.rtl.shell.fetch_unit import FetchUnit
 from mensa.sim.engines.model.dma import ReadPort
 from mensa.sim.engines.model.fetch import FetchTiming
 from mensa.sim.memory import PortTiming
+from tests.machines import TINY
 from tests.rtl import bench
 
-MACHINE = Machine(
-    name="tiny",
-    array=Systolic(rows=4, cols=4),
-    clock_hz=100_000_000,
-    parameter_buffer_bytes=1024,
-    activation_buffer_bytes=1024,
-)
 PORTS = {Unit.LOAD: "load", Unit.COMPUTE: "compute", Unit.STORE: "store"}
 LAST_PAGE = (1 << 20) - 1
 WATCHDOG = 20_000
@@ -41,7 +33,7 @@ def header(
     setup=0,
     is_setup=False,
 ):
-    configuration = MACHINE.config_hash if configuration is None else configuration
+    configuration = TINY.config_hash if configuration is None else configuration
     count = len(words) + 2 if count is None else count
     first = setup << 40 | version << 32 | magic
     return [first, is_setup << 63 | count << 32 | configuration, *words]
@@ -460,4 +452,4 @@ async def a_fault_about_a_command_gives_its_index(dut):
 
 @pytest.mark.parametrize("seed", [1])
 def test_fetch_unit(seed):
-    bench.run(FetchUnit(MACHINE), __file__, env={"TRIALS": 50}, seed=seed)
+    bench.run(FetchUnit(TINY), __file__, env={"TRIALS": 50}, seed=seed)

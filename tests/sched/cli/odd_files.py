@@ -8,7 +8,6 @@ import functools
 import itertools
 
 import numpy as np
-import tflite
 
 import mensa.golden as golden
 from mensa.golden import schema
@@ -16,12 +15,12 @@ from mensa.golden.compiled import DEVICES, PROBABLE_DEVICES
 from mensa.golden.options import LeakyReluOptions, NoOptions, Pool2DOptions
 from tests.golden.disguise import with_false_shapes, without_shapes
 from tests.golden.graph_ends import ENDS
-from tests.golden.model_files import changed
 from tests.golden.mutants import corpus, mutate, worst
-from tests.golden.test_files import compiled, sparse_weights
 from tests.golden.test_options import with_options
-from tests.golden.test_passed_over import CALLERS, calling
 from tests.golden.test_propagation import reshaped_by_its_own_shape
+from tests.golden.tflite.model_files import changed
+from tests.golden.tflite.test_files import compiled, sparse_weights
+from tests.golden.tflite.test_passed_over import CALLERS, calling
 from tests.golden.wild_networks import CASES
 from tests.golden.wild_networks import wild as wild_network
 
@@ -152,10 +151,11 @@ def _types(sound):
 
 def _with_type(data, index, number):
     """The file with another type of one tensor."""
-    changed = bytearray(data)
-    table = tflite.Model.GetRootAs(changed, 0).Subgraphs(0).Tensors(index)._tab
-    changed[table.Pos + table.Offset(6)] = number
-    return bytes(changed)
+
+    def change(model, schema):
+        model.subgraphs[0].tensors[index].type = number
+
+    return changed(data, change)
 
 
 def _empty():

@@ -14,7 +14,6 @@ from typing import get_args
 
 import numpy as np
 import pytest
-import tflite
 from rich.console import Console
 
 from mensa import golden
@@ -30,6 +29,7 @@ from mensa.sched.inputs import InputError, make_inputs
 from mensa.sched.lower import lower
 from mensa.sched.placement import all_on
 from mensa.sched.run import run_network
+from tests.golden.tflite.model_files import changed
 from tests.models import NETWORKS, network_path
 
 # The machine "8x8" of tests/sim/pool.py, so that both need one build.
@@ -64,22 +64,16 @@ def workplace(tmp_path, monkeypatch):
     return tmp_path
 
 
-def tflite_with_operator(number):
-    """The bundled network, its ADD replaced by the builtin operator `number`."""
-    content = bytearray(MODEL.read_bytes())
-    model = tflite.Model.GetRootAs(content, 0)
-    for place in range(model.OperatorCodesLength()):
-        code = model.OperatorCodes(place)
-        if code.BuiltinCode() == tflite.BuiltinOperator.ADD:
-            table = code._tab
-            for slot, size in ((4, 1), (10, 4)):  # the byte of old files, and the number
-                offset = table.Offset(slot)
-                if offset:
-                    at = table.Pos + offset
-                    content[at : at + size] = number.to_bytes(size, "little")
-            if code.BuiltinCode() == number:
-                return bytes(content)
-    raise AssertionError("the bundled network has no ADD whose number can be changed")
+def tflite_with_operator(name):
+    """The bundled network, its ADD replaced by another builtin operator."""
+
+    def change(model, schema):
+        (code,) = (
+            each for each in model.operatorCodes if each.builtinCode == schema.BuiltinOperator.ADD
+        )
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+
+    return changed(MODEL.read_bytes(), change)
 
 
 def float_network():
@@ -107,8 +101,7 @@ def bad_files(folder):
     (folder / "random.tflite").write_bytes(np.random.default_rng(0).bytes(5000))
     (folder / "empty.tflite").write_bytes(b"")
     (folder / "float.tflite").write_bytes(float_network())
-    cos = tflite.BuiltinOperator.COS
-    (folder / "cos.tflite").write_bytes(tflite_with_operator(cos))
+    (folder / "cos.tflite").write_bytes(tflite_with_operator("COS"))
     np.save(folder / "shape.npy", np.zeros((1, 9, 9, 1), np.int8))
     np.save(folder / "type.npy", np.zeros((1, 8, 8, 1), np.int64))
     np.savez(folder / "names.npz", a=np.zeros(1), b=np.zeros(1))
@@ -592,7 +585,7 @@ def test_waves_of_all_programs_are_written(workplace, capsys):
 
 
 def test_inspect_says_why_a_layer_is_on_the_host(workplace, capsys):
-    (workplace / "cos.tflite").write_bytes(tflite_with_operator(tflite.BuiltinOperator.COS))
+    (workplace / "cos.tflite").write_bytes(tflite_with_operator("COS"))
     assert invoke(["inspect", "cos.tflite", "--json", "layers.json"]) == 0
     shown = capsys.readouterr().out
     assert "SOFTMAX is on the host" in shown

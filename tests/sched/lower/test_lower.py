@@ -197,13 +197,13 @@ def depthwise_graph(shape, kernel, multiplier=1, **fields):
             machine_of(2, 2, 64, 64, 2, 2, 4),
             True,
         ),
-        # A range of channels that begins inside a beat needs a longer place.
+        # A range of channels that begins inside a beat needs a longer slot.
         (
             depthwise_graph((1, 4, 4, 12), (2, 3), dilation=(3, 1)),
             machine_of(2, 3, 64, 64, 2, 4, 4),
             False,
         ),
-        # Three channels fit a place where they begin at a beat, but not the next three.
+        # Three channels fit a slot where they begin at a beat, but not the next three.
         (
             depthwise_graph((1, 2, 1, 12), (2, 1)),
             machine_of(1, 1, 16, 8, 2, 2),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mensa.golden
 import mensa.rtl
-from mensa.rtl.arrays.systolic.systolic import Systolic
+import mensa.sim
 from mensa.rtl.commands import (
     COUNTS,
     GROUP_COUNTS,
@@ -22,23 +25,15 @@ from mensa.rtl.commands import (
     Token,
     Unit,
 )
-from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, MAX_CLOCK_HZ, Machine
+from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, MAX_CLOCK_HZ
 from mensa.rtl.program import Assembler, Program, ProgramError, setup_identifier, with_setup
 from mensa.rtl.registers import CATEGORIES, ErrorCode
-from mensa.sim.engines import rtl as rtl_engine
 from mensa.sim.engines.events import CommandEvent, RunTrace, layer_timing
 from mensa.sim.engines.functional import FunctionalEngine
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.engines.rtl import STALL_CYCLES, RtlEngine, RunError, gateware_hash
 from mensa.sim.memory import MAX_BANDWIDTH_BYTES_PER_S, MAX_LATENCY_NS, Memory
 
-MACHINE = Machine(
-    name="tiny",
-    array=Systolic(rows=4, cols=4),
-    clock_hz=100_000_000,
-    parameter_buffer_bytes=1024,
-    activation_buffer_bytes=1024,
-)
 MEMORY_BYTES = 1 << 14
 PROGRAM_ADDRESS = 1 << 12
 
@@ -53,7 +48,7 @@ def memory(latency_ns=100, bandwidth=400_000_000, outstanding=2):
     )
 
 
-def program(fill, machine=MACHINE):
+def program(fill, machine=TINY):
     """Return a program with the commands that `fill` gives an Assembler."""
     assembler = Assembler(machine)
     fill(assembler)
@@ -104,15 +99,15 @@ def test_trace_memory_and_buffers_equal_the_other_engines(seed):
     about = memory(rng.choice([0, 100, 700]), rng.choice([10**8, 10**9]), rng.choice([1, 4]))
     job = copies(rng)
     seen = []
-    engine = RtlEngine(MACHINE, about, on_command=lambda event, after: seen.append((event, after)))
+    engine = RtlEngine(TINY, about, on_command=lambda event, after: seen.append((event, after)))
     ours, theirs = job.initial_memory(), job.initial_memory()
     trace = engine.run(job, ours)
-    functional = FunctionalEngine(MACHINE)
+    functional = FunctionalEngine(TINY)
     functional.run(job, theirs)
     assert np.array_equal(ours, theirs)
     assert [event for event, _ in seen] == list(trace.events)
     assert np.array_equal(seen[-1][1].activation, functional.buffers.activation)
-    assert trace == ModelEngine(MACHINE, about).run(job)
+    assert trace == ModelEngine(TINY, about).run(job)
     layers = layer_timing(trace)
     assert sum(layer.cycles for layer in layers) == trace.cycles
     assert sum(layer.read_beats for layer in layers) == trace.read_beats
@@ -127,7 +122,7 @@ def test_parameters_and_constants_reach_their_buffers():
     job = program(fill)
     seen = []
     content = job.initial_memory()
-    RtlEngine(MACHINE, memory(), on_command=lambda _, after: seen.append(after)).run(job, content)
+    RtlEngine(TINY, memory(), on_command=lambda _, after: seen.append(after)).run(job, content)
     assert np.array_equal(seen[-1].parameter[:256], content[:256])
     records = content[:256].reshape(16, 16).copy()
     records[:, CHANNEL_RECORD_USED_BYTES:] = 0
@@ -139,8 +134,8 @@ def test_buffers_live_on_from_program_to_program_until_a_reset(latency_ns):
     about = memory(latency_ns)  # a slow one still owes words after END when the next one starts
     load = program(lambda a: a.go(Unit.LOAD, {**area(0, 0), "SPACE": Space.ACTIVATION}))
     store = program(lambda a: a.go(Unit.STORE, area(0x2000, 0)))
-    model = ModelEngine(MACHINE, about)
-    for engine in (RtlEngine(MACHINE, about), FunctionalEngine(MACHINE)):
+    model = ModelEngine(TINY, about)
+    for engine in (RtlEngine(TINY, about), FunctionalEngine(TINY)):
         source, target = load.initial_memory(), store.initial_memory()
         traces = engine.run(load, source), engine.run(store, target)
         assert np.array_equal(target[0x2000:0x2028], source[:40])
@@ -154,7 +149,7 @@ def test_buffers_live_on_from_program_to_program_until_a_reset(latency_ns):
 def test_registers_are_0_when_a_program_starts():
     first = {**area(0, 0), "SPACE": Space.PARAMETER}
     second = area(64, 0)  # SPACE, never set, is 0: the activation buffer
-    engines = RtlEngine(MACHINE, memory()), FunctionalEngine(MACHINE)
+    engines = RtlEngine(TINY, memory()), FunctionalEngine(TINY)
     for engine in engines:
         for registers in (first, second):
             job = program(lambda a, registers=registers: a.go(Unit.LOAD, registers))
@@ -166,25 +161,25 @@ def test_registers_are_0_when_a_program_starts():
 
 
 def test_a_core_that_said_why_it_stopped_runs_on_and_one_that_did_not_is_replaced():
-    engine = RtlEngine(MACHINE, memory(), max_cycles=500)
+    engine = RtlEngine(TINY, memory(), max_cycles=500)
     load = {**area(0, 0), "SPACE": Space.ACTIVATION}
     good = program(lambda a: a.go(Unit.LOAD, load))
     bad = program(lambda a: a.go(Unit.LOAD, {**load, "MEMORY_ADDRESS": MEMORY_BYTES}))
     endless = program(lambda a: a.go(Unit.LOAD, {**load, "ROWS": 1000, "MEMORY_PITCH": 0}))
     for failing, stays in ((bad, True), (endless, False)):
-        assert engine.run(good, good.initial_memory()) == ModelEngine(MACHINE, memory()).run(good)
+        assert engine.run(good, good.initial_memory()) == ModelEngine(TINY, memory()).run(good)
         assert engine.buffers.activation.any()
         with pytest.raises(RunError) as caught:
             engine.run(failing, failing.initial_memory())
         assert (caught.value.code is ErrorCode.LOAD_BUS_ERROR) == stays
         assert engine.buffers.activation.any() == stays
-    assert engine.run(good, good.initial_memory()) == ModelEngine(MACHINE, memory()).run(good)
+    assert engine.run(good, good.initial_memory()) == ModelEngine(TINY, memory()).run(good)
 
 
 def fails(fill, about=None, **options):
     job = program(fill)
     with pytest.raises(RunError) as caught:
-        RtlEngine(MACHINE, about or memory(), **options).run(job, job.initial_memory())
+        RtlEngine(TINY, about or memory(), **options).run(job, job.initial_memory())
     return caught.value
 
 
@@ -253,7 +248,7 @@ def test_a_command_that_cannot_be_is_refused_by_the_core_as_by_the_functional_en
         words.append(assembler.word_count - 1)
         assembler.go(Unit.LOAD, COPY | {"SPACE": Space.PARAMETER})
 
-    engine = RtlEngine(MACHINE, memory())
+    engine = RtlEngine(TINY, memory())
     bad = program(fill)
     with pytest.raises(RunError) as caught:
         engine.run(bad, bad.initial_memory())
@@ -261,10 +256,10 @@ def test_a_command_that_cannot_be_is_refused_by_the_core_as_by_the_functional_en
     assert caught.value.word == words[0]
     # The same core runs on as if nothing had been.
     job = program(lambda a: a.go(Unit.LOAD, COPY | {"SPACE": Space.PARAMETER}))
-    assert engine.run(job, job.initial_memory()) == ModelEngine(MACHINE, memory()).run(job)
+    assert engine.run(job, job.initial_memory()) == ModelEngine(TINY, memory()).run(job)
     job = program(fill)
     with pytest.raises(ProgramError, match=f"word {words[0]} "):
-        FunctionalEngine(MACHINE).run(job, job.initial_memory())
+        FunctionalEngine(TINY).run(job, job.initial_memory())
 
 
 def test_an_inference_without_its_setup_is_refused_by_both_engines():
@@ -283,7 +278,7 @@ def test_an_inference_without_its_setup_is_refused_by_both_engines():
         ([another], False),
         ([setup, other], False),
     ):
-        for engine in (RtlEngine(MACHINE, memory()), FunctionalEngine(MACHINE)):
+        for engine in (RtlEngine(TINY, memory()), FunctionalEngine(TINY)):
             for each in before:
                 each.put_into(content)
                 engine.run(each, content)
@@ -317,7 +312,7 @@ def test_an_identifier_is_that_of_commands_and_of_every_byte_that_they_load():
 
 
 LATENCY_CYCLES = 1000
-SLOW = memory(LATENCY_CYCLES * 10**9 // MACHINE.clock_hz, outstanding=2)
+SLOW = memory(LATENCY_CYCLES * 10**9 // TINY.clock_hz, outstanding=2)
 
 
 def test_a_fetch_without_words_names_the_word_and_the_handshake():
@@ -374,15 +369,15 @@ def test_a_stuck_copy_names_its_bursts_and_their_handshake(unit, said):
 
 def test_a_memory_of_little_bandwidth_is_slow_and_not_stuck():
     # 20,000 cycles per beat, twice what is allowed without anything moving at a fast memory.
-    about = memory(bandwidth=MACHINE.clock_hz * MACHINE.beat_bytes // (2 * STALL_CYCLES))
+    about = memory(bandwidth=TINY.clock_hz * TINY.beat_bytes // (2 * STALL_CYCLES))
     job = program(lambda a: a.go(Unit.LOAD, {**area(0, 0, 8, 2), "SPACE": Space.ACTIVATION}))
-    trace = RtlEngine(MACHINE, about).run(job, job.initial_memory())
-    assert trace == ModelEngine(MACHINE, about).run(job)
+    trace = RtlEngine(TINY, about).run(job, job.initial_memory())
+    assert trace == ModelEngine(TINY, about).run(job)
     assert trace.cycles > 2 * STALL_CYCLES * len(job.words[1:])
 
 
 def test_the_slowest_memory_at_the_highest_clock_reaches_the_harness_uncut():
-    machine = MACHINE.replace(clock_hz=MAX_CLOCK_HZ)
+    machine = TINY.replace(clock_hz=MAX_CLOCK_HZ)
     for bandwidth in (1, MAX_BANDWIDTH_BYTES_PER_S):
         about = memory(MAX_LATENCY_NS, bandwidth)
         arguments = RtlEngine(machine, about).arguments(0, np.zeros(1, np.uint8))
@@ -402,9 +397,9 @@ def test_a_run_that_takes_too_long_is_stopped():
 
 
 def test_a_program_for_another_machine_is_refused():
-    job = program(lambda a: None, MACHINE.replace(rows=8))
+    job = program(lambda a: None, TINY.replace(rows=8))
     with pytest.raises(RunError, match="WRONG_CONFIGURATION") as caught:
-        RtlEngine(MACHINE, memory()).run(job, job.initial_memory())
+        RtlEngine(TINY, memory()).run(job, job.initial_memory())
     assert caught.value.code is ErrorCode.WRONG_CONFIGURATION
     assert caught.value.word == 1
 
@@ -423,7 +418,7 @@ def test_an_exception_of_the_hook_ends_the_run():
 
     job = copies(random.Random(0))
     with pytest.raises(KeyError, match="as asked"):
-        RtlEngine(MACHINE, memory(), on_command=hook).run(job, job.initial_memory())
+        RtlEngine(TINY, memory(), on_command=hook).run(job, job.initial_memory())
 
 
 @pytest.mark.skipif(
@@ -432,7 +427,7 @@ def test_an_exception_of_the_hook_ends_the_run():
 def test_waves_are_written(tmp_path):
     job = copies(random.Random(0))
     path = tmp_path / "run.vcd"
-    RtlEngine(MACHINE, memory(), vcd=path).run(job, job.initial_memory())
+    RtlEngine(TINY, memory(), vcd=path).run(job, job.initial_memory())
     assert "trace_busy" in path.read_text()[:100_000]
 
 
@@ -441,10 +436,32 @@ def event(unit, tag, done, beats=0):
     return CommandEvent(unit, tag, done - 3, done, beats, counts)
 
 
-def test_gateware_that_was_edited_meanwhile_is_not_built_from_what_python_has_loaded(monkeypatch):
-    monkeypatch.setattr(rtl_engine, "_GATEWARE", "of another day")
-    with pytest.raises(RunError, match="edited since this process began"):
-        rtl_engine.core_build(MACHINE.replace(rows=3, cols=7))
+EDITS_ITS_GATEWARE = """
+import sys
+from mensa.rtl.machine import edge_tpu
+from mensa.sim.engines.rtl import core_build
+from tests.machines import TINY
+with open(sys.argv[1], "a") as file:
+    file.write("# another day")
+core_build(edge_tpu)
+"""
+
+
+def test_gateware_that_was_edited_meanwhile_is_not_built_from_what_python_has_loaded(tmp_path):
+    copy = tmp_path / "mensa"
+    shutil.copytree(Path(mensa.rtl.__file__).parent, copy / "rtl")
+    for package in (mensa.golden, mensa.sim):
+        folder = Path(package.__file__).parent
+        (copy / folder.name).symlink_to(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", EDITS_ITS_GATEWARE, str(copy / "rtl" / "core.py")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "RunError: mensa.rtl was edited since this process began" in done.stderr
 
 
 def test_every_file_of_the_gateware_counts_at_any_depth(tmp_path):

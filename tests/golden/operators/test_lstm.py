@@ -5,9 +5,8 @@ import pytest
 
 import mensa.golden as golden
 from mensa.golden.arithmetic import gates
-
-from ..models import network_path
-from .strategies import random_inputs
+from tests.golden.strategies import random_inputs
+from tests.models import network_path
 
 LSTM_NETWORKS = ("keras_lstm_mnist_ptq", "trained_lstm_int8")
 EVERY_INT16 = np.arange(-(1 << 15), 1 << 15)

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 import mensa.golden as golden
 from mensa.golden.options import CallOnceOptions, FullyConnectedOptions
-
-from .comparison import EXAMPLES, equal
-from .composites import KINDS, add_composite, composite_network, copies, sums, wrapped
-from .disguise import shapes, with_false_shapes, without_shapes
-from .makers import MAKERS
-from .strategies import layers, random_inputs
+from tests.golden.comparison import EXAMPLES, equal
+from tests.golden.composites import KINDS, add_composite, composite_network, copies, sums, wrapped
+from tests.golden.disguise import shapes, with_false_shapes, without_shapes
+from tests.golden.makers import MAKERS
+from tests.golden.strategies import layers, random_inputs
 
 VARIABLES = {"ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "VAR_HANDLE"}
 # By oracle and type, what can be drawn: operators that keep nothing from run to run.

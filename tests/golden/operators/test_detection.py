@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 import mensa.golden as golden
 from mensa.golden.flexbuffer import read_map
-
-from .comparison import EXAMPLES, Comparison, differ, runs_with
-from .disguise import shapes, with_false_shapes, without_shapes
+from tests.golden.comparison import EXAMPLES, Comparison, differ, runs_with
+from tests.golden.disguise import shapes, with_false_shapes, without_shapes
 
 OP = "CUSTOM:TFLite_Detection_PostProcess"
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import mensa.golden as golden
-
-from .model_files import changed
+from tests.golden.tflite.model_files import changed
 
 
 @pytest.fixture

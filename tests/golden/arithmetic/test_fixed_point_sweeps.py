@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 
 from mensa.golden.arithmetic import fixed_point, fixed_point_functions
-
-from .test_fixed_point import CORNERS, INT32_MAX, INT32_MIN, MULTIPLIERS, SHIFTS
+from tests.golden.arithmetic.test_fixed_point import (
+    CORNERS,
+    INT32_MAX,
+    INT32_MIN,
+    MULTIPLIERS,
+    SHIFTS,
+)
 
 POINTS = 1_000_000
 # So many at a time stay in the cache.

@@ -33,6 +33,7 @@ from mensa.sim.engines.functional import FunctionalEngine
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.engines.rtl import STALL_CYCLES, RtlEngine, RunError, gateware_hash
 from mensa.sim.memory import MAX_BANDWIDTH_BYTES_PER_S, MAX_LATENCY_NS, Memory
+from tests.machines import TINY
 
 MEMORY_BYTES = 1 << 14
 PROGRAM_ADDRESS = 1 << 12
@@ -440,7 +441,6 @@ EDITS_ITS_GATEWARE = """
 import sys
 from mensa.rtl.machine import edge_tpu
 from mensa.sim.engines.rtl import core_build
-from tests.machines import TINY
 with open(sys.argv[1], "a") as file:
     file.write("# another day")
 core_build(edge_tpu)

@@ -72,11 +72,11 @@ class Token(enum.IntEnum):
     """
 
     PARAMETERS_READY = 0  #: load to compute: parameters and constants are in their buffers
-    ACTIVATIONS_READY = 1  #: load to compute: the inputs of a tile are in their bank
-    RESULTS_READY = 2  #: compute to store: the outputs of a tile are in their bank
-    PARAMETERS_FREE = 3  #: compute to load: half of the parameter buffer may be written again
-    ACTIVATIONS_FREE = 4  #: compute to load: an input bank may be written again
-    RESULTS_FREE = 5  #: store to compute: an output bank may be written again
+    ACTIVATIONS_READY = 1  #: load to compute: the inputs of a block are in their slot
+    RESULTS_READY = 2  #: compute to store: the outputs of a block are in their slot
+    PARAMETERS_FREE = 3  #: compute to load: a slot for parameters may be written again
+    ACTIVATIONS_FREE = 4  #: compute to load: a slot for inputs may be written again
+    RESULTS_FREE = 5  #: store to compute: a slot for outputs may be written again
     STORED = 6  #: store to load: a layer's outputs are in memory
     SETTLED = 7  #: compute to compute: results are in the activation buffer and may be read
 
@@ -103,6 +103,11 @@ class Mode(enum.IntEnum):
     def is_tiled(self) -> bool:
         """Whether results grow in the array tile by tile, so that commands may overlap."""
         return self in (Mode.CONV, Mode.DEPTHWISE)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every channel of a group sees every byte of a segment, not one of its own."""
+        return self == Mode.CONV
 
     @property
     def is_vector(self) -> bool:
@@ -230,7 +235,7 @@ class ComputeRegisters(TypedDict, total=False):
         int, Unsigned(24), "bytes in activation address and row position from group to group"
     ]
     GROUP_CHANNELS: Annotated[
-        int, Unsigned(8), "output channels of a group, 1 to cols; FILTER, vector modes: to lanes"
+        int, Unsigned(8), "output channels of a group, at least 1; at most what the mode allows"
     ]
     LAST_GROUP_CHANNELS: Annotated[int, Unsigned(8), "output channels of the last group"]
     EDGE_CHANNELS: Annotated[

@@ -12,7 +12,15 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from mensa.rtl.axi import LiteSignature, ReadSignature, WriteSignature
 from mensa.rtl.buffers.buffer import Buffer
 from mensa.rtl.buffers.constant_buffer import ConstantBuffer
-from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, TAG_BITS, WORD_BYTES, Space, Token
+from mensa.rtl.commands import (
+    ADDRESS_BITS,
+    BUFFER_ADDRESS_BITS,
+    TAG_BITS,
+    WORD_BYTES,
+    Space,
+    Token,
+    Unit,
+)
 from mensa.rtl.compute.compute_unit import ComputeUnit
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.unit import TOKEN_COUNT, TokenCounters
@@ -106,11 +114,11 @@ class Core(wiring.Component):
                 "data_read": Out(ReadSignature(ADDRESS_BITS, machine.beat_bytes)),
                 "data_write": Out(WriteSignature(ADDRESS_BITS, machine.beat_bytes)),
                 "trace_busy": Out(1),
-                "trace_category": Out(3),
-                "trace_start": Out(3),
-                "trace_done": Out(3),
-                "trace_pending": Out(3),
-                "trace_running": Out(3),
+                "trace_category": Out(range(len(CATEGORIES))),
+                "trace_start": Out(len(Unit)),
+                "trace_done": Out(len(Unit)),
+                "trace_pending": Out(len(Unit)),
+                "trace_running": Out(len(Unit)),
                 "trace_tag_load": Out(TAG_BITS),
                 "trace_tag_compute": Out(TAG_BITS),
                 "trace_tag_store": Out(TAG_BITS),
@@ -282,7 +290,7 @@ class Core(wiring.Component):
 
     def _category(self, m: Module, compute: ComputeUnit) -> Signal:
         """Return where this cycle goes: what the compute unit does, or what it waits for."""
-        category = Signal(3)
+        category = Signal(range(len(CATEGORIES)))
         missing = compute.command.missing
         with m.If(compute.feeding):
             m.d.comb += category.eq(CATEGORIES.index("compute"))

@@ -10,14 +10,13 @@ from typing import Any
 
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.systolic.systolic import Systolic
+from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import Mode
 from mensa.rtl.setting import MachineError, check_power_of_two, check_range, next_power_of_two
 
 __all__ = [
     "ARRAYS",
     "AXI_PAGE_BYTES",
-    "CHANNEL_RECORD_BYTES",
-    "CHANNEL_RECORD_USED_BYTES",
     "KIB",
     "MAX_CLOCK_HZ",
     "MIB",
@@ -29,13 +28,6 @@ __all__ = [
 
 KIB = 1024
 MIB = 1024 * KIB
-
-CHANNEL_RECORD_BYTES = 16
-"""Bytes of one output channel's record in the constant buffer: int32 bias, int32 multiplier,
-int8 shift, seven bytes of padding."""
-
-CHANNEL_RECORD_USED_BYTES = 9
-"""Bytes of a record that mean something, its first; the constant buffer stores no others."""
 
 MAX_CLOCK_HZ = 100_000_000_000
 """Highest clock; with the bounds of a memory it keeps all times in cycles within 64 bits."""
@@ -62,7 +54,7 @@ class Machine:
         On-chip memory for weights, bytes: two halves, each of an even number of rows. A row is
         twice the longer of the array's words rounded up to a power of two, or a beat if that is
         more.
-        What does not stay there takes turns in two places at its end.
+        What does not stay there takes turns in two slots at its end.
     activation_buffer_bytes : int
         On-chip memory for activations, bytes; divided evenly among `activation_banks`, each of an
         even number of such rows.

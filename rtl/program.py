@@ -44,6 +44,8 @@ _LOW8 = (1 << 8) - 1
 _UNITS = {unit.value: unit for unit in Unit}
 _TOKEN_MASK = sum(1 << token for token in Token)
 
+_TAG_MASK = (1 << TAG_BITS) - 1
+
 
 class ProgramError(ValueError):
     """A program that is malformed or can't run; the message names the word or the register."""
@@ -344,7 +346,7 @@ def disassemble(words: Words) -> Iterator[str]:
         elif opcode == Opcode.GO:
             unit = _unit(word, index)
             wait, signal = _tokens(word >> 48), _tokens(word >> 40)
-            text = f"go  {unit.name.lower():8}layer {word & 0xFFFF}"
+            text = f"go  {unit.name.lower():8}layer {word & _TAG_MASK}"
             text += "".join(
                 f"  {label} {', '.join(t.name.lower() for t in sorted(tokens))}"
                 for label, tokens in (("after", wait), ("gives", signal))
@@ -525,7 +527,7 @@ def _decode_go(word: int, index: int, state: Mapping[Unit, Mapping[str, int]]) -
         registers=dict(state[unit]),
         wait=_tokens(word >> 48),
         signal=_tokens(word >> 40),
-        tag=word & 0xFFFF,
+        tag=word & _TAG_MASK,
         word_index=index,
     )
 

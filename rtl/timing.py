@@ -69,9 +69,8 @@ def drain_cycles(machine: Machine, mode: int) -> int:
     mode = Mode(mode)
     if mode.is_vector:
         return FEED_LATENCY + VECTOR_LATENCY + POST_LATENCY
-    array = machine.array
-    parts = array.pace if mode.is_tiled else 1  # in which the post-processor takes a row
-    return FEED_LATENCY + array.latency(mode) + POST_LATENCY + parts - 1
+    parts = -(-machine.group_channels(mode) // machine.lanes)  # that the post-processor takes
+    return FEED_LATENCY + machine.array.latency(mode) + POST_LATENCY + parts - 1
 
 
 def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:

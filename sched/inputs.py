@@ -15,7 +15,7 @@ from mensa.sched.index_ranges import Range, index_ranges
 
 __all__ = ["InputError", "InputSteps", "blaming", "check_inputs", "make_inputs"]
 
-Array = npt.NDArray[Any]
+Values = npt.NDArray[Any]
 
 RANDOM, ZEROS = "random", "zeros"
 
@@ -24,7 +24,7 @@ class InputError(ValueError):
     """An input that does not fit the network; the message names the tensor and the file."""
 
 
-def make_inputs(graph: Graph, source: str, seed: int, rounding: str | None = None) -> list[Array]:
+def make_inputs(graph: Graph, source: str, seed: int, rounding: str | None = None) -> list[Values]:
     """Arrays for the inputs of `graph`, in its order.
 
     Parameters
@@ -59,7 +59,7 @@ def make_inputs(graph: Graph, source: str, seed: int, rounding: str | None = Non
     return check_inputs(graph, _read(tensors, Path(source)), source)
 
 
-class InputSteps(Sequence[list[Array]]):
+class InputSteps(Sequence[list[Values]]):
     """The inputs of several inferences, each made when it is asked for.
 
     Parameters
@@ -110,7 +110,7 @@ def blaming(source: str) -> Iterator[None]:
         ) from error
 
 
-def check_inputs(graph: Graph, arrays: list[Array], source: str) -> list[Array]:
+def check_inputs(graph: Graph, arrays: list[Values], source: str) -> list[Values]:
     """Return `arrays` if they fit the inputs of `graph`. Raises: InputError."""
     for index, array in zip(graph.inputs, arrays, strict=True):
         tensor = graph.tensors[index]
@@ -127,7 +127,7 @@ def check_inputs(graph: Graph, arrays: list[Array], source: str) -> list[Array]:
     return arrays
 
 
-def _random(tensor: Tensor, rng: np.random.Generator, indices: Range | None) -> Array:
+def _random(tensor: Tensor, rng: np.random.Generator, indices: Range | None) -> Values:
     if tensor.dtype.kind == "f":
         return rng.standard_normal(tensor.shape).astype(tensor.dtype)
     if tensor.dtype.kind == "b":
@@ -143,7 +143,7 @@ def _random(tensor: Tensor, rng: np.random.Generator, indices: Range | None) -> 
     return np.asarray(rng.integers(low, high, tensor.shape, tensor.dtype, endpoint=True))
 
 
-def _read(tensors: list[Tensor], path: Path) -> list[Array]:
+def _read(tensors: list[Tensor], path: Path) -> list[Values]:
     if path.suffix not in (".npy", ".npz"):
         raise InputError(
             f"--input {path}: give {RANDOM}, {ZEROS}, or a file that ends in .npy or .npz"
@@ -165,7 +165,7 @@ def _read(tensors: list[Tensor], path: Path) -> list[Array]:
     return [arrays]
 
 
-def _arrays(path: Path) -> Array | dict[str, Array]:
+def _arrays(path: Path) -> Values | dict[str, Values]:
     """The array of a .npy file, or those of a .npz file by name."""
     with path.open("rb") as file:
         content = np.load(file, allow_pickle=False)
@@ -178,7 +178,7 @@ def _arrays(path: Path) -> Array | dict[str, Array]:
     return arrays
 
 
-def _choose(arrays: dict[str, Array], tensor: Tensor, inputs: int, path: Path) -> Array:
+def _choose(arrays: dict[str, Values], tensor: Tensor, inputs: int, path: Path) -> Values:
     for name in (str(tensor.index), tensor.name):
         if name in arrays:
             return arrays[name]

@@ -13,7 +13,7 @@ from mensa.sim.engines.functional import Buffers
 
 __all__ = ["OnChipReader"]
 
-Array = npt.NDArray[Any]
+Values = npt.NDArray[Any]
 
 
 class _Command(Protocol):
@@ -41,7 +41,7 @@ class OnChipReader:
         self._graph = graph
         self._waiting: dict[int, list[tuple[int, int]]] = {}
         self._commands = 0
-        self.values: dict[int, Array] = {}
+        self.values: dict[int, Values] = {}
 
     def begin(self, step: ProgramStep | None) -> None:
         """The next commands are this program's, or one's without outputs."""

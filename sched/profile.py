@@ -18,7 +18,7 @@ from mensa.golden.variables import handles
 
 __all__ = ["OperatorTime", "operator_times", "table"]
 
-Array = npt.NDArray[Any]
+Values = npt.NDArray[Any]
 
 REPEATS = 3
 
@@ -71,7 +71,7 @@ def operator_times(
 
 
 def _fastest(
-    graph: Graph, operator: Operator, tensors: Mapping[int, Array], rounding: str | None
+    graph: Graph, operator: Operator, tensors: Mapping[int, Values], rounding: str | None
 ) -> int:
     work = plan(graph, operator, rounding)
     if work.declares:

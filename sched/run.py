@@ -39,7 +39,7 @@ from mensa.sim.soc import Soc
 
 __all__ = ["Progress", "Result", "run_network"]
 
-Array = npt.NDArray[Any]
+Values = npt.NDArray[Any]
 
 Progress = Callable[[int, int, str], None]
 """Told before every piece of the work: pieces done, all pieces, words about the next."""
@@ -64,14 +64,14 @@ class Result:
     """
 
     report: Report
-    outputs: tuple[Mapping[int, Array], ...]
+    outputs: tuple[Mapping[int, Values], ...]
     traces: tuple[ProgramTrace, ...]
 
 
 def run_network(
     graph: Graph,
     soc: Soc,
-    inputs: Sequence[Sequence[Array]],
+    inputs: Sequence[Sequence[Values]],
     *,
     engine: str = "model",
     rounding: str | None = None,
@@ -201,7 +201,7 @@ class _Inference:
         When everything happened in each program; None from an engine without times.
     """
 
-    outputs: Mapping[int, Array]
+    outputs: Mapping[int, Values]
     exact: Mapping[int, bool]
     traces: tuple[RunTrace | None, ...]
 
@@ -215,14 +215,14 @@ class _GoldenBench:
     def __init__(self, lowered: Lowered, soc: Soc) -> None:
         self._lowered = lowered
         self._model = TimingModel(lowered, soc)
-        self._state: Mapping[int, Array] = {}
+        self._state: Mapping[int, Values] = {}
         self._traces: tuple[RunTrace, ...] = ()
 
     def set_up(self) -> Mapping[str, RunTrace | None]:
         """Time of loading the parameters that stay on chip, by machine."""
         return self._model.setups()
 
-    def infer(self, arrays: Sequence[Array], meter: _Meter) -> _Inference:
+    def infer(self, arrays: Sequence[Values], meter: _Meter) -> _Inference:
         """Values and times of one inference."""
         graph = self._lowered.graph
         meter.next("golden")
@@ -262,7 +262,7 @@ class _ExecutorBench:
         self._reader = reader
         self._check = check
         self._memory = lowered.initial_memory()
-        self._state: Mapping[int, Array] = first_values(lowered.graph, lowered.rounding)
+        self._state: Mapping[int, Values] = first_values(lowered.graph, lowered.rounding)
 
     @property
     def pieces(self) -> int:
@@ -277,10 +277,10 @@ class _ExecutorBench:
             for name, setup in self._lowered.setups.items()
         }
 
-    def infer(self, arrays: Sequence[Array], meter: _Meter) -> _Inference:
+    def infer(self, arrays: Sequence[Values], meter: _Meter) -> _Inference:
         """Run all steps on one input."""
         graph, before = self._lowered.graph, self._state
-        values: dict[int, Array] = dict(zip(graph.inputs, arrays, strict=True))
+        values: dict[int, Values] = dict(zip(graph.inputs, arrays, strict=True))
         self._put(values)
         traces = []
         for step in self._lowered.steps:
@@ -300,7 +300,7 @@ class _ExecutorBench:
             exact = compare_values(graph, values, self._state, wanted)
         return _Inference(_outputs(graph, values), exact, tuple(traces))
 
-    def _compute(self, step: HostStep, values: dict[int, Array]) -> None:
+    def _compute(self, step: HostStep, values: dict[int, Values]) -> None:
         """Compute an operator on the host, and add its outputs to `values`."""
         graph = self._lowered.graph
         operator = graph.operators[step.operator]
@@ -309,7 +309,7 @@ class _ExecutorBench:
         values |= found
         self._put(self._state | found)
 
-    def _execute(self, step: ProgramStep, values: dict[int, Array]) -> RunTrace | None:
+    def _execute(self, step: ProgramStep, values: dict[int, Values]) -> RunTrace | None:
         """Carry out a program, and add the outputs of its layers to `values`."""
         self._reader.begin(step)
         trace = self._executors[step.program.machine.name].run(step.program, self._memory)
@@ -322,7 +322,7 @@ class _ExecutorBench:
         )
         return trace
 
-    def _put(self, values: Mapping[int, Array]) -> None:
+    def _put(self, values: Mapping[int, Values]) -> None:
         """Write tensors to their places in memory; one that only the host reads has none."""
         for index, value in values.items():
             if index in self._lowered.tensors:
@@ -330,7 +330,7 @@ class _ExecutorBench:
                 content = tensor_to_memory(self._lowered.graph.tensors[index], value)
                 self._memory[address : address + content.size] = content
 
-    def _get(self, indices: Iterable[int]) -> dict[int, Array]:
+    def _get(self, indices: Iterable[int]) -> dict[int, Values]:
         """Read tensors from their places in memory."""
         tensors = self._lowered.graph.tensors
         return {
@@ -339,7 +339,7 @@ class _ExecutorBench:
         }
 
 
-def _outputs(graph: Graph, values: Mapping[int, Array]) -> dict[int, Array]:
+def _outputs(graph: Graph, values: Mapping[int, Values]) -> dict[int, Values]:
     """The network's outputs; nothing else is kept of an inference."""
     return {index: values[index] for index in graph.outputs}
 

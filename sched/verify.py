@@ -18,11 +18,11 @@ from mensa.sim.soc import Soc
 
 __all__ = ["compare_times", "compare_values"]
 
-Array = npt.NDArray[Any]
+Values = npt.NDArray[Any]
 
 
 def compare_values(
-    graph: Graph, values: Mapping[int, Array], state: Mapping[int, Array], wanted: Tensors
+    graph: Graph, values: Mapping[int, Values], state: Mapping[int, Values], wanted: Tensors
 ) -> dict[int, bool]:
     """Which operators gave golden's bits in one inference.
 
@@ -49,14 +49,14 @@ def compare_values(
     }
 
 
-def _equal(found: Mapping[int, Array], wanted: Mapping[int, Array]) -> dict[int, bool]:
+def _equal(found: Mapping[int, Values], wanted: Mapping[int, Values]) -> dict[int, bool]:
     """Which arrays of golden's were found equal, by index."""
     return {
         index: index in found and _same_bits(found[index], array) for index, array in wanted.items()
     }
 
 
-def _same_bits(ours: Array, theirs: Array) -> bool:
+def _same_bits(ours: Values, theirs: Values) -> bool:
     if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
         return False
     if ours.dtype.kind == "f":

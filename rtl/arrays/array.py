@@ -29,9 +29,14 @@ class Array(ABC):
         array's sums then takes ceil(`group` / L) cycles.
     kind : str
         What configurations and files call arrays of this class.
+    logic_per_mac, flip_flops_per_mac : int
+        Look-up tables and flip-flops that an FPGA needs at least for each of
+        `peak_macs_per_cycle`.
     """
 
     kind: ClassVar[str]
+    logic_per_mac: ClassVar[int] = 0
+    flip_flops_per_mac: ClassVar[int] = 0
 
     post_lanes: int | None = None
 

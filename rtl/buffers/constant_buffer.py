@@ -9,8 +9,9 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.buffers.buffer import BLOCK_RAM_ATTRIBUTES
+from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, ENTRY_BITS
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES, Machine
+from mensa.rtl.machine import Machine
 from mensa.rtl.parts.resetless import later
 
 __all__ = ["ConstantBuffer"]

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl import timing
 from mensa.rtl.buffers.buffer import ReadPort, WritePort
+from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import (
     COUNTS,
     ENTRY_BITS,
@@ -21,7 +22,7 @@ from mensa.rtl.commands import (
 )
 from mensa.rtl.compute import operand_feed
 from mensa.rtl.compute.operand_feed import OperandFeed
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+from mensa.rtl.machine import Machine
 from mensa.rtl.parts.unit import UnitFrontend, is_tiled, unit_members
 from mensa.rtl.post import post_processor, vector_unit
 from mensa.rtl.post.post_processor import PostProcessor

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mensa.rtl.channel_record import CHANNEL_RECORD_USED_BYTES
 from mensa.rtl.fpga.device import Device, Resources, blocks_for
 from mensa.rtl.fpga.errors import SynthesisError
-from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, Machine, MachineError
+from mensa.rtl.machine import Machine, MachineError
 
 __all__ = ["check_fits", "estimate"]
 
@@ -17,23 +18,16 @@ VECTOR_MULTIPLIERS = 2
 """Of a lane of the vector unit: 9 x 31 bits."""
 
 
-LOGIC_PER_PE = 32
-"""Of a PE, at least: what chooses for its drain register. A 7 series' multiplier has an adder."""
-
-FLIP_FLOPS_PER_PE = 50
-"""Of a PE, at least: drain register and two operands of 9 bits."""
-
-
 def estimate(machine: Machine, device: Device) -> Resources:
     """What a machine needs at least.
 
     Multipliers and block RAMs follow from the machine's numbers. Logic and flip-flops are those of
-    the PEs alone.
+    the array's multiply-accumulators alone.
     """
     macs, lanes = machine.peak_macs_per_cycle, machine.lanes
     return Resources(
-        logic=LOGIC_PER_PE * macs,
-        flip_flops=FLIP_FLOPS_PER_PE * macs,
+        logic=machine.array.logic_per_mac * macs,
+        flip_flops=machine.array.flip_flops_per_mac * macs,
         multipliers=macs + lanes * (REQUANTISER_MULTIPLIERS + VECTOR_MULTIPLIERS),
         block_rams=sum(blocks for _, blocks in _memories(machine, device)),
     )
@@ -68,7 +62,7 @@ def check_fits(machine: Machine, device: Device) -> None:
     smaller = _smaller(machine, device).items()
     proposal = " ".join(f"--set {name}={value}".lower() for name, value in smaller)
     raise SynthesisError(
-        f"{machine.name} with {machine.array.size} PEs does not fit {device.name} "
+        f"{machine.name} with {machine.array.size} does not fit {device.name} "
         f"({device.part}): it needs at least {', '.join(said)}; "
         + (f"this might fit: {proposal}" if proposal else "no smaller array or buffer would do")
     )

@@ -269,6 +269,6 @@ def _check_count(used: Resources, machine: Machine, device: Device) -> None:
             for name in over
         )
         raise SynthesisToolError(
-            f"{machine.name} with {machine.array.size} PEs does not fit {device.name} "
+            f"{machine.name} with {machine.array.size} does not fit {device.name} "
             f"({device.part}): it takes {said}; make the array or the buffers smaller with --set"
         )

@@ -11,13 +11,14 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from mensa.rtl.commands import REGISTERS, TAG_BITS, Mode, Token, Unit
+from mensa.rtl.commands import REGISTERS, TAG_BITS, Mode, Token, Unit, register
 from mensa.rtl.parts.resetless import later, resetless
 
 __all__ = [
     "CommandSignature",
     "TokenCounters",
     "UnitFrontend",
+    "compute_shape",
     "is_none_of",
     "is_one_of",
     "is_tiled",
@@ -26,12 +27,18 @@ __all__ = [
     "unit_members",
 ]
 
-TOKEN_COUNT = 8
+TOKEN_COUNT = len(Token)
 
 
 def registers_layout(unit: Unit) -> data.StructLayout:
     """Layout of a unit's registers: one field a register, named in lower case."""
     return data.StructLayout({r.name.lower(): Shape(r.bits, r.signed) for r in REGISTERS[unit]})
+
+
+def compute_shape(name: str) -> Shape:
+    """Shape of a register of a compute command."""
+    found = register(Unit.COMPUTE, name)
+    return Shape(found.bits, found.signed)
 
 
 def is_tiled(mode: Value) -> Value:
@@ -200,11 +207,11 @@ class UnitFrontend(wiring.Component):
         ]
         value, clear = later(m, arriving.value), Signal(2)
         m.d.sync += clear.eq(Cat(self.reset, clear))
-        for number, register in enumerate(REGISTERS[self._unit]):
+        for number, of_table in enumerate(REGISTERS[self._unit]):
             chosen = Signal(name=f"set_{number}")
             m.d.sync += chosen.eq(arriving.valid & (arriving.register == number))
             with m.If(chosen):
-                m.d.sync += shadow[register.name.lower()].eq(value)
+                m.d.sync += shadow[of_table.name.lower()].eq(value)
         with m.If(clear[-1]):
             m.d.sync += shadow.eq(0)
         with m.If(self.command.go_valid):

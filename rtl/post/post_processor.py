@@ -12,8 +12,9 @@ from amaranth.lib.wiring import In, Out
 from mensa.rtl import timing
 from mensa.rtl.arrays.streams import ACCUMULATOR_BITS, results_signature
 from mensa.rtl.buffers.buffer import WritePort
+from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES, first_bit
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, CHANNELS_BITS, ENTRY_BITS, Mode, Unit
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+from mensa.rtl.machine import Machine
 from mensa.rtl.parts.resetless import later, resetless
 from mensa.rtl.parts.unit import is_tiled, registers_layout
 from mensa.rtl.post import requantizer
@@ -74,9 +75,9 @@ def _context_layout() -> data.StructLayout:
         {
             "scaling": requantizer.scaling_layout(),
             "uniform": 1,
-            "bias": signed(32),
-            "multiplier": 31,
-            "shift": signed(6),
+            "bias": requantizer.BIAS,
+            "multiplier": requantizer.MULTIPLIER,
+            "shift": requantizer.SHIFT,
         }
     )
 
@@ -357,7 +358,7 @@ class PostProcessor(wiring.Component):
                     m.d.comb += records.eq(self.records.word_select(choice, len(records)))
         for lane in range(lanes):
             record = records.word_select(lane, 8 * CHANNEL_RECORD_BYTES)
-            m.d.sync += row.lanes[lane].value.eq(values.word_select(lane, 32))
+            m.d.sync += row.lanes[lane].value.eq(values.word_select(lane, ACCUMULATOR_BITS))
             with m.If(context.uniform):
                 m.d.sync += [
                     row.lanes[lane].bias.eq(context.bias),
@@ -365,11 +366,9 @@ class PostProcessor(wiring.Component):
                     row.lanes[lane].shift.eq(context.shift),
                 ]
             with m.Else():
-                m.d.sync += [
-                    row.lanes[lane].bias.eq(record[0:32]),
-                    row.lanes[lane].multiplier.eq(record[32:63]),
-                    row.lanes[lane].shift.eq(record[64:70]),
-                ]
+                for name in ("bias", "multiplier", "shift"):
+                    field = row.lanes[lane][name]
+                    m.d.sync += field.eq(record.bit_select(first_bit(name), len(field)))
 
     def _write(self, m: Module, part: _Part, scaler: requantizer.Requantizer) -> None:
         """Write what the requantiser gives."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from mensa.rtl.arrays.streams import ACCUMULATOR_BITS
 from mensa.rtl.commands import Rounding
 from mensa.rtl.parts.resetless import later, resetless
+from mensa.rtl.parts.unit import compute_shape
 
 __all__ = ["LATENCY", "Requantizer", "scaling_layout"]
 
@@ -23,10 +25,21 @@ HALF_BITS = 16
 """Operands of the wide product are cut here, so that each part fits an FPGA's multiplier."""
 
 
+BIAS = compute_shape("BIAS")
+MULTIPLIER = compute_shape("MULTIPLIER")
+SHIFT = compute_shape("SHIFT")
+"""Shapes of what scales a channel, in its record or as a command says it for all."""
+
+
 def scaling_layout() -> data.StructLayout:
     """What all lanes of a row share."""
     return data.StructLayout(
-        {"rounding": 1, "zero_point": signed(8), "clamp_min": signed(8), "clamp_max": signed(8)}
+        {
+            "rounding": compute_shape("ROUNDING"),
+            "zero_point": compute_shape("OUT_ZERO_POINT"),
+            "clamp_min": compute_shape("CLAMP_MIN"),
+            "clamp_max": compute_shape("CLAMP_MAX"),
+        }
     )
 
 
@@ -58,10 +71,10 @@ class Requantizer(wiring.Component):
         self._lanes = lanes
         lane = data.StructLayout(
             {
-                "value": signed(32),
-                "bias": signed(32),
-                "multiplier": unsigned(31),
-                "shift": signed(6),
+                "value": signed(ACCUMULATOR_BITS),
+                "bias": BIAS,
+                "multiplier": MULTIPLIER,
+                "shift": SHIFT,
             }
         )
         row = data.StructLayout(

@@ -20,7 +20,7 @@ from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.parts.unit import UnitFrontend, unit_members
 from mensa.rtl.shell.window import WindowSignature
 
-__all__ = ["BeatWalker", "BurstWalker", "CopyUnit", "has_no_copy", "log2", "walk"]
+__all__ = ["BeatWalker", "BurstWalker", "CopyUnit", "check_machine", "has_no_copy", "log2", "walk"]
 
 _BITS = {register.name: register.bits for register in REGISTERS[Unit.STORE]}
 ROW_BITS = _BITS["ROW_BYTES"]
@@ -32,7 +32,8 @@ def log2(n: int) -> int:
     return n.bit_length() - 1
 
 
-def _check_machine(machine: Machine) -> None:
+def check_machine(machine: Machine) -> None:
+    """Raise TypeError for what is no machine."""
     if not isinstance(machine, Machine):
         raise TypeError(f"Machine must be a mensa.rtl.machine.Machine, not {machine!r}")
 
@@ -49,7 +50,6 @@ class CopyUnit(wiring.Component):
     """
 
     def __init__(self, machine: Machine, ports: dict[str, wiring.Member]):
-        _check_machine(machine)
         self._machine = machine
         super().__init__(
             {
@@ -102,7 +102,7 @@ class BurstWalker(wiring.Component):
     """
 
     def __init__(self, machine: Machine):
-        _check_machine(machine)
+        check_machine(machine)
         self._beat_bytes = machine.beat_bytes
         self._burst_beats = machine.burst_beats
         super().__init__(
@@ -191,7 +191,7 @@ class BeatWalker(wiring.Component):
     """
 
     def __init__(self, machine: Machine):
-        _check_machine(machine)
+        check_machine(machine)
         self._beat_bytes = machine.beat_bytes
         self._burst_beats = machine.burst_beats
         super().__init__(

@@ -12,7 +12,7 @@ from mensa.rtl.axi import INCR, OKAY, ReadSignature, beat_size
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Space, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.unit import UnitFrontend
-from mensa.rtl.shell.dma import CopyUnit, has_no_copy, walk
+from mensa.rtl.shell.dma import CopyUnit, check_machine, has_no_copy, walk
 from mensa.rtl.shell.window import is_inside
 
 __all__ = ["LoadUnit", "WriteSignature"]
@@ -89,6 +89,7 @@ class LoadUnit(CopyUnit):
     """
 
     def __init__(self, machine: Machine):
+        check_machine(machine)
         super().__init__(
             machine,
             {

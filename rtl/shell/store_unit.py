@@ -13,7 +13,7 @@ from mensa.rtl.axi import INCR, OKAY, WriteSignature, beat_size
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.unit import UnitFrontend
-from mensa.rtl.shell.dma import CopyUnit, has_no_copy, walk
+from mensa.rtl.shell.dma import CopyUnit, check_machine, has_no_copy, walk
 from mensa.rtl.shell.window import is_inside
 from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
 
@@ -94,6 +94,7 @@ class StoreUnit(CopyUnit):
     """
 
     def __init__(self, machine: Machine):
+        check_machine(machine)
         super().__init__(
             machine,
             {

@@ -10,7 +10,7 @@ __all__ = ["BAD_INPUT_ERRORS", "CHECK_FAILED_ERRORS", "exit_status", "message"]
 
 BAD_INPUT_ERRORS = {
     "mensa.golden.error": ("GraphError",),
-    "mensa.rtl.machine": ("MachineError",),
+    "mensa.rtl.setting": ("MachineError",),
     "mensa.rtl.program": ("ProgramError",),
     "mensa.sched.engines": ("EngineError",),
     "mensa.sched.files": ("OutputError",),

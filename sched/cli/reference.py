@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import typer
@@ -62,9 +62,10 @@ def page() -> str:
         parts.append(f"## mensa {name}\n\n{text.strip()}\n\n```sh\n{example}\n```\n")
         parts.append("\n".join(_rows(command)))
     settings = [
-        *_settings(edge_tpu, ""),
-        *_settings(lpddr4, MEMORY_PREFIX),
-        *_settings(LoweringOptions(), ""),
+        *_settings(edge_tpu, edge_tpu.settings, ""),
+        *_settings(edge_tpu.array, edge_tpu.settings, ""),
+        *_settings(lpddr4, vars(lpddr4), MEMORY_PREFIX),
+        *_settings(LoweringOptions(), vars(LoweringOptions()), ""),
     ]
     parts.append("\n".join([SETTINGS, *TABLE, *settings, ""]))
     return "\n".join(parts)
@@ -84,13 +85,18 @@ def _rows(command: Any) -> Iterator[str]:
     yield ""
 
 
-def _settings(named: Any, prefix: str) -> Iterator[str]:
-    """Rows for the fields of a machine or a memory, from what its class says about them."""
-    _, _, attributes = (inspect.getdoc(type(named)) or "").partition("Attributes\n----------\n")
-    for name, said in re.findall(r"^(\w+) : .*\n((?:    .*\n?)+)", attributes, re.MULTILINE):
-        value = getattr(named, name)
-        shown = next((word for word, meant in WORDS.items() if value is meant), value)
-        yield f"| `{prefix}{name}={shown}` | {_escaped(' '.join(said.split()))} |"
+def _settings(named: Any, values: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Rows for the settings among the attributes of `named`, from what its classes say of them."""
+    for kind in type(named).__mro__:
+        _, _, attributes = (inspect.getdoc(kind) or "").partition("Attributes\n----------\n")
+        if kind.__doc__ is None:
+            continue
+        for names, said in re.findall(r"^([\w, ]+) : .*\n((?:    .*\n?)+)", attributes, re.M):
+            for name in names.split(", "):
+                if name in values and name != "array":
+                    shown = next((w for w, meant in WORDS.items() if values[name] is meant), None)
+                    shown = shown or values[name]
+                    yield f"| `{prefix}{name}={shown}` | {_escaped(' '.join(said.split()))} |"
 
 
 def _escaped(text: str) -> str:

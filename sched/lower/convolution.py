@@ -361,7 +361,12 @@ class Convolution:
                 count, segment, words = taps(self.plan, mapping, part, self._dense_inputs)
                 cut = list(
                     pieces(
-                        self.plan.kernel_h, count, segment, words, capacity, self.machine.array.tile
+                        self.plan.kernel_h,
+                        count,
+                        segment,
+                        words,
+                        capacity,
+                        self.machine.array.chunk,
                     )
                 )
                 content = parameter_words(self.plan, mapping, group, self.machine)

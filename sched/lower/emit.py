@@ -1,4 +1,4 @@
-"""The protocol of slots, halves and tokens, and the order of commands.
+"""The protocol of slots and tokens, and the order of commands.
 
 Slots for streamed inputs and outputs, and those for streamed parameters, are each used in turn
 (`Ring`). The producer of a ring waits for its `free` token, except for the first time round, and
@@ -220,7 +220,7 @@ class Emitter:
         self._arrived: set[int] = set()  # phases that wait for tensors, or parts of them
         self._first_layer = 0
         self._in_slot: dict[int, int] = {}  # by phase: slot of its block's inputs
-        self._half: dict[int, int] = {}  # by phase: slot of its parameters
+        self._streamed_in: dict[int, int] = {}  # by phase: slot of its parameters
         self.traffic: dict[int, Traffic] = {}
         self.complete: dict[int, int] = {}
 
@@ -256,13 +256,13 @@ class Emitter:
         self._first_layer = turns[0].layer.operator
         self._slice_queue.extend(self._arrivals(turns, arrivals))
         leaving = self._departures(turns, departures)
-        in_slot = half = out_slot = 0
+        in_slot = parameter_slot = out_slot = 0
         for number, turn in enumerate(turns):
             self._loads_for(number)
             self._loads_ahead(number)
             wait: set[Token] = set()
             if turn.new_parameters:
-                half = self._half.pop(number)
+                parameter_slot = self._streamed_in.pop(number)
                 wait.add(Token.PARAMETERS_READY)
             if number in self._arrived:
                 wait.add(Token.ACTIVATIONS_READY)
@@ -272,7 +272,7 @@ class Emitter:
             if turn.first_of_block and turn.block.stores:
                 out_slot, wait_results = self._results.fill()
                 wait |= wait_results
-            self._compute(turn, wait, in_slot, half, out_slot)
+            self._compute(turn, wait, in_slot, parameter_slot, out_slot)
             if turn.last_of_block and turn.block.stores:
                 self._store(turn, out_slot)
             self._store_tensors(turn, leaving.get(number, ()))
@@ -408,15 +408,15 @@ class Emitter:
 
     def _load_parameters(self) -> None:
         number, turn = self._parameter_queue.popleft()
-        self._half[number], wait = self._parameters.fill()
+        self._streamed_in[number], wait = self._parameters.fill()
         content = turn.phase.parameters
         assert content is not None
-        copies = self._parts(content, *self._parameter_slot(self._half[number]))
+        copies = self._parts(content, *self._parameter_start(self._streamed_in[number]))
         self._copies(Unit.LOAD, turn.layer.operator, copies, wait, {Token.PARAMETERS_READY})
         nbytes = content.parameter_bytes + content.constant_bytes
         self.traffic[turn.layer.operator].parameter_bytes += nbytes
 
-    def _parameter_slot(self, number: int) -> tuple[int, int]:
+    def _parameter_start(self, number: int) -> tuple[int, int]:
         """Parameter buffer address and constant entry of a slot for streamed parameters."""
         room = self._room
         return (
@@ -468,7 +468,7 @@ class Emitter:
         return bool(self._block_queue) and self._block_queue[0][0] == number
 
     def _compute(
-        self, turn: _Turn, wait: set[Token], in_slot: int, half: int, out_slot: int
+        self, turn: _Turn, wait: set[Token], in_slot: int, parameter_slot: int, out_slot: int
     ) -> None:
         signal: set[Token] = set()
         if turn.drops_parameters:
@@ -483,7 +483,7 @@ class Emitter:
         if content is None:
             address = entry = 0
         else:
-            address, entry = content.resident or self._parameter_slot(half)
+            address, entry = content.resident or self._parameter_start(parameter_slot)
         starts = compute_registers(PARAMETER_ADDRESS=address, CONSTANT_ENTRY=entry)
         commands = turn.phase.commands
         for number, command in enumerate(commands):

@@ -12,6 +12,7 @@ from mensa.golden import AddPlan, ConvPlan, Graph, Operator, Plan, PoolPlan, Req
 from mensa.golden.macs import operator_macs
 from mensa.golden.planning import resolve_rounding
 from mensa.golden.variables import handles
+from mensa.rtl.commands import TAG_BITS
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setup
 from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
@@ -27,7 +28,7 @@ from mensa.sched.lower.supported import why_on_host
 from mensa.sched.lower.work import Block, Home, LayerWork, ParameterSet, Span, Transfer
 from mensa.sched.placement.placement import ON_HOST, Placement
 
-TAG_LIMIT = 1 << 16
+TAG_LIMIT = 1 << TAG_BITS
 
 _DECLARATIONS = ("CALL_ONCE", "VAR_HANDLE")
 

@@ -14,7 +14,7 @@ class LoweringOptions:
     Attributes
     ----------
     prefetch : bool
-        Whether programs load parameters and inputs ahead of the step that needs them.
+        Whether programs load parameters and inputs ahead of the phase that needs them.
     residency : bool
         Whether programs keep parameters and activations on chip where they fit.
     """

@@ -1,4 +1,4 @@
-"""What a layer asks of the units, before anybody has decided on slots, halves and tokens.
+"""What a layer asks of the units, before anybody has decided on slots and tokens.
 
 A layer is blocks of its output; a block is copies in, phases of computing, copies out. What is
 streamed is addressed from the start of the slot that `mensa.sched.lower.emit` gives the block;

@@ -25,7 +25,7 @@ def require(command: Command, condition: bool, reason: str) -> None:
 
 
 def columns_per_byte(command: Command) -> int:
-    """Output channels that see a byte of the segment, in every mode but CONV."""
+    """Output channels that see a byte of the segment, in modes that are not dense."""
     return command["DEPTH_MULTIPLIER"] if command["MODE"] == Mode.DEPTHWISE else 1
 
 
@@ -84,7 +84,7 @@ def _check_compute(machine: Machine, command: Command) -> None:
             edge <= channels,
             f"the last pixel of a row has {edge} channels of {channels}",
         )
-        if mode != Mode.CONV:
+        if not mode.is_dense:
             per_byte = columns_per_byte(command)
             require(
                 command,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_single
+from mensa.rtl.channel_record import CHANNEL_RECORD, CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import (
     BUFFER_ADDRESS_BITS,
     SCALED_SUM_LEFT_SHIFT,
@@ -22,7 +23,7 @@ from mensa.rtl.commands import (
     Space,
     Unit,
 )
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Command, Header, Program, ProgramError
 from mensa.sim.engines.command_check import check_command, columns_per_byte, refusal, require
 from mensa.sim.engines.command_order import CommandOrder
@@ -268,7 +269,7 @@ class FunctionalEngine:
             ]
             return _wrap32(scaled[0] + scaled[1])
         weights = self._weights(command, group)
-        if mode != Mode.CONV:
+        if not mode.is_dense:
             wide = values.repeat(columns_per_byte(command), axis=2)
             return _wrap32((wide * weights).sum(axis=1))
         # A product of 9-bit numbers, summed up to 2**36 times, is exact in float64.
@@ -316,9 +317,9 @@ class FunctionalEngine:
     def _weights(self, command: Command, group: _Group) -> Int64:
         """A group's parameters [words, channels], zero point subtracted."""
         taps = command["KERNEL_H"] * command["KERNEL_W"]
-        conv = command["MODE"] == Mode.CONV
-        words = taps * group.segment if conv else taps
-        before = group.number * (taps * command["SEGMENT"] if conv else taps)
+        dense = Mode(command["MODE"]).is_dense
+        words = taps * group.segment if dense else taps
+        before = group.number * (taps * command["SEGMENT"] if dense else taps)
         word_bytes = self.machine.group_channels(Mode(command["MODE"]))
         start = command["PARAMETER_ADDRESS"] + before * word_bytes
         ends = np.array([start, start + words * word_bytes - 1])
@@ -366,10 +367,11 @@ class FunctionalEngine:
         start = entry * self.machine.constant_entry_bytes
         end = start + CHANNEL_RECORD_BYTES * group.channels
         self._touch(command, Space.CONSTANT, np.array([start, end - 1]), self.buffers.constant)
-        records = self.buffers.constant[start:end]
-        records = records.reshape(group.channels, CHANNEL_RECORD_BYTES)
-        words = np.ascontiguousarray(records[:, :8]).view("<i4").astype(np.int64)
-        return words[:, 0], words[:, 1], records[:, 8].astype(np.int8).astype(np.int64)
+        records = self.buffers.constant[start:end].view(CHANNEL_RECORD)
+        bias, multiplier, shift = (
+            records[name].astype(np.int64) for name in ("bias", "multiplier", "shift")
+        )
+        return bias, multiplier, shift
 
 
 @dataclass(frozen=True, eq=False)

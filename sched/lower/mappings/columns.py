@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import ConvPlan
+from mensa.rtl.channel_record import CHANNEL_RECORD, CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import Mode
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+from mensa.rtl.machine import Machine
 from mensa.sched.lower.requantisation import Requantisation
 
 
@@ -78,7 +79,7 @@ def column_runs(plan: ConvPlan, mapping: LayerMapping, machine: Machine) -> list
     channels = plan.input_shape[3]
     if mapping.pixels > 1:
         nbytes = mapping.pixels * plan.output_shape[3]
-        if mapping.mode != Mode.CONV:
+        if not mapping.mode.is_dense:
             return [Run((ColumnGroup(0, nbytes, 0, nbytes),), 0)]
         return [Run((_patch(plan, o, min(cols, nbytes - o)),), 0) for o in range(0, nbytes, cols)]
     if plan.kind == "depthwise":
@@ -169,11 +170,10 @@ def constant_entry(
     """A column group's channel records, one entry of the constant buffer."""
     channels = _channels(plan, group)
     entry = np.zeros(machine.constant_entry_bytes, np.uint8)
-    records = entry[: group.outputs * CHANNEL_RECORD_BYTES].reshape(-1, CHANNEL_RECORD_BYTES)
-    for start, values in ((0, plan.bias), (4, factors.multiplier)):
-        column = values[channels].astype("<i4")
-        records[:, start : start + 4] = column.view(np.uint8).reshape(-1, 4)
-    records[:, 8] = factors.shift[channels].astype(np.int8).view(np.uint8)
+    records = entry[: group.outputs * CHANNEL_RECORD_BYTES].view(CHANNEL_RECORD)
+    records["bias"] = plan.bias[channels]
+    records["multiplier"] = factors.multiplier[channels]
+    records["shift"] = factors.shift[channels]
     return entry
 
 

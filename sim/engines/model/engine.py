@@ -2,7 +2,7 @@
 
 The units of docs/architecture.md, command by command in program order: fetch handles a word, a
 unit starts when its turn has come and its tokens are there, and works for as long as
-`timing_dma` and `timing_compute` say. All of it is one (max, +) recurrence.
+`dma` and `compute` beside this file say. All of it is one (max, +) recurrence.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mensa.rtl.program import Command, Program, word_kinds
 from mensa.rtl.timing import start_cycle
 from mensa.sim.engines.command_check import check_command, refusal
 from mensa.sim.engines.events import CommandEvent, RunTrace
-from mensa.sim.engines.model import dma as timing_dma
+from mensa.sim.engines.model import dma as copies
 from mensa.sim.engines.model.compute import ComputeTiming
 from mensa.sim.engines.model.fetch import FetchTiming
 from mensa.sim.memory import Memory
@@ -56,10 +56,10 @@ class ModelEngine:
             If the program is malformed, has a command without a meaning, or would wait for ever.
         """
         machine = self.machine
-        command_port = timing_dma.ReadPort(self.memory.port_timing(machine.clock_hz, WORD_BYTES))
+        command_port = copies.ReadPort(self.memory.port_timing(machine.clock_hz, WORD_BYTES))
         data_timing = self.memory.port_timing(machine.clock_hz, machine.beat_bytes)
-        read_port = timing_dma.ReadPort(data_timing)
-        write_port = timing_dma.WritePort(data_timing)
+        read_port = copies.ReadPort(data_timing)
+        write_port = copies.WritePort(data_timing)
         fetch = FetchTiming(len(program.words), command_port)
         tokens: dict[Token, deque[int]] = {token: deque() for token in Token}
         compute = ComputeTiming(machine)
@@ -107,12 +107,12 @@ class ModelEngine:
                     "memory_pitch": command["MEMORY_PITCH"],
                 }
                 if command.unit is Unit.LOAD:
-                    dma = timing_dma.load(machine, read_port, start, **area)
-                    reads += dma.beats
+                    copied = copies.load(machine, read_port, start, **area)
+                    reads += copied.beats
                 else:
-                    dma = timing_dma.store(machine, write_port, start, **area)
-                    writes += dma.beats
-                unit.start, unit.done, beats = start, dma.done, dma.beats
+                    copied = copies.store(machine, write_port, start, **area)
+                    writes += copied.beats
+                unit.start, unit.done, beats = start, copied.done, copied.beats
             for token in command.signal:
                 tokens[token].append(unit.done)
             events.append((command, unit.start, unit.done, beats))

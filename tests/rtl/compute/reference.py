@@ -18,8 +18,9 @@ from mensa.golden.arithmetic.fixed_point import (
     wrap32,
 )
 from mensa.rtl.arrays.systolic.filter_stream import filter_stream
+from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import REGISTERS, Keep, Mode, Rounding, Unit
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
+from mensa.rtl.machine import Machine
 
 Registers = dict[str, int]
 
@@ -64,7 +65,7 @@ def steps(machine: Machine, r: Registers) -> Iterator[Step]:
         return
     vector = Mode(r["MODE"]).is_vector
     lanes_max = 1 if vector else machine.array.tile
-    chunk_max = machine.lanes if vector else machine.array.tile
+    chunk_max = machine.lanes if vector else machine.array.chunk
     parameter = r["PARAMETER_ADDRESS"]
     tile_number = 0
     for group in range(r["GROUPS"]):

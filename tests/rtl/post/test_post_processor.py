@@ -10,8 +10,9 @@ from cocotb.triggers import RisingEdge
 
 from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_single, wrap32
 from mensa.rtl.arrays.systolic.systolic import Systolic
+from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import Mode, Rounding, Unit
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES, KIB, Machine
+from mensa.rtl.machine import KIB, Machine
 from mensa.rtl.parts.unit import registers_layout
 from mensa.rtl.post.post_processor import (
     LATENCY,

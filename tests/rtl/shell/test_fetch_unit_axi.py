@@ -15,8 +15,8 @@ from tests.rtl import bench
 from tests.rtl.shell.dma_bench import MEMORY_BYTES, WithIdentifiers, attach_memory
 from tests.rtl.shell.test_fetch_unit import (
     LAST_PAGE,
-    MACHINE,
     PORTS,
+    TINY,
     Units,
     expected,
     observed,
@@ -83,4 +83,4 @@ async def run(dut, address, units, what):
 
 def test_fetch_unit_reads_programs_whatever_the_memory_does():
     identifiers = {"arid": Out(1), "rid": In(1)}
-    bench.run(WithIdentifiers(FetchUnit(MACHINE), identifiers), __file__)
+    bench.run(WithIdentifiers(FetchUnit(TINY), identifiers), __file__)

@@ -524,12 +524,12 @@ def test_json_has_null_for_what_is_no_number(workplace, capsys):
 def test_a_whole_number_may_be_written_with_an_exponent(setting, same):
     found, wanted = (choose_soc("edge_tpu", None, [each]) for each in (setting, same))
     assert found == wanted
-    assert isinstance(found.memory.bandwidth_bytes_per_s, int)
+    assert isinstance(found.memory_of(found.machine.name).bandwidth_bytes_per_s, int)
 
 
 def test_a_name_is_a_text_whatever_it_is():
     system = choose_soc("edge_tpu", None, ["name=none", "memory.name=on"])
-    assert (system.machine.name, system.memory.name) == ("none", "on")
+    assert (system.machine.name, system.memory_of("none").name) == ("none", "on")
 
 
 def test_a_damaged_program_is_refused_or_printed(workplace, capsys):

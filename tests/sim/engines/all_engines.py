@@ -6,8 +6,8 @@ from collections import deque
 
 import numpy as np
 
+from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES
 from mensa.rtl.commands import Space, Unit
-from mensa.rtl.machine import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.functional import FunctionalEngine
 from mensa.sim.engines.model.engine import ModelEngine

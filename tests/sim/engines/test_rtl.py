@@ -15,6 +15,7 @@ import pytest
 import mensa.golden
 import mensa.rtl
 import mensa.sim
+from mensa.rtl.channel_record import CHANNEL_RECORD_USED_BYTES
 from mensa.rtl.commands import (
     COUNTS,
     GROUP_COUNTS,
@@ -25,7 +26,7 @@ from mensa.rtl.commands import (
     Token,
     Unit,
 )
-from mensa.rtl.machine import CHANNEL_RECORD_USED_BYTES, MAX_CLOCK_HZ
+from mensa.rtl.machine import MAX_CLOCK_HZ
 from mensa.rtl.program import Assembler, Program, ProgramError, setup_identifier, with_setup
 from mensa.rtl.registers import CATEGORIES, ErrorCode
 from mensa.sim.engines.events import CommandEvent, RunTrace, layer_timing

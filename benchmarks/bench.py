@@ -108,7 +108,7 @@ def bench_rtl(repeats: int) -> None:
     for machine, name in (*((each, "digits") for each in SMALL_MACHINES), (edge_tpu, full)):
         rates = list(simulation_rates(machine, found[name], repeats))
         by_clock, by_processor = (statistics.median(each) for each in zip(*rates, strict=True))
-        line = f"  {machine.rows:2} x {machine.cols:2}, {name:30}"
+        line = f"  {machine.array.tile:2} x {machine.array.group:2}, {name:30}"
         line += f" {by_clock:9,.0f} /s   {by_processor:9,.0f} /s of processor time"
         if machine is edge_tpu:
             line += f", at least {WANTED_RATE:,} wanted"

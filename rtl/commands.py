@@ -328,6 +328,18 @@ def register(unit: Unit, name: str) -> Register:
     return REGISTERS[unit][REGISTER_NUMBER[unit][name]]
 
 
+def compute_bits(name: str) -> int:
+    """Bits of a register of a compute command."""
+    return register(Unit.COMPUTE, name).bits
+
+
+ENTRY_BITS = compute_bits("CONSTANT_ENTRY")
+"""Bits of the number of an entry in the constant buffer."""
+
+CHANNELS_BITS = compute_bits("GROUP_CHANNELS")
+"""Bits of a number of channels of a group."""
+
+
 def copy_registers(**values: Unpack[LoadRegisters]) -> dict[str, int]:
     """Registers of a load or a store, by name; a type checker knows the names."""
     return cast("dict[str, int]", values)
@@ -352,5 +364,5 @@ COUNTS = (
 GROUP_COUNTS = ("SEGMENT", "GROUP_CHANNELS")
 """The same, where there is more than one group."""
 
-STREAM_COUNTS = ("STREAM_ROWS", "STREAM_COLUMNS", "STREAM_TAPS")
-"""The same, of a filter."""
+MODE_COUNTS = {Mode.FILTER: ("STREAM_ROWS", "STREAM_COLUMNS", "STREAM_TAPS")}
+"""The same, by mode, of those that only one mode has."""

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import Mode
+from mensa.rtl.setting import MachineError, check_power_of_two, check_range, next_power_of_two
+
+__all__ = [
+    "ARRAYS",
+    "AXI_PAGE_BYTES",
+    "CHANNEL_RECORD_BYTES",
+    "CHANNEL_RECORD_USED_BYTES",
+    "KIB",
+    "MAX_CLOCK_HZ",
+    "MIB",
+    "Machine",
+    "MachineError",
+    "edge_tpu",
+    "machines",
+]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -23,38 +40,28 @@ CHANNEL_RECORD_USED_BYTES = 9
 MAX_CLOCK_HZ = 100_000_000_000
 """Highest clock; with the bounds of a memory it keeps all times in cycles within 64 bits."""
 
-_DERIVED = ("post_lanes", "port_bytes")
-"""Fields that follow from others where they are None."""
-
 AXI_PAGE_BYTES = 4096
 """No AXI burst crosses a boundary of this size (AMBA AXI, A3.4.1)."""
 
 
-class MachineError(ValueError):
-    """A configuration that can't be built; the message says which number and what it may be."""
-
-
-def _next_power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """One accelerator's configuration. Every number is a parameter: `machine.replace(rows=8)`.
+    """One accelerator's configuration: an array, and the shell around it.
+
+    Every number is a setting: `machine.replace(rows=8)` changes the array's, too.
 
     Attributes
     ----------
     name : str
         What reports call it.
-    rows : int
-        Rows of the array (R), 1 to 128. Each row computes one output pixel of a tile.
-    cols : int
-        Columns of the array (C), 1 to 128. Each column computes one output channel of a group.
+    array : Array
+        The array, as everything around it knows it; its fields are settings of the machine.
     clock_hz : int
         Clock of the core and of its memory ports, hertz, 1 to 100 GHz.
     parameter_buffer_bytes : int
         On-chip memory for weights, bytes: two halves, each of an even number of rows. A row is
-        twice the longer edge of the array rounded up to a power of two, or a beat if that is more.
+        twice the longer of the array's words rounded up to a power of two, or a beat if that is
+        more.
         What does not stay there takes turns in two places at its end.
     activation_buffer_bytes : int
         On-chip memory for activations, bytes; divided evenly among `activation_banks`, each of an
@@ -63,15 +70,11 @@ class Machine:
         Banks of the activation buffer, a power of two from 2 to 16. A bank has one read port and
         one write port, so its users must take turns, which tokens arrange.
     constant_entries : int
-        Groups of `cols` channel records that the constant buffer holds, a power of two from 2 to
-        4096; used as the parameter buffer is.
-    post_lanes : int or None
-        Lanes of the post-processor and of the vector unit (L), 1 to `cols`: results that are
-        requantised in a cycle. None gives one a column. Fewer save multipliers; a row of the
-        array's sums then takes ceil(C / L) cycles.
+        Groups of channel records, one for each channel that the array computes at once, that the
+        constant buffer holds: a power of two from 2 to 4096; used as the parameter buffer is.
     port_bytes : int or None
         Bytes per beat of the data port (B), a power of two from 4 to 128 (AXI's widest). None
-        gives twice the longer edge of the array, rounded up to a power of two, 4 to 128.
+        gives twice the longer of the array's words, rounded up to a power of two, 4 to 128.
     burst_beats : int
         Longest burst of the data port, beats: a power of two up to 256, a page at most.
     outstanding_reads : int
@@ -79,64 +82,37 @@ class Machine:
     """
 
     name: str
-    rows: int
-    cols: int
+    array: Array
     clock_hz: int
     parameter_buffer_bytes: int
     activation_buffer_bytes: int
     activation_banks: int = 4
     constant_entries: int = 64
-    post_lanes: int | None = None
     port_bytes: int | None = None
     burst_beats: int = 16
     outstanding_reads: int = 4
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name == "name" or (field.name in _DERIVED and value is None):
-                continue
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise MachineError(f"{field.name} must be an integer, not {value!r}")
-        for edge in ("rows", "cols"):
-            if not 1 <= getattr(self, edge) <= 128:
-                raise MachineError(f"{edge} must be between 1 and 128, not {getattr(self, edge)}")
-        if not 1 <= self.lanes <= self.cols:
-            raise MachineError(
-                f"post_lanes must be between 1 and {self.cols}, the columns, not {self.lanes}"
-            )
-        if not 1 <= self.clock_hz <= MAX_CLOCK_HZ:
-            raise MachineError(
-                f"clock_hz must be between 1 and {MAX_CLOCK_HZ}, not {self.clock_hz}"
-            )
-        self._check_power_of_two("activation_banks", 2, 16)
-        self._check_power_of_two("constant_entries", 2, 4096)
+        check_range("clock_hz", self.clock_hz, 1, MAX_CLOCK_HZ)
+        check_power_of_two("activation_banks", self.activation_banks, 2, 16)
+        check_power_of_two("constant_entries", self.constant_entries, 2, 4096)
         if self.port_bytes is not None:
-            self._check_power_of_two("port_bytes", 4, 128)
-        self._check_power_of_two("burst_beats", 1, 256)
+            check_power_of_two("port_bytes", self.port_bytes, 4, 128)
+        check_power_of_two("burst_beats", self.burst_beats, 1, 256)
         if self.burst_bytes > AXI_PAGE_BYTES:
             raise MachineError(
                 f"burst_beats of {self.burst_beats} x {self.beat_bytes} B is longer than a page of "
                 f"{AXI_PAGE_BYTES} B; use at most {AXI_PAGE_BYTES // self.beat_bytes}"
             )
-        if not 1 <= self.outstanding_reads <= 64:
-            raise MachineError(
-                f"outstanding_reads must be between 1 and 64, not {self.outstanding_reads}"
-            )
+        check_range("outstanding_reads", self.outstanding_reads, 1, 64)
         self._check_buffer("parameter_buffer_bytes", 2)
         self._check_buffer("activation_buffer_bytes", self.activation_banks)
-
-    def _check_power_of_two(self, field: str, low: int, high: int) -> None:
-        value = getattr(self, field)
-        if not low <= value <= high or value & (value - 1):
-            raise MachineError(
-                f"{field} must be a power of two between {low} and {high}, not {value}"
-            )
 
     def _check_buffer(self, field: str, parts: int) -> None:
         value = getattr(self, field)
         unit = parts * self.part_unit_bytes
-        if value < unit or value > 1 << 28 or value % unit:
+        check_range(field, value, 0, 1 << 28)
+        if value < unit or value % unit:
             raise MachineError(
                 f"{field} must be a multiple of {unit} B ({parts} parts of at least two "
                 f"{self.row_bytes} B rows), up to 256 MiB, not {value}"
@@ -148,14 +124,15 @@ class Machine:
         return 2 * self.row_bytes
 
     @property
-    def array(self) -> Array:
-        """The array, as everything around it knows it."""
-        return Systolic(self.rows, self.cols, self.lanes)
-
-    @property
     def lanes(self) -> int:
         """Lanes of the post-processor and of the vector unit (L)."""
-        return self.cols if self.post_lanes is None else self.post_lanes
+        return self.array.lanes
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """What the compute unit can do: the modes of every machine, and the array's own."""
+        own = self.array.own_modes
+        return tuple(mode for mode in Mode if mode.is_tiled or mode.is_vector or mode in own)
 
     def group_channels(self, mode: Mode) -> int:
         """Output channels of a group at most, and bytes of a parameter word, in a mode.
@@ -169,7 +146,12 @@ class Machine:
         """Bytes per beat of the data port (B)."""
         if self.port_bytes is not None:
             return self.port_bytes
-        return min(128, max(4, 2 * _next_power_of_two(max(self.rows, self.cols))))
+        return min(128, max(4, 2 * next_power_of_two(self._longest_word)))
+
+    @property
+    def _longest_word(self) -> int:
+        """Bytes of activations, or of parameters, that are read at once."""
+        return max(self.array.chunk, self.array.group)
 
     @property
     def burst_bytes(self) -> int:
@@ -179,7 +161,7 @@ class Machine:
     @property
     def row_bytes(self) -> int:
         """Bytes of one physical row of the buffers: two words, or a beat if that is longer."""
-        return max(2 * _next_power_of_two(max(self.rows, self.cols)), self.beat_bytes)
+        return max(2 * next_power_of_two(self._longest_word), self.beat_bytes)
 
     @property
     def word_bytes(self) -> int:
@@ -193,8 +175,9 @@ class Machine:
 
     @property
     def constant_entry_bytes(self) -> int:
-        """Pitch of the constant buffer's entries, bytes: one record a column, padded."""
-        return max(CHANNEL_RECORD_BYTES * _next_power_of_two(self.cols), self.beat_bytes)
+        """Pitch of the constant buffer's entries, bytes: one record a channel, padded."""
+        records = next_power_of_two(self.array.group)
+        return max(CHANNEL_RECORD_BYTES * records, self.beat_bytes)
 
     @property
     def peak_macs_per_cycle(self) -> int:
@@ -202,35 +185,55 @@ class Machine:
         return self.array.peak_macs_per_cycle
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by name, the array's among them, and the array's kind: what files keep."""
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        array = given.pop("array")
+        return {"name": given.pop("name"), "array": array.kind, **vars(array), **given}
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Machine:
+        """The machine of `settings`. Raises: MachineError if a setting is missing or refused."""
+        given = dict(settings)
+        kind = given.pop("array", None)
+        if kind not in ARRAYS:
+            raise MachineError(f"no array {kind!r}; there are {', '.join(sorted(ARRAYS))}")
+        array = {
+            f.name: given.pop(f.name) for f in dataclasses.fields(ARRAYS[kind]) if f.name in given
+        }
+        try:
+            return cls(array=ARRAYS[kind](**array), **given)
+        except TypeError as error:  # one is missing, or there is no such setting
+            raise MachineError(f"not the settings of a machine: {error}") from error
+
+    @property
     def config_hash(self) -> int:
         """32 bits that stand for every number the hardware was built with (not name and clock)."""
-        built = {
-            f.name: getattr(self, f.name)
-            for f in dataclasses.fields(self)
-            if f.name not in ("name", "clock_hz", *_DERIVED)
-        }
-        text = repr((sorted(built.items()), self.lanes, self.beat_bytes))
+        built = self.settings | {"post_lanes": self.lanes, "port_bytes": self.beat_bytes}
+        text = repr(sorted((k, v) for k, v in built.items() if k not in ("name", "clock_hz")))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
     def replace(self, **changes: int | str | None) -> Machine:
-        """Return a copy with some numbers changed.
+        """Return a copy with some settings changed.
 
         Raises
         ------
         MachineError
-            If a field does not exist (the message lists those that do) or its value is refused.
+            If a setting does not exist (the message lists those that do) or its value is refused.
         """
-        known = {f.name for f in dataclasses.fields(self)}
-        for field in changes:
-            if field not in known:
-                raise MachineError(f"no setting {field!r}; settings are {', '.join(sorted(known))}")
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        known = self.settings.keys() - {"array"}
+        for name in changes:
+            if name not in known:
+                raise MachineError(f"no setting {name!r}; settings are {', '.join(sorted(known))}")
+        return Machine.of(self.settings | changes)
 
+
+ARRAYS: dict[str, type[Array]] = {kind.kind: kind for kind in (Systolic,)}
+"""The kinds of array, by name."""
 
 edge_tpu = Machine(
     name="edge_tpu",
-    rows=64,  # [F2] of the PACT 2021 paper, see docs/architecture.md
-    cols=64,
+    array=Systolic(rows=64, cols=64),  # [F2] of the PACT 2021 paper, see docs/architecture.md
     clock_hz=250_000_000,  # [D] 64 x 64 PEs x 2 FLOP x 250 MHz = 2 TFLOP/s [R-h]
     parameter_buffer_bytes=4 * MIB,  # [R-h]
     activation_buffer_bytes=2 * MIB,  # [R-h]

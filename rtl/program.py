@@ -423,7 +423,7 @@ class Program:
     def save(self, path: str | Path) -> None:
         """Write everything to a compressed .npz file."""
         about = {
-            "machine": dataclasses.asdict(self.machine),
+            "machine": self.machine.settings,
             "program_address": self.program_address,
             "memory_bytes": self.memory_bytes,
             "image": [address for address, _ in self.image],
@@ -450,7 +450,7 @@ class Program:
             with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 return cls(
-                    machine=Machine(**about["machine"]),
+                    machine=Machine.of(about["machine"]),
                     words=file["words"].astype(np.uint64),
                     program_address=about["program_address"],
                     memory_bytes=about["memory_bytes"],

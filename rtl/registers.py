@@ -372,8 +372,8 @@ def c_header(machine: Machine) -> str:
     define("CONFIGURATION", f"0x{machine.config_hash:08X}u", "hash of this core's configuration")
     define("HEADER_WORDS", f"{HEADER_WORDS}u")
     define("PROGRAM_ALIGNMENT", f"{PROGRAM_ALIGNMENT_BYTES}u", "bytes")
-    define("ROWS", f"{machine.rows}u")
-    define("COLS", f"{machine.cols}u")
+    for name, value in machine.array.edges.items():
+        define(name.upper(), f"{value}u")
     define("BEAT_BYTES", f"{machine.beat_bytes}u")
     define("PARAMETER_BUFFER_BYTES", f"{machine.parameter_buffer_bytes}u")
     define("ACTIVATION_BUFFER_BYTES", f"{machine.activation_buffer_bytes}u")

@@ -8,53 +8,47 @@ from typing import Any
 from mensa.golden import Graph
 from mensa.rtl.commands import Unit
 from mensa.rtl.strict_json import json_text
-from mensa.sim.engines.events import RunTrace
-from mensa.sim.soc import Soc
+from mensa.sim.engines.events import ProgramTrace
 
 __all__ = ["chrome_trace"]
 
 MICROSECONDS = 1_000_000
 
 
-def chrome_trace(graph: Graph, soc: Soc, traces: Sequence[tuple[float, RunTrace]]) -> str:
-    """Return the trace's JSON: a row per unit, a bar per command.
+def chrome_trace(graph: Graph, traces: Sequence[ProgramTrace]) -> str:
+    """Return the trace's JSON: a process per machine, a row per unit, a bar per command.
 
     Parameters
     ----------
     graph : Graph
         Whose layers the bars are named after.
-    soc : Soc
-        Whose clock turns cycles into time.
-    traces : pairs of float and RunTrace
-        Start of each program in nanoseconds, and its events.
+    traces : sequence of ProgramTrace
+        When each program ran, and on which machine.
 
     Notes
     -----
     The format counts in microseconds; bars are exact to the nanosecond and below.
     """
-    clock = soc.machine.clock_hz
-    rows: list[dict[str, Any]] = [
-        {"ph": "M", "pid": 0, "name": "process_name", "args": {"name": soc.machine.name}}
-    ]
-    rows += [
-        {
-            "ph": "M",
-            "pid": 0,
-            "tid": int(u),
-            "name": "thread_name",
-            "args": {"name": u.name.lower()},
-        }
-        for u in Unit
-    ]
-    for start_ns, trace in traces:
-        for event in trace.events:
+    numbers = {each.machine.name: 0 for each in traces}
+    numbers = {name: number for number, name in enumerate(numbers)}
+    rows: list[dict[str, Any]] = []
+    for name, number in numbers.items():
+        process = {"ph": "M", "pid": number}
+        rows.append({**process, "name": "process_name", "args": {"name": name}})
+        rows += [
+            {**process, "tid": int(u), "name": "thread_name", "args": {"name": u.name.lower()}}
+            for u in Unit
+        ]
+    for each in traces:
+        clock = each.machine.clock_hz
+        for event in each.trace.events:
             rows.append(
                 {
                     "ph": "X",
-                    "pid": 0,
+                    "pid": numbers[each.machine.name],
                     "tid": int(event.unit),
                     "name": f"{event.tag} {graph.operators[event.tag].op}",
-                    "ts": start_ns / 1000 + event.start * MICROSECONDS / clock,
+                    "ts": each.start_ns / 1000 + event.start * MICROSECONDS / clock,
                     "dur": (event.done + 1 - event.start) * MICROSECONDS / clock,
                     "args": {"layer": event.tag, "cycle": event.start, "beats": event.beats},
                 }

@@ -120,7 +120,7 @@ def memory_map(lowered: Lowered, base: int = 0) -> dict[str, Any]:
         "mensa": metadata.version("mensa"),
         "model": graph.name,
         "rounding": lowered.rounding,
-        "machine": dataclasses.asdict(machine),
+        "machine": machine.settings,
         "lowering": dataclasses.asdict(lowered.options),
         "configuration": machine.config_hash,
         "command_set": COMMAND_SET_VERSION,

@@ -11,7 +11,7 @@ from mensa.rtl.program import Bytes, Program
 from mensa.sched.lower import Lowered
 from mensa.sched.on_chip import OnChipReader
 from mensa.sim.engines.events import RunTrace
-from mensa.sim.soc import Soc
+from mensa.sim.soc import Site, Soc
 
 __all__ = [
     "ENGINES",
@@ -37,8 +37,8 @@ class Executor(Protocol):
         """Carry out a program on `memory` [bytes], in place. Returns: when everything happened."""
 
 
-MakeExecutor = Callable[[Soc, OnChipReader | None, str | Path | None], Executor]
-"""Makes an executor for a system, with a reader to tell of each command, and a file for waves."""
+MakeExecutor = Callable[[Site, OnChipReader | None, str | Path | None], Executor]
+"""Makes an executor for a machine, with a reader to tell of each command, and a file for waves."""
 
 
 @dataclass(frozen=True)
@@ -75,23 +75,23 @@ class Engine:
 class _Functional:
     """The functional engine, which knows no time."""
 
-    def __init__(self, soc: Soc, reader: OnChipReader | None) -> None:
+    def __init__(self, site: Site, reader: OnChipReader | None) -> None:
         from mensa.sim.engines.functional import FunctionalEngine
 
-        self._engine = FunctionalEngine(soc.machine, on_command=reader)
+        self._engine = FunctionalEngine(site.machine, on_command=reader)
 
     def run(self, program: Program, memory: Bytes) -> None:
         self._engine.run(program, memory)
 
 
-def _make_functional(soc: Soc, reader: OnChipReader | None, _vcd: str | Path | None) -> Executor:
-    return _Functional(soc, reader)
+def _make_functional(site: Site, reader: OnChipReader | None, _vcd: str | Path | None) -> Executor:
+    return _Functional(site, reader)
 
 
-def _make_rtl(soc: Soc, reader: OnChipReader | None, vcd: str | Path | None) -> Executor:
+def _make_rtl(site: Site, reader: OnChipReader | None, vcd: str | Path | None) -> Executor:
     from mensa.sim.engines.rtl import RtlEngine
 
-    return RtlEngine(soc.machine, soc.memory, vcd=vcd, on_command=reader)
+    return RtlEngine(site.machine, site.memory, vcd=vcd, on_command=reader)
 
 
 ENGINES = {
@@ -155,13 +155,17 @@ class TimingModel:
         from mensa.sim.engines.model.engine import ModelEngine
 
         self._lowered = lowered
-        self._engine = ModelEngine(soc.machine, soc.memory)
+        self._engines = {
+            site.machine.name: ModelEngine(site.machine, site.memory) for site in soc.sites
+        }
 
-    def setup(self) -> RunTrace | None:
-        """Trace of loading the parameters that stay on chip; None if none do."""
-        setup = self._lowered.setup
-        return None if setup is None else self._engine.run(setup)
+    def _run(self, program: Program) -> RunTrace:
+        return self._engines[program.machine.name].run(program)
+
+    def setups(self) -> dict[str, RunTrace]:
+        """Trace of loading the parameters that stay on chip, by the machine's name."""
+        return {name: self._run(setup) for name, setup in self._lowered.setups.items()}
 
     def inference(self) -> tuple[RunTrace, ...]:
         """Trace of each program of an inference."""
-        return tuple(self._engine.run(program) for program in self._lowered.programs)
+        return tuple(self._run(program) for program in self._lowered.programs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def hardware_files(machine: Machine) -> dict[str, Callable[[], str]]:
         f"{top}.vlt": lambda: LINT_WAIVER.format(top=top),
         "registers.md": lambda: register_map_markdown(machine),
         "registers.h": lambda: c_header(machine),
-        "machine.json": lambda: json_text(dataclasses.asdict(machine)),
+        "machine.json": lambda: json_text(machine.settings),
         f"{top}.core": lambda: fusesoc_core(machine),
         f"{top}_example.v": lambda: example_top(machine),
         "mensa_axi_ram.v": axi_ram,

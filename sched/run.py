@@ -30,10 +30,10 @@ from mensa.sched.lower import (
     tensor_to_memory,
 )
 from mensa.sched.on_chip import OnChipReader
-from mensa.sched.placement import all_on
+from mensa.sched.placement import Placement, all_on
 from mensa.sched.run_report import make_report
 from mensa.sched.verify import compare_times, compare_values
-from mensa.sim.engines.events import RunTrace
+from mensa.sim.engines.events import ProgramTrace, RunTrace
 from mensa.sim.report import NANOSECONDS, Report
 from mensa.sim.soc import Soc
 
@@ -59,14 +59,13 @@ class Result:
         Layer by layer.
     outputs : tuple of mappings
         Of each inference: the network's outputs by tensor index.
-    traces : tuple of (float, RunTrace)
-        Of the first inference: start in nanoseconds and events of each program, host time left
-        out.
+    traces : tuple of ProgramTrace
+        Of the first inference: when each program ran, host time left out.
     """
 
     report: Report
     outputs: tuple[Mapping[int, Array], ...]
-    traces: tuple[tuple[float, RunTrace], ...]
+    traces: tuple[ProgramTrace, ...]
 
 
 def run_network(
@@ -77,6 +76,7 @@ def run_network(
     engine: str = "model",
     rounding: str | None = None,
     options: LoweringOptions = LoweringOptions(),  # noqa: B008  it is frozen
+    placement: Placement | None = None,
     check: bool = False,
     vcd: str | Path | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -98,6 +98,8 @@ def run_network(
         Whose arithmetic; None is the graph's default.
     options : LoweringOptions
         How programs are made.
+    placement : Placement or None
+        Which of the system's machines runs what; None is everything on the first one.
     check : bool
         Compare every layer's output with golden, and the RTL's times with the timing model's;
         the engine "model" has nothing to compare.
@@ -123,12 +125,17 @@ def run_network(
     if not inputs:
         raise EngineError("no inputs: ask for at least one inference")
     golden.check_supported(graph, rounding)
-    lowered = lower(graph, all_on(soc.machine), rounding, options)
-    if lowered.memory_bytes > soc.memory.size_bytes:
-        raise EngineError(
-            f"{graph.name} needs {lowered.memory_bytes} B of memory, {soc.memory.name} has "
-            f"{soc.memory.size_bytes}; raise --set memory.size_bytes"
-        )
+    lowered = lower(graph, _placed(graph, soc, placement), rounding, options)
+    for machine in lowered.placement.machines:
+        memory = soc.memory_of(machine.name)
+        if lowered.memory_bytes > memory.size_bytes:
+            raise EngineError(
+                f"{graph.name} needs {lowered.memory_bytes} B of memory, {memory.name} has "
+                f"{memory.size_bytes}; raise its size_bytes"
+            )
+    if vcd is not None and len(lowered.placement.machines) > 1:
+        names = ", ".join(machine.name for machine in lowered.placement.machines)
+        raise EngineError(f"--vcd writes the waves of one machine, not of {names}; choose one")
     bench: _GoldenBench | _ExecutorBench
     if chosen.make is None:
         bench = _GoldenBench(lowered, soc)
@@ -136,27 +143,34 @@ def run_network(
         reader = OnChipReader(graph)
         # The hook costs time: it is there only if outputs are compared that never are in memory.
         on_chip = any(isinstance(step, ProgramStep) and step.on_chip for step in lowered.steps)
-        executor = chosen.make(soc, reader if check and on_chip else None, vcd)
-        bench = _ExecutorBench(lowered, executor, reader, check)
+        hook = reader if check and on_chip else None
+        executors = {
+            site.machine.name: chosen.make(site, hook, vcd)
+            for site in soc.sites
+            if site.machine in lowered.placement.machines
+        }
+        bench = _ExecutorBench(lowered, executors, reader, check)
     meter = _Meter(progress, 0, 1 + len(inputs) * bench.pieces)
     meter.next("parameters that stay on chip")
-    setup = bench.set_up()
+    setups = bench.set_up()
     inferences = [bench.infer(arrays, meter) for arrays in inputs]
     timing = None
     if check and chosen.is_rtl:
-        timing = compare_times(lowered, soc, setup, [each.traces for each in inferences])
+        timing = compare_times(lowered, soc, setups, [each.traces for each in inferences])
     report = make_report(
         lowered,
         soc,
         chosen,
-        setup=setup,
+        setups=setups,
         traces=inferences[0].traces,
         exact=[each.exact for each in inferences] if check else None,
         timing=timing,
         provenance={"inferences": len(inputs), **(provenance or {})},
     )
     outputs = tuple(each.outputs for each in inferences)
-    return Result(report=report, outputs=outputs, traces=_starts(inferences[0].traces, soc))
+    return Result(
+        report=report, outputs=outputs, traces=_placed_in_time(lowered, inferences[0].traces)
+    )
 
 
 @dataclass
@@ -204,9 +218,9 @@ class _GoldenBench:
         self._state: Mapping[int, Array] = {}
         self._traces: tuple[RunTrace, ...] = ()
 
-    def set_up(self) -> RunTrace | None:
-        """Time of loading the parameters that stay on chip."""
-        return self._model.setup()
+    def set_up(self) -> Mapping[str, RunTrace | None]:
+        """Time of loading the parameters that stay on chip, by machine."""
+        return self._model.setups()
 
     def infer(self, arrays: Sequence[Array], meter: _Meter) -> _Inference:
         """Values and times of one inference."""
@@ -228,19 +242,23 @@ class _ExecutorBench:
     ----------
     lowered : Lowered
         The network.
-    executor : Executor
-        What carries out its programs.
+    executors : mapping of str to Executor
+        What carries out the programs of a machine, by its name.
     reader : OnChipReader
-        Told of the executor's commands if outputs are compared that never are in memory.
+        Told of the executors' commands if outputs are compared that never are in memory.
     check : bool
         Whether to compare every layer with golden.
     """
 
     def __init__(
-        self, lowered: Lowered, executor: Executor, reader: OnChipReader, check: bool
+        self,
+        lowered: Lowered,
+        executors: Mapping[str, Executor],
+        reader: OnChipReader,
+        check: bool,
     ) -> None:
         self._lowered = lowered
-        self._executor = executor
+        self._executors = executors
         self._reader = reader
         self._check = check
         self._memory = lowered.initial_memory()
@@ -251,11 +269,13 @@ class _ExecutorBench:
         """Of the work of one inference."""
         return len(self._lowered.steps) + self._check
 
-    def set_up(self) -> RunTrace | None:
-        """Load the parameters that stay on chip."""
+    def set_up(self) -> Mapping[str, RunTrace | None]:
+        """Load the parameters that stay on chip. Returns: when that was, by machine."""
         self._reader.begin(None)
-        setup = self._lowered.setup
-        return None if setup is None else self._executor.run(setup, self._memory)
+        return {
+            name: self._executors[name].run(setup, self._memory)
+            for name, setup in self._lowered.setups.items()
+        }
 
     def infer(self, arrays: Sequence[Array], meter: _Meter) -> _Inference:
         """Run all steps on one input."""
@@ -292,7 +312,7 @@ class _ExecutorBench:
     def _execute(self, step: ProgramStep, values: dict[int, Array]) -> RunTrace | None:
         """Carry out a program, and add the outputs of its layers to `values`."""
         self._reader.begin(step)
-        trace = self._executor.run(step.program, self._memory)
+        trace = self._executors[step.program.machine.name].run(step.program, self._memory)
         values |= self._reader.values
         values |= self._get(
             index
@@ -331,11 +351,28 @@ def _describe(lowered: Lowered, step: HostStep | ProgramStep) -> str:
     return f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
 
 
-def _starts(traces: Sequence[RunTrace | None], soc: Soc) -> tuple[tuple[float, RunTrace], ...]:
-    """Programs one after another, in nanoseconds."""
+def _placed(graph: Graph, soc: Soc, placement: Placement | None) -> Placement:
+    """The placement to lower for. Raises: EngineError if it is of another network or system."""
+    if placement is None:
+        return all_on(soc.machines[0])
+    for operator in placement.operators:
+        if operator not in range(len(graph.operators)):
+            raise EngineError(
+                f"operator {operator} is placed; {graph.name} has 0 to {len(graph.operators) - 1}"
+            )
+    for machine in placement.machines:
+        if machine not in soc.machines:
+            raise EngineError(f"{soc.name} has no machine {machine.name!r} as it is placed on")
+    return placement
+
+
+def _placed_in_time(
+    lowered: Lowered, traces: Sequence[RunTrace | None]
+) -> tuple[ProgramTrace, ...]:
+    """Programs one after another, each by its machine's clock."""
     placed, start = [], 0.0
-    for trace in traces:
+    for program, trace in zip(lowered.programs, traces, strict=True):
         if trace is not None:
-            placed.append((start, trace))
-            start += trace.cycles * NANOSECONDS / soc.machine.clock_hz
+            placed.append(ProgramTrace(program.machine, start, trace))
+            start += trace.cycles * NANOSECONDS / program.machine.clock_hz
     return tuple(placed)

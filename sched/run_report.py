@@ -23,7 +23,7 @@ def make_report(
     soc: Soc,
     engine: Engine,
     *,
-    setup: RunTrace | None,
+    setups: Mapping[str, RunTrace | None],
     traces: Sequence[RunTrace | None],
     exact: Sequence[Mapping[int, bool]] | None,
     timing: TimingCheck | None,
@@ -35,8 +35,9 @@ def make_report(
     ----------
     lowered, soc, engine : Lowered, Soc, Engine
         What ran, on what, and who says so.
-    setup : RunTrace or None
-        Loading the parameters that stay on chip, if it took a program and the engine has times.
+    setups : mapping of str to RunTrace or None
+        Loading the parameters that stay on chip, by machine, where it took a program; None from an
+        engine without times.
     traces : list of RunTrace or None
         Each program of one inference; None from an engine without times.
     exact : list of mappings of int to bool, or None
@@ -64,13 +65,13 @@ def make_report(
         provenance={
             "rounding": lowered.rounding,
             **provenance,
-            "machine": dataclasses.asdict(soc.machine),
-            "memory": dataclasses.asdict(soc.memory),
+            "machines": {machine.name: machine.settings for machine in soc.machines},
+            "memories": {site.machine.name: dataclasses.asdict(site.memory) for site in soc.sites},
             "lowering": dataclasses.asdict(lowered.options),
             "versions": _versions(engine),
         },
         timing=timing,
-        setup_cycles={} if setup is None else {soc.machine.name: setup.cycles},
+        setup_cycles={name: trace.cycles for name, trace in setups.items() if trace is not None},
     )
 
 
@@ -78,32 +79,37 @@ def _layer_report(
     lowered: Lowered, index: int, engine: Engine, timing: LayerTiming | None
 ) -> LayerReport:
     """What is known of a layer but for how its values compare."""
-    graph, machine = lowered.graph, lowered.machine
+    graph = lowered.graph
     layer, operator = lowered.layers[index], graph.operators[index]
     output = graph.first_output(operator)
-    on_machine = layer.reason is None
-    cycles = read = written = stalls = None
-    if on_machine and engine.has_times:
+    machine = None if layer.reason is not None else lowered.placement.machine(index)
+    cycles = read = written = stalls = time_ns = utilization = None
+    if machine is not None and engine.has_times:
         # A layer without commands, such as a RESHAPE, whose output is its input, takes no time.
         cycles = timing.cycles if timing else 0
         stalls = timing.stalls if timing else dict.fromkeys(CATEGORIES, 0)
         read = timing.read_beats * machine.beat_bytes if timing else 0
         written = timing.write_beats * machine.beat_bytes if timing else 0
+        time_ns = cycles * NANOSECONDS / machine.clock_hz
+        if cycles:
+            utilization = layer.macs / (cycles * machine.peak_macs_per_cycle)
     return LayerReport(
         index=index,
         op=layer.op,
         name=layer.name,
         shape=() if output is None else output.shape,
-        machine=machine.name if on_machine else HOST,
+        machine=HOST if machine is None else machine.name,
         macs=layer.macs,
         cycles=cycles,
-        time_ns=None if cycles is None else cycles * NANOSECONDS / machine.clock_hz,
-        utilization=layer.macs / (cycles * machine.peak_macs_per_cycle) if cycles else None,
+        time_ns=time_ns,
+        utilization=utilization,
         stalls=stalls,
         dram_read_bytes=read,
         dram_write_bytes=written,
         parameter_bytes=(
-            {"cached": layer.cached_bytes, "streamed": layer.streamed_bytes} if on_machine else None
+            None
+            if machine is None
+            else {"cached": layer.cached_bytes, "streamed": layer.streamed_bytes}
         ),
         reason=layer.reason,
     )

@@ -76,7 +76,7 @@ def _results(graph: Graph, operator: Operator, state: Container[int]) -> set[int
 def compare_times(
     lowered: Lowered,
     soc: Soc,
-    setup: RunTrace | None,
+    setups: Mapping[str, RunTrace | None],
     inferences: Sequence[Sequence[RunTrace | None]],
 ) -> TimingCheck:
     """Compare every number of every layer, and every command of every program.
@@ -85,8 +85,8 @@ def compare_times(
     ----------
     lowered, soc : Lowered, Soc
         What ran, and on what.
-    setup : RunTrace or None
-        What the engine gave of loading the parameters that stay on chip.
+    setups : mapping of str to RunTrace
+        What the engine gave of loading the parameters that stay on chip, by machine.
     inferences : list of lists of RunTrace
         What it gave of each program of each inference, at least one.
     """
@@ -106,8 +106,11 @@ def compare_times(
             for place, (trace, right) in enumerate(zip(traces, wanted, strict=True))
             if trace != right
         ]
-    if setup != model.setup():
-        differences.append("setup: its events differ from the timing model's")
+    differences += [
+        f"setup of {name}: its events differ from the timing model's"
+        for name, trace in model.setups().items()
+        if setups.get(name) != trace
+    ]
     cycles = {layer: timing.cycles for layer, timing in theirs.items()}
     return TimingCheck(cycles=cycles, differences=tuple(differences))
 

@@ -45,14 +45,14 @@ LAYERS = (
 
 def diagonal(machine: Machine, layer: Layer) -> int:
     """MODE DEPTHWISE: every tap of a group passes all its channels' bytes."""
-    groups = math.ceil(layer.channels / machine.cols)
+    groups = math.ceil(layer.channels / machine.array.group)
     registers = {
         "MODE": Mode.DEPTHWISE,
         "PIXELS": layer.width * layer.height,
         "KERNEL_H": layer.kernel,
         "KERNEL_W": layer.kernel,
-        "SEGMENT": min(layer.channels, machine.cols),
-        "LAST_SEGMENT": layer.channels - (groups - 1) * machine.cols,
+        "SEGMENT": min(layer.channels, machine.array.group),
+        "LAST_SEGMENT": layer.channels - (groups - 1) * machine.array.group,
         "GROUPS": groups,
     }
     feed = feed_cycles(machine, registers)
@@ -62,19 +62,19 @@ def diagonal(machine: Machine, layer: Layer) -> int:
 def patches(machine: Machine, layer: Layer) -> int:
     """MODE CONV on patches of p x q outputs with all or some of their channels on the columns."""
     least = None
-    for p in range(1, machine.cols + 1):
-        for q in range(1, machine.cols // p + 1):
-            channels = min(layer.channels, machine.cols // (p * q))
+    for p in range(1, machine.array.group + 1):
+        for q in range(1, machine.array.group // p + 1):
+            channels = min(layer.channels, machine.array.group // (p * q))
             groups = math.ceil(layer.channels / channels)
             height = (p - 1) * layer.stride + layer.kernel
             width = (q - 1) * layer.stride + layer.kernel
             lanes = math.ceil(layer.height / p) * math.ceil(layer.width / q)
-            tiles, rest = divmod(lanes, machine.rows)
+            tiles, rest = divmod(lanes, machine.array.tile)
             # Bytes of neighbouring pixels lie together only if a pixel has no other channels.
             taps, segment = height * width, channels
             if groups == 1:
                 taps, segment = height, width * channels
-            cycles = tiles * machine.array.tile_cycles(machine.rows, taps, segment)
+            cycles = tiles * machine.array.tile_cycles(machine.array.tile, taps, segment)
             cycles += machine.array.tile_cycles(rest, taps, segment) if rest else 0
             total = SETUP_CYCLES + groups * cycles + drain_cycles(machine, Mode.CONV)
             least = total if least is None else min(least, total)
@@ -93,7 +93,7 @@ class Filtered:
 
 def filtered(machine: Machine, layer: Layer) -> Filtered | None:
     """MODE FILTER with the pixels a word that take the fewest cycles, as the compiler chooses."""
-    most = machine.cols // layer.channels if layer.stride == 1 else 1
+    most = machine.array.group // layer.channels if layer.stride == 1 else 1
     ways = (_filtered(machine, layer, pixels) for pixels in range(1, max(1, most) + 1))
     return min((way for way in ways if way), key=lambda way: way.cycles, default=None)
 
@@ -110,7 +110,7 @@ def _filtered(machine: Machine, layer: Layer, pixels: int) -> Filtered | None:
             "KERNEL_W": layer.kernel,
             "TAP_X_STEP": layer.channels,
             "TAP_Y_STEP": 1,
-            "GROUPS": math.ceil(layer.channels / machine.cols),
+            "GROUPS": math.ceil(layer.channels / machine.array.group),
         }
 
     found = mapper(machine).strips(math.ceil(layer.width / pixels), registers)
@@ -119,7 +119,7 @@ def _filtered(machine: Machine, layer: Layer, pixels: int) -> Filtered | None:
     words = 0
     for width in found[0]:
         command = registers(width)
-        stream = filter_stream(machine.rows, command, 0)
+        stream = filter_stream(machine.array.tile, command, 0)
         assert stream is not None
         words += command["GROUPS"] * filter_words(stream)
     return Filtered(tuple(width * pixels for width in found[0]), found[1], words)
@@ -127,13 +127,13 @@ def _filtered(machine: Machine, layer: Layer, pixels: int) -> Filtered | None:
 
 def share(machine: Machine, layer: Layer, cycles: int) -> str:
     """Cycles, and which part of the array's multipliers they keep busy."""
-    return f"{cycles:,} ({layer.macs / cycles / (machine.rows * machine.cols):.1%})"
+    return f"{cycles:,} ({layer.macs / cycles / (machine.array.tile * machine.array.group):.1%})"
 
 
 def main() -> None:
     """Prints the table."""
     machine = edge_tpu
-    half = machine.replace(rows=machine.rows // 2)
+    half = machine.replace(rows=machine.array.tile // 2)
     print(
         "| output, kernel | diagonal | patches | filter | its strips | their words "
         "| bound reached | feed twice as wide |"

@@ -29,8 +29,12 @@ MACHINES = {
     "16x16": "rows=16 cols=16 post_lanes=3 port_bytes=16 activation_banks=8 constant_entries=128",
     "edge_tpu": "",
 }
-# Options of lowering, which revisions keep in different places of a JSON file.
-_ANYWHERE = {"prefetch", "residency", "lowering"}
+# Options of lowering, which revisions keep in different places of a JSON file, and a machine's kind
+# of array, which early ones don't say.
+_ANYWHERE = {"prefetch", "residency", "lowering", "array"}
+# Entries that early revisions have for one machine, later ones for each.
+_BY_MACHINE = {"machine": "machines", "memory": "memories"}
+ONLY = "the only one"
 _HASH = re.compile(r"#define MENSA_CONFIGURATION 0x([0-9A-F]+)u")
 
 
@@ -56,9 +60,15 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
 
     def kept(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {key: value for key, value in pairs if key not in _ANYWHERE}
+        tree = {key: value for key, value in pairs if key not in _ANYWHERE}
+        for one, several in _BY_MACHINE.items():
+            if one in tree and isinstance(tree[one], dict):
+                tree[several] = {ONLY: tree.pop(one)}
+            elif isinstance(tree.get(several), dict):
+                tree[several] = dict(zip([ONLY], tree[several].values(), strict=True))
+        return tree
 
-    return json.dumps(json.loads(path.read_text(), object_pairs_hook=kept), indent=1).encode()
+    return json.dumps(json.loads(path.read_text(), object_pairs_hook=kept), sort_keys=True).encode()
 
 
 def contents(folder: Path, mask: bool) -> dict[str, bytes]:
@@ -68,11 +78,18 @@ def contents(folder: Path, mask: bool) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    header = next((text for name, text in files.items() if name.endswith(".h")), b"")
+    header = next((text for name, text in files.items() if name.endswith("registers.h")), b"")
     found = _HASH.search(header.decode()) if mask else None
     if found:
         number = int(found[1], 16)
-        hashes = [b"%d" % number, b"%08x" % number, b"%08X" % number, number.to_bytes(4, "little")]
+        # yosys writes a constant of which few bits are set with fewer bits, and in hexadecimal.
+        few = b"%d'h%x" % (number.bit_length(), number)
+        hashes = [few, b"32'd%d" % number, b"%d" % number, b"0x%X" % number]
+        hashes += [b"0x%08X" % number, b"%08x" % number, number.to_bytes(4, "little")]
+        # The identifier of a set-up follows from its words, the header's hash among them.
+        setup = next((text for name, text in files.items() if "setup.bin" in name), b"")[5:8]
+        if any(setup):
+            hashes += [b"%06x" % int.from_bytes(setup, "little"), setup]
         for each in hashes:
             files = {name: content.replace(each, b"HASH") for name, content in files.items()}
     return files

@@ -1,4 +1,4 @@
-"""Soc: a machine and the memory it sits on."""
+"""Soc: machines, and the memory that each sits on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from mensa.rtl.machine import Machine, MachineError, machines
 from mensa.sim.memory import Memory, MemoryConfigError, lpddr4, memories
 
-__all__ = ["Setting", "Soc", "SocError", "edge_tpu", "find", "load", "socs"]
+__all__ = ["Setting", "Site", "Soc", "SocError", "edge_tpu", "find", "load", "socs"]
 
-MEMORY_PREFIX = "memory."
+MEMORY = "memory"
+MEMORY_PREFIX = f"{MEMORY}."
 """What stands before the name of a memory's setting, where both kinds of settings are given."""
 
 LARGEST = 1 << 64
@@ -30,31 +31,88 @@ class SocError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Site:
+    """A machine, and the memory behind its ports.
+
+    Attributes
+    ----------
+    machine : Machine
+        The accelerator.
+    memory : Memory
+        What its ports see of memory.
+    """
+
+    machine: Machine
+    memory: Memory
+
+
+@dataclass(frozen=True, kw_only=True)
 class Soc:
-    """What a network runs on.
+    """What a network runs on: machines that share one address space.
 
     Attributes
     ----------
     name : str
         What reports call it.
-    machine : Machine
-        The accelerator.
-    memory : Memory
-        The memory behind the accelerator's ports.
+    sites : tuple of Site
+        At least one; their machines have names of their own.
+
+    Raises
+    ------
+    SocError
+        If there is no site, or a machine's name is another's or none for files and modules.
     """
 
     name: str
-    machine: Machine
-    memory: Memory
+    sites: tuple[Site, ...]
 
     def __post_init__(self) -> None:
-        # Files and Verilog modules are named after the machine.
-        if not re.fullmatch(r"[A-Za-z_]\w*", str(self.machine.name), re.ASCII):
-            raise SocError(f"a machine's name is letters, digits and _, not {self.machine.name!r}")
+        names = [site.machine.name for site in self.sites]
+        if not names:
+            raise SocError(f"the system {self.name} has no machine")
+        for name in names:
+            # Files and Verilog modules are named after the machine.
+            if not re.fullmatch(r"[A-Za-z_]\w*", str(name), re.ASCII):
+                raise SocError(f"a machine's name is letters, digits and _, not {name!r}")
+            if name == MEMORY:
+                raise SocError(f"a machine can't be called {MEMORY!r}: settings have that word")
+            if names.count(name) > 1:
+                raise SocError(f"two machines are called {name!r}")
+
+    @classmethod
+    def single(cls, name: str, machine: Machine, memory: Memory) -> Soc:
+        """A system with one machine."""
+        return cls(name=name, sites=(Site(machine=machine, memory=memory),))
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        """The machines, in order."""
+        return tuple(site.machine for site in self.sites)
+
+    @property
+    def machine(self) -> Machine:
+        """The only machine. Raises: SocError where there are several."""
+        if len(self.sites) > 1:
+            names = ", ".join(machine.name for machine in self.machines)
+            raise SocError(f"{self.name} has several machines; choose one of {names}")
+        return self.sites[0].machine
+
+    def memory_of(self, machine: str) -> Memory:
+        """The memory of the machine of that name."""
+        return next(site.memory for site in self.sites if site.machine.name == machine)
 
     def with_machine(self, name: str) -> Soc:
-        """Return a copy with another named machine. Raises: SocError if there is none."""
-        return Soc(name=self.name, machine=_named("machine", machines, name), memory=self.memory)
+        """Return a copy with one machine: this system's of that name, or a named one in its place.
+
+        Raises: SocError if there is none, or if several would have to go.
+        """
+        ours = tuple(site for site in self.sites if site.machine.name == name)
+        if ours:
+            return Soc(name=self.name, sites=ours)
+        if len(self.sites) > 1:
+            names = ", ".join(machine.name for machine in self.machines)
+            raise SocError(f"{self.name} has no machine {name!r}; there are {names}")
+        return Soc.single(self.name, _named("machine", machines, name), self.sites[0].memory)
 
     def with_settings(self, settings: Mapping[str, Setting]) -> Soc:
         """Return a copy with settings changed.
@@ -62,29 +120,49 @@ class Soc:
         Parameters
         ----------
         settings : mapping
-            Those of the machine by name (`rows`), those of the memory with ``memory.`` before it
-            (`memory.latency_ns`).
+            Those of the machine by name (`rows`), those of its memory with ``memory.`` before it
+            (`memory.latency_ns`). Of several machines, each after its own name (`big.rows`,
+            `big.memory.latency_ns`).
 
         Raises
         ------
         MachineError, MemoryConfigError, SocError
             If a setting does not exist or its value is refused.
         """
-        ours: dict[str, Any] = {}
-        memory: dict[str, Any] = {}
-        for name, value in _whole_numbers(settings).items():
-            if name.startswith(MEMORY_PREFIX):
-                memory[name.removeprefix(MEMORY_PREFIX)] = value
+        names = [machine.name for machine in self.machines]
+        given: dict[str, dict[str, Any]] = {name: {} for name in names}
+        for key, value in _whole_numbers(settings).items():
+            owner, dot, rest = key.partition(".")
+            if dot and owner in given:
+                given[owner][rest] = value
+            elif len(names) == 1:
+                given[names[0]][key] = value
             else:
-                ours[name] = value
-        machine = self.machine.replace(**ours)
-        try:
-            return Soc(name=self.name, machine=machine, memory=self.memory.replace(**memory))
-        except MemoryConfigError as error:
-            raise MemoryConfigError(f"memory: {error}") from error
+                raise SocError(
+                    f"{key}: say of which machine, as in {names[0]}.{key}; {self.name} has "
+                    f"{', '.join(names)}"
+                )
+        changed = [_changed(site, given[site.machine.name]) for site in self.sites]
+        return Soc(name=self.name, sites=tuple(changed))
 
 
-edge_tpu = Soc(name="edge_tpu", machine=machines["edge_tpu"], memory=lpddr4)
+def _changed(site: Site, settings: Mapping[str, Any]) -> Site:
+    """A site with settings changed."""
+    ours: dict[str, Any] = {}
+    memory: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name.startswith(MEMORY_PREFIX):
+            memory[name.removeprefix(MEMORY_PREFIX)] = value
+        else:
+            ours[name] = value
+    machine = site.machine.replace(**ours)
+    try:
+        return Site(machine=machine, memory=site.memory.replace(**memory))
+    except MemoryConfigError as error:
+        raise MemoryConfigError(f"memory: {error}") from error
+
+
+edge_tpu = Soc.single("edge_tpu", machines["edge_tpu"], lpddr4)
 """The baseline: the Edge TPU's array on LPDDR4."""
 
 socs = {soc.name: soc for soc in (edge_tpu,)}
@@ -117,7 +195,21 @@ def load(path: str | Path) -> Soc:
         base = "lpddr4"        # a named memory; the rest are its settings
         latency_ns = 60
 
-    Everything may be left out: the name is then the file's, the bases are as above.
+    Everything may be left out: the name is then the file's, the bases are as above. A system with
+    several machines has a table for each; one that names no memory sits on ``[memory]``::
+
+        [machines.big]
+        base = "edge_tpu"
+
+        [machines.near]
+        base = "edge_tpu"
+        rows = 16
+        cols = 16
+        memory = "stacked"
+
+        [memories.stacked]
+        base = "lpddr4"
+        bandwidth_bytes_per_s = 256e9
 
     Raises
     ------
@@ -132,41 +224,82 @@ def load(path: str | Path) -> Soc:
         raise SocError(f"can't read {place}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers without end
         raise SocError(f"{place} is not TOML: {error}") from error
-    known = ("name", "machine", "memory")
-    for key in about:
-        if key not in known:
-            raise SocError(f"{place}: no entry {key!r}; there are {', '.join(known)}")
-    name = about.get("name", place.stem)
-    if not isinstance(name, str):
-        raise SocError(f"{place}: name must be a string, not {name!r}")
-    machine_base, machine_settings = _section(place, about, "machine", "edge_tpu")
-    memory_base, memory_settings = _section(place, about, "memory", "lpddr4")
     try:
-        return Soc(
-            name=name,
-            machine=_named("machine", machines, machine_base).replace(
-                **_whole_numbers(machine_settings)
-            ),
-            memory=_named("memory", memories, memory_base).replace(
-                **_whole_numbers(memory_settings)
-            ),
-        )
+        return _system(about, place.stem)
     except (MachineError, MemoryConfigError, SocError) as error:
         raise SocError(f"{place}: {error}") from error
 
 
-def _section(
-    place: Path, about: Mapping[str, Any], key: str, default: str
-) -> tuple[str, dict[str, Any]]:
-    """Return the base and the settings of a table of the file."""
-    section = about.get(key, {})
-    if not isinstance(section, dict):
-        raise SocError(f"{place}: {key} must be a table, [{key}], not {section!r}")
-    settings = dict(section)
-    base = settings.pop("base", default)
+_ENTRIES = ("name", "machine", "machines", MEMORY, "memories")
+
+
+def _system(about: Mapping[str, Any], default_name: str) -> Soc:
+    """The system that a file's entries describe."""
+    for key in about:
+        if key not in _ENTRIES:
+            raise SocError(f"no entry {key!r}; there are {', '.join(_ENTRIES)}")
+    name = about.get("name", default_name)
+    if not isinstance(name, str):
+        raise SocError(f"name must be a string, not {name!r}")
+    common = _memory(f"[{MEMORY}]", _table(about, MEMORY))
+    if "machines" not in about:
+        if "memories" in about:
+            raise SocError("[memories] are for [machines]; one machine sits on [memory]")
+        machine = _machine("[machine]", _table(about, "machine"), {})
+        return Soc.single(name, machine, common)
+    if "machine" in about:
+        raise SocError("give [machine] or [machines], not both")
+    found = {
+        each: _memory(f"[memories.{each}]", _table(_table(about, "memories"), each, "memories."))
+        for each in _table(about, "memories")
+    }
+    sites, used = [], set()
+    for each in _table(about, "machines"):
+        table = _table(_table(about, "machines"), each, "machines.")
+        of = table.pop(MEMORY, None)
+        if of is not None and of not in found:
+            there = ", ".join(found) or "none"
+            raise SocError(f"[machines.{each}] sits on memory {of!r}; [memories] has {there}")
+        used.add(of)
+        machine = _machine(f"[machines.{each}]", table, {"name": each})
+        sites.append(Site(machine=machine, memory=common if of is None else found[of]))
+    for each in found:
+        if each not in used:
+            raise SocError(f"no machine sits on [memories.{each}]")
+    return Soc(name=name, sites=tuple(sites))
+
+
+def _table(about: Mapping[str, Any], key: str, prefix: str = "") -> dict[str, Any]:
+    """A copy of a table of the file; empty if it isn't there."""
+    table = about.get(key, {})
+    if not isinstance(table, dict):
+        raise SocError(f"{prefix}{key} must be a table, [{prefix}{key}], not {table!r}")
+    return dict(table)
+
+
+def _base(where: str, table: dict[str, Any], default: str) -> str:
+    base = table.pop("base", default)
     if not isinstance(base, str):
-        raise SocError(f"{place}: [{key}] base must be a name, not {base!r}")
-    return base, settings
+        raise SocError(f"{where} base must be a name, not {base!r}")
+    return base
+
+
+def _machine(where: str, table: dict[str, Any], also: Mapping[str, Any]) -> Machine:
+    """The machine of a table that says its base and settings."""
+    base = _named("machine", machines, _base(where, table, "edge_tpu"))
+    try:
+        return base.replace(**_whole_numbers({**also, **table}))
+    except MachineError as error:
+        raise MachineError(f"{where}: {error}") from error
+
+
+def _memory(where: str, table: dict[str, Any]) -> Memory:
+    """The memory of a table that says its base and settings."""
+    base = _named(MEMORY, memories, _base(where, table, "lpddr4"))
+    try:
+        return base.replace(**_whole_numbers(table))
+    except MemoryConfigError as error:
+        raise MemoryConfigError(f"{where}: {error}") from error
 
 
 def _whole_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.machine import AXI_PAGE_BYTES, MAX_CLOCK_HZ, MIB, Machine
 from mensa.sched.lower.options import LoweringOptions
 
@@ -26,8 +27,7 @@ def any_machine(draw):
     banks = draw(_powers_of_two(2, 16))
     largest = Machine(
         name="any",
-        rows=draw(_EDGES),
-        cols=draw(_EDGES),
+        array=Systolic(rows=draw(_EDGES), cols=draw(_EDGES)),
         clock_hz=draw(st.one_of(st.integers(1, MAX_CLOCK_HZ), st.just(250_000_000))),
         parameter_buffer_bytes=BUFFER_LIMIT,
         activation_buffer_bytes=BUFFER_LIMIT,

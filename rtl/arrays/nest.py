@@ -9,12 +9,18 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.array import Array
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Unit
+from mensa.rtl.commands import (
+    BUFFER_ADDRESS_BITS,
+    CHANNELS_BITS,
+    ENTRY_BITS,
+    Unit,
+    compute_bits,
+)
 from mensa.rtl.parts.unit import registers_layout
 
 __all__ = [
-    "ENTRY_BITS",
     "POSITION_BITS",
+    "ROW_BITS",
     "NestSignature",
     "group_layout",
     "size_shape",
@@ -22,11 +28,11 @@ __all__ = [
     "work_fields",
 ]
 
-POSITION_BITS = 28
+POSITION_BITS = BUFFER_ADDRESS_BITS
 """Bits of a byte position in an input row."""
 
-ENTRY_BITS = 12
-"""Bits of the number of an entry in the constant buffer."""
+ROW_BITS = compute_bits("INPUT_ROWS")
+"""Bits of the number of an input row."""
 
 
 def size_shape(array: Array) -> range:
@@ -44,7 +50,7 @@ def work_fields(array: Array) -> dict[str, Any]:
         # Parameters: one word.
         "fetch_parameter": 1,
         "parameter_address": BUFFER_ADDRESS_BITS,
-        "diagonal": 8,  # depthwise: first column that sees it
+        "diagonal": CHANNELS_BITS,  # depthwise: first column that sees it
         "clear": 1,  # filter: forget all taps
         # Row of the array that the activations, or a filter's tap, are for.
         "lane": range(array.tile),
@@ -57,7 +63,7 @@ def work_fields(array: Array) -> dict[str, Any]:
         "announce": 1,
         "lanes": range(array.tile + 1),
         "entry": ENTRY_BITS,
-        "channels": 8,
+        "channels": CHANNELS_BITS,
     }
 
 
@@ -72,8 +78,8 @@ def step_layout(array: Array) -> data.StructLayout:
             **work_fields(array),
             "outer_x": POSITION_BITS,
             "inner_x": POSITION_BITS,
-            "outer_y": 16,
-            "inner_y": signed(18),
+            "outer_y": ROW_BITS,
+            "inner_y": signed(ROW_BITS + 2),
             "outer_y_address": address,
             "inner_y_address": address,
             "edge": 1,  # last pixel of its output row

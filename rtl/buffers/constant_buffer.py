@@ -9,7 +9,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.buffers.buffer import BLOCK_RAM_ATTRIBUTES
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, ENTRY_BITS
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES, Machine
 from mensa.rtl.parts.resetless import later
 
@@ -31,7 +31,7 @@ class ConstantBuffer(wiring.Component):
     -------
     valid, address, data, mask : In
         A beat to write: its byte address, a multiple of the beat; a bit per byte.
-    entry : In(12)
+    entry : In(ENTRY_BITS)
         Entry to read.
     records : Out(C x 16 bytes)
         Its records, `timing.RECORDS_LATENCY` cycles later; bytes without meaning are 0.
@@ -45,8 +45,8 @@ class ConstantBuffer(wiring.Component):
                 "address": In(BUFFER_ADDRESS_BITS),
                 "data": In(8 * machine.beat_bytes),
                 "mask": In(machine.beat_bytes),
-                "entry": In(12),
-                "records": Out(8 * CHANNEL_RECORD_BYTES * machine.cols),
+                "entry": In(ENTRY_BITS),
+                "records": Out(8 * CHANNEL_RECORD_BYTES * machine.array.group),
             }
         )
 
@@ -56,7 +56,7 @@ class ConstantBuffer(wiring.Component):
         beat = machine.beat_bytes
         pitch_bits = machine.constant_entry_bytes.bit_length() - 1
         m.submodules.memory = mem = memory.Memory(
-            shape=8 * CHANNEL_RECORD_USED_BYTES * machine.cols,
+            shape=8 * CHANNEL_RECORD_USED_BYTES * machine.array.group,
             depth=machine.constant_entries,
             init=[],
             attrs=BLOCK_RAM_ATTRIBUTES,
@@ -70,7 +70,7 @@ class ConstantBuffer(wiring.Component):
         )
         data, mask = [], []
         place = beat_address[:pitch_bits]  # of the beat within its entry
-        for col in range(machine.cols):
+        for col in range(machine.array.group):
             for byte in range(CHANNEL_RECORD_USED_BYTES):
                 position = CHANNEL_RECORD_BYTES * col + byte
                 base, offset = position - position % beat, position % beat
@@ -83,7 +83,7 @@ class ConstantBuffer(wiring.Component):
             read.addr.eq(entry),
         ]
         records = later(m, read.data)
-        for col in range(machine.cols):
+        for col in range(machine.array.group):
             record = records.word_select(col, 8 * CHANNEL_RECORD_USED_BYTES)
             m.d.comb += self.records.word_select(col, 8 * CHANNEL_RECORD_BYTES).eq(record)
         return m

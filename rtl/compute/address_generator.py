@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from mensa.rtl.arrays.nest import POSITION_BITS, group_layout, step_layout, work_fields
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
+from mensa.rtl.arrays.nest import (
+    POSITION_BITS,
+    ROW_BITS,
+    group_layout,
+    step_layout,
+    work_fields,
+)
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Unit, compute_bits
 from mensa.rtl.compute.tile_nest import TileNest
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import resetless
-from mensa.rtl.parts.unit import registers_layout
+from mensa.rtl.parts.unit import is_one_of, registers_layout
 
 __all__ = ["LATENCY", "AddressGenerator", "beat_layout"]
 
@@ -74,21 +82,24 @@ class AddressGenerator(wiring.Component):
         m = Module()
         machine = self._machine
         m.submodules.tile = tile = TileNest(machine.array)
-        m.submodules.filter = filter_ = machine.array.nest()
+        nests = [tile.nest]
+        if machine.array.own_modes:
+            m.submodules.filter = own = machine.array.nest()
+            nests.append(own.nest)
         r = self.registers
 
         # Groups of output channels; within one, the mode's nest walks. What begins with `start` is
         # set as long as nothing is active, so that nothing waits for the strobe.
         group, group_over = Signal(group_layout()), Signal()
         # The group after this one is the last: so this counts one turn less than there are groups.
-        next_is_last = Countdown(16, "groups")
+        next_is_last = Countdown(compute_bits("GROUPS"), "groups")
         m.d.comb += [
-            group_over.eq(tile.nest.group_over | filter_.nest.group_over),
-            self.active.eq(tile.nest.active | filter_.nest.active),
+            group_over.eq(functools.reduce(operator.or_, (nest.group_over for nest in nests))),
+            self.active.eq(functools.reduce(operator.or_, (nest.active for nest in nests))),
             group.next_is_last.eq(next_is_last.last),
             group.next_x.eq(group.x + r.group_act_step),
         ]
-        for nest in (tile.nest, filter_.nest):
+        for nest in nests:
             m.d.comb += [
                 nest.start.eq(self.start),
                 nest.registers.eq(r),
@@ -114,16 +125,16 @@ class AddressGenerator(wiring.Component):
         # 1: a step's terms, from the nest that runs.
         step, valid = Signal(step_layout(machine.array)), Signal()
         is_filter, edge_differs = Signal(), Signal()  # of a command, from its first step on
-        m.d.comb += step.eq(Mux(is_filter, filter_.nest.step, tile.nest.step))
+        m.d.comb += step.eq(Mux(is_filter, nests[-1].step, tile.nest.step))
         m.d.sync += [
             valid.eq(self.active),
-            is_filter.eq(r.mode == Mode.FILTER),
+            is_filter.eq(is_one_of(r.mode, machine.array.own_modes)),
             edge_differs.eq(r.edge_channels.any()),
         ]
         # 2: sums of two terms each.
         beat, beat_valid = resetless(beat_layout(machine)), Signal()
         offset = resetless(POSITION_BITS)
-        y = resetless(signed(18))
+        y = resetless(signed(ROW_BITS + 2))
         base, out_group = resetless(BUFFER_ADDRESS_BITS), resetless(BUFFER_ADDRESS_BITS)
         m.d.sync += [
             beat_valid.eq(valid),

@@ -10,7 +10,15 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl import timing
 from mensa.rtl.buffers.buffer import ReadPort, WritePort
-from mensa.rtl.commands import COUNTS, GROUP_COUNTS, REGISTER_NUMBER, STREAM_COUNTS, Mode, Unit
+from mensa.rtl.commands import (
+    COUNTS,
+    ENTRY_BITS,
+    GROUP_COUNTS,
+    MODE_COUNTS,
+    REGISTER_NUMBER,
+    Mode,
+    Unit,
+)
 from mensa.rtl.compute import operand_feed
 from mensa.rtl.compute.operand_feed import OperandFeed
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
@@ -22,18 +30,17 @@ from mensa.rtl.post.vector_unit import VectorUnit
 __all__ = ["ComputeUnit"]
 
 
-def _has_no_meaning(r: Any) -> Value:
-    """Whether a command has an unknown MODE, or a number of 0 that is at least 1."""
+def _has_no_meaning(r: Any, modes: tuple[Mode, ...]) -> Value:
+    """Whether a command's MODE is none of the machine's, or a number 0 that is at least 1."""
 
     def zero(names: tuple[str, ...]) -> Value:
         return Cat(~r[name.lower()].any() for name in names).any()
 
-    return (
-        ~r.mode.matches(*Mode)
-        | zero(COUNTS)
-        | ((r.groups != 1) & zero(GROUP_COUNTS))
-        | ((r.mode == Mode.FILTER) & zero(STREAM_COUNTS))
-    )
+    found = ~r.mode.matches(*modes) | zero(COUNTS) | ((r.groups != 1) & zero(GROUP_COUNTS))
+    for mode in modes:
+        if mode in MODE_COUNTS:
+            found |= (r.mode == mode) & zero(MODE_COUNTS[mode])
+    return found
 
 
 class ComputeUnit(wiring.Component):
@@ -54,7 +61,7 @@ class ComputeUnit(wiring.Component):
         The operand feed takes a step in this cycle.
     read_activation, read_parameter : Out(ReadPort)
         Operands.
-    entry, records : Out(12), In(C x 16 bytes)
+    entry, records : Out(ENTRY_BITS), In(C x 16 bytes)
         The constant buffer, read in one cycle.
     write : Out(WritePort)
         Results, to the activation buffer.
@@ -71,8 +78,8 @@ class ComputeUnit(wiring.Component):
                 "feeding": Out(1),
                 "read_activation": Out(ReadPort(machine.row_bytes)),
                 "read_parameter": Out(ReadPort(machine.row_bytes)),
-                "entry": Out(12),
-                "records": In(8 * CHANNEL_RECORD_BYTES * machine.cols),
+                "entry": Out(ENTRY_BITS),
+                "records": In(8 * CHANNEL_RECORD_BYTES * machine.array.group),
                 "write": Out(WritePort(machine.row_bytes)),
             }
         )
@@ -88,7 +95,7 @@ class ComputeUnit(wiring.Component):
         r = frontend.registers
 
         frontend.serve(m, self)
-        frontend.refuse(m, self, _has_no_meaning(r))
+        frontend.refuse(m, self, _has_no_meaning(r, machine.modes))
         connect(m, flipped(self.read_activation), feed.read_activation)
         connect(m, flipped(self.read_parameter), feed.read_parameter)
         connect(m, flipped(self.write), post.write)
@@ -129,7 +136,7 @@ class ComputeUnit(wiring.Component):
         )
 
         # Commands end a constant time after their last steps.
-        drains = [(mode, timing.drain_cycles(machine, mode)) for mode in Mode]
+        drains = [(mode, timing.drain_cycles(machine, mode)) for mode in machine.modes]
         ends = Signal(max(drain for _, drain in drains))  # bit n: a command ends in n cycles
         was_fed = Signal()
         m.d.comb += frontend.done.eq(ends[0])
@@ -142,10 +149,10 @@ class ComputeUnit(wiring.Component):
         connect(m, feed.parameters, array.parameters)
         connect(m, feed.vector, vector.i)
         connect(m, feed.announce, post.announce)
+        m.d.comb += [feed.registers.eq(r), post.registers.eq(r)]
+        if Mode.FILTER in machine.modes:
+            m.d.comb += array.filter.eq(r.mode == Mode.FILTER)
         m.d.comb += [
-            feed.registers.eq(r),
-            post.registers.eq(r),
-            array.filter.eq(r.mode == Mode.FILTER),
             vector.mode.eq(r.mode),
             vector.multiplier[0].eq(r.scale_0_multiplier),
             vector.multiplier[1].eq(r.scale_1_multiplier),

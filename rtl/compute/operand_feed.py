@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, Value, signed
@@ -10,13 +11,14 @@ from amaranth.lib.wiring import In, Out
 
 from mensa.rtl import timing
 from mensa.rtl.arrays.nest import POSITION_BITS, size_shape
+from mensa.rtl.arrays.streams import OPERAND_BITS, activations_signature, parameters_signature
 from mensa.rtl.buffers.buffer import ReadPort
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, CHANNELS_BITS, Mode, Unit
 from mensa.rtl.compute import address_generator
 from mensa.rtl.compute.address_generator import AddressGenerator
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.resetless import later, resetless
-from mensa.rtl.parts.unit import is_tiled, is_vector, registers_layout
+from mensa.rtl.parts.unit import is_one_of, is_tiled, is_vector, registers_layout
 from mensa.rtl.post.post_processor import announcement_layout
 
 __all__ = ["LATENCY", "OperandFeed"]
@@ -34,14 +36,14 @@ points."""
 class _Modes:
     """The mode, decoded into registers: they drive much, and it is cycles until a beat comes."""
 
-    def __init__(self, m: Module, mode: Value):
+    def __init__(self, m: Module, mode: Value, own: Set[Mode]):
         self.vector, self.tiled, self.is_filter, self.is_max, self.is_scaled_sum = (
             Signal() for _ in range(5)
         )
         m.d.sync += [
             self.vector.eq(is_vector(mode)),
             self.tiled.eq(is_tiled(mode)),
-            self.is_filter.eq(mode == Mode.FILTER),
+            self.is_filter.eq(is_one_of(mode, {Mode.FILTER} & own)),
             self.is_max.eq(mode == Mode.MAX),
             self.is_scaled_sum.eq(mode == Mode.SCALED_SUM),
         ]
@@ -100,9 +102,9 @@ class OperandFeed(wiring.Component):
         both are tiled, else until `LATENCY` cycles after it.
     read_activation, read_parameter : Out(ReadPort)
         To the buffers.
-    activations : Out(stream of {lane, values: R x signed(9)}, always ready)
-        For the array: the bytes of a chunk for one row.
-    parameters : Out(stream of {first, last, clear, tap, row, values: C x signed(9)}, always ready)
+    activations : Out(activations_signature(machine.array))
+        For the array: the bytes of a chunk for one lane.
+    parameters : Out(parameters_signature(machine.array))
         For the array: one value per column, zeros where a tile's last beat has no parameters. In
         mode FILTER: a beat that clears the taps, the tap of array row `row`, or a word of
         activations, `last` if a result is complete with it.
@@ -114,7 +116,6 @@ class OperandFeed(wiring.Component):
 
     def __init__(self, machine: Machine):
         self._machine = machine
-        operand = signed(9)
         super().__init__(
             {
                 "start": In(1),
@@ -122,32 +123,8 @@ class OperandFeed(wiring.Component):
                 "active": Out(1),
                 "read_activation": Out(ReadPort(machine.row_bytes)),
                 "read_parameter": Out(ReadPort(machine.row_bytes)),
-                "activations": Out(
-                    stream.Signature(
-                        data.StructLayout(
-                            {
-                                "lane": range(machine.array.tile),
-                                "values": data.ArrayLayout(operand, machine.array.chunk),
-                            }
-                        ),
-                        always_ready=True,
-                    )
-                ),
-                "parameters": Out(
-                    stream.Signature(
-                        data.StructLayout(
-                            {
-                                "first": 1,
-                                "last": 1,
-                                "clear": 1,
-                                "tap": 1,
-                                "row": range(machine.rows),
-                                "values": data.ArrayLayout(operand, machine.cols),
-                            }
-                        ),
-                        always_ready=True,
-                    )
-                ),
+                "activations": Out(activations_signature(machine.array)),
+                "parameters": Out(parameters_signature(machine.array)),
                 "vector": Out(
                     stream.Signature(
                         data.StructLayout(
@@ -155,7 +132,7 @@ class OperandFeed(wiring.Component):
                                 "first": 1,
                                 "last": 1,
                                 "tap": 1,
-                                "values": data.ArrayLayout(operand, machine.lanes),
+                                "values": data.ArrayLayout(signed(OPERAND_BITS), machine.lanes),
                             }
                         ),
                         always_ready=True,
@@ -167,7 +144,7 @@ class OperandFeed(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        modes = _Modes(m, self.registers.mode)
+        modes = _Modes(m, self.registers.mode, self._machine.array.own_modes)
         command = _Tiled(m, self.registers)
         m.submodules.generator = generator = AddressGenerator(self._machine)
         m.d.comb += [
@@ -259,7 +236,7 @@ class OperandFeed(wiring.Component):
         Returns: the activations' zero point, and a bit for each column that sees no parameter.
         """
         coming = beats.asked[-2]
-        diagonal_end = Signal(9)
+        diagonal_end = Signal(CHANNELS_BITS + 1)
         m.d.sync += diagonal_end.eq(beats.asked[-3].diagonal + command.depth_multiplier)
         zero_point = Signal(signed(8))
         blank = Signal(self._machine.array.group)
@@ -279,7 +256,7 @@ class OperandFeed(wiring.Component):
     ) -> data.View[data.ArrayLayout]:
         """Subtract the zero point from each byte; one outside the input counts as nothing."""
         outside = Mux(modes.is_max, -128, 0)
-        word = resetless(data.ArrayLayout(signed(9), len(inside)))
+        word = resetless(data.ArrayLayout(signed(OPERAND_BITS), len(inside)))
         for byte in range(len(inside)):
             value = self.read_activation.data.word_select(byte, 8).as_signed()
             m.d.sync += word[byte].eq(Mux(inside[byte], value - zero_point, outside))
@@ -287,7 +264,7 @@ class OperandFeed(wiring.Component):
 
     def _weights(self, m: Module, command: _Tiled, blank: Signal) -> data.View[data.ArrayLayout]:
         """Subtract the zero point from each parameter; a column that sees none gets 0."""
-        weights = resetless(data.ArrayLayout(signed(9), len(blank)))
+        weights = resetless(data.ArrayLayout(signed(OPERAND_BITS), len(blank)))
         for col in range(len(blank)):
             value = self.read_parameter.data.word_select(col, 8).as_signed()
             m.d.sync += weights[col].eq(Mux(blank[col], 0, value - command.parameter_zero_point))
@@ -310,8 +287,6 @@ class OperandFeed(wiring.Component):
             self.activations.valid.eq(here_valid & here.fetch_activation & tiled),
             self.vector.valid.eq(here_valid & here.fetch_activation & modes.vector),
             self.parameters.valid.eq(here_valid & has_parameters),
-            self.parameters.payload.clear.eq(is_filter & here.clear),
-            self.parameters.payload.tap.eq(is_filter & here.fetch_parameter),
         ]
         m.d.comb += [
             self.activations.payload.lane.eq(operands.lane),
@@ -320,8 +295,13 @@ class OperandFeed(wiring.Component):
             self.vector.payload.tap.eq(operands.operand),
             self.parameters.payload.first.eq(operands.first),
             self.parameters.payload.last.eq(operands.last),
-            self.parameters.payload.row.eq(operands.lane),
         ]
+        if Mode.FILTER in self._machine.modes:
+            m.d.sync += [
+                self.parameters.payload.clear.eq(is_filter & here.clear),
+                self.parameters.payload.tap.eq(is_filter & here.fetch_parameter),
+            ]
+            m.d.comb += self.parameters.payload.row.eq(operands.lane)
         passes = Signal()  # activations take the parameters' way
         m.d.sync += passes.eq(is_filter & here.fetch_activation)
         parameters, activations = self.parameters.payload.values, self.activations.payload.values

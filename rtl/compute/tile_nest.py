@@ -9,21 +9,21 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from mensa.rtl.arrays.array import Array
-from mensa.rtl.arrays.nest import POSITION_BITS, NestSignature
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode
+from mensa.rtl.arrays.nest import POSITION_BITS, ROW_BITS, NestSignature
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, CHANNELS_BITS, Mode, compute_bits
 from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.parts.strip_loop import StripLoop
-from mensa.rtl.parts.unit import is_vector
+from mensa.rtl.parts.unit import is_none_of, is_vector
 
 __all__ = ["TileNest"]
 
 
 _PIXEL = data.StructLayout(
     {
-        "columns_left": signed(17),  # after the next one
+        "columns_left": signed(compute_bits("OUT_WIDTH") + 1),  # after the next one
         "x": POSITION_BITS,
-        "y": 16,
+        "y": ROW_BITS,
         "y_address": BUFFER_ADDRESS_BITS,
         "out_x": BUFFER_ADDRESS_BITS,
         "out_y": BUFFER_ADDRESS_BITS,
@@ -41,11 +41,14 @@ class _ComingChunk:
 
     def __init__(self, array: Array):
         self.comes = Signal()
-        self.tiles = StripLoop(24, array.tile, "tile")
-        self.chunks = StripLoop(24, max(array.chunk, array.group), "chunk")
-        self.offset = resetless(24, name="chunk_offset")
-        self.tap_columns, self.tap_rows = Countdown(16, "tap_columns"), Countdown(16, "tap_rows")
-        self.tap_x, self.tap_y = resetless(POSITION_BITS), resetless(signed(18), name="tap_y")
+        self.tiles = StripLoop(compute_bits("PIXELS"), array.tile, "tile")
+        segment = compute_bits("SEGMENT")
+        self.chunks = StripLoop(segment, max(array.chunk, array.group), "chunk")
+        self.offset = resetless(segment, name="chunk_offset")
+        self.tap_columns = Countdown(compute_bits("KERNEL_W"), "tap_columns")
+        self.tap_rows = Countdown(compute_bits("KERNEL_H"), "tap_rows")
+        row = signed(ROW_BITS + 2)
+        self.tap_x, self.tap_y = resetless(POSITION_BITS), resetless(row, name="tap_y")
         self.tap_y_address = resetless(BUFFER_ADDRESS_BITS)
         self.tap_row = Signal()  # its lowest bit
         self.tap_is_last = Signal()  # of its tile: both counters', predicted a tap ahead
@@ -119,7 +122,7 @@ class TileNest(wiring.Component):
             nest.active.eq(coming.comes | ~walked.over),
         ]
         with m.If(nest.start):
-            m.d.sync += coming.comes.eq(nest.registers.mode != Mode.FILTER)
+            m.d.sync += coming.comes.eq(is_none_of(nest.registers.mode, self._array.own_modes))
         with m.Elif(nest.group_over & nest.group.is_last):
             m.d.sync += coming.comes.eq(0)
 
@@ -291,7 +294,7 @@ class TileNest(wiring.Component):
         parameter_next = Signal(BUFFER_ADDRESS_BITS)
         word_over = Mux(depthwise, walked.over & walked.ended_tap, walked.fetch_parameter)
         m.d.comb += parameter_next.eq(parameter + Mux(word_over, self._array.group, 0))
-        diagonal = Signal(8)
+        diagonal = Signal(CHANNELS_BITS)
         m.d.sync += parameter.eq(parameter_next)
         with m.If(walked.over & coming.begins_group):
             m.d.sync += group_parameter.eq(parameter_next)

@@ -126,7 +126,7 @@ def fusesoc_core(machine: Machine) -> str:
     return f"""\
 CAPI=2:
 name: "::{top}:{metadata.version("mensa")}"
-description: Int8 neural network accelerator, {machine.rows} x {machine.cols} processing elements
+description: Int8 neural network accelerator, {machine.array.size} processing elements
 
 filesets:
   rtl:

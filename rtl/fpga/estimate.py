@@ -48,7 +48,7 @@ def _memories(machine: Machine, device: Device) -> Iterator[tuple[str, int]]:
     ):
         rows = getattr(machine, name) // machine.row_bytes // banks
         yield name, 2 * banks * blocks_for(device, rows, half)
-    record = CHANNEL_RECORD_USED_BYTES * machine.cols
+    record = CHANNEL_RECORD_USED_BYTES * machine.array.group
     yield "constant_entries", blocks_for(device, machine.constant_entries, record)
 
 
@@ -68,7 +68,7 @@ def check_fits(machine: Machine, device: Device) -> None:
     smaller = _smaller(machine, device).items()
     proposal = " ".join(f"--set {name}={value}".lower() for name, value in smaller)
     raise SynthesisError(
-        f"{machine.name} with {machine.rows} x {machine.cols} PEs does not fit {device.name} "
+        f"{machine.name} with {machine.array.size} PEs does not fit {device.name} "
         f"({device.part}): it needs at least {', '.join(said)}; "
         + (f"this might fit: {proposal}" if proposal else "no smaller array or buffer would do")
     )
@@ -91,11 +91,11 @@ def _smaller(machine: Machine, device: Device) -> dict[str, int | None]:
         return set(estimate(machine, device).over(device.has))
 
     def halve_array() -> None:
-        rows, cols = max(1, machine.rows // 2), max(1, machine.cols // 2)
-        change(rows=rows, cols=cols, post_lanes=None)
+        smaller = {name: max(1, edge // 2) for name, edge in machine.array.edges.items()}
+        change(**smaller, post_lanes=None)
 
     while over() - {"block_rams"}:
-        if 4 * machine.lanes > machine.cols and machine.lanes > 1:
+        if 4 * machine.lanes > machine.array.group and machine.lanes > 1:
             change(post_lanes=machine.lanes // 2)
         else:
             halve_array()
@@ -104,7 +104,7 @@ def _smaller(machine: Machine, device: Device) -> dict[str, int | None]:
         try:
             change(**{largest: getattr(machine, largest) // 2})
         except MachineError:  # it is as small as the array allows
-            if machine.rows == machine.cols == 1:
+            if set(machine.array.edges.values()) == {1}:
                 return {}
             halve_array()
-    return {name: value for name, value in changed.items() if value != getattr(before, name)}
+    return {name: value for name, value in changed.items() if value != before.settings[name]}

@@ -95,8 +95,7 @@ class Synthesis:
         """Return it as JSON values."""
         return {
             "machine": self.machine.name,
-            "rows": self.machine.rows,
-            "cols": self.machine.cols,
+            **self.machine.array.edges,
             "target": self.device.name,
             "part": self.device.part,
             "speed_grade": None if self.speed_grade is None else str(self.speed_grade),
@@ -270,6 +269,6 @@ def _check_count(used: Resources, machine: Machine, device: Device) -> None:
             for name in over
         )
         raise SynthesisToolError(
-            f"{machine.name} with {machine.rows} x {machine.cols} PEs does not fit {device.name} "
+            f"{machine.name} with {machine.array.size} PEs does not fit {device.name} "
             f"({device.part}): it takes {said}; make the array or the buffers smaller with --set"
         )

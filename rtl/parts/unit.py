@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Collection
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -15,6 +18,8 @@ __all__ = [
     "CommandSignature",
     "TokenCounters",
     "UnitFrontend",
+    "is_none_of",
+    "is_one_of",
     "is_tiled",
     "is_vector",
     "registers_layout",
@@ -37,6 +42,17 @@ def is_tiled(mode: Value) -> Value:
 def is_vector(mode: Value) -> Value:
     """Whether a MODE register holds a mode of which `Mode.is_vector` is true."""
     return mode.matches(*(int(m) for m in Mode if m.is_vector))
+
+
+def is_one_of(mode: Value, modes: Collection[Mode]) -> Value:
+    """Whether a MODE register holds one of some modes; never if there are none."""
+    return mode.matches(*sorted(modes)) if modes else Const(0)
+
+
+def is_none_of(mode: Value, modes: Collection[Mode]) -> Value:
+    """Whether a MODE register holds none of some modes; always if there are none."""
+    others = [mode != each for each in sorted(modes)]
+    return functools.reduce(operator.and_, others) if others else Const(1)
 
 
 class CommandSignature(wiring.Signature):

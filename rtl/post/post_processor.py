@@ -10,8 +10,9 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl import timing
+from mensa.rtl.arrays.streams import ACCUMULATOR_BITS, results_signature
 from mensa.rtl.buffers.buffer import WritePort
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, CHANNELS_BITS, ENTRY_BITS, Mode, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, Machine
 from mensa.rtl.parts.resetless import later, resetless
 from mensa.rtl.parts.unit import is_tiled, registers_layout
@@ -61,8 +62,8 @@ def announcement_layout(machine: Machine) -> data.StructLayout:
             "first": 1,  # of its tile, whose results are announced in the order of their rows
             "lanes": range(machine.array.tile + 1),  # results of the tile that are announced
             "address": BUFFER_ADDRESS_BITS,
-            "entry": 12,
-            "channels": 8,
+            "entry": ENTRY_BITS,
+            "channels": CHANNELS_BITS,
         }
     )
 
@@ -85,8 +86,8 @@ def _target_layout() -> data.StructLayout:
     return data.StructLayout(
         {
             "address": BUFFER_ADDRESS_BITS,
-            "entry": 12,
-            "channels": 8,
+            "entry": ENTRY_BITS,
+            "channels": CHANNELS_BITS,
             "context": range(timing.COMMANDS_IN_FLIGHT),
         }
     )
@@ -162,9 +163,9 @@ class PostProcessor(wiring.Component):
         begin when nothing is inside.
     announce : In(stream of announcement_layout(machine), always ready)
         One per result, at least two cycles before it.
-    results : In(stream of {row, last, values: C x signed(32)}, always ready)
-        `last` marks the last row of a tile.
-    entry : Out(12)
+    results : In(results_signature(machine.array))
+        Of the array, or of the vector unit.
+    entry : Out(ENTRY_BITS)
         Entry of the constant buffer to read.
     records : In(C x 16 bytes)
         Its channel records, `timing.RECORDS_LATENCY` cycles later.
@@ -179,20 +180,9 @@ class PostProcessor(wiring.Component):
                 "start": In(1),
                 "registers": In(registers_layout(Unit.COMPUTE)),
                 "announce": In(stream.Signature(announcement_layout(machine), always_ready=True)),
-                "results": In(
-                    stream.Signature(
-                        data.StructLayout(
-                            {
-                                "row": range(machine.array.tile),
-                                "last": 1,
-                                "values": data.ArrayLayout(signed(32), machine.cols),
-                            }
-                        ),
-                        always_ready=True,
-                    )
-                ),
-                "entry": Out(12),
-                "records": In(8 * CHANNEL_RECORD_BYTES * machine.cols),
+                "results": In(results_signature(machine.array)),
+                "entry": Out(ENTRY_BITS),
+                "records": In(8 * CHANNEL_RECORD_BYTES * machine.array.group),
                 "write": Out(WritePort(machine.row_bytes)),
             }
         )
@@ -304,15 +294,16 @@ class PostProcessor(wiring.Component):
 
         The row stays while more of its channels follow; no other comes meanwhile.
         """
-        cols, lanes, parts = self._machine.cols, self._machine.lanes, self._machine.array.pace
-        sums = resetless(data.ArrayLayout(signed(32), cols))
+        array, lanes = self._machine.array, self._machine.lanes
+        parts = array.pace
+        sums = resetless(data.ArrayLayout(signed(ACCUMULATOR_BITS), array.group))
         valid, more = Signal(), Signal()
         part = resetless(range(parts))
         target = resetless(_target_layout())
         with m.If(more):
             m.d.comb += self.entry.eq(target.entry)
             m.d.sync += [
-                sums.eq(sums.as_value() >> (32 * lanes)),
+                sums.eq(sums.as_value() >> (ACCUMULATOR_BITS * lanes)),
                 part.eq(part + 1),
                 target.address.eq(target.address + lanes),
                 target.channels.eq(target.channels - lanes),

@@ -34,7 +34,12 @@ SocOption = Annotated[
     str, typer.Option("--soc", metavar="NAME|FILE.toml", help="The system: machine and memory.")
 ]
 MachineOption = Annotated[
-    str | None, typer.Option("--machine", metavar="NAME", help="Another machine in the system.")
+    str | None,
+    typer.Option(
+        "--machine",
+        metavar="NAME",
+        help="The machine: one of the system's, or a named one in its place.",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -42,7 +47,8 @@ SetOption = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="A setting of the machine (rows=8), the memory (memory.latency_ns=60) or of how "
-        "programs are made (prefetch=off, residency=off); repeatable.",
+        "programs are made (prefetch=off, residency=off); of one of several machines after its "
+        "name (big.rows=8); repeatable.",
     ),
 ]
 MachineSetOption = Annotated[

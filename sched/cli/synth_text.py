@@ -15,7 +15,7 @@ def lines(result: Synthesis) -> Iterator[str]:
     machine, device = result.machine, result.device
     grade = "" if result.speed_grade is None else f", speed grade {result.speed_grade}"
     yield (
-        f"{machine.name} ({machine.rows} x {machine.cols}) on {device.name} "
+        f"{machine.name} ({machine.array.size}) on {device.name} "
         f"({device.part}{grade}), {result.seconds:.0f} s"
     )
     for field in fields(result.used):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mensa.rtl.machine import Machine
+from mensa.sim.report import HOST
 
-__all__ = ["Placement", "PlacementError", "all_on"]
+__all__ = ["Placement", "PlacementError", "all_on", "load_placement"]
 
 ON_HOST = "it is placed on the host"
 
@@ -43,6 +46,8 @@ class Placement:
         names = [machine.name for machine in self.machines]
         if not names:
             raise PlacementError("a placement needs at least one machine")
+        if HOST in names:
+            raise PlacementError(f"a machine can't be called {HOST!r}")
         if len(set(names)) < len(names):
             raise PlacementError(f"machines need names of their own: {', '.join(names)}")
         for operator, name in self.operators.items():
@@ -57,6 +62,43 @@ class Placement:
             return self.machines[0]
         name = self.operators[operator]
         return next((machine for machine in self.machines if machine.name == name), None)
+
+
+def load_placement(path: str | Path, machines: Sequence[Machine]) -> Placement:
+    """Read a placement from a JSON file.
+
+    ::
+
+        {"0": "big", "1": "near", "2": "host"}
+
+    by operator index; an operator that is not there is on the first machine.
+
+    Raises
+    ------
+    PlacementError
+        If the file can't be read or places an operator where nothing is; the message names it.
+    """
+    place = Path(path)
+    try:
+        about = json.loads(place.read_bytes())
+    except OSError as error:
+        raise PlacementError(f"can't read {place}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise PlacementError(f"{place} is not JSON: {error}") from error
+    if not isinstance(about, dict):
+        raise PlacementError(f"{place}: a placement is an object of operators and machines")
+    operators: dict[int, str | None] = {}
+    for key, name in about.items():
+        if not (key.isascii() and key.isdigit()) or not isinstance(name, str):
+            raise PlacementError(
+                f"{place}: {key!r}: {name!r} is not an operator's index and the name of a machine, "
+                f"or of the {HOST}"
+            )
+        operators[int(key)] = None if name == HOST else name
+    try:
+        return Placement(tuple(machines), operators)
+    except PlacementError as error:
+        raise PlacementError(f"{place}: {error}") from error
 
 
 def all_on(machine: Machine) -> Placement:

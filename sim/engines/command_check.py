@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from mensa.rtl.commands import COUNTS, GROUP_COUNTS, STREAM_COUNTS, Mode, Space, Unit
+from mensa.rtl.commands import COUNTS, GROUP_COUNTS, MODE_COUNTS, Mode, Space, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command, ProgramError
 
 __all__ = ["check_command", "columns_per_byte", "refusal", "require"]
 
-_MODES, _SPACES = frozenset(Mode), frozenset(Space)
+_SPACES = frozenset(Space)
 
 
 def refusal(command: Command, reason: str) -> ProgramError:
@@ -58,12 +58,12 @@ def check_command(machine: Machine, command: Command) -> None:
 
 
 def _check_compute(machine: Machine, command: Command) -> None:
-    require(command, command["MODE"] in _MODES, f"no MODE {command['MODE']}")
+    require(command, command["MODE"] in machine.modes, f"no MODE {command['MODE']}")
     mode = Mode(command["MODE"])
     counts = [
         *COUNTS,
         *(GROUP_COUNTS if command["GROUPS"] != 1 else ()),
-        *(STREAM_COUNTS if mode == Mode.FILTER else ()),
+        *MODE_COUNTS.get(mode, ()),
     ]
     for name in counts:
         require(command, command[name] >= 1, f"{name} must be at least 1")

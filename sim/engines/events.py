@@ -9,9 +9,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mensa.rtl.commands import Unit
+from mensa.rtl.machine import Machine
 from mensa.rtl.registers import CATEGORIES
 
-__all__ = ["CommandEvent", "LayerTiming", "RunTrace", "layer_timing", "timing_by_layer"]
+__all__ = [
+    "CommandEvent",
+    "LayerTiming",
+    "ProgramTrace",
+    "RunTrace",
+    "layer_timing",
+    "timing_by_layer",
+]
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,25 @@ class RunTrace:
     categories: tuple[int, ...]
     read_beats: int
     write_beats: int
+
+
+@dataclass(frozen=True)
+class ProgramTrace:
+    """A program's events in the time of the whole system.
+
+    Attributes
+    ----------
+    machine : Machine
+        What ran it.
+    start_ns : float
+        Its cycle 0, in nanoseconds.
+    trace : RunTrace
+        Its events, in cycles of the machine's clock.
+    """
+
+    machine: Machine
+    start_ns: float
+    trace: RunTrace
 
 
 @dataclass(frozen=True)

@@ -403,16 +403,13 @@ class _Core:
             return np.concatenate(parts)
 
         # A record's bytes without meaning are not stored.
-        stored = memories["constant_buffer.memory"][:, : CHANNEL_RECORD_USED_BYTES * machine.cols]
-        constant = np.zeros((machine.constant_entries, machine.constant_entry_bytes), np.uint8)
-        records = constant[:, : CHANNEL_RECORD_BYTES * machine.cols]
-        records = records.reshape(machine.constant_entries, machine.cols, CHANNEL_RECORD_BYTES)
-        records[:, :, :CHANNEL_RECORD_USED_BYTES] = stored.reshape(
-            machine.constant_entries, machine.cols, CHANNEL_RECORD_USED_BYTES
-        )
-        constant[:, : CHANNEL_RECORD_BYTES * machine.cols] = records.reshape(
-            machine.constant_entries, -1
-        )
+        entries, group = machine.constant_entries, machine.array.group
+        used, pitch = CHANNEL_RECORD_USED_BYTES, CHANNEL_RECORD_BYTES
+        stored = memories["constant_buffer.memory"][:, : used * group]
+        records = np.zeros((entries, group, pitch), np.uint8)
+        records[:, :, :used] = stored.reshape(entries, group, used)
+        constant = np.zeros((entries, machine.constant_entry_bytes), np.uint8)
+        constant[:, : pitch * group] = records.reshape(entries, -1)
         return Buffers(
             activation=banks("activation_buffer", machine.activation_banks),
             parameter=banks("parameter_buffer", 1),
@@ -472,7 +469,7 @@ def core_build(machine: Machine, *, vcd: bool = False, verilog: str | None = Non
     top = re.findall(r"^module (\w+)\s*\(", text, re.MULTILINE)[0]
     memories = _memories(text, top)
     return Build(
-        name=f"{machine.name} ({machine.rows} x {machine.cols})",
+        name=f"{machine.name} ({machine.array.size})",
         verilog=text,
         top=top,
         sources=(HARNESS / "core.cpp",),

@@ -66,7 +66,7 @@ def test_registers_hold_every_address_and_channel_of_the_named_machines():
         assert machine.activation_buffer_bytes <= 1 << BUFFER_ADDRESS_BITS
         assert machine.parameter_buffer_bytes <= 1 << BUFFER_ADDRESS_BITS
         assert machine.constant_entries <= 1 << width(Unit.COMPUTE, "CONSTANT_ENTRY")
-        assert machine.cols < 1 << width(Unit.COMPUTE, "GROUP_CHANNELS")
+        assert machine.array.group < 1 << width(Unit.COMPUTE, "GROUP_CHANNELS")
     assert width(Unit.LOAD, "MEMORY_ADDRESS") == ADDRESS_BITS
     assert width(Unit.COMPUTE, "OUT_ADDRESS") == BUFFER_ADDRESS_BITS
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 from hypothesis import given
 
+from mensa.rtl.arrays.systolic.systolic import Systolic
+from mensa.rtl.commands import Mode
 from mensa.rtl.machine import (
     AXI_PAGE_BYTES,
     CHANNEL_RECORD_BYTES,
@@ -19,8 +22,7 @@ from tests.machines import any_machine
 
 SMALL = Machine(
     name="small",
-    rows=8,
-    cols=8,
+    array=Systolic(rows=8, cols=8),
     clock_hz=250_000_000,
     parameter_buffer_bytes=8 * KIB,
     activation_buffer_bytes=8 * KIB,
@@ -33,7 +35,7 @@ def power_of_two(value: int) -> bool:
 
 @given(any_machine())
 def test_an_access_of_a_word_serves_every_column_and_row_and_a_row_whole_beats(machine):
-    assert machine.word_bytes >= max(machine.rows, machine.cols)
+    assert machine.word_bytes >= max(machine.array.tile, machine.array.group)
     assert machine.row_bytes == 2 * machine.word_bytes
     assert power_of_two(machine.row_bytes)
     assert machine.row_bytes % machine.beat_bytes == 0
@@ -54,7 +56,7 @@ def test_buffers_divide_into_whole_rows_and_entries_hold_all_records(machine):
     )
     assert machine.activation_bank_bytes % machine.row_bytes == 0
     assert machine.parameter_buffer_bytes // 2 % machine.row_bytes == 0
-    assert machine.constant_entry_bytes >= CHANNEL_RECORD_BYTES * machine.cols
+    assert machine.constant_entry_bytes >= CHANNEL_RECORD_BYTES * machine.array.group
     assert power_of_two(machine.constant_entry_bytes)
     assert machine.constant_entry_bytes % machine.beat_bytes == 0
 
@@ -90,10 +92,12 @@ def test_an_unknown_setting_is_refused_with_those_that_exist():
 
 
 def test_replace_changes_a_copy():
-    assert SMALL.replace(rows=16).rows == 16
-    assert SMALL.rows == 8
+    assert SMALL.replace(rows=16).settings["rows"] == 16
+    assert SMALL.settings["rows"] == 8
     with pytest.raises(dataclasses.FrozenInstanceError):
-        SMALL.rows = 16
+        SMALL.clock_hz = 16
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SMALL.array.post_lanes = 2
 
 
 CHANGES = {
@@ -119,13 +123,38 @@ def test_configuration_hash_tells_apart_what_is_built_differently_and_nothing_el
         name="other", clock_hz=1, post_lanes=SMALL.lanes, port_bytes=SMALL.beat_bytes
     )
     assert same.config_hash == SMALL.config_hash
-    others = {"name", "clock_hz"}
-    assert set(CHANGES) == {f.name for f in dataclasses.fields(Machine)} - others
+    assert set(CHANGES) == set(SMALL.settings) - {"name", "array", "clock_hz"}
+
+
+@given(any_machine())
+def test_settings_make_the_same_machine_again(machine):
+    assert Machine.of(machine.settings) == machine
+    assert Machine.of(json.loads(json.dumps(machine.settings))).config_hash == machine.config_hash
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"array": "sistolic"}, "no array 'sistolic'; there are systolic"),
+        ({"array": None}, "no array None"),
+        ({"colums": 8}, "colums"),
+        ({"rows": 0}, "rows must be between 1 and 128"),
+    ],
+)
+def test_settings_that_make_no_machine_are_refused(change, message):
+    with pytest.raises(MachineError, match=message):
+        Machine.of(SMALL.settings | change)
+    with pytest.raises(MachineError, match="clock_hz"):
+        Machine.of({k: v for k, v in SMALL.settings.items() if k != "clock_hz"})
+
+
+def test_a_machine_has_the_modes_of_all_and_its_arrays_own():
+    assert SMALL.modes == tuple(Mode)
 
 
 def test_the_baseline_is_the_edge_tpu_of_the_paper():
     # Boroumand et al. 2021: 64 x 64 PEs, 2 TFLOP/s, 4 MB of parameters, 2 MB of activations.
-    assert (edge_tpu.rows, edge_tpu.cols) == (64, 64)
+    assert (edge_tpu.array.tile, edge_tpu.array.group) == (64, 64)
     assert edge_tpu.peak_macs_per_cycle * 2 * edge_tpu.clock_hz == pytest.approx(2e12, rel=0.03)
     assert edge_tpu.parameter_buffer_bytes == 4 * MIB
     assert edge_tpu.activation_buffer_bytes == 2 * MIB

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import (
     HEADER_WORDS,
     REGISTERS,
@@ -165,8 +166,7 @@ def test_malformed_headers_are_named():
 def program() -> Program:
     machine = Machine(
         name="small",
-        rows=4,
-        cols=4,
+        array=Systolic(rows=4, cols=4),
         clock_hz=1,
         parameter_buffer_bytes=KIB,
         activation_buffer_bytes=KIB,

@@ -6,6 +6,7 @@ import pytest
 
 from mensa.rtl import timing
 from mensa.rtl.arrays.systolic.filter_stream import filter_stream
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import REGISTERS, Mode, Unit
 from mensa.rtl.compute import operand_feed
 from mensa.rtl.machine import KIB, Machine
@@ -15,13 +16,11 @@ from tests.rtl.compute.reference import random_commands, steps
 MACHINES = [
     Machine(
         name=f"{rows}x{cols}, {lanes} lanes",
-        rows=rows,
-        cols=cols,
+        array=Systolic(rows=rows, cols=cols, post_lanes=lanes),
         clock_hz=1,
         parameter_buffer_bytes=16 * KIB,
         activation_buffer_bytes=16 * KIB,
         constant_entries=8,
-        post_lanes=lanes,
     )
     for rows, cols, lanes in (
         (2, 2, 2),
@@ -67,17 +66,17 @@ def test_full_tiles_and_chunks_keep_every_element_busy_in_every_cycle(machine):
         for chunks in (1, 4):
             # As many as the rows' results need to leave.
             chunks *= machine.array.pace
-            registers = conv(machine, tiles * machine.rows, chunks * machine.rows)
-            macs = registers["PIXELS"] * registers["SEGMENT"] * machine.cols
+            registers = conv(machine, tiles * machine.array.tile, chunks * machine.array.tile)
+            macs = registers["PIXELS"] * registers["SEGMENT"] * machine.array.group
             cycles = timing.feed_cycles(machine, registers)
             assert cycles * machine.peak_macs_per_cycle == macs
 
 
 @each_machine
 def test_a_tile_takes_at_least_the_cycles_in_which_the_one_before_leaves(machine):
-    leaving = machine.rows * -(-machine.cols // machine.lanes)
+    leaving = machine.array.tile * -(-machine.array.group // machine.lanes)
     assert timing.feed_cycles(machine, conv(machine, 1, 1)) == leaving
-    assert timing.feed_cycles(machine, conv(machine, machine.rows + 1, 1)) == 2 * leaving
+    assert timing.feed_cycles(machine, conv(machine, machine.array.tile + 1, 1)) == 2 * leaving
 
 
 @each_machine
@@ -97,7 +96,7 @@ def test_drains_add_up_the_latencies_that_the_pipeline_states(machine):
 @each_machine
 def test_kept_sums_have_settled_when_their_command_ends(machine):
     # Feed, the array's register, then R - 1 rows and C - 1 columns to the farthest element.
-    needed = operand_feed.LATENCY + 1 + (machine.rows - 1) + (machine.cols - 1)
+    needed = operand_feed.LATENCY + 1 + (machine.array.tile - 1) + (machine.array.group - 1)
     assert timing.drain_cycles(machine, Mode.CONV) >= needed
 
 

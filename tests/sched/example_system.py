@@ -41,7 +41,7 @@ class ExampleSystem:
         assert invoke(compiled) == 0
         self.verilog = sorted(hardware.glob("*.v"))
         about = json.loads((self.network / "memory_map.json").read_text())
-        self.beat_bytes = Machine(**about["machine"]).beat_bytes
+        self.beat_bytes = Machine.of(about["machine"]).beat_bytes
         self._tensors = {each["index"]: each for each in about["tensors"]}
         assert about["steps"] == [{"program": "0"}]
         address = {each["name"]: each["address"] for each in about["programs"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import mensa.golden as golden
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.machine import Machine
 from mensa.sched.lower import HostStep, tensor_from_memory, tensor_to_memory
 from mensa.sched.on_chip import OnChipReader
@@ -30,8 +31,7 @@ def machine_of(rows, cols, bank_bytes, parameter_bytes, entries=16, banks=4, por
     """A machine whose buffers are rounded up to the nearest that is allowed."""
     fields = {
         "name": f"{rows}x{cols}",
-        "rows": rows,
-        "cols": cols,
+        "array": Systolic(rows=rows, cols=cols),
         "clock_hz": 1,
         "activation_banks": banks,
         "constant_entries": entries,

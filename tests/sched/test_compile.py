@@ -79,7 +79,7 @@ class Driver:
 
     def __init__(self, folder, make_engine=functional):
         self.map = json.loads((folder / "memory_map.json").read_text())
-        self.machine = Machine(**self.map["machine"])
+        self.machine = Machine.of(self.map["machine"])
         self.memory = np.zeros(self.map["memory"]["bytes"], np.uint8)
         self.parameters = (folder / self.map["parameters"]["file"]).read_bytes()
         self.programs = {each["name"]: each for each in self.map["programs"]}

@@ -33,7 +33,7 @@ assert LSTM in MAKERS
 def test_every_engine_gives_goldens_outputs(name, engine):
     graph = ENDS[name]
     inputs = random_inputs(graph, 2, seed=3)
-    soc = Soc(name="soc", machine=MACHINE, memory=lpddr4)
+    soc = Soc.single("soc", MACHINE, lpddr4)
     result = run_network(graph, soc, inputs, engine=engine, check=engine != "model")
     assert result.report.passed
     assert result.report.bit_exact is (None if engine == "model" or not graph.operators else True)
@@ -95,7 +95,7 @@ def test_a_state_is_read_by_the_accelerator_as_the_host_left_it(layer):
     outputs = (*lstm.outputs, state.index, *(each.outputs[0] for each in operators))
     graph = golden.Graph(tuple(tensors), tuple(operators), lstm.inputs, outputs)
     inputs = random_inputs(graph, 3, layer.seed)
-    soc = Soc(name="soc", machine=MACHINE, memory=lpddr4)
+    soc = Soc.single("soc", MACHINE, lpddr4)
     result = run_network(graph, soc, inputs, engine="functional", check=True)
     assert result.report.passed
     assert any(each.machine == MACHINE.name for each in result.report.layers)

@@ -18,7 +18,7 @@ from mensa.sim.memory import lpddr4
 from mensa.sim.soc import Soc
 from tests.small_network import small_network
 
-SOC = Soc(name="soc", machine=edge_tpu.replace(rows=8, cols=8), memory=lpddr4)
+SOC = Soc.single("soc", edge_tpu.replace(rows=8, cols=8), lpddr4)
 GRAPH = small_network()
 LOWERED = lower(GRAPH, all_on(SOC.machine))
 
@@ -27,7 +27,7 @@ LOWERED = lower(GRAPH, all_on(SOC.machine))
 def times():
     """The timing model's set-up, and its programs of an inference."""
     model = TimingModel(LOWERED, SOC)
-    return model.setup(), model.inference()
+    return model.setups(), model.inference()
 
 
 def changed(trace, place, **fields):
@@ -39,7 +39,7 @@ def changed(trace, place, **fields):
 
 def test_equal_times_are_equal(times):
     setup, traces = times
-    assert setup is not None
+    assert set(setup) == {SOC.machine.name}
     assert compare_times(LOWERED, SOC, setup, [traces, traces]).equal
 
 
@@ -59,9 +59,11 @@ def test_an_event_of_a_later_inference_and_of_the_set_up_are_told(times):
     assert found.differences == (
         "inference 1: the events of program 0 differ from the timing model's",
     )
-    late = dataclasses.replace(setup, cycles=setup.cycles + 1)
-    found = compare_times(LOWERED, SOC, late, [[first, *rest]])
-    assert found.differences == ("setup: its events differ from the timing model's",)
+    ((name, trace),) = setup.items()
+    late = {name: dataclasses.replace(trace, cycles=trace.cycles + 1)}
+    for wrong in (late, {}):
+        found = compare_times(LOWERED, SOC, wrong, [[first, *rest]])
+        assert found.differences == (f"setup of {name}: its events differ from the timing model's",)
 
 
 def test_layers_without_times_are_told(times):

@@ -1,12 +1,9 @@
-"""The report's JSON and its totals, and systems from TOML."""
+"""The report's JSON and its totals."""
 
 import json
 
 import pytest
 
-from mensa.rtl.machine import MachineError, edge_tpu
-from mensa.sim import soc
-from mensa.sim.memory import MemoryConfigError, lpddr4
 from mensa.sim.report import HOST, LayerReport, MachineTotal, Report, TimingCheck
 
 LAYER_KEYS = {
@@ -100,63 +97,3 @@ def test_a_report_fails_when_the_timing_model_disagrees():
     made = report(layer(0, bit_exact=True), timing=check)
     assert not made.passed
     assert made.to_json()["provenance"]["timing_check"]["equal"] is False
-
-
-def test_a_toml_file_describes_a_system(tmp_path):
-    path = tmp_path / "small.toml"
-    path.write_text(
-        '[machine]\nbase = "edge_tpu"\nrows = 8\ncols = 8\n[memory]\nlatency_ns = 62.5\n'
-    )
-    found = soc.find(str(path))
-    assert found.name == "small"
-    assert found.machine == edge_tpu.replace(rows=8, cols=8)
-    assert found.memory == lpddr4.replace(latency_ns=62.5)
-
-
-def test_a_whole_number_in_a_toml_file_may_be_a_float(tmp_path):
-    path = tmp_path / "fast.toml"
-    path.write_text("[machine]\nclock_hz = 5e8\n[memory]\nbandwidth_bytes_per_s = 1e15\n")
-    found = soc.find(str(path))
-    assert found.machine == edge_tpu.replace(clock_hz=500_000_000)
-    assert found.memory == lpddr4.replace(bandwidth_bytes_per_s=10**15)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("[machine]\nrows = 0\n", "rows"),
-        ("[machine]\nrow = 8\n", "no setting 'row'"),
-        ("[machine]\nrows = 8.5\n", "rows must be an integer, not 8.5"),
-        (f"[machine]\nrows = 0x{'f' * 5000}\n", "rows"),
-        (f"[machine]\nrows = {'9' * 5000}\n", "not TOML"),
-        ("[memory]\nbandwidth_bytes_per_s = 1e308\n", "bandwidth_bytes_per_s"),
-        (f"rows = {'[' * 5000}\n", "not TOML"),
-        ('[machine]\nbase = "tpu9"\n', "no machine 'tpu9'"),
-        ('[machine]\nname = "a b"\n', "name"),
-        ("[machine]\nbase = 3\n", "base"),
-        ("[memory]\nlatency_ns = -1\n", "latency_ns"),
-        ("[memory]\nsize = 1\n", "no setting 'size'"),
-        ("[cache]\nsize = 1\n", "no entry 'cache'"),
-        ("machine = 3\n", "[machine]"),
-        ("name = 3\n", "name"),
-        ("name = ", "not TOML"),
-    ],
-)
-def test_a_wrong_toml_file_is_refused_with_its_name_and_the_reason(tmp_path, text, words):
-    path = tmp_path / "wrong.toml"
-    path.write_text(text)
-    with pytest.raises(soc.SocError) as caught:
-        soc.load(path)
-    assert words in str(caught.value)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_settings_reach_machine_and_memory():
-    changed = soc.edge_tpu.with_settings({"rows": 8, "cols": 16, "memory.outstanding": 2})
-    assert (changed.machine.rows, changed.machine.cols) == (8, 16)
-    assert changed.memory.outstanding == 2
-    with pytest.raises(MachineError):
-        soc.edge_tpu.with_settings({"rows": 0})
-    with pytest.raises(MemoryConfigError):
-        soc.edge_tpu.with_settings({"memory.outstanding": 0})

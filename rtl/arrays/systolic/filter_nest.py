@@ -9,8 +9,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from mensa.rtl.arrays.array import Array
-from mensa.rtl.arrays.nest import POSITION_BITS, NestSignature, step_layout
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode
+from mensa.rtl.arrays.nest import POSITION_BITS, ROW_BITS, NestSignature, step_layout
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, compute_bits
 from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import resetless
 
@@ -35,8 +35,10 @@ class _Taps:
     """The tap that is loaded."""
 
     def __init__(self) -> None:
-        self.columns, self.rows = Countdown(16, "tap_columns"), Countdown(16, "tap_rows")
-        self.array_row, self.row_start = resetless(8), resetless(8, name="tap_row_start")
+        self.columns = Countdown(compute_bits("KERNEL_W"), "tap_columns")
+        self.rows = Countdown(compute_bits("KERNEL_H"), "tap_rows")
+        row = compute_bits("FILTER_ROW")
+        self.array_row, self.row_start = resetless(row), resetless(row, name="tap_row_start")
         self.parameter = resetless(BUFFER_ADDRESS_BITS)
 
 
@@ -44,14 +46,15 @@ class _Words:
     """The word that is streamed: which one of a position, which is one of an input row."""
 
     def __init__(self) -> None:
-        self.rows, self.positions = Countdown(16, "rows"), Countdown(16, "positions")
-        self.in_position = Countdown(8, "words")
+        self.rows = Countdown(compute_bits("STREAM_ROWS"), "rows")
+        self.positions = Countdown(compute_bits("STREAM_COLUMNS"), "positions")
+        self.in_position = Countdown(compute_bits("STREAM_TAPS"), "words")
         self.position_x, self.word_x = (
             resetless(POSITION_BITS),
             resetless(POSITION_BITS, name="word_x"),
         )
         self.y, self.y_address = (
-            resetless(signed(17)),
+            resetless(signed(ROW_BITS + 1)),
             resetless(BUFFER_ADDRESS_BITS, name="y_address"),
         )
 
@@ -60,8 +63,9 @@ class _Results:
     """The next result: the input row, and the word of it, with which it is complete."""
 
     def __init__(self) -> None:
-        self.row_wait, self.word_wait = Countdown(17, "row_wait"), Countdown(17, "word_wait")
-        self.columns = Countdown(16, "columns")
+        self.row_wait = Countdown(compute_bits("STREAM_FIRST_ROW") + 1, "row_wait")
+        self.word_wait = Countdown(compute_bits("STREAM_FIRST") + 1, "word_wait")
+        self.columns = Countdown(compute_bits("OUT_WIDTH"), "columns")
         self.row_is_full = Signal()
         self.out_x, self.out_y = (
             resetless(BUFFER_ADDRESS_BITS),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from mensa.rtl.arrays.systolic.processing_elements import (
-    ACCUMULATOR_BITS,
+from mensa.rtl.arrays.array import Array
+from mensa.rtl.arrays.streams import (
     OPERAND_BITS,
-    ProcessingElements,
+    activations_signature,
+    parameters_signature,
+    results_signature,
 )
+from mensa.rtl.arrays.systolic.processing_elements import ProcessingElements
 from mensa.rtl.parts.resetless import later, resetless
 
 __all__ = ["SystolicArray"]
@@ -45,10 +48,8 @@ class SystolicArray(wiring.Component):
 
     Parameters
     ----------
-    rows, cols : int
-        R and C, at least 1.
-    pace : int
-        P, at least 1.
+    array : Array
+        The `Systolic` that this is: R is its tile, C its group, P its pace.
 
     Members
     -------
@@ -64,58 +65,20 @@ class SystolicArray(wiring.Component):
         Sums, modulo 2**32; `last` marks the last row of a tile.
     """
 
-    def __init__(self, rows: int, cols: int, pace: int = 1):
-        for name, value in (("Rows", rows), ("Columns", cols), ("Pace", pace)):
-            if not isinstance(value, int) or value < 1:
-                raise TypeError(f"{name} must be a positive integer, not {value!r}")
-        self._rows = rows
-        self._cols = cols
-        self._pace = pace
-        operand = signed(OPERAND_BITS)
+    def __init__(self, array: Array):
+        self._array = array
         super().__init__(
             {
                 "filter": In(1),
-                "activations": In(
-                    stream.Signature(
-                        data.StructLayout(
-                            {"lane": range(rows), "values": data.ArrayLayout(operand, rows)}
-                        ),
-                        always_ready=True,
-                    )
-                ),
-                "parameters": In(
-                    stream.Signature(
-                        data.StructLayout(
-                            {
-                                "first": 1,
-                                "last": 1,
-                                "clear": 1,
-                                "tap": 1,
-                                "row": range(rows),
-                                "values": data.ArrayLayout(operand, cols),
-                            }
-                        ),
-                        always_ready=True,
-                    )
-                ),
-                "results": Out(
-                    stream.Signature(
-                        data.StructLayout(
-                            {
-                                "row": range(rows),
-                                "last": 1,
-                                "values": data.ArrayLayout(signed(ACCUMULATOR_BITS), cols),
-                            }
-                        ),
-                        always_ready=True,
-                    )
-                ),
+                "activations": In(activations_signature(array)),
+                "parameters": In(parameters_signature(array)),
+                "results": Out(results_signature(array)),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        rows, cols = self._rows, self._cols
+        rows, cols, pace = self._array.tile, self._array.group, self._array.pace
         m.submodules.elements = elements = ProcessingElements(rows, cols)
         filtering = Signal()
         m.d.sync += filtering.eq(self.filter)
@@ -165,7 +128,7 @@ class SystolicArray(wiring.Component):
         m.d.sync += coming.eq(Cat(last, coming))
         finished = coming[-1]
         begin, step = Signal(), Signal()
-        wait = Signal(range(self._pace))  # cycles to the next step
+        wait = Signal(range(pace))  # cycles to the next step
         row = Signal(range(rows))  # of the results that column 0 gives now
         shift = Signal(rows)
         down = Signal(rows)  # bit r: row r takes from above in the next cycle
@@ -182,7 +145,7 @@ class SystolicArray(wiring.Component):
             m.d.sync += [
                 shift.eq(down << 1),
                 row.eq(Mux(begin, rows - 1, row - 1)),
-                wait.eq(self._pace - 1),
+                wait.eq(pace - 1),
             ]
         with m.Else():
             m.d.sync += wait.eq(wait - wait.any())

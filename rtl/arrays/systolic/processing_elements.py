@@ -13,12 +13,10 @@ from amaranth.hdl import ClockSignal, Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from mensa.rtl.arrays.streams import ACCUMULATOR_BITS, OPERAND_BITS
 from mensa.rtl.verilog import written
 
-__all__ = ["ACCUMULATOR_BITS", "OPERAND_BITS", "ProcessingElements"]
-
-OPERAND_BITS = 9
-ACCUMULATOR_BITS = 32
+__all__ = ["ProcessingElements"]
 
 
 class ProcessingElements(wiring.Component):

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.systolic.filter_stream import filter_feed_cycles, filter_stream
 from mensa.rtl.commands import Mode
+from mensa.rtl.setting import check_range
 
 __all__ = ["Systolic"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Systolic(Array):
     """Rows are output pixels of a tile, columns output channels of a group.
 
-    Parameters
+    Attributes
     ----------
     rows, cols : int
-        R and C.
-    lanes : int
-        L, results that the post-processor takes in a cycle, 1 to C.
+        R and C, 1 to 128 each.
     """
+
+    kind: ClassVar[str] = "systolic"
 
     rows: int
     cols: int
-    lanes: int
+
+    def __post_init__(self) -> None:
+        check_range("rows", self.rows, 1, 128)
+        check_range("cols", self.cols, 1, 128)
+        super().__post_init__()
+
+    @property
+    def edges(self) -> dict[str, int]:
+        """R and C."""
+        return {"rows": self.rows, "cols": self.cols}
 
     @property
     def tile(self) -> int:
@@ -43,11 +53,6 @@ class Systolic(Array):
     def group(self) -> int:
         """A channel a column."""
         return self.cols
-
-    @property
-    def pace(self) -> int:
-        """As long as the post-processor takes for C sums, L a cycle."""
-        return -(-self.cols // self.lanes)
 
     @property
     def spacing(self) -> int:
@@ -110,7 +115,7 @@ class Systolic(Array):
         """R x C processing elements."""
         from mensa.rtl.arrays.systolic.gateware import SystolicArray
 
-        return SystolicArray(self.rows, self.cols, self.pace)
+        return SystolicArray(self)
 
     def nest(self) -> Any:
         """The nest of a filter."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mensa.golden import Graph
     from mensa.sched.digits import Samples
     from mensa.sched.lower.options import LoweringOptions
+    from mensa.sched.placement import Placement
     from mensa.sched.run import Result
     from mensa.sim.soc import Soc
 
@@ -70,6 +71,15 @@ class RunOptions:
             help="Inferences in a row; random input number i has seed + i.",
         ),
     ] = None
+    placement: Annotated[
+        Path | None,
+        typer.Option(
+            "--placement",
+            metavar="FILE.json",
+            help='What runs where in a system with several machines: {"0": "big", "1": "host"} by '
+            "operator; default: all on the first.",
+        ),
+    ] = None
     check: Annotated[
         bool,
         typer.Option(
@@ -103,14 +113,14 @@ def run(options: RunOptions) -> None:
     from mensa.sched.engines import ENGINES, require_times
 
     outputs = {"--json": options.json_file, "--trace": options.trace, "--vcd": options.vcd}
-    check_outputs(outputs, options.model, options.source)
+    check_outputs(outputs, options.model, options.source, options.placement)
     if options.trace is not None and options.engine in ENGINES:
         require_times(ENGINES[options.engine], "--trace")
     lowering, settings = take_options(options.settings or [])
     system = choose_soc(options.soc, options.machine, settings)
     task = _task(options)
     result = _execute(task, system, lowering, options)
-    _write(task.graph, system, result, options)
+    _write(task.graph, result, options)
     _show(task, system, result, options.engine)
     if not result.report.passed:
         raise typer.Exit(CHECK_FAILED)
@@ -155,6 +165,14 @@ def _task(options: RunOptions) -> _Task:
     return _Task(graph, inputs, source)
 
 
+def _placement(options: RunOptions, system: Soc) -> Placement | None:
+    if options.placement is None:
+        return None
+    from mensa.sched.placement import load_placement
+
+    return load_placement(options.placement, system.machines)
+
+
 def _execute(task: _Task, system: Soc, lowering: LoweringOptions, options: RunOptions) -> Result:
     from mensa.sched.cli.progress import ProgressBar
     from mensa.sched.files import new_file
@@ -170,6 +188,7 @@ def _execute(task: _Task, system: Soc, lowering: LoweringOptions, options: RunOp
             engine=options.engine,
             rounding=options.rounding,
             options=lowering,
+            placement=_placement(options, system),
             check=options.check,
             vcd=waves,
             provenance={"input": task.source, "seed": options.seed},
@@ -177,7 +196,7 @@ def _execute(task: _Task, system: Soc, lowering: LoweringOptions, options: RunOp
         )
 
 
-def _write(graph: Graph, system: Soc, result: Result, options: RunOptions) -> None:
+def _write(graph: Graph, result: Result, options: RunOptions) -> None:
     """Write the files that are asked for; the waves are there already."""
     from mensa.sched.files import write_json, write_text
 
@@ -186,7 +205,7 @@ def _write(graph: Graph, system: Soc, result: Result, options: RunOptions) -> No
     if options.trace is not None:
         from mensa.sched.chrome_trace import chrome_trace
 
-        write_text(options.trace, chrome_trace(graph, system, result.traces))
+        write_text(options.trace, chrome_trace(graph, result.traces))
 
 
 def _show(task: _Task, system: Soc, result: Result, engine: str) -> None:
@@ -218,9 +237,9 @@ def _show_digits(graph: Graph, samples: Samples, result: Result) -> None:
 
 
 def _describe(system: Soc) -> str:
-    machine, memory = system.machine, system.memory
-    return (
-        f"{machine.name} ({machine.rows} x {machine.cols}, {machine.clock_hz / 1e6:g} MHz) "
-        f"with {memory.name} ({memory.latency_ns:g} ns, "
-        f"{memory.bandwidth_bytes_per_s / 1e9:g} GB/s)"
+    return ", ".join(
+        f"{site.machine.name} ({site.machine.array.size}, {site.machine.clock_hz / 1e6:g} MHz) "
+        f"with {site.memory.name} ({site.memory.latency_ns:g} ns, "
+        f"{site.memory.bandwidth_bytes_per_s / 1e9:g} GB/s)"
+        for site in system.sites
     )

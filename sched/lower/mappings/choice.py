@@ -9,14 +9,16 @@ of its own pixel. An array may have mappings of its own beside (`mapper`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mensa.golden import ConvPlan
+from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import Mode, compute_registers
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sched.lower.mappings.columns import LayerMapping, Piece, Run, column_runs
+from mensa.sched.lower.mappings.mapper import Mapper
 from mensa.sched.lower.mappings.systolic import SystolicMapper
 from mensa.sched.lower.work import Registers
 
@@ -26,15 +28,16 @@ MOST_PIXELS = 16
 NEARLY = 0.02
 """So much longer than with the fewest cycles a layer may take, if its mapping is simpler."""
 
-__all__ = ["choose_mapping", "loops", "mapper", "strips_of", "taps", "whole"]
+__all__ = ["MAPPERS", "choose_mapping", "loops", "mapper", "strips_of", "taps", "whole"]
 
 
-def mapper(machine: Machine) -> SystolicMapper:
+MAPPERS: Mapping[type[Array], type[Mapper]] = {Systolic: SystolicMapper}
+"""Arrays that have mappings of their own."""
+
+
+def mapper(machine: Machine) -> Mapper:
     """What knows the mappings that the machine's array has beside tiles."""
-    array = machine.array
-    if isinstance(array, Systolic):
-        return SystolicMapper(machine, array)
-    raise NotImplementedError(f"no mappings for {type(array).__name__}")
+    return MAPPERS.get(type(machine.array), Mapper)(machine)
 
 
 def taps(plan: ConvPlan, mapping: LayerMapping, run: Run, dense: bool) -> tuple[int, int, int]:

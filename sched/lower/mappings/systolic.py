@@ -7,8 +7,7 @@ that both see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 from mensa.golden import ConvPlan
 from mensa.rtl.arrays.systolic.systolic import Systolic
@@ -16,32 +15,24 @@ from mensa.rtl.commands import Mode
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sched.lower.mappings.columns import LayerMapping
+from mensa.sched.lower.mappings.mapper import Mapper
+from mensa.sched.lower.work import Registers
 
-Registers = Mapping[str, int]
+__all__ = ["SystolicMapper"]
 
 
-@dataclass(frozen=True)
-class SystolicMapper:
-    """The array's own mappings.
+class SystolicMapper(Mapper):
+    """The filters of a systolic array."""
 
-    Parameters
-    ----------
-    machine : Machine
-        Whose array it is.
-    array : Systolic
-        The array.
-    """
-
-    machine: Machine
-    array: Systolic
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine)
+        assert isinstance(machine.array, Systolic)
+        self._array = machine.array
 
     def candidates(
         self, plan: ConvPlan, most_pixels: Callable[[Mode], int]
     ) -> Iterator[LayerMapping]:
-        """Mappings of a layer in modes of the array's own, the simplest first.
-
-        Parameters: `most_pixels` says how many output pixels a word may be in a mode.
-        """
+        """Of a depthwise layer, words of one pixel and of more."""
         if plan.kind == "depthwise" and plan.depth_multiplier == 1:
             yield LayerMapping(Mode.FILTER)
             if plan.stride_w == 1:
@@ -49,40 +40,22 @@ class SystolicMapper:
                 yield from (LayerMapping(Mode.FILTER, pixels) for pixels in range(2, most + 1))
 
     def own_registers(self, registers: Registers, pitch: int) -> dict[str, int]:
-        """The registers of a filter's stream, for a strip whose taps fit.
-
-        Parameters: those of the command's loops, and the bytes from an input row to the next.
-        """
-        stream = self.array.stream(registers, pitch)
+        """The registers of a filter's stream, for a strip whose taps fit."""
+        stream = self._array.stream(registers, pitch)
         assert stream is not None, "the strip was chosen so that its taps fit"
         return stream
 
     def strips(
         self, words: int, loops: Callable[[int], Registers]
     ) -> tuple[tuple[int, ...], int] | None:
-        """The widths of strips that take the fewest cycles, and these cycles.
-
-        Parameters
-        ----------
-        words : int
-            Words in an output row, at least 1.
-        loops : callable
-            The command's registers for a strip of so many words, apart from addresses and stream.
-
-        Returns
-        -------
-        tuple of int, int
-            Widths from left to right; cycles of all strips, one after another.
-        None
-            If the taps of not even one word fit.
-        """
+        """Strips whose taps fit the array's rows."""
         overhead = SETUP_CYCLES + drain_cycles(self.machine, Mode.FILTER)
         costs: dict[int, int | None] = {}
 
         def cost(width: int) -> int | None:
             if width not in costs:
                 registers = loops(width)
-                stream = self.array.stream(registers, 0)
+                stream = self._array.stream(registers, 0)
                 costs[width] = None
                 if stream is not None:
                     costs[width] = overhead + feed_cycles(self.machine, {**registers, **stream})

@@ -63,8 +63,8 @@ def steps(machine: Machine, r: Registers) -> Iterator[Step]:
         yield from _filter_steps(machine, r)
         return
     vector = Mode(r["MODE"]).is_vector
-    lanes_max = 1 if vector else machine.rows
-    chunk_max = machine.lanes if vector else machine.rows
+    lanes_max = 1 if vector else machine.array.tile
+    chunk_max = machine.lanes if vector else machine.array.tile
     parameter = r["PARAMETER_ADDRESS"]
     tile_number = 0
     for group in range(r["GROUPS"]):
@@ -90,10 +90,10 @@ def steps(machine: Machine, r: Registers) -> Iterator[Step]:
                                 step.parameter = parameter
                                 step.byte = offset + beat
                                 if r["MODE"] == Mode.CONV:
-                                    parameter += machine.cols
+                                    parameter += machine.array.group
                             cycles.append(step)
                     if r["MODE"] == Mode.DEPTHWISE:
-                        parameter += machine.cols
+                        parameter += machine.array.group
             while not vector and len(cycles) < machine.array.spacing:
                 cycles.append(Step(group, tile_number, len(pixels)))
                 cycles[-1].first_chunk = (
@@ -199,7 +199,7 @@ class Reference:
     sums: np.ndarray = field(init=False)  #: [rows, cols]
 
     def __post_init__(self) -> None:
-        self.sums = np.zeros((self.machine.rows, self.machine.cols), np.int64)
+        self.sums = np.zeros((self.machine.array.tile, self.machine.array.group), np.int64)
 
     def run(self, r: Registers) -> list[Write]:
         """Carry out a command. Returns: its writes in their order, already made."""
@@ -285,7 +285,7 @@ class Reference:
         return values
 
     def _word(self, r: Registers, step: Step) -> np.ndarray:
-        cols = self.machine.cols
+        cols = self.machine.array.group
         word = self.parameter[step.parameter : step.parameter + cols].view("i1").astype(np.int64)
         word = np.pad(word, (0, cols - len(word)))  # columns that a filter does not use
         word -= r["PARAMETER_ZERO_POINT"]
@@ -340,7 +340,7 @@ def random_buffers(machine: Machine, rng: random.Random) -> Reference:
                 + rng.randrange(-12, -4).to_bytes(1, "little", signed=True)
                 + bytes(7)
             )
-            for _ in range(machine.cols)
+            for _ in range(machine.array.group)
         ).ljust(machine.constant_entry_bytes, b"\0")
         for _ in range(machine.constant_entries)
     )
@@ -367,7 +367,12 @@ def random_commands(machine: Machine, rng: random.Random, mode: Mode) -> list[Re
         r = _random_command(machine, rng, mode)
         if r is None:
             continue
-        if mode != Mode.CONV or r["GROUPS"] > 1 or r["PIXELS"] > machine.rows or rng.random() < 0.4:
+        if (
+            mode != Mode.CONV
+            or r["GROUPS"] > 1
+            or r["PIXELS"] > machine.array.tile
+            or rng.random() < 0.4
+        ):
             return [r]
         chain = []
         for number in range(count := rng.randrange(2, 4)):
@@ -387,7 +392,7 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
     stride_y, stride_x = rng.randrange(1, 3), rng.randrange(1, 3)
     dilation_y, dilation_x = rng.choice([(1, 1), (1, 1), (2, 1), (1, 2), (2, 3)])
     out_width = rng.randrange(1, 6)
-    pixels = rng.choice([rng.randrange(1, 4), rng.randrange(1, 4 * machine.rows)])
+    pixels = rng.choice([rng.randrange(1, 4), rng.randrange(1, 4 * machine.array.tile)])
     top, left = rng.randrange(0, 3), rng.randrange(0, 3)
     multiplier = 1
     group_step = 0
@@ -478,7 +483,7 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
     out_depth = (groups - 1) * group_channels + last_channels
     out_x_step = out_depth + rng.choice([0, rng.randrange(4)])
     out_y_step = out_x_step * out_width + rng.choice([0, rng.randrange(20)])
-    out_bytes = out_rows * out_y_step + machine.cols
+    out_bytes = out_rows * out_y_step + machine.array.group
     if half + out_bytes > machine.activation_buffer_bytes or groups > 4:
         return None
     out = rng.randrange(half, machine.activation_buffer_bytes - out_bytes + 1)
@@ -495,7 +500,7 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
         most = cols if mode == Mode.CONV else min(group_channels, last_channels)
         r["EDGE_CHANNELS"] = rng.randrange(1, most + 1)
     if mode == Mode.FILTER:
-        stream = filter_stream(machine.rows, r, pitch)
+        stream = filter_stream(machine.array.tile, r, pitch)
         if stream is None:
             return None
         r.update(stream)

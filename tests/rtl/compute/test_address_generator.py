@@ -8,6 +8,7 @@ import cocotb
 from cocotb.triggers import RisingEdge
 
 from mensa.rtl import timing
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Unit
 from mensa.rtl.compute.address_generator import LATENCY, AddressGenerator, beat_layout
 from mensa.rtl.machine import KIB, Machine
@@ -19,9 +20,7 @@ from tests.rtl.lockstep import SideBySide
 MACHINES = {
     f"r{rows}c{cols}": Machine(
         name=f"{rows}x{cols}",
-        rows=rows,
-        cols=cols,
-        post_lanes=lanes,
+        array=Systolic(rows=rows, cols=cols, post_lanes=lanes),
         clock_hz=1,
         parameter_buffer_bytes=8 * KIB,
         activation_buffer_bytes=4 * KIB,

@@ -14,6 +14,7 @@ from cocotb.triggers import RisingEdge
 
 from mensa.rtl import timing
 from mensa.rtl.arrays.systolic.gateware import SystolicArray
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.buffers.buffer import Buffer, WritePort
 from mensa.rtl.buffers.constant_buffer import ConstantBuffer
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, REGISTER_NUMBER, REGISTERS, TAG_BITS, Mode, Unit
@@ -35,14 +36,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable
 MACHINES = {
     name: Machine(
         name=name,
-        rows=rows,
-        cols=cols,
+        array=Systolic(rows=rows, cols=cols, post_lanes=lanes),
         clock_hz=1,
         parameter_buffer_bytes=4 * KIB,
         activation_buffer_bytes=2 * KIB,
         activation_banks=2,
         constant_entries=8,
-        post_lanes=lanes,
     )
     for name, rows, cols, lanes in (("wide", 2, 24, None), ("tall", 9, 2, None), ("few", 3, 8, 3))
 }
@@ -285,7 +284,7 @@ def streams_inside(machine: Machine) -> list[stream.Signature]:
     parts = (
         AddressGenerator(machine),
         OperandFeed(machine),
-        SystolicArray(machine.rows, machine.cols),
+        SystolicArray(machine.array),
         VectorUnit(machine.lanes),
         Requantizer(machine.lanes),
         PostProcessor(machine),

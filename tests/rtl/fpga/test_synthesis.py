@@ -31,7 +31,7 @@ BUILT = ("rows", "cols", "parameter_buffer_bytes", "activation_buffer_bytes")
 @pytest.mark.skipif(not REGRESS, reason="half an hour of place and route; MENSA_REGRESS=1 runs it")
 def test_an_8x8_core_is_placed_and_routed_at_100_mhz_in_the_slowest_speed_grade(tmp_path):
     file = tmp_path / "result.json"
-    settings = [f"--set={name}={getattr(EIGHT, name)}" for name in BUILT]
+    settings = [f"--set={name}={EIGHT.settings[name]}" for name in BUILT]
     arguments = ["synth", "edge_tpu", *settings, "--target", "ecp5-85k", "--json", str(file)]
     assert invoke(arguments) == 0
     found = json.loads(file.read_text())

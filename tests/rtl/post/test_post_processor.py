@@ -9,6 +9,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_single, wrap32
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import Mode, Rounding, Unit
 from mensa.rtl.machine import CHANNEL_RECORD_BYTES, KIB, Machine
 from mensa.rtl.parts.unit import registers_layout
@@ -26,13 +27,11 @@ from tests.rtl.lockstep import Port, SideBySide, pack
 MACHINES = {
     f"lanes_{lanes}": Machine(
         name=f"lanes_{lanes}",
-        rows=5,
-        cols=3,
+        array=Systolic(rows=5, cols=3, post_lanes=lanes),
         clock_hz=1,
         parameter_buffer_bytes=1 * KIB,
         activation_buffer_bytes=1 * KIB,
         constant_entries=8,
-        post_lanes=lanes,
     )
     for lanes in (1, 2, 3)
 }
@@ -121,7 +120,7 @@ async def rows_are_written_where_they_were_announced_as_their_command_says(dut, 
     """In tiled modes a tile's rows come last row first, and those beyond its lanes are dropped; in
     others every result is a tile. As many commands are inside as may be."""
     machine = MACHINES[name]
-    rows, cols, tiled = machine.rows, machine.cols, modes[0].is_tiled
+    rows, cols, tiled = machine.array.tile, machine.array.group, modes[0].is_tiled
     records = [[random_scale() for _ in range(cols)] for _ in range(machine.constant_entries)]
     begins: dict[int, Settings] = {}
     told: dict[int, dict[str, int]] = {}

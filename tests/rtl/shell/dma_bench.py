@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiRamRead, AxiRamWrite, AxiReadBus, AxiWriteBus
 
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import REGISTER_NUMBER
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import PAGE_BITS
@@ -18,8 +19,7 @@ from tests.rtl import bench
 
 MACHINE = Machine(
     name="tiny",
-    rows=2,
-    cols=2,
+    array=Systolic(rows=2, cols=2),
     clock_hz=100_000_000,
     parameter_buffer_bytes=4096,
     activation_buffer_bytes=4096,

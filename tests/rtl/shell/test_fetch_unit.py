@@ -9,6 +9,7 @@ import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
 
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import COMMAND_SET_VERSION, MAGIC, REGISTERS, Opcode, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import FETCH_LATENCY, PAGE_BITS, PROGRAM_ALIGNMENT_BYTES, ErrorCode
@@ -20,8 +21,7 @@ from tests.rtl import bench
 
 MACHINE = Machine(
     name="tiny",
-    rows=4,
-    cols=4,
+    array=Systolic(rows=4, cols=4),
     clock_hz=100_000_000,
     parameter_buffer_bytes=1024,
     activation_buffer_bytes=1024,

@@ -39,7 +39,7 @@ ON_RTL = 1_000_000 if REGRESS else 10
 SETTINGS = tuple(
     part
     for name in ("rows", "cols", "parameter_buffer_bytes", "activation_buffer_bytes")
-    for part in ("--set", f"{name}={getattr(POOL[ROOMY], name)}")
+    for part in ("--set", f"{name}={POOL[ROOMY].settings[name]}")
 )
 
 COMMANDS = {

@@ -19,7 +19,7 @@ def report():
     """Of a machine that loads all parameters for each inference, so that no column is empty."""
     graph = digits.load_network()
     small = edge_tpu.replace(rows=8, cols=8)
-    soc = Soc(name="small", machine=small, memory=system.memory)
+    soc = Soc.single("small", small, system.memory_of(system.machine.name))
     inputs = [make_inputs(graph, "zeros", 0)]
     return run_network(graph, soc, inputs, options=LoweringOptions(residency=False)).report
 

@@ -60,7 +60,7 @@ def test_parameters_that_stay_and_places_for_others_share_nothing(
         assert all(a >= 0 and b <= size for a, b in spans)
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
     if len(plan.resident) < len(demands):
-        assert plan.place_bytes >= machine.cols
+        assert plan.place_bytes >= machine.array.group
         assert plan.place_entries >= 1
         assert plan.start % machine.beat_bytes == plan.place_bytes % machine.beat_bytes == 0
 

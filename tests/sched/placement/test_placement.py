@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mensa.rtl.machine import edge_tpu
 from mensa.sched.lower import lower
 from mensa.sched.lower.network import HostStep
-from mensa.sched.placement import Placement, PlacementError, all_on
+from mensa.sched.placement import Placement, PlacementError, all_on, load_placement
 from tests.sched.runner import assert_equals_golden, load_network, random_inputs
 from tests.small_network import small_network
 
@@ -100,3 +100,44 @@ def test_all_on_one_machine_is_the_simplest_placement():
 def test_a_placement_that_cannot_be_is_refused(machines, operators, message):
     with pytest.raises(PlacementError, match=re.escape(message)):
         Placement(machines, operators)
+
+
+def placed(tmp_path, text):
+    path = tmp_path / "placement.json"
+    path.write_text(text)
+    return load_placement(path, (SQUARE, WIDE))
+
+
+def test_a_placement_from_a_file(tmp_path):
+    found = placed(tmp_path, '{"0": "wide", "12": "host"}')
+    assert found == Placement((SQUARE, WIDE), {0: "wide", 12: None})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "an object of operators and machines"),
+        ('{"0": "far"}', "operator 0 is placed on 'far'; machines are square, wide"),
+        ('{"-1": "wide"}', "'-1': 'wide' is not an operator's index"),
+        ('{"first": "wide"}', "'first': 'wide' is not"),
+        ('{"0": 1}', "'0': 1 is not"),
+        ('{"0": null}', "'0': None is not"),
+    ],
+)
+def test_a_file_that_places_nothing_is_refused_with_its_name(tmp_path, text, message):
+    with pytest.raises(PlacementError, match=re.escape(message)) as caught:
+        placed(tmp_path, text)
+    assert "placement.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_placement_that_can_not_be_read_is_refused(tmp_path):
+    with pytest.raises(PlacementError, match=r"can't read .*missing\.json"):
+        load_placement(tmp_path / "missing.json", (SQUARE,))
+
+
+def test_no_machine_is_called_host():
+    with pytest.raises(PlacementError, match="can't be called 'host'"):
+        Placement((SQUARE.replace(name="host"),))

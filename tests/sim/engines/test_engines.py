@@ -77,7 +77,7 @@ def memories(draw):
 @pytest.mark.parametrize("shape", POOL)
 def test_random_layers_are_the_same_on_every_engine(shape, kind, record_property):
     machine = POOL[shape]
-    most = {"max_channels": max(12, 3 * machine.cols // 2)}
+    most = {"max_channels": max(12, 3 * machine.array.group // 2)}
     if machine.activation_bank_bytes < TINY_BANK_BYTES:
         most = {"max_channels": 4, "max_pixels": 4}
     graphs = networks(**most) if kind == NETWORK else layers(operators=(kind,), **most)

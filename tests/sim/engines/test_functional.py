@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mensa.rtl.arrays.systolic.filter_stream import filter_stream
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import Keep, Mode, Space, Token, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Program, ProgramError
@@ -18,8 +19,7 @@ from tests.rtl.compute.reference import Reference
 
 MACHINE = Machine(
     name="small",
-    rows=4,
-    cols=3,
+    array=Systolic(rows=4, cols=3),
     clock_hz=1,
     parameter_buffer_bytes=1 << 12,
     activation_buffer_bytes=1 << 14,
@@ -68,7 +68,7 @@ def run_model(commands, machine=MACHINE):
 def compute_registers(draw: st.DrawFn, mode: Mode) -> dict[str, int]:
     """A compute command whose addresses are those of an image, with padding on all sides."""
     number = st.integers
-    cols = MACHINE.cols
+    cols = MACHINE.array.group
     multiplier = draw(number(1, cols)) if mode == Mode.DEPTHWISE else 1
     most = 7 if mode == Mode.CONV else cols // multiplier
     segment, last_segment = draw(number(1, most)), draw(number(1, most))
@@ -145,7 +145,7 @@ def filter_registers(draw: st.DrawFn) -> dict[str, int]:
         row_step = registers["PIXEL_Y_ADDRESS_STEP"] // registers["PIXEL_Y_STEP"]
     else:
         row_step = registers["INPUT_ROW_BYTES"]
-    stream = filter_stream(TALL.rows, registers, row_step)
+    stream = filter_stream(TALL.array.tile, registers, row_step)
     assume(stream is not None)
     registers["TAP_Y_ADDRESS_STEP"] = registers["TAP_Y_STEP"] * row_step
     return registers | stream
@@ -212,7 +212,7 @@ def test_sums_kept_over_three_commands_equal_one_command():
             "ACT_ADDRESS": first,
             "SEGMENT": last - first,
             "LAST_SEGMENT": last - first,
-            "PARAMETER_ADDRESS": first * MACHINE.cols,
+            "PARAMETER_ADDRESS": first * MACHINE.array.group,
         }
         pieces.append((Unit.COMPUTE, PLAIN | change))
     split, _, _ = run(pieces)
@@ -235,7 +235,7 @@ FILTER = PLAIN | {
     "SEGMENT": 3,
     "LAST_SEGMENT": 3,
 }
-FILTER |= filter_stream(TALL.rows, FILTER, 15) or {}
+FILTER |= filter_stream(TALL.array.tile, FILTER, 15) or {}
 
 
 def test_a_filter_computes_what_depthwise_does():

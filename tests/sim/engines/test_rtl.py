@@ -15,10 +15,11 @@ import pytest
 import mensa.golden
 import mensa.rtl
 import mensa.sim
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import (
     COUNTS,
     GROUP_COUNTS,
-    STREAM_COUNTS,
+    MODE_COUNTS,
     WORD_BYTES,
     Mode,
     Space,
@@ -36,8 +37,7 @@ from mensa.sim.memory import MAX_BANDWIDTH_BYTES_PER_S, MAX_LATENCY_NS, Memory
 
 MACHINE = Machine(
     name="tiny",
-    rows=4,
-    cols=4,
+    array=Systolic(rows=4, cols=4),
     clock_hz=100_000_000,
     parameter_buffer_bytes=1024,
     activation_buffer_bytes=1024,
@@ -211,6 +211,7 @@ def test_a_deadlock_is_refused_at_the_command_that_waits(unit):
 
 
 COPY = area(0, 0)
+OF_FILTER = MODE_COUNTS[Mode.FILTER]
 LARGEST = dict.fromkeys(
     (
         *("PIXELS", "OUT_WIDTH", "KERNEL_H", "KERNEL_W", "GROUPS", "SEGMENT", "LAST_SEGMENT"),
@@ -232,8 +233,11 @@ FILTER = {"MODE": Mode.FILTER}
         *((Unit.COMPUTE, LARGEST | {name: 0}) for name in COUNTS),
         *((Unit.COMPUTE, LARGEST | {"GROUPS": 2, name: 0}) for name in GROUP_COUNTS),
         *(
-            (Unit.COMPUTE, LARGEST | dict.fromkeys(STREAM_COUNTS, 1) | FILTER | {name: 0})
-            for name in STREAM_COUNTS
+            (
+                Unit.COMPUTE,
+                LARGEST | dict.fromkeys(MODE_COUNTS[Mode.FILTER], 1) | FILTER | {name: 0},
+            )
+            for name in MODE_COUNTS[Mode.FILTER]
         ),
         *((Unit.COMPUTE, LARGEST | {"MODE": mode}) for mode in range(len(Mode), 8)),
     ],

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mensa.sim
+from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.shell.load_unit import LoadUnit
 from mensa.rtl.shell.store_unit import StoreUnit
@@ -30,8 +31,7 @@ SPACES = 3
 
 TINY = Machine(
     name="tiny",
-    rows=2,
-    cols=2,
+    array=Systolic(rows=2, cols=2),
     clock_hz=100_000_000,
     parameter_buffer_bytes=4096,
     activation_buffer_bytes=4096,

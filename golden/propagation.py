@@ -20,6 +20,7 @@ from mensa.golden.macs import operator_macs
 from mensa.golden.plan import Rounding
 from mensa.golden.planning import plan
 from mensa.golden.registry import Array, output_shapes
+from mensa.golden.variables import handles
 
 # Operators whose outputs follow from the shapes of their inputs.
 _OF_SHAPES = ("RANK", "SHAPE")
@@ -100,6 +101,8 @@ def _with_shapes(graph: Graph, operator: Operator, given: set[int]) -> Graph:
 def _is_static(graph: Graph, operator: Operator, given: set[int]) -> bool:
     """Whether nothing but constants and shapes makes the outputs of `operator`."""
     inputs = [index for index in operator.inputs if index >= 0]
+    if any(index in handles(graph) for index in inputs):
+        return False  # what a variable holds is no constant, whatever its handle is
     if not inputs or any(
         index < 0 or index in given or graph.tensors[index].data is not None
         for index in operator.outputs

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import mensa.golden as golden
 from mensa.golden.options import CallOnceOptions
+from mensa.golden.propagation import propagate
 from tests.golden.comparison import equal
 from tests.golden.disguise import shapes, with_false_shapes, without_shapes
 from tests.golden.oracles import OracleError
@@ -364,3 +365,15 @@ def test_what_is_no_handle_is_refused():
     builder.input(SHAPE, **KINDS)
     handle = builder.var_handle("memory")
     refused(builder.build([handle]), "'memory'", "RESOURCE")
+
+
+@pytest.mark.parametrize("content", [np.zeros(SHAPE, np.int8), np.zeros((3, 4), np.int8)])
+def test_what_a_handle_holds_is_not_what_its_variable_holds(content):
+    # A damaged file gives the handle a value of its own.
+    graph = small("read", "assign")
+    (handle,) = {op.inputs[0] for op in graph.operators if op.op == "READ_VARIABLE"}
+    tensors = list(graph.tensors)
+    tensors[handle] = replace(tensors[handle], data=content)
+    damaged = propagate(replace(graph, tensors=tuple(tensors)), 1 << 20, 1 << 20)
+    read = next(op for op in damaged.operators if op.op == "READ_VARIABLE")
+    assert damaged.tensors[read.outputs[0]].data is None

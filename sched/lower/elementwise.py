@@ -16,9 +16,8 @@ from mensa.rtl.commands import (
 )
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.blocks import OVERLAP_BLOCKS
-from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.error import LoweringError
-from mensa.sched.lower.work import Block, Compute, Copy, Home, Phase, Registers, Span
+from mensa.sched.lower.work import Block, Compute, Copy, Home, LayerSite, Phase, Registers, Span
 
 _LEAST_PIXELS = 64
 """A block that is made only so that copying and computing overlap keeps so many pixels of
@@ -28,12 +27,7 @@ _MOST_PIXELS = register(Unit.COMPUTE, "OUT_WIDTH").most
 
 
 def lower_add(
-    plan: AddPlan,
-    machine: Machine,
-    buffers: BufferPlan,
-    layer: str,
-    sources: tuple[Home, Home],
-    target: Home,
+    plan: AddPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
 ) -> list[Block]:
     """The blocks of an ADD whose operands have the output's shape."""
     assert plan.left_shift == SCALED_SUM_LEFT_SHIFT, "not the shift of 8-bit operands"
@@ -53,16 +47,11 @@ def lower_add(
         CLAMP_MAX=plan.clamp_max,
     )
     size = math.prod(plan.output_shape)
-    return list(_blocks(registers, machine, buffers, layer, size, sources, target))
+    return vector_blocks(registers, site, size, sources, targets[0])
 
 
 def lower_quantize(
-    plan: RequantPlan,
-    machine: Machine,
-    buffers: BufferPlan,
-    layer: str,
-    source: Home,
-    target: Home,
+    plan: RequantPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
 ) -> list[Block]:
     """The blocks of a QUANTIZE from 8 bits to 8 bits."""
     registers = compute_registers(
@@ -75,22 +64,25 @@ def lower_quantize(
         CLAMP_MIN=plan.clamp_min,
         CLAMP_MAX=plan.clamp_max,
     )
-    size = math.prod(plan.shape)
-    return list(_blocks(registers, machine, buffers, layer, size, (source,), target))
+    return vector_blocks(registers, site, math.prod(plan.shape), sources, targets[0])
+
+
+def vector_blocks(
+    registers: Registers, site: LayerSite, size: int, sources: Sequence[Home], target: Home
+) -> list[Block]:
+    """Blocks of a command on vectors of `size` bytes, whatever shape they have.
+
+    Parameters: `registers` but for loops and addresses. Streamed operands lie behind one another in
+    a slot; two operands are the command's two tap rows.
+    """
+    return list(_blocks(registers, site, size, sources, target))
 
 
 def _blocks(
-    registers: Registers,
-    machine: Machine,
-    buffers: BufferPlan,
-    layer: str,
-    size: int,
-    sources: Sequence[Home],
-    target: Home,
+    registers: Registers, site: LayerSite, size: int, sources: Sequence[Home], target: Home
 ) -> Iterator[Block]:
-    """Blocks of a vector of `size` bytes; streamed operands lie behind one another in a slot."""
-    beat = machine.beat_bytes
-    most = _block_bytes(machine, buffers, layer, size, sources, target)
+    machine, beat = site.machine, site.machine.beat_bytes
+    most = _block_bytes(site, size, sources, target)
     for first in range(0, size, most):
         nbytes = min(most, size - first)
         loads: list[Copy] = []
@@ -124,15 +116,9 @@ def _blocks(
         yield Block(tuple(loads), (Phase((command,)),), stores)
 
 
-def _block_bytes(
-    machine: Machine,
-    buffers: BufferPlan,
-    layer: str,
-    size: int,
-    sources: Sequence[Home],
-    target: Home,
-) -> int:
+def _block_bytes(site: LayerSite, size: int, sources: Sequence[Home], target: Home) -> int:
     """Bytes of a block: whole beats and, where possible, whole multiples of L bytes."""
+    machine, buffers = site.machine, site.buffers
     beat, lanes = machine.beat_bytes, machine.lanes
     most = _MOST_PIXELS * lanes // beat * beat
     operands = sum(not source.on_chip for source in sources)
@@ -142,7 +128,7 @@ def _block_bytes(
         most = min(most, buffers.outputs.slot_bytes // beat * beat)
     if not most:
         raise LoweringError(
-            layer,
+            site.layer,
             f"{operands} operands of one beat each need {operands * beat} B, but a bank of the "
             f"activation buffer has {machine.activation_bank_bytes} B; raise "
             f"activation_buffer_bytes",

@@ -584,8 +584,7 @@ def _waits_for_stores(layers: Sequence[LayerWork]) -> dict[int, int]:
         if needed > waited:
             found[layer.operator] = layers[needed].operator
             waited = needed
-        if layer.target is not None:
-            writer[layer.target] = number
+        writer |= dict.fromkeys(layer.targets, number)
     return found
 
 

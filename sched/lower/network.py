@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mensa.golden import AddPlan, ConvPlan, Graph, Operator, Plan, PoolPlan, RequantPlan, plan
+from mensa.golden import AddPlan, ConvPlan, Graph, Operator, Plan, ReshapePlan, plan
 from mensa.golden.macs import operator_macs
 from mensa.golden.planning import resolve_rounding
 from mensa.golden.variables import handles
@@ -17,15 +17,14 @@ from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setup
 from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
 from mensa.sched.lower.convolution import Convolution, convolution_parts
-from mensa.sched.lower.elementwise import lower_add, lower_quantize
 from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
+from mensa.sched.lower.lowerings import LOWERINGS
 from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
 from mensa.sched.lower.options import LoweringOptions
-from mensa.sched.lower.pool import lower_pool
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
 from mensa.sched.lower.supported import why_on_host
-from mensa.sched.lower.work import Block, Home, LayerWork, ParameterSet, Span, Transfer
+from mensa.sched.lower.work import Block, Home, LayerSite, LayerWork, ParameterSet, Span, Transfer
 from mensa.sched.placement.placement import ON_HOST, Placement
 
 TAG_LIMIT = 1 << TAG_BITS
@@ -248,11 +247,15 @@ class _Lowering:
         self._addresses: dict[int, int] = {}
         self.roots: dict[int, int] = {}  # of tensors that are other tensors, reshaped
         for operator in graph.operators:
-            if operator.op == "RESHAPE" and self.reasons[operator.index] is None:
+            if self.reasons[operator.index] is None and self.is_alias(operator):
                 self.roots[operator.outputs[0]] = self.root(operator.inputs[0])
         self._last_use = {
             self.root(tensor): op.index for op in graph.operators for tensor in op.inputs
         } | {self.root(tensor): len(graph.operators) for tensor in graph.outputs}
+
+    def is_alias(self, operator: Operator) -> bool:
+        """Whether an accelerated operator's output is its input under another shape."""
+        return isinstance(plan(self.graph, operator, self.rounding), ReshapePlan)
 
     def root(self, tensor: int) -> int:
         """The tensor whose bytes a tensor has."""
@@ -429,26 +432,21 @@ class _Section:
         """Lower one operator, of a convolution all but its parameters."""
         graph, machine, buffers = self.lowering.graph, self.machine, self.buffers
         index, layer = operator.index, str(operator)
-        if operator.op == "RESHAPE":
+        if self.lowering.is_alias(operator):
             return
         work = plan(graph, operator, self.lowering.rounding)
-        busy = [each.index for each in self.operators if each.op != "RESHAPE"]
-        target = self._home(self._result(operator), self._stores() if index == busy[-1] else ())
+        busy = [each.index for each in self.operators if not self.lowering.is_alias(each)]
+        stored = self._stores() if index == busy[-1] else ()
         loaded = self._loads() if index == busy[0] else ()
-        source, *others = (self._home(each, loaded) for each in self._sources(operator))
+        targets = [self._home(each, stored) for each in self._results(operator)]
+        sources = [self._home(each, loaded) for each in self._sources(operator)]
         if isinstance(work, ConvPlan):
             self.convolutions[index] = convolution_parts(
-                work, machine, buffers, layer, source, target
+                work, machine, buffers, layer, sources[0], targets[0]
             )
-        elif isinstance(work, AddPlan):
-            self.blocks[index] = lower_add(
-                work, machine, buffers, layer, (source, others[0]), target
-            )
-        elif isinstance(work, PoolPlan):
-            self.blocks[index] = lower_pool(work, machine, buffers, layer, source, target)
         else:
-            assert isinstance(work, RequantPlan)
-            self.blocks[index] = lower_quantize(work, machine, buffers, layer, source, target)
+            site = LayerSite(machine, buffers, layer)
+            self.blocks[index] = LOWERINGS[type(work)](work, site, sources, targets)
 
     def draft(
         self, room: ParameterPlan, resident: dict[int, list[ParameterSet]]
@@ -486,12 +484,13 @@ class _Section:
         """The tensors that an operator's commands read."""
         return _sources(self.lowering, operator)
 
-    def _result(self, operator: Operator) -> int:
-        return self.lowering.root(operator.outputs[0])
+    def _results(self, operator: Operator) -> list[int]:
+        """The tensors that an operator's commands write; none for an alias."""
+        return _results(self.lowering, operator)
 
     def _produced(self) -> list[int]:
         """The tensors that the commands write, in order."""
-        return [self._result(op) for op in self.operators if op.op != "RESHAPE"]
+        return [tensor for op in self.operators for tensor in self._results(op)]
 
     def _loads(self) -> list[int]:
         """Tensors that are on chip from the start."""
@@ -521,17 +520,19 @@ class _Section:
             return LayerWork(operator.index, ())
         on_chip = self.buffers.tensors
         sources = tuple(each for each in self._sources(operator) if each not in on_chip)
-        result = self._result(operator)
-        target = None if result in on_chip else result
-        return LayerWork(operator.index, tuple(blocks), sources, target)
+        targets = tuple(each for each in self._results(operator) if each not in on_chip)
+        return LayerWork(operator.index, tuple(blocks), sources, targets)
 
     def _on_chip(self, complete: Mapping[int, int]) -> tuple[OnChip, ...]:
         """Outputs that never are in memory."""
         commands = {
-            self._result(op): complete[op.index] for op in self.operators if op.index in complete
+            tensor: complete[op.index]
+            for op in self.operators
+            if op.index in complete
+            for tensor in self._results(op)
         }
         stored = set(self._stores())
-        outputs = [operator.outputs[0] for operator in self.operators]
+        outputs = [tensor for operator in self.operators for tensor in operator.outputs]
         return tuple(
             OnChip(tensor, self.buffers.tensors[root], commands[root])
             for tensor, root in ((each, self.lowering.root(each)) for each in outputs)
@@ -560,9 +561,16 @@ def _with_identifier(lowered: Lowered) -> Lowered:
     )
 
 
+def _results(lowering: _Lowering, operator: Operator) -> list[int]:
+    """The tensors that an operator's commands write; none for an alias."""
+    if lowering.is_alias(operator):
+        return []
+    return [lowering.root(tensor) for tensor in operator.outputs]
+
+
 def _sources(lowering: _Lowering, operator: Operator) -> list[int]:
-    """The tensors that an operator's commands read; none for a RESHAPE."""
-    if operator.op == "RESHAPE":
+    """The tensors that an operator's commands read; none for an alias."""
+    if lowering.is_alias(operator):
         return []
     work = plan(lowering.graph, operator, lowering.rounding)
     return [lowering.operand(operator, work, position) for position in work.operands]
@@ -574,13 +582,11 @@ def _lifetimes(lowering: _Lowering, operators: Sequence[Operator]) -> list[Lifet
     last: dict[int, int] = {}
     produced = []
     for number, operator in enumerate(operators):
-        if operator.op == "RESHAPE":
-            continue
-        result = lowering.root(operator.outputs[0])
-        for tensor in (*_sources(lowering, operator), result):
-            first.setdefault(tensor, number if tensor == result else 0)
+        results = _results(lowering, operator)
+        for tensor in (*_sources(lowering, operator), *results):
+            first.setdefault(tensor, number if tensor in results else 0)
             last[tensor] = number
-        produced.append(result)
+        produced += results
     for tensor in produced:
         if lowering.is_needed_after(tensor, operators[-1].index):
             last[tensor] = len(operators)  # it is stored at the end

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mensa.golden import PoolPlan
 from mensa.rtl.commands import Mode, Rounding, compute_registers
-from mensa.rtl.machine import Machine
 from mensa.sched.lower.blocks import Axis, Cutter, Image, Rectangle, Region, channel_ranges
-from mensa.sched.lower.buffer_plan import BufferPlan
-from mensa.sched.lower.work import Block, Compute, Home, Phase
+from mensa.sched.lower.work import Block, Compute, Home, LayerSite, Phase
 
 IDENTITY = compute_registers(
     BIAS=0,
@@ -22,17 +20,9 @@ IDENTITY = compute_registers(
 
 
 def lower_pool(
-    plan: PoolPlan,
-    machine: Machine,
-    buffers: BufferPlan,
-    layer: str,
-    source: Home,
-    target: Home,
+    plan: PoolPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
 ) -> list[Block]:
-    """The blocks of a pool.
-
-    Parameters: as of `mensa.sched.lower.convolution.convolution_parts`.
-    """
+    """The blocks of a pool."""
     batch, height, width, channels = plan.input_shape
     _, out_height, out_width, _ = plan.output_shape
     y = Axis(height, out_height, plan.filter_h, plan.stride_h, 1, plan.pad_top)
@@ -40,17 +30,17 @@ def lower_pool(
 
     def cutter(first: int, last: int) -> Cutter:
         some = last - first
-        homes = (replace(home, address=home.address + first) for home in (source, target))
+        homes = (replace(home, address=home.address + first) for home in (sources[0], targets[0]))
         inputs = Image(next(homes), batch * height, width, some, channels)
         outputs = Image(next(homes), batch * out_height, out_width, some, channels)
-        return Cutter(machine, buffers, y, x, inputs, outputs)
+        return Cutter(site.machine, site.buffers, y, x, inputs, outputs)
 
     return [
         _block(plan, part, number, rectangle)
-        for first, last in channel_ranges(layer, channels, machine.lanes, cutter)
+        for first, last in channel_ranges(site.layer, channels, site.machine.lanes, cutter)
         for part in (cutter(first, last),)
         for number in range(batch)
-        for rectangle in part.rectangles(layer, overlap=True)
+        for rectangle in part.rectangles(site.layer, overlap=True)
     ]
 
 

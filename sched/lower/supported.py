@@ -11,7 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mensa.golden import AddPlan, ConvPlan, Graph, Operator, Plan, PoolPlan, RequantPlan, plan
+from mensa.golden import (
+    AddPlan,
+    ConvPlan,
+    Graph,
+    Operator,
+    Plan,
+    PoolPlan,
+    RequantPlan,
+    ReshapePlan,
+    plan,
+)
+from mensa.sched.lower.lowerings import LOWERINGS
 from mensa.sched.lower.requantisation import requantisation
 
 ACCELERATED = (
@@ -19,10 +30,12 @@ ACCELERATED = (
     "AVERAGE_POOL_2D",
     "CONV_2D",
     "DEPTHWISE_CONV_2D",
+    "EXPAND_DIMS",
     "FULLY_CONNECTED",
     "MAX_POOL_2D",
     "QUANTIZE",
     "RESHAPE",
+    "SQUEEZE",
 )
 """Operators that the accelerators run, as far as the restrictions allow."""
 
@@ -66,7 +79,9 @@ def restrict_kind(subject: Subject) -> Verdict:
 def restrict_types(subject: Subject) -> Verdict:
     """Activations must be int8 or uint8."""
     operator = subject.operator
-    operands = operator.inputs[:2] if operator.op == "ADD" else operator.inputs[:1]
+    operands = [operator.inputs[position] for position in subject.plan.operands]
+    if operator.op in _CONVOLUTIONS:
+        operands = operands[:1]  # weights have types of their own
     for index in (*operands, *operator.outputs):
         tensor = subject.graph.tensors[index]
         if tensor.dtype not in (np.dtype(np.int8), np.dtype(np.uint8)):
@@ -83,9 +98,15 @@ def restrict_constant_parameters(subject: Subject) -> Verdict:
     return True, ""
 
 
+def restrict_form(subject: Subject) -> Verdict:
+    """The accelerators have no such form of this operation."""
+    known = isinstance(subject.plan, ConvPlan | ReshapePlan) or type(subject.plan) in LOWERINGS
+    return known, type(subject.plan).__name__.removesuffix("Plan")
+
+
 def restrict_variable_input(subject: Subject) -> Verdict:
     """A reshaped tensor must be computed or an input."""
-    if subject.operator.op == "RESHAPE":
+    if isinstance(subject.plan, ReshapePlan):
         tensor = subject.graph.tensors[subject.operator.inputs[0]]
         # The state that replaces another would replace the output, which has its bytes.
         kept = "a state" if tensor.is_variable else None
@@ -137,6 +158,7 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_kind,
     restrict_types,
     restrict_constant_parameters,
+    restrict_form,
     restrict_variable_input,
     restrict_broadcast,
     restrict_average,

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mensa.rtl.machine import Machine
+from mensa.sched.lower.buffer_plan import BufferPlan
+
 Registers = Mapping[str, int]
 
 
@@ -31,6 +34,25 @@ class Home:
     address: int
     on_chip: bool = False
     moves: bool = True
+
+
+@dataclass(frozen=True)
+class LayerSite:
+    """What a layer is lowered for.
+
+    Attributes
+    ----------
+    machine : Machine
+        Which core.
+    buffers : BufferPlan
+        Its slots for what is streamed.
+    layer : str
+        What errors call the layer.
+    """
+
+    machine: Machine
+    buffers: BufferPlan
+    layer: str
 
 
 @dataclass(frozen=True)
@@ -178,11 +200,11 @@ class LayerWork:
         None for an operator without commands.
     sources : tuple of int
         Tensors that the blocks stream from memory.
-    target : int or None
-        The tensor that they stream to memory.
+    targets : tuple of int
+        The tensors that they stream to memory.
     """
 
     operator: int
     blocks: tuple[Block, ...]
     sources: tuple[int, ...] = ()
-    target: int | None = None
+    targets: tuple[int, ...] = ()

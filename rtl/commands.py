@@ -19,7 +19,7 @@ import enum
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict, Unpack, cast, get_type_hints
 
-COMMAND_SET_VERSION = 3
+COMMAND_SET_VERSION = 4
 """Rises with every change that makes old programs mean something else."""
 
 MAGIC = 0x534E454D
@@ -98,6 +98,10 @@ class Mode(enum.IntEnum):
     MAX = 3  #: vector unit: largest value over the taps
     SUM = 4  #: vector unit: sum over the taps of (value - zero point)
     SCALED_SUM = 5  #: vector unit: tap 0 and tap 1 each rescaled, then added (ADD)
+    SCALED_DIFFERENCE = 6  #: vector unit: the same, tap 1 taken from tap 0 (SUB)
+    PRODUCT = 7  #: vector unit: tap 0 times tap 1, zero points subtracted (MUL)
+    MIN = 8  #: vector unit: smallest value over the taps
+    TABLE = 9  #: vector unit: what a table of 256 entries has for each value
 
     @property
     def is_tiled(self) -> bool:
@@ -112,11 +116,29 @@ class Mode(enum.IntEnum):
     @property
     def is_vector(self) -> bool:
         """Whether the vector unit computes it."""
-        return self in (Mode.MAX, Mode.SUM, Mode.SCALED_SUM)
+        return self >= Mode.MAX
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether both taps are rescaled before they are added or subtracted."""
+        return self in (Mode.SCALED_SUM, Mode.SCALED_DIFFERENCE)
+
+    @property
+    def has_operands(self) -> bool:
+        """Whether it has two operands, the two tap rows, each with a zero point of its own."""
+        return self.is_scaled or self == Mode.PRODUCT
+
+    @property
+    def is_extremum(self) -> bool:
+        """Whether it takes one of the values, as it came; those outside count for nothing."""
+        return self in (Mode.MAX, Mode.MIN)
 
 
 SCALED_SUM_LEFT_SHIFT = 20
-"""Bits that both operands of a scaled sum gain before their multipliers."""
+"""Bits that both operands of a scaled sum or difference gain before their multipliers."""
+
+TABLE_BYTES = 256
+"""Bytes of a command's table: entry v + 128 is for value v."""
 
 
 class Keep(enum.IntFlag):
@@ -198,7 +220,7 @@ class LoadRegisters(CopyRegisters, total=False):
 class ComputeRegisters(TypedDict, total=False):
     """What a compute command says."""
 
-    MODE: Annotated[int, Unsigned(3), "0 conv, 1 depthwise, 2 filter, 3 max, 4 sum, 5 scaled sum"]
+    MODE: Annotated[int, Unsigned(4), "what to do: see Mode"]
     KEEP: Annotated[
         int,
         Unsigned(2),
@@ -270,23 +292,23 @@ class ComputeRegisters(TypedDict, total=False):
     ]
     # Parameters.
     PARAMETER_ADDRESS: Annotated[
-        int, Unsigned(28), "parameter buffer address of the first word, of cols or lanes bytes"
+        int, Unsigned(28), "parameter buffer address of the first word, or of the table"
     ]
     CONSTANT_ENTRY: Annotated[
         int, Unsigned(12), "first entry of channel records, one entry a group"
     ]
     # Arithmetic.
     ACT_ZERO_POINT: Annotated[
-        int, Signed(8), "zero point of the activations (of tap 0 in a scaled sum)"
+        int, Signed(8), "zero point of the activations (of operand 0, if there are two)"
     ]
-    ACT_ZERO_POINT_1: Annotated[int, Signed(8), "zero point of tap 1 in a scaled sum"]
+    ACT_ZERO_POINT_1: Annotated[int, Signed(8), "zero point of operand 1"]
     PARAMETER_ZERO_POINT: Annotated[int, Signed(8), "zero point of the parameters"]
     SCALE_0_MULTIPLIER: Annotated[
-        int, Unsigned(31), "scaled sum: multiplier of tap 0, after a left shift of 20"
+        int, Unsigned(31), "scaled: multiplier of operand 0, after a left shift of 20"
     ]
-    SCALE_0_SHIFT: Annotated[int, Unsigned(5), "scaled sum: right shift of tap 0"]
-    SCALE_1_MULTIPLIER: Annotated[int, Unsigned(31), "scaled sum: multiplier of tap 1"]
-    SCALE_1_SHIFT: Annotated[int, Unsigned(5), "scaled sum: right shift of tap 1"]
+    SCALE_0_SHIFT: Annotated[int, Unsigned(5), "scaled: right shift of operand 0"]
+    SCALE_1_MULTIPLIER: Annotated[int, Unsigned(31), "scaled: multiplier of operand 1"]
+    SCALE_1_SHIFT: Annotated[int, Unsigned(5), "scaled: right shift of operand 1"]
     UNIFORM: Annotated[
         int, Unsigned(1), "1: one bias, multiplier and shift for all channels, from the next three"
     ]

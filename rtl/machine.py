@@ -134,6 +134,11 @@ class Machine:
         return self.lanes if mode.is_vector else self.array.group_channels(mode)
 
     @property
+    def table_step_bytes(self) -> int:
+        """Bytes of a table that are loaded in a cycle: 4, or what a parameter word has of them."""
+        return min(4, 1 << (self.array.group.bit_length() - 1))
+
+    @property
     def beat_bytes(self) -> int:
         """Bytes per beat of the data port (B)."""
         if self.port_bytes is not None:

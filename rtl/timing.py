@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mensa.rtl.commands import Mode
+from mensa.rtl.commands import TABLE_BYTES, Mode
 from mensa.rtl.machine import Machine
 
 __all__ = [
@@ -78,7 +78,9 @@ def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:
 
     Parameters: the command's registers by name, as in `mensa.rtl.commands.REGISTERS`.
     """
-    if Mode(registers["MODE"]).is_vector:
+    mode = Mode(registers["MODE"])
+    if mode.is_vector:
         taps = registers["KERNEL_H"] * registers["KERNEL_W"]
-        return registers["GROUPS"] * registers["PIXELS"] * taps
+        table = TABLE_BYTES // machine.table_step_bytes if mode == Mode.TABLE else 0
+        return table + registers["GROUPS"] * registers["PIXELS"] * taps
     return machine.array.feed_cycles(registers)

@@ -17,7 +17,8 @@ from mensa.rtl.arrays.nest import (
     step_layout,
     work_fields,
 )
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Unit, compute_bits
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit, compute_bits
+from mensa.rtl.compute.table_nest import TableNest
 from mensa.rtl.compute.tile_nest import TileNest
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.countdown import Countdown
@@ -82,7 +83,8 @@ class AddressGenerator(wiring.Component):
         m = Module()
         machine = self._machine
         m.submodules.tile = tile = TileNest(machine.array)
-        nests = [tile.nest]
+        m.submodules.table = table = TableNest(machine)
+        nests = [tile.nest, table.nest]
         if machine.array.own_modes:
             m.submodules.filter = own = machine.array.nest()
             nests.append(own.nest)
@@ -101,10 +103,17 @@ class AddressGenerator(wiring.Component):
         ]
         for nest in nests:
             m.d.comb += [
-                nest.start.eq(self.start),
                 nest.registers.eq(r),
                 nest.group.eq(group),
             ]
+        # A table comes before all else.
+        is_table = r.mode == Mode.TABLE
+        m.d.comb += [
+            table.nest.start.eq(self.start & is_table),
+            tile.nest.start.eq(Mux(is_table, table.over, self.start)),
+        ]
+        for nest in nests[2:]:
+            m.d.comb += nest.start.eq(self.start)
         with m.If(~self.active):
             m.d.sync += [
                 group.is_last.eq(r.groups == 1),
@@ -125,9 +134,13 @@ class AddressGenerator(wiring.Component):
         # 1: a step's terms, from the nest that runs.
         step, valid = Signal(step_layout(machine.array)), Signal()
         is_filter, edge_differs = Signal(), Signal()  # of a command, from its first step on
+        of_table = Signal()
         m.d.comb += step.eq(Mux(is_filter, nests[-1].step, tile.nest.step))
+        with m.If(of_table):
+            m.d.comb += step.eq(table.nest.step)
         m.d.sync += [
             valid.eq(self.active),
+            of_table.eq(table.nest.active),
             is_filter.eq(is_one_of(r.mode, machine.array.own_modes)),
             edge_differs.eq(r.edge_channels.any()),
         ]

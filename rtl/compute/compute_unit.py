@@ -91,7 +91,7 @@ class ComputeUnit(wiring.Component):
         m.submodules.frontend = frontend = UnitFrontend(Unit.COMPUTE, timing.COMMANDS_IN_FLIGHT)
         m.submodules.feed = feed = OperandFeed(machine)
         m.submodules.array = array = machine.array.hardware()
-        m.submodules.vector = vector = VectorUnit(machine.lanes)
+        m.submodules.vector = vector = VectorUnit(machine.lanes, machine.table_step_bytes)
         m.submodules.post = post = PostProcessor(machine)
         r = frontend.registers
 
@@ -149,6 +149,7 @@ class ComputeUnit(wiring.Component):
         connect(m, feed.activations, array.activations)
         connect(m, feed.parameters, array.parameters)
         connect(m, feed.vector, vector.i)
+        connect(m, feed.table, vector.table)
         connect(m, feed.announce, post.announce)
         m.d.comb += [feed.registers.eq(r), post.registers.eq(r)]
         if Mode.FILTER in machine.modes:

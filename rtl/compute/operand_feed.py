@@ -37,15 +37,15 @@ class _Modes:
     """The mode, decoded into registers: they drive much, and it is cycles until a beat comes."""
 
     def __init__(self, m: Module, mode: Value, own: Set[Mode]):
-        self.vector, self.tiled, self.is_filter, self.is_max, self.is_scaled_sum = (
-            Signal() for _ in range(5)
-        )
+        self.vector, self.tiled, self.is_filter = Signal(), Signal(), Signal()
+        self.is_max, self.is_min, self.has_operands = Signal(), Signal(), Signal()
         m.d.sync += [
             self.vector.eq(is_vector(mode)),
             self.tiled.eq(is_tiled(mode)),
             self.is_filter.eq(is_one_of(mode, {Mode.FILTER} & own)),
             self.is_max.eq(mode == Mode.MAX),
-            self.is_scaled_sum.eq(mode == Mode.SCALED_SUM),
+            self.is_min.eq(mode == Mode.MIN),
+            self.has_operands.eq(is_one_of(mode, {each for each in Mode if each.has_operands})),
         ]
 
 
@@ -110,6 +110,8 @@ class OperandFeed(wiring.Component):
         activations, `last` if a result is complete with it.
     vector : Out(stream of {first, last, tap, values: L x signed(9)}, always ready)
         For the vector unit: the bytes of a tap.
+    table : Out(stream of bytes, always ready)
+        For the vector unit, in MODE TABLE before its taps: the table from its first byte on.
     announce : Out(stream of announcement_layout(machine), always ready)
         For the post-processor: where a lane's result goes.
     """
@@ -136,6 +138,11 @@ class OperandFeed(wiring.Component):
                             }
                         ),
                         always_ready=True,
+                    )
+                ),
+                "table": Out(
+                    stream.Signature(
+                        data.ArrayLayout(8, machine.table_step_bytes), always_ready=True
                     )
                 ),
                 "announce": Out(stream.Signature(announcement_layout(machine), always_ready=True)),
@@ -240,9 +247,9 @@ class OperandFeed(wiring.Component):
         m.d.sync += diagonal_end.eq(beats.asked[-3].diagonal + command.depth_multiplier)
         zero_point = Signal(signed(8))
         blank = Signal(self._machine.array.group)
-        with m.If(modes.is_max):
+        with m.If(modes.is_max | modes.is_min):
             m.d.sync += zero_point.eq(0)
-        with m.Elif(modes.is_scaled_sum & coming.operand):
+        with m.Elif(modes.has_operands & coming.operand):
             m.d.sync += zero_point.eq(self.registers.act_zero_point_1)
         with m.Else():
             m.d.sync += zero_point.eq(command.act_zero_point)
@@ -255,7 +262,7 @@ class OperandFeed(wiring.Component):
         self, m: Module, modes: _Modes, inside: Signal, zero_point: Signal
     ) -> data.View[data.ArrayLayout]:
         """Subtract the zero point from each byte; one outside the input counts as nothing."""
-        outside = Mux(modes.is_max, -128, 0)
+        outside = Mux(modes.is_max, -128, Mux(modes.is_min, 127, 0))
         word = resetless(data.ArrayLayout(signed(OPERAND_BITS), len(inside)))
         for byte in range(len(inside)):
             value = self.read_activation.data.word_select(byte, 8).as_signed()
@@ -287,6 +294,7 @@ class OperandFeed(wiring.Component):
             self.activations.valid.eq(here_valid & here.fetch_activation & tiled),
             self.vector.valid.eq(here_valid & here.fetch_activation & modes.vector),
             self.parameters.valid.eq(here_valid & has_parameters),
+            self.table.valid.eq(here_valid & here.fetch_parameter & modes.vector),
         ]
         m.d.comb += [
             self.activations.payload.lane.eq(operands.lane),
@@ -308,5 +316,8 @@ class OperandFeed(wiring.Component):
         vector = self.vector.payload.values
         for col in range(len(weights)):
             m.d.comb += parameters[col].eq(Mux(passes, word[col], weights[col]))
+        m.d.comb += [
+            self.table.payload[i].eq(weights[i][:8]) for i in range(len(self.table.payload))
+        ]
         m.d.comb += [activations[i].eq(word[i]) for i in range(self._machine.array.chunk)]
         m.d.comb += [vector[i].eq(word[i]) for i in range(self._machine.lanes)]

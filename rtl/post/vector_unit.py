@@ -1,14 +1,14 @@
-"""The vector unit: reductions over taps that need no weights (pooling, addition, requantising)."""
+"""The vector unit: what needs no weights, such as pooling, arithmetic of two operands, tables."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from mensa.rtl.commands import SCALED_SUM_LEFT_SHIFT, Mode
+from mensa.rtl.commands import SCALED_SUM_LEFT_SHIFT, TABLE_BYTES, Mode
 from mensa.rtl.parts.resetless import later, resetless
 
 __all__ = ["LATENCY", "VectorUnit"]
@@ -21,36 +21,44 @@ PART_BITS = 16
 
 VALUE_BITS = 9
 
+PRODUCT_BITS = 2 * VALUE_BITS
+
 FINE_SHIFT_BITS = 2
 """Low bits of a right shift that are shifted out a cycle before the others."""
 
 
 class VectorUnit(wiring.Component):
-    """L lanes that sum values, take the largest, or rescale and add two.
+    """L lanes that each do with the values of their taps what the mode says.
 
     One tap a cycle; `first` starts a reduction and `last` ends it. Latency is `LATENCY` cycles.
+    Each lane has a table of its own, all with the same content.
 
     Parameters
     ----------
     lanes : int
         L, at least 1.
+    table_step_bytes : int
+        Entries of a table that come at once, a power of two up to 256.
 
     Members
     -------
     mode : In(Mode)
-        MAX, SUM or SCALED_SUM; this and the scales are constant while values are inside.
+        A vector mode; this and the scales are constant while values are inside.
     multiplier, shift : In(ArrayLayout(31, 2)), In(ArrayLayout(5, 2))
-        SCALED_SUM: scales of tap 0 and tap 1.
+        Where both operands are rescaled: scales of tap 0 and tap 1.
     i : In(stream of {first, last, tap, values: L x signed(9)}, always ready)
-        Values with their zero points subtracted.
+        Values with their zero points subtracted. A product's second tap comes after its first.
+    table : In(stream of bytes, always ready)
+        A table's entries, from that of -128 on; all of them, before the values that they are for.
     o : Out(stream of L x signed(32), always ready)
         Results.
     """
 
-    def __init__(self, lanes: int):
+    def __init__(self, lanes: int, table_step_bytes: int = 4):
         if not isinstance(lanes, int) or lanes < 1:
             raise TypeError(f"Lanes must be a positive integer, not {lanes!r}")
         self._lanes = lanes
+        self._step = table_step_bytes
         super().__init__(
             {
                 "mode": In(Mode),
@@ -69,14 +77,35 @@ class VectorUnit(wiring.Component):
                         always_ready=True,
                     )
                 ),
+                "table": In(
+                    stream.Signature(data.ArrayLayout(8, table_step_bytes), always_ready=True)
+                ),
                 "o": Out(stream.Signature(data.ArrayLayout(signed(32), lanes), always_ready=True)),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        is_max, scaled = Signal(), Signal()
-        m.d.sync += [is_max.eq(self.mode == Mode.MAX), scaled.eq(self.mode == Mode.SCALED_SUM)]
+        is_extremum, is_min, scaled, is_difference, is_product, is_table = (
+            Signal(name=name)
+            for name in (
+                "is_extremum", "is_min", "scaled", "is_difference", "is_product", "is_table",
+            )
+        )  # fmt: skip
+        mode = self.mode
+        scales = (mode == Mode.SCALED_SUM) | (mode == Mode.SCALED_DIFFERENCE)
+        m.d.sync += [
+            is_extremum.eq((mode == Mode.MAX) | (mode == Mode.MIN)),
+            is_min.eq(mode == Mode.MIN),
+            scaled.eq(scales),
+            is_difference.eq(mode == Mode.SCALED_DIFFERENCE),
+            is_product.eq(mode == Mode.PRODUCT),
+            is_table.eq(mode == Mode.TABLE),
+        ]
+        # A table takes as many rows as this counts; so it is 0 again when all are there.
+        row = Signal(range(TABLE_BYTES // self._step))
+        with m.If(self.table.valid):
+            m.d.sync += row.eq(row + 1)
 
         # Marks of the taps inside: bit n, of the one that came n + 1 cycles ago.
         i = self.i.payload
@@ -94,7 +123,7 @@ class VectorUnit(wiring.Component):
         multiplier = resetless(31)
         half, divides = resetless(31), resetless()
         m.d.sync += multiplier.eq(1)
-        with m.If(self.mode == Mode.SCALED_SUM):
+        with m.If(scales):
             m.d.sync += multiplier.eq(self.multiplier[i.tap])
         shift = resetless(5)
         m.d.sync += [shift.eq(0), half.eq(0), divides.eq(0)]
@@ -113,13 +142,21 @@ class VectorUnit(wiring.Component):
             value = resetless(signed(VALUE_BITS))
             low, high = (resetless(signed(VALUE_BITS + PART_BITS), name=n) for n in ("low", "high"))
             product = resetless(signed(41))
-            left, right = later(lane, value), later(lane, multiplier)
+            left, right = later(lane, value), resetless(31, name="right")
+            before = resetless(signed(VALUE_BITS))  # of a product, the first operand
+            with lane.If(valid[0] & ~tap[0]):
+                lane.d.sync += before.eq(value)
             lane.d.sync += [
                 value.eq(i.values[number]),
+                right.eq(Mux(is_product, before, multiplier)),
                 low.eq(left * right[:PART_BITS]),
                 high.eq(left * right[PART_BITS:]),
                 product.eq(low + (high << PART_BITS)),
             ]
+            # Or the table's entry, as late.
+            entry = self._look_up(lane, i.values[number], row)
+            with lane.If(is_table):
+                lane.d.sync += product.eq(entry)
             # 5 to 8: the two rounded divisions of ((value << 20) * multiplier) by 2**31 and by
             # 2**shift, which is shifted out in two stages.
             high_half = resetless(signed(32))
@@ -127,7 +164,8 @@ class VectorUnit(wiring.Component):
                 rounded = product + (1 << (30 - SCALED_SUM_LEFT_SHIFT))
                 lane.d.sync += high_half.eq(rounded >> (31 - SCALED_SUM_LEFT_SHIFT))
             with lane.Else():
-                lane.d.sync += high_half.eq(product)
+                # Of a product's operand only the low bits of its 31 are what they should be.
+                lane.d.sync += high_half.eq(product[:PRODUCT_BITS].as_signed())
             total, near, operand = (
                 resetless(signed(33)),
                 resetless(signed(33)),
@@ -141,10 +179,32 @@ class VectorUnit(wiring.Component):
             ]
             # 9: accumulate. What the largest is taken of are values as they came.
             so_far = self.o.payload[number]
-            larger = operand[:VALUE_BITS].as_signed() > so_far[:VALUE_BITS].as_signed()
+            ours, best = operand[:VALUE_BITS].as_signed(), so_far[:VALUE_BITS].as_signed()
+            better = Mux(is_min, ours < best, ours > best)
             with lane.If(valid[-1]):
-                with lane.If(first[-1] | (is_max & larger)):
+                with lane.If(first[-1] | is_product | (is_extremum & better)):
                     lane.d.sync += so_far.eq(operand)
-                with lane.Elif(~is_max):
+                with lane.Elif(is_difference):
+                    lane.d.sync += so_far.eq(so_far - operand)
+                with lane.Elif(~is_extremum):
                     lane.d.sync += so_far.eq(so_far + operand)
         return m
+
+    def _look_up(self, lane: Module, value: Value, row: Signal) -> Signal:
+        """The table's entry of a value, three cycles later."""
+        low = self._step.bit_length() - 1
+        lane.submodules.table = table = memory.Memory(
+            shape=8 * self._step, depth=TABLE_BYTES // self._step, init=[]
+        )
+        write, read = table.write_port(), table.read_port()
+        number = value[:8] ^ (TABLE_BYTES // 2)  # that of -128 is the first
+        lane.d.comb += [
+            write.en.eq(self.table.valid),
+            write.addr.eq(row),
+            write.data.eq(self.table.payload.as_value()),
+            read.addr.eq(number[low:]),
+        ]
+        which = later(lane, number[:low]) if low else 0
+        entry = resetless(signed(8), name="entry")
+        lane.d.sync += entry.eq(read.data.word_select(which, 8))
+        return later(lane, entry)

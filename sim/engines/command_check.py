@@ -91,11 +91,16 @@ def _check_compute(machine: Machine, command: Command) -> None:
                 channels == segment * per_byte,
                 f"{channels} channels from {segment} bytes x {per_byte}",
             )
-    if mode == Mode.SCALED_SUM:
-        taps = command["KERNEL_H"] * command["KERNEL_W"]
-        require(command, taps == 2, f"a scaled sum has 2 taps, not {taps}")
+    taps = command["KERNEL_H"] * command["KERNEL_W"]
+    if mode.has_operands:
+        what = f"a {mode.name.lower().replace('_', ' ')}"
+        require(command, taps == 2, f"{what} has 2 taps, not {taps}")
         # The gateware tells its operands apart by their tap rows.
-        require(command, command["KERNEL_W"] == 1, "the taps of a scaled sum are one a tap row")
+        require(command, command["KERNEL_W"] == 1, f"the taps of {what} are one a tap row")
+    if mode == Mode.TABLE:
+        require(command, taps == 1, f"a table's value has 1 tap, not {taps}")
+        for name in ("ACT_ZERO_POINT", "PARAMETER_ZERO_POINT"):
+            require(command, command[name] == 0, f"{name} of a table must be 0")
     reason = machine.array.refusal(command.registers)
     if reason is not None:
         raise refusal(command, reason)

@@ -17,6 +17,7 @@ from mensa.rtl.channel_record import CHANNEL_RECORD, CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import (
     BUFFER_ADDRESS_BITS,
     SCALED_SUM_LEFT_SHIFT,
+    TABLE_BYTES,
     Keep,
     Mode,
     Rounding,
@@ -254,11 +255,19 @@ class FunctionalEngine:
         if mode == Mode.MAX:
             largest: Int64 = np.where(window.real, window.values, -128).max(axis=1)
             return largest
+        if mode == Mode.MIN:
+            smallest: Int64 = np.where(window.real, window.values, 127).min(axis=1)
+            return smallest
         values = window.centred
+        if mode == Mode.PRODUCT:
+            product: Int64 = values.prod(axis=1)
+            return product
+        if mode == Mode.TABLE:
+            return self._table(command)[values[:, 0] + TABLE_BYTES // 2]
         if mode == Mode.SUM:
             total: Int64 = values.sum(axis=1)
             return total
-        if mode == Mode.SCALED_SUM:
+        if mode.is_scaled:
             scaled = [
                 requantize_double(
                     values[:, tap] << SCALED_SUM_LEFT_SHIFT,
@@ -267,7 +276,8 @@ class FunctionalEngine:
                 )
                 for tap in (0, 1)
             ]
-            return _wrap32(scaled[0] + scaled[1])
+            sign = 1 if mode == Mode.SCALED_SUM else -1
+            return _wrap32(scaled[0] + sign * scaled[1])
         weights = self._weights(command, group)
         if not mode.is_dense:
             wide = values.repeat(columns_per_byte(command), axis=2)
@@ -308,11 +318,19 @@ class FunctionalEngine:
         shape = (last - first, -1, segment)
         values, real = values.reshape(shape), real.reshape(shape)
         zero_point = np.full((values.shape[1], 1), command["ACT_ZERO_POINT"])
-        if command["MODE"] == Mode.SCALED_SUM:
+        if Mode(command["MODE"]).has_operands:
             zero_point[1] = command["ACT_ZERO_POINT_1"]
         centred = np.where(real, values - zero_point, 0)
         flat = centred.reshape(len(centred), -1).astype(np.float64)
         return _Window(start, segment, values, real, centred, flat)
+
+    def _table(self, command: Command) -> Int64:
+        """The table of a command, from the entry of -128 on."""
+        start = command["PARAMETER_ADDRESS"]
+        ends = np.array([start, start + TABLE_BYTES - 1])
+        self._touch(command, Space.PARAMETER, ends, self.buffers.parameter)
+        table = self.buffers.parameter[start : start + TABLE_BYTES]
+        return table.view(np.int8).astype(np.int64)
 
     def _weights(self, command: Command, group: _Group) -> Int64:
         """A group's parameters [words, channels], zero point subtracted."""

@@ -25,6 +25,14 @@ from mensa.rtl.machine import Machine
 Registers = dict[str, int]
 
 SCALED_SUM_LEFT_SHIFT = 20
+TABLE_BYTES = 256
+COMBINE = {
+    Mode.MAX: lambda values: np.max(values, 0),
+    Mode.MIN: lambda values: np.min(values, 0),
+    Mode.PRODUCT: lambda values: values[0] * values[1],
+    Mode.SCALED_SUM: lambda values: wrap32(values[0] + values[1]),
+    Mode.SCALED_DIFFERENCE: lambda values: wrap32(values[0] - values[1]),
+}
 
 
 @dataclass
@@ -56,6 +64,7 @@ class Step:
     clear: bool = False  #: of a filter's taps
     row: int = 0  #: of the array, for a filter's tap
     result: bool = False  #: of a filter, complete with this word
+    table: bool = False  #: brings a part of a table
 
 
 def steps(machine: Machine, r: Registers) -> Iterator[Step]:
@@ -68,6 +77,9 @@ def steps(machine: Machine, r: Registers) -> Iterator[Step]:
     chunk_max = machine.lanes if vector else machine.array.chunk
     parameter = r["PARAMETER_ADDRESS"]
     tile_number = 0
+    if r["MODE"] == Mode.TABLE:
+        for entry in range(0, TABLE_BYTES, machine.table_step_bytes):
+            yield Step(0, 0, 0, parameter=parameter + entry, table=True)
     for group in range(r["GROUPS"]):
         final = group == r["GROUPS"] - 1
         segment = r["LAST_SEGMENT"] if final else r["SEGMENT"]
@@ -214,6 +226,8 @@ class Reference:
         writes: list[Write] = []
         tile: list[tuple[int, Step]] = []
         for number, step in enumerate(steps(machine or self.machine, r)):
+            if step.table:
+                continue
             tile.append((number, step))
             if step.last:
                 writes += self._tile(r, tile)
@@ -296,24 +310,27 @@ class Reference:
         return word
 
     def _vector(self, r: Registers, taps: list[Step]) -> np.ndarray:
-        mode = r["MODE"]
+        mode = Mode(r["MODE"])
         values = []
         for step in taps:
             fetch = step.fetch
-            second = mode == Mode.SCALED_SUM and fetch.tap == 1
+            second = mode.has_operands and fetch.tap == 1
             zero_point = r["ACT_ZERO_POINT_1" if second else "ACT_ZERO_POINT"]
-            if mode == Mode.MAX:
-                value = self._bytes(r, fetch, 0, -128)
+            if mode.is_extremum:
+                value = self._bytes(r, fetch, 0, -128 if mode == Mode.MAX else 127)
             else:
                 value = self._bytes(r, fetch, zero_point, 0)
-            if mode == Mode.SCALED_SUM:
+            if mode.is_scaled:
                 multiplier = r[f"SCALE_{int(second)}_MULTIPLIER"]
                 shift = r[f"SCALE_{int(second)}_SHIFT"]
                 high = ((value << SCALED_SUM_LEFT_SHIFT) * multiplier + (1 << 30)) >> 31
                 value = rounding_divide_by_pot(high, shift)
             values.append(value)
-        result = np.max(values, 0) if mode == Mode.MAX else wrap32(np.sum(values, 0))
-        return np.asarray(result)
+        if mode == Mode.TABLE:
+            start = r["PARAMETER_ADDRESS"]
+            table = self.parameter[start : start + TABLE_BYTES].view("i1").astype(np.int64)
+            return table[values[0] + 128]
+        return np.asarray(COMBINE.get(mode, lambda each: np.sum(each, 0))(values))
 
     def _post(self, r: Registers, sums: np.ndarray, entry: int) -> np.ndarray:
         if r["UNIFORM"]:
@@ -462,17 +479,21 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
     if image_bytes > half:
         return None
     image = rng.randrange(half - image_bytes + 1)
-    if mode == Mode.SCALED_SUM:
+    if mode.has_operands:
         # Two images of the same shape: the tap rows; the second may lie below the first.
         images = sorted((image, rng.randrange(half - image_bytes + 1)))
         first, second = images if rng.random() < 0.5 else reversed(images)
         r.update(KERNEL_H=2, KERNEL_W=1, TAP_Y_STEP=0, TAP_Y_ADDRESS_STEP=second - first)
     else:
         first = image
+    if mode == Mode.TABLE:
+        r.update(KERNEL_H=1, KERNEL_W=1, ACT_ZERO_POINT=0, PARAMETER_ZERO_POINT=0)
+        if machine.parameter_buffer_bytes < 64 + TABLE_BYTES:
+            return None
     r["ACT_ADDRESS"] = first + r["Y_START"] * pitch + r["X_START"]
     uniform = mode.is_vector or rng.random() < 0.3
     if uniform:
-        right = -24 if mode == Mode.SCALED_SUM else rng.randrange(-6, 1)
+        right = -24 if mode.is_scaled else -9 if mode == Mode.PRODUCT else rng.randrange(-6, 1)
         r.update(
             UNIFORM=1,
             BIAS=rng.randrange(-300, 300),

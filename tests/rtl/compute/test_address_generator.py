@@ -93,7 +93,7 @@ def beat(r: dict[str, int], step: Step) -> dict[str, int]:
         }
         if not is_filter:
             fields["lane"] = fetch.lane
-        if r["MODE"] == Mode.SCALED_SUM:
+        if Mode(r["MODE"]).has_operands:
             fields["operand"] = fetch.tap
     if step.parameter is not None:
         fields["parameter_address"] = step.parameter & WRAP

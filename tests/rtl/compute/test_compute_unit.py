@@ -161,6 +161,8 @@ def near(machine: Machine, rng: random.Random, command: Registers) -> Registers:
     )
     if register == "PIXELS" and (value > command["PIXELS"] or command["MODE"] == Mode.FILTER):
         return command
+    if register in ("ACT_ZERO_POINT", "PARAMETER_ZERO_POINT") and command["MODE"] == Mode.TABLE:
+        return command
     return command | {register: value}
 
 

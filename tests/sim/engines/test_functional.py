@@ -77,7 +77,9 @@ def compute_registers(draw: st.DrawFn, mode: Mode) -> dict[str, int]:
         channels, last_channels = cols, draw(number(1, cols))
     else:
         channels, last_channels = segment * multiplier, last_segment * multiplier
-    kernel = (2, 1) if mode == Mode.SCALED_SUM else (draw(number(1, 3)), draw(number(1, 3)))
+    kernel = draw(number(1, 3)), draw(number(1, 3))
+    if mode.has_operands or mode == Mode.TABLE:
+        kernel = (2 if mode.has_operands else 1, 1)
     pixels, out_width = draw(number(1, 9)), draw(number(1, 4))
     rows, row_bytes = draw(number(1, 5)), draw(number(1, 30))
     pitch = row_bytes + draw(number(0, 3))
@@ -115,9 +117,9 @@ def compute_registers(draw: st.DrawFn, mode: Mode) -> dict[str, int]:
         "DEPTH_MULTIPLIER": multiplier,
         "PARAMETER_ADDRESS": draw(number(0, 40)),
         "CONSTANT_ENTRY": draw(number(0, 5)),
-        "ACT_ZERO_POINT": draw(int8),
+        "ACT_ZERO_POINT": 0 if mode == Mode.TABLE else draw(int8),
         "ACT_ZERO_POINT_1": draw(int8),
-        "PARAMETER_ZERO_POINT": draw(int8),
+        "PARAMETER_ZERO_POINT": 0 if mode == Mode.TABLE else draw(int8),
         "SCALE_0_MULTIPLIER": draw(factor),
         "SCALE_0_SHIFT": draw(number(0, 31)),
         "SCALE_1_MULTIPLIER": draw(factor),
@@ -307,7 +309,7 @@ def test_store_copies_rows_and_nothing_else():
         (Unit.LOAD, COPY | {"BUFFER_ADDRESS": 6}, "MEMORY_ADDRESS .* differ modulo a beat"),
         (Unit.STORE, COPY | {"BUFFER_PITCH": BEAT}, "MEMORY_PITCH .* differ modulo a beat"),
         (Unit.COMPUTE, PLAIN | {"PIXELS": 0}, "PIXELS must be at least 1"),
-        (Unit.COMPUTE, PLAIN | {"MODE": 6}, "no MODE 6"),
+        (Unit.COMPUTE, PLAIN | {"MODE": len(Mode)}, f"no MODE {len(Mode)}"),
         (Unit.COMPUTE, PLAIN | {"EDGE_CHANNELS": 4}, "last pixel of a row has 4 channels of 3"),
         (Unit.COMPUTE, PLAIN | {"LAST_GROUP_CHANNELS": 4}, "channels must be 1 to 3"),
         (Unit.COMPUTE, PLAIN | {"GROUPS": 3, "SEGMENT": 0}, "SEGMENT must be at least 1"),

@@ -233,7 +233,7 @@ FILTER = {"MODE": Mode.FILTER}
             )
             for name in MODE_COUNTS[Mode.FILTER]
         ),
-        *((Unit.COMPUTE, LARGEST | {"MODE": mode}) for mode in range(len(Mode), 8)),
+        *((Unit.COMPUTE, LARGEST | {"MODE": mode}) for mode in range(len(Mode), 16)),
     ],
     ids=str,
 )

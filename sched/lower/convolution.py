@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -29,38 +29,21 @@ from mensa.sched.lower.mappings.columns import (
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation, requantisation
 from mensa.sched.lower.residency import Demand, ParameterPlan
-from mensa.sched.lower.work import Block, Compute, Home, ParameterSet, Phase
+from mensa.sched.lower.work import Block, Compute, Home, LayerSite, ParameterSet, Phase
 
 
 def convolution_parts(
-    plan: ConvPlan,
-    machine: Machine,
-    buffers: BufferPlan,
-    layer: str,
-    source: Home,
-    target: Home,
+    plan: ConvPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
 ) -> list[Convolution]:
-    """A layer, cut into ranges of output channels where a pixel of all of them fits no slot.
+    """The layer, or ranges of its output channels where a pixel of all of them fits no slot.
 
-    Parameters
-    ----------
-    plan : ConvPlan
-        What to compute.
-    machine, buffers : Machine, BufferPlan
-        On what.
-    layer : str
-        What errors call the layer.
-    source, target : Home
-        Where the activations are.
-
-    Raises
-    ------
-    LoweringError
-        If not even one output pixel fits.
+    Raises: LoweringError if not even a single pixel of few channels fits.
     """
+    machine, layer = site.machine, site.layer
+    source, target = sources[0], targets[0]
 
     def part(first: int, last: int) -> Convolution:
-        return Convolution.of(plan, machine, buffers, source, target, first, last)
+        return Convolution.of(plan, machine, site.buffers, source, target, first, last)
 
     ranges = [(0, plan.output_shape[3])]
     if plan.groups == 1:  # else a range of outputs would not see a range of inputs

@@ -1,11 +1,13 @@
-"""Lowering ADD and QUANTIZE: vectors of bytes, whatever shape they have."""
+"""Lowering element by element: vectors of bytes, whatever shape they have."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 
-from mensa.golden import AddPlan, RequantPlan
+from mensa.golden import RequantPlan
+from mensa.golden.operators.elementwise import ExtremumPlan, MulPlan, SubPlan
+from mensa.golden.operators.scaled import ScaledPlan
 from mensa.rtl.commands import (
     SCALED_SUM_LEFT_SHIFT,
     Mode,
@@ -26,13 +28,27 @@ L bytes."""
 _MOST_PIXELS = register(Unit.COMPUTE, "OUT_WIDTH").most
 
 
-def lower_add(
-    plan: AddPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
+IDENTITY = compute_registers(
+    BIAS=0,
+    MULTIPLIER=1 << 30,
+    SHIFT=1,
+    ROUNDING=Rounding.SINGLE,
+    OUT_ZERO_POINT=0,
+    CLAMP_MIN=-128,
+    CLAMP_MAX=127,
+)
+"""A requantisation that leaves its input as it is."""
+
+
+def lower_scaled(
+    plan: ScaledPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
 ) -> list[Block]:
-    """The blocks of an ADD whose operands have the output's shape."""
+    """The blocks of an ADD or SUB whose operands have the output's shape."""
     assert plan.left_shift == SCALED_SUM_LEFT_SHIFT, "not the shift of 8-bit operands"
     registers = compute_registers(
-        MODE=Mode.SCALED_SUM,
+        MODE=Mode.SCALED_DIFFERENCE if isinstance(plan, SubPlan) else Mode.SCALED_SUM,
+        BIAS=0,
+        ROUNDING=Rounding.DOUBLE,
         KERNEL_H=2,
         ACT_ZERO_POINT=plan.zero_points[0],
         ACT_ZERO_POINT_1=plan.zero_points[1],
@@ -50,6 +66,35 @@ def lower_add(
     return vector_blocks(registers, site, size, sources, targets[0])
 
 
+def lower_product(
+    plan: MulPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
+) -> list[Block]:
+    """The blocks of a MUL whose operands have the output's shape."""
+    registers = compute_registers(
+        MODE=Mode.PRODUCT,
+        KERNEL_H=2,
+        ACT_ZERO_POINT=plan.zero_points[0],
+        ACT_ZERO_POINT_1=plan.zero_points[1],
+        BIAS=0,
+        MULTIPLIER=plan.multiplier,
+        SHIFT=plan.shift,
+        ROUNDING=Rounding.DOUBLE,
+        OUT_ZERO_POINT=plan.output_zero_point,
+        CLAMP_MIN=plan.clamp_min,
+        CLAMP_MAX=plan.clamp_max,
+    )
+    return vector_blocks(registers, site, math.prod(plan.output_shape), sources, targets[0])
+
+
+def lower_extremum(
+    plan: ExtremumPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
+) -> list[Block]:
+    """The blocks of a MAXIMUM or MINIMUM whose operands have the output's shape."""
+    mode = Mode.MAX if plan.kind == "maximum" else Mode.MIN
+    registers = IDENTITY | compute_registers(MODE=mode, KERNEL_H=2, ACT_ZERO_POINT=0)
+    return vector_blocks(registers, site, math.prod(plan.output_shape), sources, targets[0])
+
+
 def lower_quantize(
     plan: RequantPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
 ) -> list[Block]:
@@ -57,6 +102,8 @@ def lower_quantize(
     registers = compute_registers(
         MODE=Mode.SUM,
         KERNEL_H=1,
+        BIAS=0,
+        ROUNDING=Rounding.DOUBLE,
         ACT_ZERO_POINT=plan.input_zero_point,
         MULTIPLIER=plan.multiplier,
         SHIFT=plan.shift,
@@ -168,8 +215,6 @@ def _vector(machine: Machine, nbytes: int, starts: Sequence[int], out: int) -> R
         LAST_GROUP_CHANNELS=segment,
         EDGE_CHANNELS=rest,
         UNIFORM=1,
-        BIAS=0,
-        ROUNDING=Rounding.DOUBLE,
         OUT_ADDRESS=out,
         OUT_X_STEP=segment,
         OUT_Y_STEP=0,

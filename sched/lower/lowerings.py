@@ -1,21 +1,34 @@
 """Which lowering makes the blocks of which plan.
 
-A lowering is a function of one file, of the same form for all: what is computed, on what, where the
-operands and the results are. Convolutions are the exception, since their parameters are laid out
-only when it is known which of them stay on chip (`convolution.py`).
+A lowering is a function of one form for all: what is computed, for which machine, where operands
+and results are. Layers with parameters come in two steps, since these are laid out only when it is
+known which of them stay on chip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from mensa.golden import AddPlan, Plan, PoolPlan, RequantPlan
-from mensa.sched.lower.elementwise import lower_add, lower_quantize
+from mensa.golden import AddPlan, ConvPlan, Plan, PoolPlan, RequantPlan
+from mensa.golden.operators.elementwise import ExtremumPlan, MulPlan, SubPlan
+from mensa.golden.operators.lookup import TablePlan
+from mensa.golden.operators.reduce import ReducePlan
+from mensa.sched.lower.convolution import convolution_parts
+from mensa.sched.lower.elementwise import (
+    lower_extremum,
+    lower_product,
+    lower_quantize,
+    lower_scaled,
+)
+from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.pool import lower_pool
+from mensa.sched.lower.reduction import lower_reduce
+from mensa.sched.lower.residency import Demand, ParameterPlan
+from mensa.sched.lower.tables import table_parts
 from mensa.sched.lower.work import Block, Home, LayerSite
 
-__all__ = ["LOWERINGS", "Lowering"]
+__all__ = ["LOWERINGS", "PARAMETERISED", "Lowering", "Parameterised"]
 
 Lowering = Callable[[Any, LayerSite, Sequence[Home], Sequence[Home]], list[Block]]
 """Of a plan, the site of its layer, and where its operands and its results are.
@@ -24,8 +37,34 @@ Raises: LoweringError if the layer can't be cut into blocks that fit the machine
 """
 
 LOWERINGS: Mapping[type[Plan], Lowering] = {
-    AddPlan: lower_add,
+    AddPlan: lower_scaled,
+    ExtremumPlan: lower_extremum,
+    MulPlan: lower_product,
     PoolPlan: lower_pool,
+    ReducePlan: lower_reduce,
     RequantPlan: lower_quantize,
+    SubPlan: lower_scaled,
 }
 """By the type of the plan."""
+
+
+class Parameterised(Protocol):
+    """A layer with parameters, or a range of its output channels, before these have a place."""
+
+    def demand(self, operator: int, *, can_stay: bool) -> Demand:
+        """What its parameters need; `can_stay` is whether it is a whole layer."""
+
+    def blocks(
+        self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
+    ) -> list[Block]:
+        """Its blocks, whose parameters are placed in `memory`."""
+
+
+PARAMETERISED: Mapping[
+    type[Plan],
+    Callable[[Any, LayerSite, Sequence[Home], Sequence[Home]], Sequence[Parameterised]],
+] = {
+    ConvPlan: convolution_parts,
+    TablePlan: table_parts,
+}
+"""The same for layers with parameters: their parts."""

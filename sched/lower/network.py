@@ -8,18 +8,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mensa.golden import AddPlan, ConvPlan, Graph, Operator, Plan, ReshapePlan, plan
+from mensa.golden import Graph, Operator, Plan, ReshapePlan, plan
 from mensa.golden.macs import operator_macs
+from mensa.golden.plan import PairPlan
 from mensa.golden.planning import resolve_rounding
 from mensa.golden.variables import handles
 from mensa.rtl.commands import TAG_BITS
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setup
 from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
-from mensa.sched.lower.convolution import Convolution, convolution_parts
 from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
-from mensa.sched.lower.lowerings import LOWERINGS
+from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED, Parameterised
 from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
@@ -268,14 +268,15 @@ class _Lowering:
         number.
         """
         tensor = self.graph.tensors[operator.inputs[position]]
-        if tensor.data is None or not isinstance(work, AddPlan):
+        if tensor.data is None or not isinstance(work, PairPlan):
             return self.root(tensor.index)
-        if math.prod(work.input_shapes[position]) == math.prod(work.output_shape):
+        shape = self.graph.tensors[operator.outputs[0]].shape
+        if tensor.size == math.prod(shape):
             return tensor.index
         number = -1 - len(work.operands) * operator.index - position
         if number not in self._broadcast:
             content = tensor_to_memory(tensor, tensor.data).reshape(tensor.shape)
-            self._broadcast[number] = np.broadcast_to(content, work.output_shape)
+            self._broadcast[number] = np.broadcast_to(content, shape)
         return number
 
     def address(self, tensor: int) -> int:
@@ -313,7 +314,7 @@ class _Lowering:
                     part.demand(index, can_stay=len(parts) == 1)
                     for section in sections.values()
                     if section.machine == machine
-                    for index, parts in section.convolutions.items()
+                    for index, parts in section.parameterised.items()
                     for part in parts
                 ],
                 machine,
@@ -403,7 +404,7 @@ class _Section:
     machine: Machine
     operators: list[Operator]
     buffers: BufferPlan
-    convolutions: dict[int, list[Convolution]] = field(default_factory=dict)
+    parameterised: dict[int, Sequence[Parameterised]] = field(default_factory=dict)
     blocks: dict[int, list[Block]] = field(default_factory=dict)
 
     @classmethod
@@ -429,7 +430,7 @@ class _Section:
         return Home(self.lowering.address(tensor))
 
     def _lower(self, operator: Operator) -> None:
-        """Lower one operator, of a convolution all but its parameters."""
+        """Lower one operator, but for its parameters."""
         graph, machine, buffers = self.lowering.graph, self.machine, self.buffers
         index, layer = operator.index, str(operator)
         if self.lowering.is_alias(operator):
@@ -440,12 +441,10 @@ class _Section:
         loaded = self._loads() if index == busy[0] else ()
         targets = [self._home(each, stored) for each in self._results(operator)]
         sources = [self._home(each, loaded) for each in self._sources(operator)]
-        if isinstance(work, ConvPlan):
-            self.convolutions[index] = convolution_parts(
-                work, machine, buffers, layer, sources[0], targets[0]
-            )
+        site = LayerSite(machine, buffers, layer)
+        if type(work) in PARAMETERISED:
+            self.parameterised[index] = PARAMETERISED[type(work)](work, site, sources, targets)
         else:
-            site = LayerSite(machine, buffers, layer)
             self.blocks[index] = LOWERINGS[type(work)](work, site, sources, targets)
 
     def draft(
@@ -456,10 +455,10 @@ class _Section:
         layers = []
         for operator in self.operators:
             index = operator.index
-            if index in self.convolutions:
+            if index in self.parameterised:
                 self.blocks[index] = [
                     block
-                    for part in self.convolutions[index]
+                    for part in self.parameterised[index]
                     for block in part.blocks(lowering.memory, str(operator), index, room)
                 ]
             blocks = self.blocks.get(index, [])

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from mensa.golden import (
-    AddPlan,
     ConvPlan,
     Graph,
     Operator,
@@ -22,27 +21,19 @@ from mensa.golden import (
     ReshapePlan,
     plan,
 )
-from mensa.sched.lower.lowerings import LOWERINGS
+from mensa.golden.operators.elementwise import MulPlan
+from mensa.golden.operators.reduce import ReducePlan
+from mensa.golden.operators.scaled import ScaledPlan
+from mensa.golden.plan import PairPlan
+from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
+from mensa.sched.lower.reduction import MOST_TAPS, as_image
 from mensa.sched.lower.requantisation import requantisation
-
-ACCELERATED = (
-    "ADD",
-    "AVERAGE_POOL_2D",
-    "CONV_2D",
-    "DEPTHWISE_CONV_2D",
-    "EXPAND_DIMS",
-    "FULLY_CONNECTED",
-    "MAX_POOL_2D",
-    "QUANTIZE",
-    "RESHAPE",
-    "SQUEEZE",
-)
-"""Operators that the accelerators run, as far as the restrictions allow."""
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _POOL_TAPS = 1 << 21
 # Of the requantiser.
 _LARGEST_SHIFT = 30
+_LARGEST_RIGHT_SHIFT = 31
 
 
 @dataclass(frozen=True)
@@ -71,17 +62,13 @@ Verdict = tuple[bool, str]
 Restriction = Callable[[Subject], Verdict]
 
 
-def restrict_kind(subject: Subject) -> Verdict:
-    """The accelerators have no such operation."""
-    return subject.operator.op in ACCELERATED, ""
-
-
 def restrict_types(subject: Subject) -> Verdict:
     """Activations must be int8 or uint8."""
     operator = subject.operator
-    operands = [operator.inputs[position] for position in subject.plan.operands]
-    if operator.op in _CONVOLUTIONS:
-        operands = operands[:1]  # weights have types of their own
+    # Weights and states have types of their own.
+    several = isinstance(subject.plan, PairPlan) and operator.op not in _CONVOLUTIONS
+    positions = subject.plan.operands[: 2 if several else 1]
+    operands = [operator.inputs[position] for position in positions]
     for index in (*operands, *operator.outputs):
         tensor = subject.graph.tensors[index]
         if tensor.dtype not in (np.dtype(np.int8), np.dtype(np.uint8)):
@@ -98,10 +85,10 @@ def restrict_constant_parameters(subject: Subject) -> Verdict:
     return True, ""
 
 
-def restrict_form(subject: Subject) -> Verdict:
-    """The accelerators have no such form of this operation."""
-    known = isinstance(subject.plan, ConvPlan | ReshapePlan) or type(subject.plan) in LOWERINGS
-    return known, type(subject.plan).__name__.removesuffix("Plan")
+def restrict_kind(subject: Subject) -> Verdict:
+    """The accelerators have no such operation."""
+    kind = type(subject.plan)
+    return kind is ReshapePlan or kind in LOWERINGS or kind in PARAMETERISED, ""
 
 
 def restrict_variable_input(subject: Subject) -> Verdict:
@@ -117,14 +104,12 @@ def restrict_variable_input(subject: Subject) -> Verdict:
 
 def restrict_broadcast(subject: Subject) -> Verdict:
     """Operands that are not constants must have the output's shape."""
-    work = subject.plan
-    if isinstance(work, AddPlan):
-        for index, shape, constant in zip(
-            subject.operator.inputs, work.input_shapes, work.constants, strict=False
-        ):
-            if constant is None and shape != work.output_shape:
-                tensor = subject.graph.tensors[index]
-                return False, f"{tensor} is {list(shape)}, the output {list(work.output_shape)}"
+    if isinstance(subject.plan, PairPlan):
+        (output,) = (subject.graph.tensors[index] for index in subject.operator.outputs)
+        for index in subject.operator.inputs:
+            tensor = subject.graph.tensors[index]
+            if tensor.data is None and tensor.size != output.size:
+                return False, f"{tensor} is {list(tensor.shape)}, the output {list(output.shape)}"
     return True, ""
 
 
@@ -136,13 +121,37 @@ def restrict_single_rounding(subject: Subject) -> Verdict:
 
 
 def restrict_shift(subject: Subject) -> Verdict:
-    """A layer must not shift its sums by more than 30 bits to the left."""
-    work, shift = subject.plan, 0
-    if isinstance(work, ConvPlan) and work.requant == "double":
-        shift = int(work.shift.max())
-    elif isinstance(work, RequantPlan):
-        shift = work.shift
-    return shift <= _LARGEST_SHIFT, f"its scales ask for {shift}"
+    """A layer must not shift its sums by more than 30 bits to the left or 31 to the right."""
+    for shift in _shifts(subject.plan):
+        if not -_LARGEST_RIGHT_SHIFT <= shift <= _LARGEST_SHIFT:
+            return False, f"its scales ask for {shift}"
+    return True, ""
+
+
+def _shifts(work: Plan) -> tuple[int, ...]:
+    """What an operation shifts its operands and its results by, positive to the left."""
+    if isinstance(work, ConvPlan):
+        return (int(work.shift.max()), int(work.shift.min())) if work.requant == "double" else ()
+    if isinstance(work, ScaledPlan):
+        return (*work.shifts, work.output_shift)
+    if isinstance(work, RequantPlan | ReducePlan | MulPlan):
+        return (work.shift,)
+    return ()
+
+
+def restrict_reduction(subject: Subject) -> Verdict:
+    """Dimensions that are added up must follow each other, with fewer than 2**16 elements."""
+    work = subject.plan
+    if isinstance(work, ReducePlan):
+        fits = as_image(work) is not None and work.count <= MOST_TAPS
+        return fits, f"they are {list(work.axes)} of {list(work.input_shape)}"
+    return True, ""
+
+
+def restrict_bytes(subject: Subject) -> Verdict:
+    """The sum must take bytes for signed numbers, as only one of the reference kernels does."""
+    work = subject.plan
+    return not (isinstance(work, ReducePlan) and work.as_unsigned), ""
 
 
 def restrict_average(subject: Subject) -> Verdict:
@@ -155,13 +164,14 @@ def restrict_average(subject: Subject) -> Verdict:
 
 
 RESTRICTIONS: tuple[Restriction, ...] = (
-    restrict_kind,
     restrict_types,
     restrict_constant_parameters,
-    restrict_form,
+    restrict_kind,
     restrict_variable_input,
     restrict_broadcast,
     restrict_average,
+    restrict_reduction,
+    restrict_bytes,
     restrict_shift,
     restrict_single_rounding,
 )

@@ -1,0 +1,73 @@
+"""Lowering functions of one 8-bit value: a table of 256 entries, loaded with the command."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mensa.golden.operators.lookup import TablePlan
+from mensa.rtl.commands import TABLE_BYTES, Mode, compute_registers
+from mensa.sched.lower.elementwise import IDENTITY, vector_blocks
+from mensa.sched.lower.error import LoweringError
+from mensa.sched.lower.memory_map import MemoryMap
+from mensa.sched.lower.residency import Demand, ParameterPlan
+from mensa.sched.lower.work import Block, Home, LayerSite, ParameterSet
+
+__all__ = ["TableLayer", "table_parts"]
+
+
+def table_parts(
+    plan: TablePlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
+) -> list[TableLayer]:
+    """The layer, which is never cut into ranges of channels."""
+    layer = TableLayer(plan, site, sources[0], targets[0])
+    layer.vectors()  # raises if not even a beat fits
+    return [layer]
+
+
+@dataclass(frozen=True, eq=False)
+class TableLayer:
+    """A layer whose parameters are its table.
+
+    Attributes
+    ----------
+    plan, site : TablePlan, LayerSite
+        What, and for which machine.
+    source, target : Home
+        Where its values come from and go to.
+    """
+
+    plan: TablePlan
+    site: LayerSite
+    source: Home
+    target: Home
+
+    def demand(self, operator: int, *, can_stay: bool) -> Demand:
+        """What its table needs of the parameter buffer."""
+        return Demand(operator, TABLE_BYTES, 0, TABLE_BYTES, can_stay)
+
+    def vectors(self) -> list[Block]:
+        """Its blocks, but for the table."""
+        registers = IDENTITY | compute_registers(
+            MODE=Mode.TABLE, KERNEL_H=1, ACT_ZERO_POINT=0, PARAMETER_ZERO_POINT=0
+        )
+        size = math.prod(self.plan.shape)
+        return vector_blocks(registers, self.site, size, (self.source,), self.target)
+
+    def blocks(
+        self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
+    ) -> list[Block]:
+        """Its blocks; the table is placed in `memory`. Parameters: as of `Convolution.blocks`."""
+        resident = room.resident.get(operator)
+        if resident is None and room.slot_bytes < TABLE_BYTES:
+            raise LoweringError(
+                layer,
+                f"its table of {TABLE_BYTES} B finds no room in the parameter buffer of "
+                f"{self.site.machine.parameter_buffer_bytes} B; raise parameter_buffer_bytes",
+            )
+        table = ParameterSet(memory.put(self.plan.table), TABLE_BYTES, 0, 0, resident)
+        return [
+            replace(block, phases=tuple(replace(each, parameters=table) for each in block.phases))
+            for block in self.vectors()
+        ]

@@ -1,0 +1,111 @@
+"""Operators of the vector unit: two operands, tables, sums over whole dimensions."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from mensa import golden
+from mensa.rtl.commands import Mode, Unit
+from mensa.sched.lower import LoweringError, ProgramStep, lower
+from mensa.sched.lower.supported import why_on_host
+from mensa.sched.placement import all_on
+from tests.golden.strategies import layers
+from tests.sched.runner import assert_equals_golden, machine_of
+
+ROOMY = machine_of(8, 8, 1 << 16, 1 << 14)
+SMALL = machine_of(4, 3, 1500, 700)
+MACHINES = {"roomy": ROOMY, "small": SMALL}
+MODES = {
+    "SUB": Mode.SCALED_DIFFERENCE,
+    "MUL": Mode.PRODUCT,
+    "MAXIMUM": Mode.MAX,
+    "MINIMUM": Mode.MIN,
+    "MEAN": Mode.SUM,
+    "SUM": Mode.SUM,
+    "LOGISTIC": Mode.TABLE,
+    "TANH": Mode.TABLE,
+    "HARD_SWISH": Mode.TABLE,
+    "LEAKY_RELU": Mode.TABLE,
+    "RELU": Mode.TABLE,
+    "RELU6": Mode.TABLE,
+    "ELU": Mode.TABLE,
+}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("op", MODES)
+def test_random_layers_equal_golden(op, name):
+    compared = 0
+
+    @settings(
+        max_examples=8,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    @given(layers(operators=(op,), dtypes=["int8", "uint8"]), st.sampled_from(["tflm", "litert"]))
+    def compare(layer, rounding):
+        nonlocal compared
+        try:
+            golden.check_supported(layer.graph, rounding)
+            lowered = lower(layer.graph, all_on(MACHINES[name]), rounding)
+        except (golden.GraphError, LoweringError):
+            assume(False)
+        programs = [step.program for step in lowered.steps if isinstance(step, ProgramStep)]
+        assume(programs)
+        modes = {
+            Mode(command["MODE"])
+            for program in programs
+            for command in program.commands()
+            if command.unit == Unit.COMPUTE
+        }
+        assert modes == {MODES[op]}
+        assert_equals_golden(lowered, layer.inputs()[0])
+        compared += 1
+
+    compare()
+    assert compared >= 4
+
+
+def chain(builder, x, weights):
+    """An attention gate: convolution, mean, logistic, product; streamed or on chip."""
+    y = builder.conv2d(
+        x, weights, np.zeros(6), weight_scale=0.01, scale=0.1, zero_point=3, activation="NONE"
+    )
+    z = builder.logistic(y)
+    product = builder.mul(y, z, scale=0.08, zero_point=-4)
+    return builder.sub(product, y, scale=0.2, zero_point=1)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("size", [5, 14])
+def test_a_chain_of_them_equals_golden(name, size):
+    builder = golden.GraphBuilder("gate")
+    x = builder.input((1, size, size, 4), scale=0.05, zero_point=-3)
+    weights = np.random.default_rng(5).integers(-127, 128, (6, 3, 3, 4), np.int8)
+    graph = builder.build([chain(builder, x, weights)])
+    lowered = lower(graph, all_on(MACHINES[name]))
+    assert all(why_on_host(graph, operator) is None for operator in graph.operators)
+    inputs = np.random.default_rng(6).integers(-128, 128, (1, size, size, 4), np.int8)
+    assert_equals_golden(lowered, [inputs])
+
+
+def test_a_table_without_room_is_refused_with_what_to_do():
+    builder = golden.GraphBuilder()
+    graph = builder.build([builder.logistic(builder.input((1, 40), scale=0.1))])
+    with pytest.raises(LoweringError, match="its table of 256 B finds no room.*raise parameter"):
+        lower(graph, all_on(machine_of(4, 4, 4000, 300)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "why"),
+    [
+        ((1, 3, 4, 5), (1, 3), r"dimensions that are added up must follow each other"),
+        ((1 << 16, 2), (0,), r"with fewer than 2\*\*16 elements \(they are \[0\] of \[65536, 2\]"),
+    ],
+)
+def test_sums_that_the_loops_do_not_reach_run_on_the_host(shape, axes, why):
+    builder = golden.GraphBuilder()
+    graph = builder.build([builder.mean(builder.input(shape, scale=0.1), axes, scale=0.1)])
+    (operator,) = graph.operators
+    assert pytest.importorskip("re").search(why, why_on_host(graph, operator))

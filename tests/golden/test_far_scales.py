@@ -38,6 +38,7 @@ LEAST = 1 / 2
 LESS = {
     ("ADD", "litert"): 1 / 3,
     ("ADD", "tflm"): 1 / 4,
+    ("SUB", "tflm"): 1 / 4,
     ("SQUARED_DIFFERENCE", "litert"): 1 / 4,
 }
 #: Of float layers, and of types that have no scales, there is nothing to move.

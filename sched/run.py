@@ -34,7 +34,8 @@ from mensa.sched.placement import Placement, all_on
 from mensa.sched.run_report import make_report
 from mensa.sched.verify import compare_times, compare_values
 from mensa.sim.engines.events import ProgramTrace, RunTrace
-from mensa.sim.report import NANOSECONDS, Report
+from mensa.sim.host import NANOSECONDS
+from mensa.sim.report import Report
 from mensa.sim.soc import Soc
 
 __all__ = ["Progress", "Result", "run_network"]

@@ -12,7 +12,9 @@ from mensa.rtl.registers import CATEGORIES
 from mensa.sched.engines import Engine
 from mensa.sched.lower import Lowered
 from mensa.sim.engines.events import LayerTiming, RunTrace, timing_by_layer
-from mensa.sim.report import HOST, NANOSECONDS, LayerReport, Report, TimingCheck
+from mensa.sim.host import HOST, NANOSECONDS, Host
+from mensa.sim.host_work import operations, traffic_bytes
+from mensa.sim.report import LayerReport, Report, TimingCheck
 from mensa.sim.soc import Soc
 
 __all__ = ["make_report"]
@@ -51,7 +53,7 @@ def make_report(
     timings = timing_by_layer(traces)
     layers = []
     for layer in lowered.layers:
-        report = _layer_report(lowered, layer.index, engine, timings.get(layer.index))
+        report = _layer_report(lowered, layer.index, engine, soc.host, timings.get(layer.index))
         if exact is not None:
             same = all(inference[layer.index] for inference in exact)
             report = dataclasses.replace(report, bit_exact=same)
@@ -67,6 +69,7 @@ def make_report(
             **provenance,
             "machines": {machine.name: machine.settings for machine in soc.machines},
             "memories": {site.machine.name: dataclasses.asdict(site.memory) for site in soc.sites},
+            HOST: dataclasses.asdict(soc.host),
             "lowering": dataclasses.asdict(lowered.options),
             "versions": _versions(engine),
         },
@@ -76,7 +79,7 @@ def make_report(
 
 
 def _layer_report(
-    lowered: Lowered, index: int, engine: Engine, timing: LayerTiming | None
+    lowered: Lowered, index: int, engine: Engine, host: Host, timing: LayerTiming | None
 ) -> LayerReport:
     """What is known of a layer but for how its values compare."""
     graph = lowered.graph
@@ -93,6 +96,8 @@ def _layer_report(
         time_ns = cycles * NANOSECONDS / machine.clock_hz
         if cycles:
             utilization = layer.macs / (cycles * machine.peak_macs_per_cycle)
+    elif engine.has_times:
+        time_ns = host.time_ns(operations(graph, operator), traffic_bytes(graph, operator))
     return LayerReport(
         index=index,
         op=layer.op,

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mensa.rtl.strict_json import json_text
+from mensa.sim.host import ESTIMATE, HOST, NANOSECONDS
 
 __all__ = ["HOST", "NANOSECONDS", "LayerReport", "MachineTotal", "Report", "TimingCheck"]
-
-HOST = "host"
-"""Where a layer runs that no accelerator takes."""
-
-NANOSECONDS = 1_000_000_000
-"""In a second."""
-
-HOST_TIME_REASON = "the host's time is not modelled yet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +34,8 @@ class LayerReport:
         From the end of the layer before to its own end; None on the host, or from an engine
         without time.
     time_ns : float or None
-        The same in nanoseconds of the machine's clock.
+        The same in nanoseconds of the machine's clock; on the host a rough estimate, see
+        `mensa.sim.host`. None from an engine without time.
     utilization : float or None
         Share of the array's multiply-accumulates that were used in these cycles, 0 to 1.
     stalls : mapping of str to int, or None
@@ -202,17 +196,30 @@ class Report:
         return {name: sum(each[name] for each in known) for name in ("cached", "streamed")}
 
     @property
-    def time_ns_without_host(self) -> float | None:
-        """Time of all layers but those on the host; None from an engine without time."""
-        times = [layer.time_ns for layer in self.layers if layer.machine != HOST]
-        known = [time for time in times if time is not None]
-        return sum(known) if len(known) == len(times) else None
+    def host_layers(self) -> tuple[LayerReport, ...]:
+        """The layers on the host."""
+        return tuple(layer for layer in self.layers if layer.machine == HOST)
 
     @property
     def time_ns(self) -> float | None:
-        """Time of all layers; None while one of them is on the host."""
-        on_host = any(layer.machine == HOST for layer in self.layers)
-        return None if on_host else self.time_ns_without_host
+        """Time of all layers, the host's estimated; None from an engine without time."""
+        return self._time_ns(self.layers)
+
+    @property
+    def time_ns_without_host(self) -> float | None:
+        """The same of all layers but those on the host."""
+        return self._time_ns(layer for layer in self.layers if layer.machine != HOST)
+
+    @property
+    def host_time_ns(self) -> float | None:
+        """The same of the layers on the host."""
+        return self._time_ns(self.host_layers)
+
+    def _time_ns(self, layers: Iterable[LayerReport]) -> float | None:
+        # One time that is missing says that the engine has none, also of no layer at all.
+        if any(layer.time_ns is None for layer in self.layers):
+            return None
+        return sum((layer.time_ns or 0.0 for layer in layers), 0.0)
 
     @property
     def bit_exact(self) -> bool | None:
@@ -230,8 +237,8 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the report as a tree of JSON values."""
         provenance = dict(self.provenance)
-        if any(layer.machine == HOST for layer in self.layers):
-            provenance["host_time"] = HOST_TIME_REASON
+        if self.host_layers and self.host_time_ns is not None:
+            provenance["host_time"] = ESTIMATE
         provenance["timing_check"] = self._timing_json()
         return {
             "mensa": self.mensa,
@@ -244,6 +251,7 @@ class Report:
                 "setup_cycles": dict(self.setup_cycles),
                 "time_ns": self.time_ns,
                 "time_ns_without_host": self.time_ns_without_host,
+                "host_time_ns": self.host_time_ns,
                 "macs": self.macs,
                 "parameter_bytes": self.parameter_bytes,
                 "energy_pj": None,

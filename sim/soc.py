@@ -1,4 +1,4 @@
-"""Soc: machines, and the memory that each sits on."""
+"""Soc: machines, the memory that each sits on, and the host beside them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mensa.rtl.machine import Machine, MachineError, machines
+from mensa.sim.host import HOST, Host, HostConfigError, cortex_a53, hosts
 from mensa.sim.memory import Memory, MemoryConfigError, lpddr4, memories
 
 __all__ = ["Setting", "Site", "Soc", "SocError", "edge_tpu", "find", "load", "socs"]
@@ -17,6 +18,9 @@ __all__ = ["Setting", "Site", "Soc", "SocError", "edge_tpu", "find", "load", "so
 MEMORY = "memory"
 MEMORY_PREFIX = f"{MEMORY}."
 """What stands before the name of a memory's setting, where both kinds of settings are given."""
+
+HOST_PREFIX = f"{HOST}."
+"""The same of the host's settings."""
 
 LARGEST = 1 << 64
 """Beyond every setting's values."""
@@ -56,6 +60,8 @@ class Soc:
         What reports call it.
     sites : tuple of Site
         At least one; their machines have names of their own.
+    host : Host
+        The core that runs what no machine takes.
 
     Raises
     ------
@@ -65,6 +71,7 @@ class Soc:
 
     name: str
     sites: tuple[Site, ...]
+    host: Host = cortex_a53
 
     def __post_init__(self) -> None:
         names = [site.machine.name for site in self.sites]
@@ -74,15 +81,15 @@ class Soc:
             # Files and Verilog modules are named after the machine.
             if not re.fullmatch(r"[A-Za-z_]\w*", str(name), re.ASCII):
                 raise SocError(f"a machine's name is letters, digits and _, not {name!r}")
-            if name == MEMORY:
-                raise SocError(f"a machine can't be called {MEMORY!r}: settings have that word")
+            if name in (MEMORY, HOST):
+                raise SocError(f"a machine can't be called {name!r}: settings have that word")
             if names.count(name) > 1:
                 raise SocError(f"two machines are called {name!r}")
 
     @classmethod
-    def single(cls, name: str, machine: Machine, memory: Memory) -> Soc:
+    def single(cls, name: str, machine: Machine, memory: Memory, host: Host = cortex_a53) -> Soc:
         """A system with one machine."""
-        return cls(name=name, sites=(Site(machine=machine, memory=memory),))
+        return cls(name=name, sites=(Site(machine=machine, memory=memory),), host=host)
 
     @property
     def machines(self) -> tuple[Machine, ...]:
@@ -108,11 +115,12 @@ class Soc:
         """
         ours = tuple(site for site in self.sites if site.machine.name == name)
         if ours:
-            return Soc(name=self.name, sites=ours)
+            return Soc(name=self.name, sites=ours, host=self.host)
         if len(self.sites) > 1:
             names = ", ".join(machine.name for machine in self.machines)
             raise SocError(f"{self.name} has no machine {name!r}; there are {names}")
-        return Soc.single(self.name, _named("machine", machines, name), self.sites[0].memory)
+        machine = _named("machine", machines, name)
+        return Soc.single(self.name, machine, self.sites[0].memory, self.host)
 
     def with_settings(self, settings: Mapping[str, Setting]) -> Soc:
         """Return a copy with settings changed.
@@ -122,15 +130,15 @@ class Soc:
         settings : mapping
             Those of the machine by name (`rows`), those of its memory with ``memory.`` before it
             (`memory.latency_ns`). Of several machines, each after its own name (`big.rows`,
-            `big.memory.latency_ns`).
+            `big.memory.latency_ns`). Those of the host with ``host.`` before it.
 
         Raises
         ------
-        MachineError, MemoryConfigError, SocError
+        MachineError, MemoryConfigError, HostConfigError, SocError
             If a setting does not exist or its value is refused.
         """
         names = [machine.name for machine in self.machines]
-        given: dict[str, dict[str, Any]] = {name: {} for name in names}
+        given: dict[str, dict[str, Any]] = {name: {} for name in (*names, HOST)}
         for key, value in _whole_numbers(settings).items():
             owner, dot, rest = key.partition(".")
             if dot and owner in given:
@@ -143,7 +151,11 @@ class Soc:
                     f"{', '.join(names)}"
                 )
         changed = [_changed(site, given[site.machine.name]) for site in self.sites]
-        return Soc(name=self.name, sites=tuple(changed))
+        try:
+            host = self.host.replace(**given[HOST])
+        except HostConfigError as error:
+            raise HostConfigError(f"{HOST}: {error}") from error
+        return Soc(name=self.name, sites=tuple(changed), host=host)
 
 
 def _changed(site: Site, settings: Mapping[str, Any]) -> Site:
@@ -195,6 +207,10 @@ def load(path: str | Path) -> Soc:
         base = "lpddr4"        # a named memory; the rest are its settings
         latency_ns = 60
 
+        [host]
+        base = "cortex_a53"    # a named host; the rest are its settings
+        clock_hz = 1.2e9
+
     Everything may be left out: the name is then the file's, the bases are as above. A system with
     several machines has a table for each; one that names no memory sits on ``[memory]``::
 
@@ -226,11 +242,11 @@ def load(path: str | Path) -> Soc:
         raise SocError(f"{place} is not TOML: {error}") from error
     try:
         return _system(about, place.stem)
-    except (MachineError, MemoryConfigError, SocError) as error:
+    except (MachineError, MemoryConfigError, HostConfigError, SocError) as error:
         raise SocError(f"{place}: {error}") from error
 
 
-_ENTRIES = ("name", "machine", "machines", MEMORY, "memories")
+_ENTRIES = ("name", "machine", "machines", MEMORY, "memories", HOST)
 
 
 def _system(about: Mapping[str, Any], default_name: str) -> Soc:
@@ -242,11 +258,12 @@ def _system(about: Mapping[str, Any], default_name: str) -> Soc:
     if not isinstance(name, str):
         raise SocError(f"name must be a string, not {name!r}")
     common = _memory(f"[{MEMORY}]", _table(about, MEMORY))
+    host = _host(f"[{HOST}]", _table(about, HOST))
     if "machines" not in about:
         if "memories" in about:
             raise SocError("[memories] are for [machines]; one machine sits on [memory]")
         machine = _machine("[machine]", _table(about, "machine"), {})
-        return Soc.single(name, machine, common)
+        return Soc.single(name, machine, common, host)
     if "machine" in about:
         raise SocError("give [machine] or [machines], not both")
     found = {
@@ -266,7 +283,7 @@ def _system(about: Mapping[str, Any], default_name: str) -> Soc:
     for each in found:
         if each not in used:
             raise SocError(f"no machine sits on [memories.{each}]")
-    return Soc(name=name, sites=tuple(sites))
+    return Soc(name=name, sites=tuple(sites), host=host)
 
 
 def _table(about: Mapping[str, Any], key: str, prefix: str = "") -> dict[str, Any]:
@@ -300,6 +317,15 @@ def _memory(where: str, table: dict[str, Any]) -> Memory:
         return base.replace(**_whole_numbers(table))
     except MemoryConfigError as error:
         raise MemoryConfigError(f"{where}: {error}") from error
+
+
+def _host(where: str, table: dict[str, Any]) -> Host:
+    """The host of a table that says its base and settings."""
+    base = _named(HOST, hosts, _base(where, table, "cortex_a53"))
+    try:
+        return base.replace(**_whole_numbers(table))
+    except HostConfigError as error:
+        raise HostConfigError(f"{where}: {error}") from error
 
 
 def _whole_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:

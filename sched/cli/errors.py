@@ -19,6 +19,7 @@ BAD_INPUT_ERRORS = {
     "mensa.sched.placement.placement": ("PlacementError",),
     "mensa.sched.cli.settings": ("SettingError",),
     "mensa.rtl.fpga.errors": ("SynthesisError",),
+    "mensa.sim.host": ("HostConfigError",),
     "mensa.sim.memory": ("MemoryConfigError",),
     "mensa.sim.soc": ("SocError",),
     "mensa.sim.engines.verilator": ("ToolError",),

@@ -31,7 +31,8 @@ __all__ = [
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite file.")]
 SocOption = Annotated[
-    str, typer.Option("--soc", metavar="NAME|FILE.toml", help="The system: machine and memory.")
+    str,
+    typer.Option("--soc", metavar="NAME|FILE.toml", help="The system: machine, memory and host."),
 ]
 MachineOption = Annotated[
     str | None,
@@ -46,9 +47,9 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A setting of the machine (rows=8), the memory (memory.latency_ns=60) or of how "
-        "programs are made (prefetch=off, residency=off); of one of several machines after its "
-        "name (big.rows=8); repeatable.",
+        help="A setting of the machine (rows=8), the memory (memory.latency_ns=60), the host "
+        "(host.clock_hz=1e9) or of how programs are made (prefetch=off, residency=off); of one of "
+        "several machines after its name (big.rows=8); repeatable.",
     ),
 ]
 MachineSetOption = Annotated[

@@ -13,6 +13,10 @@ from mensa.sim.soc import Setting, Soc
 __all__ = ["SettingError", "choose_machine", "choose_soc", "parse_settings", "take_options"]
 
 
+PREFIXES = (systems.MEMORY_PREFIX, systems.HOST_PREFIX)
+"""Of settings that are not a machine's."""
+
+
 class SettingError(ValueError):
     """A --set that is not a name and a number."""
 
@@ -22,7 +26,7 @@ def choose_soc(soc: str, machine: str | None, settings: Iterable[str]) -> Soc:
 
     Raises
     ------
-    SocError, SettingError, MachineError, MemoryConfigError
+    SocError, SettingError, MachineError, MemoryConfigError, HostConfigError
         The message says what there is, or what a setting may be.
     """
     chosen = systems.find(soc)
@@ -32,7 +36,7 @@ def choose_soc(soc: str, machine: str | None, settings: Iterable[str]) -> Soc:
 
 
 def choose_machine(machine: str | None, settings: Iterable[str]) -> Machine:
-    """Return edge_tpu, or the machine of that name, with settings; for what has no memory.
+    """Return edge_tpu, or the machine of that name, with settings; for what has nothing else.
 
     Raises
     ------
@@ -41,10 +45,12 @@ def choose_machine(machine: str | None, settings: Iterable[str]) -> Machine:
     """
     settings = list(settings)
     for text in settings:
-        if text.startswith(systems.MEMORY_PREFIX):
-            raise SettingError(
-                f"--set {text}: the memory is no part of this; only a machine's settings count here"
-            )
+        for prefix in PREFIXES:
+            if text.startswith(prefix):
+                raise SettingError(
+                    f"--set {text}: the {prefix.rstrip('.')} is no part of this; only a machine's "
+                    "settings count here"
+                )
     return choose_soc("edge_tpu", machine, settings).machine
 
 
@@ -86,7 +92,7 @@ WORDS: dict[str, Setting] = {"none": None, "on": True, "off": False}
 
 
 def _number(name: str, text: str) -> Setting:
-    if name.removeprefix(systems.MEMORY_PREFIX) == "name":
+    if name in ("name", *(f"{prefix}name" for prefix in PREFIXES)):
         return text  # the only setting that is no number
     if text.lower() in WORDS:
         return WORDS[text.lower()]

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mensa.golden.error import printable
+from mensa.sim.host import ESTIMATE
 from mensa.sim.report import LayerReport, Report
 
 LEGEND = (
@@ -161,13 +162,15 @@ def summary(report: Report) -> Iterator[str]:
             f"{machine}: {total.cycles:,} cycles, {total.time_ns / 1000:,.1f} us, "
             f"{total.macs:,} of {report.macs:,} MACs"
         )
-    time = report.time_ns_without_host
+    time, host_time = report.time_ns_without_host, report.host_time_ns
     if len(machines) > 1 and time is not None:
         macs = sum(total.macs for total in machines.values())
         yield (
             f"all machines, one after another: {time / 1000:,.1f} us, "
             f"{macs:,} of {report.macs:,} MACs"
         )
+    if report.host_layers and time is not None and host_time is not None:
+        yield from _host(report, time, host_time)
     for machine, cycles in report.setup_cycles.items():
         yield f"{machine}: {cycles:,} cycles once, to load the parameters that stay on chip"
     if machines:
@@ -179,7 +182,8 @@ def summary(report: Report) -> Iterator[str]:
         yield LEGEND
     for layer in report.layers:
         if layer.reason is not None:
-            yield printable(f"layer {layer.index} {layer.op} is on the host: {layer.reason}")
+            about = "" if layer.time_ns is None else f"; about {layer.time_ns / 1000:,.1f} us"
+            yield printable(f"layer {layer.index} {layer.op} is on the host: {layer.reason}{about}")
     if report.bit_exact is not None:
         exact = sum(layer.bit_exact is True for layer in report.layers)
         verdict = "bit-exact" if report.bit_exact else "NOT BIT-EXACT"
@@ -194,3 +198,19 @@ def summary(report: Report) -> Iterator[str]:
         else:
             yield "RTL AND TIMING MODEL DIFFER:"
             yield from (f"  {difference}" for difference in report.timing.differences)
+
+
+def _host(report: Report, time_ns: float, host_time_ns: float) -> Iterator[str]:
+    """Lines about the time of what is on the host, and with it."""
+    layers = report.host_layers
+    macs = sum(layer.macs for layer in layers)
+    total = time_ns + host_time_ns
+    share = host_time_ns / total if total else 0.0
+    yield (
+        f"host: {len(layers)} layer(s), about {host_time_ns / 1000:,.1f} us, "
+        f"{macs:,} of {report.macs:,} MACs; {ESTIMATE}"
+    )
+    yield (
+        f"with the host: about {total / 1000:,.1f} us, {share:.1%} of it the host's; "
+        f"without it: {time_ns / 1000:,.1f} us"
+    )

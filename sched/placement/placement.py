@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mensa.rtl.machine import Machine
-from mensa.sim.report import HOST
+from mensa.sim.host import HOST
 
 __all__ = ["Placement", "PlacementError", "all_on", "load_placement"]
 

@@ -12,6 +12,8 @@ from mensa.sched.engines import EngineError
 from mensa.sched.inputs import make_inputs
 from mensa.sched.placement import Placement
 from mensa.sched.run import run_network
+from mensa.sim.host import cortex_a53
+from mensa.sim.host_work import operations, traffic_bytes
 from mensa.sim.memory import lpddr4
 from mensa.sim.soc import Site, Soc
 from tests.sim.pool import POOL, ROOMY
@@ -20,9 +22,11 @@ from tests.small_network import small_network
 SQUARE = POOL[ROOMY].replace(name="square")
 WIDE = POOL["4x12 tiled"].replace(name="wide", clock_hz=100_000_000)
 FAST = lpddr4.replace(name="fast", latency_ns=20)
+HOST = cortex_a53.replace(name="slow", clock_hz=100_000_000)
 PAIR = Soc(
     name="pair",
     sites=(Site(machine=SQUARE, memory=lpddr4), Site(machine=WIDE, memory=FAST)),
+    host=HOST,
 )
 GRAPH = small_network()
 IN_TURNS = Placement(
@@ -46,8 +50,15 @@ def test_every_engine_runs_each_operator_where_it_is_placed(engine):
         assert all((outputs[index] == wanted[index]).all() for index in GRAPH.outputs)
     assert set(report.provenance["machines"]) == {"square", "wide"}
     assert report.provenance["memories"]["wide"]["latency_ns"] == 20
+    assert report.provenance["host"] == dataclasses.asdict(HOST)
     if engine == "functional":
+        assert all(layer.time_ns is None for layer in report.layers)
         return
+    for layer in report.host_layers:
+        operator = GRAPH.operators[layer.index]
+        work = operations(GRAPH, operator), traffic_bytes(GRAPH, operator)
+        assert layer.time_ns == HOST.time_ns(*work)
+    assert report.time_ns == pytest.approx(report.time_ns_without_host + report.host_time_ns)
     assert set(report.setup_cycles) == {"square", "wide"}
     assert set(report.cycles) == {"square", "wide"}
     clocks = {machine.name: machine.clock_hz for machine in PAIR.machines}
@@ -65,6 +76,17 @@ def test_a_machines_cycles_are_those_of_its_own_memory():
     near, far = cycles(FAST), cycles(FAST.replace(latency_ns=2000))
     assert far["wide"] > near["wide"]
     assert far["square"] == near["square"]
+
+
+def test_a_faster_host_changes_its_own_time_only():
+    def report(host):
+        soc = dataclasses.replace(PAIR, host=host)
+        return run_network(GRAPH, soc, INPUTS[:1], placement=IN_TURNS).report
+
+    slow, fast = report(HOST), report(HOST.replace(clock_hz=10**9, overhead_ns=0))
+    assert 0 < fast.host_time_ns < slow.host_time_ns
+    assert fast.time_ns_without_host == slow.time_ns_without_host
+    assert fast.cycles == slow.cycles
 
 
 def test_a_trace_has_a_process_for_each_machine_and_one_time():

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mensa.sim.host import ESTIMATE
 from mensa.sim.report import HOST, LayerReport, MachineTotal, Report, TimingCheck
 
 LAYER_KEYS = {
@@ -21,7 +22,9 @@ def layer(index, machine="edge_tpu", **changes):
         "machine": machine,
         "macs": 100,
     }
-    if machine != HOST:
+    if machine == HOST:
+        fields |= {"time_ns": 100.0, "reason": "why"}
+    else:
         fields |= {"cycles": 10 + index, "time_ns": 4.0 * (10 + index), "stalls": {"compute": 1}}
     return LayerReport(**fields | changes)
 
@@ -32,14 +35,14 @@ def report(*layers, **changes):
 
 
 def test_json_has_the_promised_keys_and_is_json():
-    tree = json.loads(report(layer(0), layer(1, HOST, reason="why")).json_text())
+    tree = json.loads(report(layer(0), layer(1, HOST)).json_text())
     assert set(tree) == {"mensa", "model", "soc", "engine", "layers", "totals", "provenance"}
     for entry in tree["layers"]:
         assert set(entry) == LAYER_KEYS
         assert entry["energy_pj"] is None
     assert set(tree["totals"]) == {
-        "cycles", "setup_cycles", "time_ns", "time_ns_without_host", "macs", "parameter_bytes",
-        "energy_pj", "bit_exact",
+        "cycles", "setup_cycles", "time_ns", "time_ns_without_host", "host_time_ns", "macs",
+        "parameter_bytes", "energy_pj", "bit_exact",
     }  # fmt: skip
 
 
@@ -52,6 +55,7 @@ def test_totals_are_the_sums_of_the_layers():
     assert totals["macs"] == 300
     assert totals["parameter_bytes"] == {"cached": 10, "streamed": 14}
     assert totals["time_ns"] == totals["time_ns_without_host"] == 4.0 * 33
+    assert totals["host_time_ns"] == 0.0
 
 
 def test_each_machine_has_the_sums_of_its_own_layers():
@@ -70,11 +74,23 @@ def test_each_machine_has_the_sums_of_its_own_layers():
     assert found.macs == 1216
 
 
-def test_time_is_unknown_while_a_layer_is_on_the_host_and_says_why():
-    tree = report(layer(0), layer(1, HOST)).to_json()
-    assert tree["totals"]["time_ns"] is None
+def test_the_host_s_time_is_in_one_total_and_not_in_the_other_and_is_called_an_estimate():
+    tree = report(layer(0), layer(1, HOST), layer(2, HOST, time_ns=0.5)).to_json()
     assert tree["totals"]["time_ns_without_host"] == 40.0
-    assert "host" in tree["provenance"]["host_time"]
+    assert tree["totals"]["host_time_ns"] == 100.5
+    assert tree["totals"]["time_ns"] == 140.5
+    assert tree["provenance"]["host_time"] == ESTIMATE
+    assert "estimated" in ESTIMATE
+    assert "host_time" not in report(layer(0)).to_json()["provenance"]
+
+
+def test_without_times_there_are_no_totals_wherever_layers_are():
+    timeless = [layer(0, cycles=None, time_ns=None), layer(1, HOST, time_ns=None)]
+    for layers in (timeless, timeless[:1], timeless[1:]):
+        tree = report(*layers).to_json()
+        for name in ("time_ns", "time_ns_without_host", "host_time_ns"):
+            assert tree["totals"][name] is None
+        assert "host_time" not in tree["provenance"]
 
 
 @pytest.mark.parametrize(

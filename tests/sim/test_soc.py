@@ -4,6 +4,7 @@ import pytest
 
 from mensa.rtl.machine import MachineError, edge_tpu
 from mensa.sim import soc
+from mensa.sim.host import HostConfigError, cortex_a53
 from mensa.sim.memory import MemoryConfigError, lpddr4
 
 
@@ -52,6 +53,12 @@ def test_a_whole_number_in_a_toml_file_may_be_a_float(tmp_path):
         ("[machines.big]\nrows = 0\n", "[machines.big]: rows must be between 1 and 128"),
         ('[machines.big]\nbase = "tpu9"\n', "no machine 'tpu9'"),
         ("[machines.memory]\n", "can't be called 'memory'"),
+        ("[machines.host]\n", "can't be called 'host'"),
+        ("host = 3\n", "host must be a table, [host]"),
+        ('[host]\nbase = "cray1"\n', "no host 'cray1'; there are cortex_a53"),
+        ("[host]\nclock = 1\n", "[host]: no setting 'clock'"),
+        ("[host]\noverhead_ns = nan\n", "[host]: overhead_ns must be between"),
+        ("[host]\nclock_hz = 1e308\n", "clock_hz"),
         ('[machines."a b"]\n', "letters, digits and _"),
         ('[machines.a]\nname = "b"\n[machines.b]\n', "two machines are called 'b'"),
         ('[machines.big]\nmemory = "fast"\n', "[machines.big] sits on memory 'fast'"),
@@ -84,7 +91,25 @@ def test_settings_reach_machine_and_memory():
         soc.edge_tpu.with_settings({"memory.outstanding": 0})
 
 
+def test_settings_reach_the_host(tmp_path):
+    assert soc.edge_tpu.host == cortex_a53
+    changed = soc.edge_tpu.with_settings({"host.clock_hz": 1e9, "rows": 8})
+    assert changed.host == cortex_a53.replace(clock_hz=10**9)
+    assert changed.machine == edge_tpu.replace(rows=8)
+    path = tmp_path / "slow.toml"
+    path.write_text('[host]\nbase = "cortex_a53"\noverhead_ns = 2.5\n')
+    assert soc.load(path).host == cortex_a53.replace(overhead_ns=2.5)
+    with pytest.raises(HostConfigError, match=r"^host: no setting 'rows'"):
+        soc.edge_tpu.with_settings({"host.rows": 8})
+    with pytest.raises(HostConfigError, match=r"^host: clock_hz must be between"):
+        soc.edge_tpu.with_settings({"host.clock_hz": 0})
+
+
 PAIR = """
+[host]
+name = "slow"
+clock_hz = 1e8
+
 [machines.big]
 rows = 16
 
@@ -136,6 +161,17 @@ def test_one_machine_of_several_is_chosen_by_its_name(pair):
         pair.with_machine("edge_tpu")
     with pytest.raises(soc.SocError, match="several machines; choose one of big, near"):
         pair.machine  # noqa: B018
+
+
+def test_a_host_stays_whichever_machine_is_chosen(pair):
+    slow = cortex_a53.replace(name="slow", clock_hz=100_000_000)
+    assert pair.host == pair.with_machine("near").host == slow
+    assert pair.with_settings({"near.rows": 4}).host == slow
+    faster = pair.with_settings({"host.clock_hz": 2e8})
+    assert faster.host == slow.replace(clock_hz=200_000_000)
+    assert faster.machines == pair.machines
+    single = soc.edge_tpu.with_settings({"host.overhead_ns": 5, "name": "mine"})
+    assert single.with_machine("edge_tpu").host == single.host
 
 
 def test_a_named_machine_takes_the_place_of_the_only_one():

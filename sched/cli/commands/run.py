@@ -92,7 +92,10 @@ class RunOptions:
     trace: Annotated[
         Path | None,
         typer.Option(
-            "--trace", metavar="FILE", help="Write a Chrome trace of all commands, for Perfetto."
+            "--trace",
+            metavar="FILE",
+            help="Write a Chrome trace of all commands, for Perfetto; the host's time is not in "
+            "it.",
         ),
     ] = None
     vcd: Annotated[

@@ -11,8 +11,9 @@ from mensa.rtl.registers import register_map_markdown
 from mensa.sched.cli.app import app
 from mensa.sched.cli.main import invoke
 from mensa.sched.cli.reference import page
+from mensa.sim.host import Host
 from mensa.sim.memory import Memory
-from mensa.sim.soc import MEMORY_PREFIX
+from mensa.sim.soc import HOST_PREFIX, MEMORY_PREFIX
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = sorted(typer.main.get_command(app).commands)
@@ -29,6 +30,7 @@ def test_the_documentation_is_up_to_date():
     [
         (edge_tpu.settings.keys() - {"array"}, ""),
         ({field.name for field in dataclasses.fields(Memory)}, MEMORY_PREFIX),
+        ({field.name for field in dataclasses.fields(Host)}, HOST_PREFIX),
     ],
 )
 def test_every_setting_is_documented_once(names, prefix):

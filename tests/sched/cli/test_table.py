@@ -1,5 +1,7 @@
 """What a report's table shows, and that it is whole on a terminal of any width."""
 
+import dataclasses
+
 import pytest
 from rich.console import Console
 
@@ -9,6 +11,7 @@ from mensa.sched.cli import table
 from mensa.sched.inputs import make_inputs
 from mensa.sched.lower import LoweringOptions
 from mensa.sched.run import run_network
+from mensa.sim.host import ESTIMATE
 from mensa.sim.report import HOST, LayerReport, Report
 from mensa.sim.soc import Soc
 from mensa.sim.soc import edge_tpu as system
@@ -72,6 +75,9 @@ def test_the_parameters_that_stay_and_that_are_loaded_are_summed(report):
     )
 
 
+HOST_NS = 5000.0
+
+
 def layer(index, machine, macs, cycles, clock_hz):
     return LayerReport(
         index=index,
@@ -81,7 +87,7 @@ def layer(index, machine, macs, cycles, clock_hz):
         machine=machine,
         macs=macs,
         cycles=cycles,
-        time_ns=None if cycles is None else cycles * 1e9 / clock_hz,
+        time_ns=HOST_NS if cycles is None else cycles * 1e9 / clock_hz,
         parameter_bytes=None if cycles is None else {"cached": 3, "streamed": 5},
         reason="why" if cycles is None else None,
     )
@@ -99,12 +105,36 @@ def test_the_summary_has_each_machine_s_own_work_and_time():
         setup_cycles={"small": 12, "large": 34},
     )  # fmt: skip
     lines = list(table.summary(made))
-    assert lines[:5] == [
+    assert lines[:7] == [
         "small: 4,000 cycles, 16.0 us, 150 of 7,161 MACs",
         "large: 2,000 cycles, 4.0 us, 7,000 of 7,161 MACs",
         "all machines, one after another: 20.0 us, 7,150 of 7,161 MACs",
+        f"host: 1 layer(s), about 5.0 us, 11 of 7,161 MACs; {ESTIMATE}",
+        "with the host: about 25.0 us, 20.0% of it the host's; without it: 20.0 us",
         "small: 12 cycles once, to load the parameters that stay on chip",
         "large: 34 cycles once, to load the parameters that stay on chip",
+    ]
+
+    assert "layer 2 CONV_2D is on the host: why; about 5.0 us" in lines
+
+
+def test_the_summary_of_an_engine_without_times_says_none():
+    layers = (
+        dataclasses.replace(layer(0, "small", 100, 1, 1), cycles=None, time_ns=None),
+        dataclasses.replace(layer(1, HOST, 11, None, None), time_ns=None),
+    )
+    made = Report(mensa="1", model="net", soc="one", engine="functional", layers=layers)
+    assert list(table.summary(made)) == ["layer 1 CONV_2D is on the host: why"]
+
+
+def test_a_network_that_is_wholly_on_the_host_has_its_time():
+    made = Report(
+        mensa="1", model="net", soc="one", engine="model", layers=(layer(0, HOST, 11, None, None),)
+    )
+    assert list(table.summary(made)) == [
+        f"host: 1 layer(s), about 5.0 us, 11 of 11 MACs; {ESTIMATE}",
+        "with the host: about 5.0 us, 100.0% of it the host's; without it: 0.0 us",
+        "layer 0 CONV_2D is on the host: why; about 5.0 us",
     ]
 
 

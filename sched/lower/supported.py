@@ -67,7 +67,7 @@ def restrict_types(subject: Subject) -> Verdict:
     operator = subject.operator
     # Weights and states have types of their own.
     several = isinstance(subject.plan, PairPlan) and operator.op not in _CONVOLUTIONS
-    positions = subject.plan.operands[: 2 if several else 1]
+    positions = subject.plan.operands[: 2 if several else 1] if operator.inputs else ()
     operands = [operator.inputs[position] for position in positions]
     for index in (*operands, *operator.outputs):
         tensor = subject.graph.tensors[index]

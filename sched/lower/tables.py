@@ -50,7 +50,11 @@ class TableLayer:
     def vectors(self) -> list[Block]:
         """Its blocks, but for the table."""
         registers = IDENTITY | compute_registers(
-            MODE=Mode.TABLE, KERNEL_H=1, ACT_ZERO_POINT=0, PARAMETER_ZERO_POINT=0
+            MODE=Mode.TABLE,
+            KERNEL_H=1,
+            ACT_ZERO_POINT=0,
+            PARAMETER_ADDRESS=0,
+            PARAMETER_ZERO_POINT=0,
         )
         size = math.prod(self.plan.shape)
         return vector_blocks(registers, self.site, size, (self.source,), self.target)

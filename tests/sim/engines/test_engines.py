@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mensa.sched.lower import LoweringError, ProgramStep, lower
 from mensa.sched.placement import all_on
 from mensa.sim.memory import lpddr4
+from tests.golden.makers import MAKERS
 from tests.golden.networks import networks
 from tests.golden.strategies import layers
 from tests.sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
@@ -22,10 +23,23 @@ ACCELERATED = (
     "CONV_2D",
     "DEPTHWISE_CONV_2D",
     "FULLY_CONNECTED",
+    "HARD_SWISH",
+    "LOGISTIC",
+    "MAXIMUM",
     "MAX_POOL_2D",
+    "MEAN",
+    "MINIMUM",
+    "MUL",
     "QUANTIZE",
+    "RELU6",
+    "SUB",
+    "SUM",
 )
 """Operators that become commands; all others are for the host, or an alias."""
+
+EITHER_TYPE = {"ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED",
+               "MAX_POOL_2D", "QUANTIZE"}  # fmt: skip
+"""Those of which golden runs int8 and uint8 files in either arithmetic."""
 
 NETWORK = "several layers"
 
@@ -80,7 +94,12 @@ def test_random_layers_are_the_same_on_every_engine(shape, kind, record_property
     most = {"max_channels": max(12, 3 * machine.array.group // 2)}
     if machine.activation_bank_bytes < TINY_BANK_BYTES:
         most = {"max_channels": 4, "max_pixels": 4}
-    graphs = networks(**most) if kind == NETWORK else layers(operators=(kind,), **most)
+    if kind == NETWORK:
+        graphs = networks(**most)
+    else:
+        known = MAKERS[kind].types["tflm"] or MAKERS[kind].types["litert"]
+        dtypes = tuple(each for each in ("int8", "uint8") if kind in EITHER_TYPE or each in known)
+        graphs = layers(operators=(kind,), dtypes=dtypes, **most)
     compared = 0
 
     @settings(

@@ -127,6 +127,8 @@ class Image:
         Its shape.
     pixel_bytes : int
         Bytes from pixel to pixel there: more than `channels` where it has only some of them.
+    line_bytes : int
+        Bytes from row to row there; 0 where rows follow each other.
     """
 
     home: Home
@@ -134,6 +136,12 @@ class Image:
     width: int
     channels: int
     pixel_bytes: int
+    line_bytes: int = 0
+
+    @property
+    def line(self) -> int:
+        """Bytes from row to row where it is."""
+        return self.line_bytes or self.width * self.pixel_bytes
 
     def pixel_pitch(self, beat_bytes: int) -> int:
         """Bytes from pixel to pixel in the activation buffer."""
@@ -144,16 +152,14 @@ class Image:
     def row_pitch(self, columns: int, beat_bytes: int) -> int:
         """Bytes in the buffer from row to row of a rectangle of so many columns."""
         if self.home.on_chip:
-            return self.width * self.pixel_bytes
-        return _pitch(
-            columns * self.pixel_pitch(beat_bytes), self.width * self.pixel_bytes, beat_bytes
-        )
+            return self.line
+        return _pitch(columns * self.pixel_pitch(beat_bytes), self.line, beat_bytes)
 
     def slot_bytes(self, rows: int, columns: int, beat_bytes: int) -> int:
         """Bytes of a slot that a rectangle needs, wherever it lies in memory; 0 on chip."""
         if self.home.on_chip:
             return 0
-        unit = math.gcd(beat_bytes, self.pixel_bytes)
+        unit = math.gcd(beat_bytes, self.pixel_bytes, self.line)
         most_offset = beat_bytes - unit + self.home.address % unit
         last_row = columns * self.pixel_pitch(beat_bytes)
         return most_offset + (rows - 1) * self.row_pitch(columns, beat_bytes) + last_row
@@ -163,7 +169,8 @@ class Image:
     ) -> Region:
         """The rectangle of these rows and columns, in its slot from byte `at` on."""
         height, width = rows[1] - rows[0], columns[1] - columns[0]
-        memory_pitch = self.width * self.pixel_bytes
+        memory_pitch = self.line
+        follow = width == self.width and self.line == width * self.pixel_bytes  # rows each other
         address = self.home.address + rows[0] * memory_pitch + columns[0] * self.pixel_bytes
         if self.home.on_chip:
             row_bytes = (width - 1) * self.pixel_bytes + self.channels
@@ -174,7 +181,7 @@ class Image:
         copies: tuple[Copy, ...]
         if self.channels < self.pixel_bytes:
             # A piece per pixel, and a command per row unless whole rows follow each other.
-            runs, pixels = (1, height * width) if width == self.width else (height, width)
+            runs, pixels = (1, height * width) if follow else (height, width)
             copies = tuple(
                 Copy(
                     address + row * memory_pitch,
@@ -186,7 +193,7 @@ class Image:
                 )
                 for row in range(runs)
             )
-        elif height == 1 or width == self.width:
+        elif height == 1 or follow:
             copies = (Copy(address, offset, width * self.channels * height),)
         else:
             copies = (Copy(address, offset, width * self.channels, height, memory_pitch, pitch),)

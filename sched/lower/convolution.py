@@ -33,17 +33,22 @@ from mensa.sched.lower.work import Block, Compute, Home, LayerSite, ParameterSet
 
 
 def convolution_parts(
-    plan: ConvPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
+    plan: ConvPlan,
+    site: LayerSite,
+    sources: Sequence[Home],
+    targets: Sequence[Home],
+    spread: tuple[int, int] | None = None,
 ) -> list[Convolution]:
     """The layer, or ranges of its output channels where a pixel of all of them fits no slot.
 
-    Raises: LoweringError if not even a single pixel of few channels fits.
+    Parameters: `spread` as of `Convolution.of`. Raises: LoweringError if not even a single pixel of
+    few channels fits.
     """
     machine, layer = site.machine, site.layer
     source, target = sources[0], targets[0]
 
     def part(first: int, last: int) -> Convolution:
-        return Convolution.of(plan, machine, site.buffers, source, target, first, last)
+        return Convolution.of(plan, machine, site.buffers, source, target, first, last, spread)
 
     ranges = [(0, plan.output_shape[3])]
     if plan.groups == 1:  # else a range of outputs would not see a range of inputs
@@ -120,9 +125,17 @@ class Convolution:
         target: Home,
         first: int,
         last: int,
+        spread: tuple[int, int] | None = None,
     ) -> Convolution:
-        """Output channels `first` to `last` - 1 of a plan."""
+        """Output channels `first` to `last` - 1 of a plan.
+
+        Parameters: `spread` is the bytes from one output pixel to the next and from row to row,
+        where others lie between them.
+        """
         input_bytes, output_bytes = plan.input_shape[3], plan.output_shape[3]
+        line_bytes = 0
+        if spread is not None:
+            output_bytes, line_bytes = spread
         if plan.kind == "depthwise":
             source = replace(source, address=source.address + first // plan.depth_multiplier)
         target = replace(target, address=target.address + first)
@@ -131,14 +144,16 @@ class Convolution:
         _, out_height, out_width, out_channels = plan.output_shape
         y = Axis(height, out_height, plan.kernel_h, plan.stride_h, plan.dilation_h, plan.pad_top)
         x = Axis(width, out_width, plan.kernel_w, plan.stride_w, plan.dilation_w, plan.pad_left)
-        if plan.input_shape[:3] == plan.output_shape[:3] and plan.kernel_h == plan.kernel_w == 1:
+        one_tap = plan.kernel_h == plan.kernel_w == 1
+        if plan.input_shape[:3] == plan.output_shape[:3] and one_tap and spread is None:
             # Pixels don't see their neighbours: all of them form one row. (A stride may be there,
             # where a side has one pixel.)
             plan = replace(plan, stride_h=1, stride_w=1)
             pixels = batch * height * width
             batch, y, x = 1, Axis(1, 1), Axis(pixels, pixels)
         inputs = Image(source, batch * y.inputs, x.inputs, channels, input_bytes)
-        outputs = Image(target, batch * y.outputs, x.outputs, out_channels, output_bytes)
+        rows = batch * y.outputs
+        outputs = Image(target, rows, x.outputs, out_channels, output_bytes, line_bytes)
         cutter = Cutter(machine, buffers, y, x, inputs, outputs)
         return cls(plan, machine, y, x, batch, inputs, outputs, cutter)
 

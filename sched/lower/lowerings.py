@@ -14,6 +14,7 @@ from mensa.golden import AddPlan, ConvPlan, Plan, PoolPlan, RequantPlan
 from mensa.golden.operators.elementwise import ExtremumPlan, MulPlan, SubPlan
 from mensa.golden.operators.lookup import TablePlan
 from mensa.golden.operators.reduce import ReducePlan
+from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.sched.lower.convolution import convolution_parts
 from mensa.sched.lower.elementwise import (
     lower_extremum,
@@ -26,6 +27,7 @@ from mensa.sched.lower.pool import lower_pool
 from mensa.sched.lower.reduction import lower_reduce
 from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.tables import table_parts
+from mensa.sched.lower.transposed import transposed_parts
 from mensa.sched.lower.work import Block, Home, LayerSite
 
 __all__ = ["LOWERINGS", "PARAMETERISED", "Lowering", "Parameterised"]
@@ -66,5 +68,6 @@ PARAMETERISED: Mapping[
 ] = {
     ConvPlan: convolution_parts,
     TablePlan: table_parts,
+    TransposeConvPlan: transposed_parts,
 }
 """The same for layers with parameters: their parts."""

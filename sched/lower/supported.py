@@ -24,6 +24,7 @@ from mensa.golden import (
 from mensa.golden.operators.elementwise import MulPlan
 from mensa.golden.operators.reduce import ReducePlan
 from mensa.golden.operators.scaled import ScaledPlan
+from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
 from mensa.sched.lower.reduction import MOST_TAPS, as_image
@@ -132,6 +133,8 @@ def _shifts(work: Plan) -> tuple[int, ...]:
     """What an operation shifts its operands and its results by, positive to the left."""
     if isinstance(work, ConvPlan):
         return (int(work.shift.max()), int(work.shift.min())) if work.requant == "double" else ()
+    if isinstance(work, TransposeConvPlan):
+        return int(work.shift.max()), int(work.shift.min())
     if isinstance(work, ScaledPlan):
         return (*work.shifts, work.output_shift)
     if isinstance(work, RequantPlan | ReducePlan | MulPlan):

@@ -34,6 +34,7 @@ ACCELERATED = (
     "RELU6",
     "SUB",
     "SUM",
+    "TRANSPOSE_CONV",
 )
 """Operators that become commands; all others are for the host, or an alias."""
 

@@ -14,6 +14,7 @@ from mensa.golden import AddPlan, ConvPlan, Plan, PoolPlan, RequantPlan
 from mensa.golden.operators.elementwise import ExtremumPlan, MulPlan, SubPlan
 from mensa.golden.operators.lookup import TablePlan
 from mensa.golden.operators.reduce import ReducePlan
+from mensa.golden.operators.resize import BilinearPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.sched.lower.convolution import convolution_parts
 from mensa.sched.lower.elementwise import (
@@ -26,6 +27,7 @@ from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.pool import lower_pool
 from mensa.sched.lower.reduction import lower_reduce
 from mensa.sched.lower.residency import Demand, ParameterPlan
+from mensa.sched.lower.resize import resize_parts
 from mensa.sched.lower.tables import table_parts
 from mensa.sched.lower.transposed import transposed_parts
 from mensa.sched.lower.work import Block, Home, LayerSite
@@ -66,6 +68,7 @@ PARAMETERISED: Mapping[
     type[Plan],
     Callable[[Any, LayerSite, Sequence[Home], Sequence[Home]], Sequence[Parameterised]],
 ] = {
+    BilinearPlan: resize_parts,
     ConvPlan: convolution_parts,
     TablePlan: table_parts,
     TransposeConvPlan: transposed_parts,

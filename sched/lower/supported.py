@@ -23,12 +23,14 @@ from mensa.golden import (
 )
 from mensa.golden.operators.elementwise import MulPlan
 from mensa.golden.operators.reduce import ReducePlan
+from mensa.golden.operators.resize import BilinearPlan
 from mensa.golden.operators.scaled import ScaledPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
 from mensa.sched.lower.reduction import MOST_TAPS, as_image
 from mensa.sched.lower.requantisation import requantisation
+from mensa.sched.lower.resize import parts_of
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _POOL_TAPS = 1 << 21
@@ -151,6 +153,15 @@ def restrict_reduction(subject: Subject) -> Verdict:
     return True, ""
 
 
+def restrict_resize(subject: Subject) -> Verdict:
+    """A bilinear resize must have few weights, of a byte each: a ratio of sizes that is simple."""
+    work = subject.plan
+    if isinstance(work, BilinearPlan):
+        fits = parts_of(work) is not None
+        return fits, f"{list(work.input_shape[1:3])} to {list(work.output_shape[1:3])}"
+    return True, ""
+
+
 def restrict_bytes(subject: Subject) -> Verdict:
     """The sum must take bytes for signed numbers, as only one of the reference kernels does."""
     work = subject.plan
@@ -175,6 +186,7 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_average,
     restrict_reduction,
     restrict_bytes,
+    restrict_resize,
     restrict_shift,
     restrict_single_rounding,
 )

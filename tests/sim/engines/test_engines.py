@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from mensa.sim.memory import lpddr4
 from tests.golden.makers import MAKERS
 from tests.golden.networks import networks
 from tests.golden.strategies import layers
+from tests.sched.lower.test_resize import resized
 from tests.sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
 from tests.sim.conftest import COMPARED
 from tests.sim.engines.all_engines import AllEngines
@@ -74,6 +76,15 @@ def test_buffers_are_the_same_after_every_command(name):
     programs = [program for program in (lowered.setup, *lowered.programs) if program]
     commands = sum(len(program.commands()) for program in programs)
     assert engines.commands_compared == commands
+
+
+@pytest.mark.parametrize("shape", ["8x8", "4x12 tiled"])
+def test_a_bilinear_resize_is_the_same_on_every_engine(shape):
+    # Drawn layers have ratios that run on the host.
+    graph = resized((5, 6), (10, 12), np.int8, channels=7, half_pixel_centers=True)
+    lowered = lower(graph, all_on(POOL[shape]))
+    assert all(isinstance(step, ProgramStep) for step in lowered.steps)
+    assert_equals_golden(lowered, random_inputs(graph, 13), AllEngines())
 
 
 @st.composite

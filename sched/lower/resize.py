@@ -86,7 +86,7 @@ def _evenly_spaced(weights: tuple[int, ...], outputs: list[tuple[int, int]]) -> 
         if at + 1 < len(outputs):
             spacing, step = outputs[at + 1][0] - first, outputs[at + 1][1] - start
             while (
-                step > 0
+                step >= 0
                 and at + count < len(outputs)
                 and outputs[at + count] == (first + count * spacing, start + count * step)
             ):

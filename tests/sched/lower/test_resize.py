@@ -95,7 +95,7 @@ def test_combs_share_the_outputs_and_have_their_weights():
     plan = golden.plan(graph := resized((6, 4), (12, 16), np.int8, half_pixel_centers=True),
                        graph.operators[0])  # fmt: skip
     # The outputs at both ends, which have one tap, are a comb as well.
-    for positions, combs in ((plan.rows, 3), (plan.columns, 5)):
+    for positions, combs in ((plan.rows, 3), (plan.columns, 6)):
         found = combs_of(positions)
         assert len(found) == combs
         seen = [comb.first + k * comb.spacing for comb in found for k in range(comb.outputs)]

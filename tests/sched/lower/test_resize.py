@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mensa import golden
 from mensa.golden.options import ResizeBilinearOptions
 from mensa.sched.lower import LoweringError, lower
-from mensa.sched.lower.resize import combs_of
+from mensa.sched.lower.resize import bundles_of, combs_of
 from mensa.sched.lower.supported import why_on_host
 from mensa.sched.placement import all_on
 from tests.golden.makers import MAKERS
@@ -108,6 +108,31 @@ def test_combs_share_the_outputs_and_have_their_weights():
                 weight = int(positions.weight[output])
                 wanted = {low: 1024} if low == high else {low: 1024 - weight, high: weight}
                 assert taps == wanted
+
+
+@pytest.mark.parametrize(
+    ("size", "outputs"), [(6, 12), (4, 16), (5, 17), (33, 513), (8, 4), (1, 9)]
+)
+@pytest.mark.parametrize("options", [{"half_pixel_centers": True}, {"align_corners": True}, {}])
+def test_bundles_are_the_combs_again(size, outputs, options):
+    graph = resized((size, 1), (outputs, 1), np.int8, **options)
+    combs = combs_of(golden.plan(graph, graph.operators[0]).rows)
+
+    def outputs_of(comb):
+        return {
+            (comb.first + k * comb.spacing, comb.start + k * comb.step, comb.weights)
+            for k in range(comb.outputs)
+        }
+
+    bundles = bundles_of(combs)
+    seen = [each for bundle in bundles for comb in bundle.combs for each in outputs_of(comb)]
+    assert len(seen) == len(set(seen))
+    assert set(seen) == {each for comb in combs for each in outputs_of(comb)}
+    for bundle in bundles:
+        assert [comb.first - bundle.head.first for comb in bundle.combs] == list(
+            range(len(bundle.combs))
+        )
+        assert len({(c.spacing, c.step, c.outputs) for c in bundle.combs}) == 1
 
 
 def test_a_ratio_with_many_weights_runs_on_the_host():

@@ -111,9 +111,17 @@ def test_combs_share_the_outputs_and_have_their_weights():
 
 
 @pytest.mark.parametrize(
-    ("size", "outputs"), [(6, 12), (4, 16), (5, 17), (33, 513), (8, 4), (1, 9)]
+    ("size", "outputs", "options"),
+    [
+        *((4, 16, {name: True}) for name in ("half_pixel_centers", "align_corners")),
+        *((8, 4, {name: True}) for name in ("half_pixel_centers", "align_corners")),
+        (6, 12, {"half_pixel_centers": True}),
+        (5, 17, {"align_corners": True}),
+        (33, 513, {"align_corners": True}),
+        (1, 9, {}),
+        (4, 8, {}),
+    ],
 )
-@pytest.mark.parametrize("options", [{"half_pixel_centers": True}, {"align_corners": True}, {}])
 def test_bundles_are_the_combs_again(size, outputs, options):
     graph = resized((size, 1), (outputs, 1), np.int8, **options)
     combs = combs_of(golden.plan(graph, graph.operators[0]).rows)

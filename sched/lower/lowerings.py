@@ -11,7 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mensa.golden import AddPlan, Plan, PoolPlan, RequantPlan
+from mensa.golden.operators.resize import NearestPlan
+from mensa.golden.operators.shape_ops import (
+    ConcatPlan,
+    PadPlan,
+    RearrangePlan,
+    SlicePlan,
+    SplitPlan,
+    TilePlan,
+)
+from mensa.golden.operators.space_batch import BatchToSpacePlan, SpaceToBatchPlan
 from mensa.sched.lower.elementwise import lower_add, lower_quantize
+from mensa.sched.lower.move_blocks import lower_move
 from mensa.sched.lower.pool import lower_pool
 from mensa.sched.lower.work import Block, Home, LayerSite
 
@@ -25,7 +36,16 @@ Raises: LoweringError if the layer can't be cut into blocks that fit the machine
 
 LOWERINGS: Mapping[type[Plan], Lowering] = {
     AddPlan: lower_add,
+    BatchToSpacePlan: lower_move,
+    ConcatPlan: lower_move,
+    NearestPlan: lower_move,
+    PadPlan: lower_move,
     PoolPlan: lower_pool,
+    RearrangePlan: lower_move,
     RequantPlan: lower_quantize,
+    SlicePlan: lower_move,
+    SpaceToBatchPlan: lower_move,
+    SplitPlan: lower_move,
+    TilePlan: lower_move,
 }
 """By the type of the plan."""

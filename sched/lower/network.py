@@ -445,7 +445,8 @@ class _Section:
                 work, machine, buffers, layer, sources[0], targets[0]
             )
         else:
-            site = LayerSite(machine, buffers, layer)
+            operands = tuple(graph.tensors[operator.inputs[each]] for each in work.operands)
+            site = LayerSite(machine, buffers, layer, operands)
             self.blocks[index] = LOWERINGS[type(work)](work, site, sources, targets)
 
     def draft(

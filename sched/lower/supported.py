@@ -6,6 +6,7 @@ whether the operator keeps to it, and details of this operator.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,22 +21,43 @@ from mensa.golden import (
     PoolPlan,
     RequantPlan,
     ReshapePlan,
+    Tensor,
     plan,
 )
+from mensa.golden.operators.shape_ops import ConcatPlan
 from mensa.sched.lower.lowerings import LOWERINGS
+from mensa.sched.lower.move_blocks import commands_needed
+from mensa.sched.lower.moves import fill_bytes, is_move, moves
 from mensa.sched.lower.requantisation import requantisation
 
 ACCELERATED = (
     "ADD",
     "AVERAGE_POOL_2D",
+    "BATCH_TO_SPACE_ND",
+    "CONCATENATION",
     "CONV_2D",
     "DEPTHWISE_CONV_2D",
+    "DEPTH_TO_SPACE",
     "EXPAND_DIMS",
     "FULLY_CONNECTED",
     "MAX_POOL_2D",
+    "MIRROR_PAD",
+    "PACK",
+    "PAD",
+    "PADV2",
     "QUANTIZE",
     "RESHAPE",
+    "RESIZE_NEAREST_NEIGHBOR",
+    "SLICE",
+    "SPACE_TO_BATCH_ND",
+    "SPACE_TO_DEPTH",
+    "SPLIT",
+    "SPLIT_V",
     "SQUEEZE",
+    "STRIDED_SLICE",
+    "TILE",
+    "TRANSPOSE",
+    "UNPACK",
 )
 """Operators that the accelerators run, as far as the restrictions allow."""
 
@@ -43,6 +65,7 @@ _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _POOL_TAPS = 1 << 21
 # Of the requantiser.
 _LARGEST_SHIFT = 30
+_MOVE_COMMANDS = 256
 
 
 @dataclass(frozen=True)
@@ -66,6 +89,11 @@ class Subject:
         """What it computes."""
         return plan(self.graph, self.operator, self.rounding)
 
+    @property
+    def operands(self) -> tuple[Tensor, ...]:
+        """What its plan takes."""
+        return tuple(self.graph.tensors[self.operator.inputs[each]] for each in self.plan.operands)
+
 
 Verdict = tuple[bool, str]
 Restriction = Callable[[Subject], Verdict]
@@ -79,6 +107,8 @@ def restrict_kind(subject: Subject) -> Verdict:
 def restrict_types(subject: Subject) -> Verdict:
     """Activations must be int8 or uint8."""
     operator = subject.operator
+    if is_move(subject.plan) or isinstance(subject.plan, ReshapePlan):
+        return True, ""  # bytes of any type are moved as they are
     operands = [operator.inputs[position] for position in subject.plan.operands]
     if operator.op in _CONVOLUTIONS:
         operands = operands[:1]  # weights have types of their own
@@ -154,6 +184,45 @@ def restrict_average(subject: Subject) -> Verdict:
     return True, ""
 
 
+def restrict_empty_moves(subject: Subject) -> Verdict:
+    """What only moves elements must have elements to move."""
+    if is_move(subject.plan):
+        results = (subject.graph.tensors[each] for each in subject.operator.outputs)
+        for tensor in (*subject.operands, *results):
+            if not tensor.size:
+                return False, f"{tensor} is empty"
+        read = any(
+            not each.is_fill
+            for each in itertools.islice(moves(subject.plan, subject.operands), _MOVE_COMMANDS)
+        )
+        return read, "all that it gives is padding"
+    return True, ""
+
+
+def restrict_rescaling(subject: Subject) -> Verdict:
+    """Inputs that a copy joins must have the scale and zero point of the output."""
+    work = subject.plan
+    if isinstance(work, ConcatPlan):
+        for tensor, table in zip(subject.operands, work.rescaled, strict=True):
+            if table is not None:
+                return False, f"{tensor} has others"
+    return True, ""
+
+
+def restrict_padding(subject: Subject) -> Verdict:
+    """All bytes of the value that pads must be equal, as it is written byte by byte."""
+    equal = not is_move(subject.plan) or len(fill_bytes(subject.plan, subject.operands[0])) <= 1
+    return equal, ""
+
+
+def restrict_move_commands(subject: Subject) -> Verdict:
+    """What only moves elements must not take more than 256 commands."""
+    if is_move(subject.plan):
+        needed = commands_needed(subject.plan, subject.operands, _MOVE_COMMANDS)
+        return needed <= _MOVE_COMMANDS, ""
+    return True, ""
+
+
 RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_kind,
     restrict_types,
@@ -164,6 +233,10 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_average,
     restrict_shift,
     restrict_single_rounding,
+    restrict_rescaling,
+    restrict_padding,
+    restrict_empty_moves,
+    restrict_move_commands,
 )
 """All restrictions, in the order in which they are looked at: each may rely on those before."""
 

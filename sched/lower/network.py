@@ -21,6 +21,7 @@ from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.lowerings import LOWERINGS
 from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
+from mensa.sched.lower.moves import is_move
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
 from mensa.sched.lower.supported import why_on_host
@@ -103,6 +104,8 @@ class LoweredLayer:
         RESHAPE, whose output is its input.
     cached_bytes : int
         Parameters and constants that stay on chip from inference to inference.
+    copies : bool
+        Whether its commands compute nothing but move bytes.
     """
 
     index: int
@@ -112,6 +115,7 @@ class LoweredLayer:
     macs: int
     traffic: Traffic
     cached_bytes: int = 0
+    copies: bool = False
 
     @property
     def streamed_bytes(self) -> int:
@@ -370,6 +374,8 @@ class _Lowering:
                         each.parameter_bytes + each.constant_bytes
                         for each in resident.get(op.index, ())
                     ),
+                    copies=self.reasons[op.index] is None
+                    and is_move(plan(graph, op, self.rounding)),
                 )
                 for op in graph.operators
             ),

@@ -1,5 +1,7 @@
 """What a report's table shows, and that it is whole on a terminal of any width."""
 
+import dataclasses
+
 import pytest
 from rich.console import Console
 
@@ -85,6 +87,17 @@ def layer(index, machine, macs, cycles, clock_hz):
         parameter_bytes=None if cycles is None else {"cached": 3, "streamed": 5},
         reason="why" if cycles is None else None,
     )
+
+
+def test_the_summary_says_which_layers_are_copies():
+    layers = (
+        layer(0, "small", 0, 1000, 250_000_000),
+        dataclasses.replace(layer(1, "small", 0, 2000, 250_000_000), op="PAD", copies=True),
+        dataclasses.replace(layer(2, "small", 0, 34, 250_000_000), op="TILE", copies=True),
+    )
+    made = Report(mensa="1", model="net", soc="one", engine="model", layers=layers)
+    wanted = "run as copies, which compute nothing: 1 PAD, 2 TILE, 2,034 cycles"
+    assert wanted in list(table.summary(made))
 
 
 def test_the_summary_has_each_machine_s_own_work_and_time():

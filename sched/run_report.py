@@ -117,6 +117,7 @@ def _layer_report(
             else {"cached": layer.cached_bytes, "streamed": layer.streamed_bytes}
         ),
         reason=layer.reason,
+        copies=layer.copies,
     )
 
 

@@ -50,6 +50,8 @@ class LayerReport:
         Whether its output equals golden's; None when that was not compared.
     reason : str or None
         Why it ran on the host.
+    copies : bool
+        Whether the machine ran it as a copy: it computes nothing.
     """
 
     index: int
@@ -67,6 +69,7 @@ class LayerReport:
     parameter_bytes: Mapping[str, int] | None = None
     bit_exact: bool | None = None
     reason: str | None = None
+    copies: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the layer's entry in the report's JSON."""
@@ -88,6 +91,7 @@ class LayerReport:
             "energy_pj": None,
             "bit_exact": self.bit_exact,
             "reason": self.reason,
+            "copies": self.copies,
         }
 
 

@@ -180,6 +180,12 @@ def summary(report: Report) -> Iterator[str]:
             f"{bytes_of['streamed']:,} B are loaded by each inference"
         )
         yield LEGEND
+    copies = [layer for layer in report.layers if layer.copies]
+    if copies:
+        spent = sum(layer.cycles or 0 for layer in copies)
+        took = f", {spent:,} cycles" if spent else ""
+        layers = ", ".join(f"{layer.index} {layer.op}" for layer in copies)
+        yield printable(f"run as copies, which compute nothing: {layers}{took}")
     for layer in report.layers:
         if layer.reason is not None:
             about = "" if layer.time_ns is None else f"; about {layer.time_ns / 1000:,.1f} us"

@@ -304,12 +304,12 @@ class Cutter:
             return width <= _MOST_COLUMNS and height * width <= limit and self._fits(height, width)
 
         full = self.x.outputs
-        height = _largest(self.y.outputs, lambda rows: fits(rows, full))
+        height = largest(self.y.outputs, lambda rows: fits(rows, full))
         if height:
             width = full
         else:
             sizes = [
-                (rows, _largest(full, lambda columns, rows=rows: fits(rows, columns)))  # type: ignore[misc]
+                (rows, largest(full, lambda columns, rows=rows: fits(rows, columns)))  # type: ignore[misc]
                 for rows in _powers_of_two(self.y.outputs)
             ]
             height, width = max(sizes, key=lambda size: (size[0] * size[1], size[1]))
@@ -317,7 +317,7 @@ class Cutter:
         blocks = OVERLAP_BLOCKS_IN_FLIGHT if pixels else OVERLAP_BLOCKS
         cut = overlap and width == full and self.streams
         if self.y.outputs == 1:
-            wanted = max(OVERLAP_ROWS * array, -(-full // blocks)) if cut else _even(full, width)
+            wanted = max(OVERLAP_ROWS * array, -(-full // blocks)) if cut else even(full, width)
             return 1, min(width, -(-wanted // array) * array)
         wanted = height
         if cut:
@@ -329,7 +329,7 @@ class Cutter:
             whole = min(-(-wanted // step), height // step) * step
             if 0 < whole < self.y.outputs:
                 return whole, width
-        return _even(self.y.outputs, wanted), _even(full, width)
+        return even(self.y.outputs, wanted), even(full, width)
 
     def _fits(self, height: int, width: int) -> bool:
         inputs, outputs = self._slot_bytes(height, width)
@@ -394,7 +394,7 @@ def channel_ranges(
         count = max(unit, count // 2 // unit * unit)
 
 
-def _largest(limit: int, fits: Callable[[int], bool]) -> int:
+def largest(limit: int, fits: Callable[[int], bool]) -> int:
     """The largest n up to `limit` that fits, 0 if none; what fits n also fits n - 1."""
     low, high = 0, limit
     while low < high:
@@ -406,7 +406,7 @@ def _largest(limit: int, fits: Callable[[int], bool]) -> int:
     return low
 
 
-def _even(whole: int, part: int) -> int:
+def even(whole: int, part: int) -> int:
     """The smallest part that divides `whole` into no more parts than `part` does."""
     return -(-whole // -(-whole // part))
 

@@ -168,10 +168,11 @@ class _Turn:
     layer: LayerWork
     block: Block
     phase: Phase
-    first_of_layer: bool
     first_of_block: bool
     last_of_block: bool
     last_of_layer: bool
+    first_load: bool
+    last_store: bool
     new_parameters: bool
     drops_parameters: bool
 
@@ -290,10 +291,11 @@ class Emitter:
             for command in _commands(turns[number].block)
             if command.writes is not None
         ]
+        loads = any(turns[number].block.loads for number in blocks)
         whole = [transfer.copy() for transfer in arrivals]
         slices: list[tuple[int, list[Copy]]] = []
         for transfer in arrivals:
-            if turns[0].block.loads or self._banks([transfer.span]) & self._banks(written):
+            if loads or self._banks([transfer.span]) & self._banks(written):
                 continue
             loaded = transfer.span.start
             parts = []
@@ -318,10 +320,10 @@ class Emitter:
                 whole.remove(transfer.copy())
                 slices += parts
                 break  # a second one would need tokens of its own
-        if whole and slices:
-            slices[0] = (slices[0][0], whole + slices[0][1])
+        if whole and slices and slices[0][0] == 0:
+            slices[0] = (0, whole + slices[0][1])
         elif whole:
-            slices = [(0, whole)]
+            slices.insert(0, (0, whole))
         return slices
 
     def _departures(
@@ -392,7 +394,8 @@ class Emitter:
             self._load_parameters_if_room()
         if self._slice_queue and self._options.prefetch:
             self._load_slice()
-        if self._block_queue and self._activations.has_room:
+        # Slices and blocks share a token: they arrive in the order in which they are used.
+        if self._block_queue and not self._slice_queue and self._activations.has_room:
             producer = self._producer(self._block_queue[0][1])
             if producer is None or producer in self._stored:
                 self._load_block()
@@ -404,7 +407,7 @@ class Emitter:
 
     def _producer(self, turn: _Turn) -> int | None:
         """The layer whose stores the phase's loads wait for."""
-        return self._takes_stored.get(turn.layer.operator) if turn.first_of_layer else None
+        return self._takes_stored.get(turn.layer.operator) if turn.first_load else None
 
     def _load_parameters(self) -> None:
         number, turn = self._parameter_queue.popleft()
@@ -513,7 +516,7 @@ class Emitter:
         signal = {Token.RESULTS_FREE}
         self._results.empty()
         layer = turn.layer.operator
-        if turn.last_of_layer:
+        if turn.last_store:
             self._stored.add(layer)
             if layer in self._takes_stored.values():
                 signal.add(Token.STORED)
@@ -596,16 +599,20 @@ def _turns(layers: Sequence[LayerWork]) -> Iterable[_Turn]:
             for block in layer.blocks
             for number, phase in enumerate(block.phases)
         ]
+        loading = [k for k, (block, _, first, _) in enumerate(phases) if first and block.loads]
+        storing = [k for k, (block, _, _, last) in enumerate(phases) if last and block.stores]
+        first_load, last_store = next(iter(loading), None), next(reversed(storing), None)
         for k, (block, phase, first, last) in enumerate(phases):
             own = _streamed(phase.parameters)
             yield _Turn(
                 layer=layer,
                 block=block,
                 phase=phase,
-                first_of_layer=k == 0,
                 first_of_block=first,
                 last_of_block=last,
                 last_of_layer=k == len(phases) - 1,
+                first_load=k == first_load,
+                last_store=k == last_store,
                 new_parameters=own is not None
                 and (k == 0 or own is not phases[k - 1][1].parameters),
                 drops_parameters=own is not None

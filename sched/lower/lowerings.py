@@ -14,7 +14,16 @@ from mensa.golden import AddPlan, ConvPlan, Plan, PoolPlan, RequantPlan
 from mensa.golden.operators.elementwise import ExtremumPlan, MulPlan, SubPlan
 from mensa.golden.operators.lookup import TablePlan
 from mensa.golden.operators.reduce import ReducePlan
-from mensa.golden.operators.resize import BilinearPlan
+from mensa.golden.operators.resize import BilinearPlan, NearestPlan
+from mensa.golden.operators.shape_ops import (
+    ConcatPlan,
+    PadPlan,
+    RearrangePlan,
+    SlicePlan,
+    SplitPlan,
+    TilePlan,
+)
+from mensa.golden.operators.space_batch import BatchToSpacePlan, SpaceToBatchPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.sched.lower.convolution import convolution_parts
 from mensa.sched.lower.elementwise import (
@@ -24,6 +33,7 @@ from mensa.sched.lower.elementwise import (
     lower_scaled,
 )
 from mensa.sched.lower.memory_map import MemoryMap
+from mensa.sched.lower.move_blocks import lower_move
 from mensa.sched.lower.pool import lower_pool
 from mensa.sched.lower.reduction import lower_reduce
 from mensa.sched.lower.residency import Demand, ParameterPlan
@@ -42,12 +52,21 @@ Raises: LoweringError if the layer can't be cut into blocks that fit the machine
 
 LOWERINGS: Mapping[type[Plan], Lowering] = {
     AddPlan: lower_scaled,
+    BatchToSpacePlan: lower_move,
+    ConcatPlan: lower_move,
     ExtremumPlan: lower_extremum,
     MulPlan: lower_product,
+    NearestPlan: lower_move,
+    PadPlan: lower_move,
     PoolPlan: lower_pool,
+    RearrangePlan: lower_move,
     ReducePlan: lower_reduce,
     RequantPlan: lower_quantize,
+    SlicePlan: lower_move,
+    SpaceToBatchPlan: lower_move,
+    SplitPlan: lower_move,
     SubPlan: lower_scaled,
+    TilePlan: lower_move,
 }
 """By the type of the plan."""
 

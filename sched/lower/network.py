@@ -21,6 +21,7 @@ from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED, Parameterised
 from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
+from mensa.sched.lower.moves import is_move
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
 from mensa.sched.lower.supported import why_on_host
@@ -103,6 +104,8 @@ class LoweredLayer:
         RESHAPE, whose output is its input.
     cached_bytes : int
         Parameters and constants that stay on chip from inference to inference.
+    copies : bool
+        Whether its commands compute nothing but move bytes.
     """
 
     index: int
@@ -112,6 +115,7 @@ class LoweredLayer:
     macs: int
     traffic: Traffic
     cached_bytes: int = 0
+    copies: bool = False
 
     @property
     def streamed_bytes(self) -> int:
@@ -371,6 +375,8 @@ class _Lowering:
                         each.parameter_bytes + each.constant_bytes
                         for each in resident.get(op.index, ())
                     ),
+                    copies=self.reasons[op.index] is None
+                    and is_move(plan(graph, op, self.rounding)),
                 )
                 for op in graph.operators
             ),
@@ -441,7 +447,8 @@ class _Section:
         loaded = self._loads() if index == busy[0] else ()
         targets = [self._home(each, stored) for each in self._results(operator)]
         sources = [self._home(each, loaded) for each in self._sources(operator)]
-        site = LayerSite(machine, buffers, layer)
+        operands = tuple(graph.tensors[operator.inputs[each]] for each in work.operands)
+        site = LayerSite(machine, buffers, layer, operands)
         if type(work) in PARAMETERISED:
             self.parameterised[index] = PARAMETERISED[type(work)](work, site, sources, targets)
         else:

@@ -6,6 +6,7 @@ whether the operator keeps to it, and details of this operator.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,15 +20,19 @@ from mensa.golden import (
     PoolPlan,
     RequantPlan,
     ReshapePlan,
+    Tensor,
     plan,
 )
 from mensa.golden.operators.elementwise import MulPlan
 from mensa.golden.operators.reduce import ReducePlan
 from mensa.golden.operators.resize import BilinearPlan
 from mensa.golden.operators.scaled import ScaledPlan
+from mensa.golden.operators.shape_ops import ConcatPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
+from mensa.sched.lower.move_blocks import commands_needed
+from mensa.sched.lower.moves import fill_bytes, is_move, moves
 from mensa.sched.lower.reduction import MOST_TAPS, as_image
 from mensa.sched.lower.requantisation import requantisation
 from mensa.sched.lower.resize import parts_of
@@ -37,6 +42,7 @@ _POOL_TAPS = 1 << 21
 # Of the requantiser.
 _LARGEST_SHIFT = 30
 _LARGEST_RIGHT_SHIFT = 31
+_MOVE_COMMANDS = 256
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,11 @@ class Subject:
         """What it computes."""
         return plan(self.graph, self.operator, self.rounding)
 
+    @property
+    def operands(self) -> tuple[Tensor, ...]:
+        """What its plan takes."""
+        return tuple(self.graph.tensors[self.operator.inputs[each]] for each in self.plan.operands)
+
 
 Verdict = tuple[bool, str]
 Restriction = Callable[[Subject], Verdict]
@@ -68,6 +79,8 @@ Restriction = Callable[[Subject], Verdict]
 def restrict_types(subject: Subject) -> Verdict:
     """Activations must be int8 or uint8."""
     operator = subject.operator
+    if is_move(subject.plan) or isinstance(subject.plan, ReshapePlan):
+        return True, ""  # bytes of any type are moved as they are
     # Weights and states have types of their own.
     several = isinstance(subject.plan, PairPlan) and operator.op not in _CONVOLUTIONS
     positions = subject.plan.operands[: 2 if several else 1] if operator.inputs else ()
@@ -177,6 +190,45 @@ def restrict_average(subject: Subject) -> Verdict:
     return True, ""
 
 
+def restrict_empty_moves(subject: Subject) -> Verdict:
+    """What only moves elements must have elements to move."""
+    if is_move(subject.plan):
+        results = (subject.graph.tensors[each] for each in subject.operator.outputs)
+        for tensor in (*subject.operands, *results):
+            if not tensor.size:
+                return False, f"{tensor} is empty"
+        read = any(
+            not each.is_fill
+            for each in itertools.islice(moves(subject.plan, subject.operands), _MOVE_COMMANDS)
+        )
+        return read, "all that it gives is padding"
+    return True, ""
+
+
+def restrict_rescaling(subject: Subject) -> Verdict:
+    """Inputs that a copy joins must have the scale and zero point of the output."""
+    work = subject.plan
+    if isinstance(work, ConcatPlan):
+        for tensor, table in zip(subject.operands, work.rescaled, strict=True):
+            if table is not None:
+                return False, f"{tensor} has others"
+    return True, ""
+
+
+def restrict_padding(subject: Subject) -> Verdict:
+    """All bytes of the value that pads must be equal, as it is written byte by byte."""
+    equal = not is_move(subject.plan) or len(fill_bytes(subject.plan, subject.operands[0])) <= 1
+    return equal, ""
+
+
+def restrict_move_commands(subject: Subject) -> Verdict:
+    """What only moves elements must not take more than 256 commands."""
+    if is_move(subject.plan):
+        needed = commands_needed(subject.plan, subject.operands, _MOVE_COMMANDS)
+        return needed <= _MOVE_COMMANDS, ""
+    return True, ""
+
+
 RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_types,
     restrict_constant_parameters,
@@ -189,6 +241,10 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_resize,
     restrict_shift,
     restrict_single_rounding,
+    restrict_rescaling,
+    restrict_padding,
+    restrict_empty_moves,
+    restrict_move_commands,
 )
 """All restrictions, in the order in which they are looked at: each may rely on those before."""
 

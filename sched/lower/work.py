@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mensa.golden import Tensor
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.buffer_plan import BufferPlan
 
@@ -48,11 +49,14 @@ class LayerSite:
         Its slots for what is streamed.
     layer : str
         What errors call the layer.
+    operands : tuple of Tensor
+        What its plan takes, as the graph has it.
     """
 
     machine: Machine
     buffers: BufferPlan
     layer: str
+    operands: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,8 @@ def _strided_slice(d):
         shrink = 0
     elif d.oracle != "tflm" and rank and d.choice(True, False, False):
         masks["ellipsis_mask"] = 1 << d.number(0, rank - 1)
-        shrink &= ~masks["ellipsis_mask"]
+        # Behind it, other dimensions are meant than those that begins were drawn for.
+        shrink &= masks["ellipsis_mask"] - 1
     options = StridedSliceOptions(shrink_axis_mask=shrink, **masks)
     inputs = (_integers(d, values) for values in (begins, ends, strides))
     return d.builder.apply("STRIDED_SLICE", _input(d, shape), *inputs, options=options)

@@ -55,6 +55,7 @@ LAYER_KEYS = {
     "index", "op", "name", "machine", "cycles", "time_ns", "macs", "utilization", "stalls",
     "dram_read_bytes", "dram_write_bytes", "parameter_bytes", "energy_pj",
     "bit_exact", "reason",
+    "copies",
 }  # fmt: skip
 
 

@@ -93,6 +93,17 @@ def layer(index, machine, macs, cycles, clock_hz):
     )
 
 
+def test_the_summary_says_which_layers_are_copies():
+    layers = (
+        layer(0, "small", 0, 1000, 250_000_000),
+        dataclasses.replace(layer(1, "small", 0, 2000, 250_000_000), op="PAD", copies=True),
+        dataclasses.replace(layer(2, "small", 0, 34, 250_000_000), op="TILE", copies=True),
+    )
+    made = Report(mensa="1", model="net", soc="one", engine="model", layers=layers)
+    wanted = "run as copies, which compute nothing: 1 PAD, 2 TILE, 2,034 cycles"
+    assert wanted in list(table.summary(made))
+
+
 def test_the_summary_has_each_machine_s_own_work_and_time():
     layers = (
         layer(0, "small", 100, 1000, 250_000_000),

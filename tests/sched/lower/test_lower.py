@@ -21,7 +21,6 @@ from mensa.sched.lower import (
     tensor_to_memory,
 )
 from mensa.sched.placement import all_on
-from tests.golden.moving_layers import dilated
 from tests.golden.strategies import layers
 from tests.machines import any_options
 from tests.sched.lower.hazards import Watcher
@@ -244,17 +243,6 @@ def add_graph(first, second, constant=False):
     else:
         y = builder.input(second, scale=0.3, zero_point=9)
     return builder.build([builder.add(x, y, scale=0.6, zero_point=1)])
-
-
-@pytest.mark.parametrize("depthwise", [False, True])
-@pytest.mark.parametrize("rounding", ["tflm", "litert"])
-def test_of_a_dilated_convolution_in_batches_the_convolution_runs_on_the_machine(
-    depthwise, rounding
-):
-    graph, _ = dilated(depthwise, zero_point=6)
-    lowered = lower(graph, all_on(machine_of(4, 4, 1024, 1024)), rounding)
-    assert [type(step) for step in lowered.steps] == [HostStep, ProgramStep, HostStep]
-    assert_equals_golden(lowered, random_inputs(graph, 1))
 
 
 def test_constants_are_broadcast_and_inputs_are_not():

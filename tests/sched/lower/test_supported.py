@@ -52,7 +52,10 @@ def test_int16_activations_run_on_the_host():
     graph = builder.build([builder.quantize(y, scale=0.1, dtype=np.int8)])
     for operator in graph.operators:
         why = why_on_host(graph, operator)
-        assert why.startswith("activations must be int8 or uint8 (tensor"), operator
+        if operator.op == "RESHAPE":
+            assert why is None
+        else:
+            assert why.startswith("activations must be int8 or uint8 (tensor"), operator
     assert "'sound' is int16" in why_on_host(graph, graph.operators[0])
 
 

@@ -18,7 +18,7 @@ from mensa.golden.options import (
 )
 from mensa.rtl.commands import Mode, Unit
 from mensa.rtl.machine import edge_tpu
-from mensa.sched.lower import ProgramStep, lower
+from mensa.sched.lower import LoweringOptions, ProgramStep, lower
 from mensa.sched.lower.moves import is_move, moves
 from mensa.sched.lower.supported import why_on_host
 from mensa.sched.placement import all_on
@@ -272,3 +272,65 @@ def test_a_copy_of_too_many_commands_runs_on_the_host(size, host):
     order = builder.tensor(data=[3, 2, 1, 0], dtype=np.int32)
     said = reason(builder, builder.apply("TRANSPOSE", x, order))
     assert said == (REASONS[3] if host else None)
+
+
+KINDS = {"scale": 0.5, "zero_point": 3}
+SMALL = machine_of(2, 1, 512, 64, port=4)
+"""With 1024 B for what stays: two banks of four."""
+
+
+def added(builder, x):
+    return builder.add(x, x, scale=0.9, zero_point=3)
+
+
+def joined(*sizes):
+    """Inputs of so many bytes, one behind the other."""
+    builder = golden.GraphBuilder()
+    inputs = [builder.input((size,), **KINDS) for size in sizes]
+    options = ConcatenationOptions(axis=0)
+    return builder.build([builder.apply("CONCATENATION", *inputs, options=options, **KINDS)])
+
+
+def parted(*sizes):
+    """An input in parts of so many bytes, each of which is used."""
+    builder = golden.GraphBuilder()
+    x = builder.input((sum(sizes),), **KINDS)
+    constants = [builder.tensor(data=each, dtype=np.int32) for each in ([*sizes], 0)]
+    options = SplitVOptions(num_splits=len(sizes))
+    parts = builder.apply_all("SPLIT_V", x, *constants, options=options)
+    return builder.build([added(builder, part) for part in parts])
+
+
+def after_one_that_stays():
+    """A layer whose input is on chip, and one whose input isn't."""
+    builder = golden.GraphBuilder()
+    inputs = [builder.input((size,), **KINDS) for size in (450, 3000)]
+    return builder.build([added(builder, x) for x in inputs])
+
+
+def padded():
+    """A computed image whose first bytes are padding."""
+    builder = golden.GraphBuilder()
+    x = added(builder, builder.input((60,), **KINDS))
+    padding = builder.tensor(data=[[100, 0]], dtype=np.int32)
+    return builder.build([added(builder, builder.apply("PAD", x, padding))])
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        padded(),
+        joined(40, 450),
+        joined(40, 3000, 450),
+        joined(450, 3000, 40),
+        joined(3000, 40),
+        parted(2000, 100),
+        parted(100, 2000),
+        after_one_that_stays(),
+    ],
+)
+@pytest.mark.parametrize("residency", [True, False])
+def test_of_a_layer_some_tensors_may_be_on_chip_and_others_streamed(graph, residency):
+    lowered = lower(graph, all_on(SMALL), options=LoweringOptions(residency=residency))
+    assert [type(step) for step in lowered.steps] == [ProgramStep]
+    assert_equals_golden(lowered, random_inputs(graph, 5), Watcher)

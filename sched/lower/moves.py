@@ -334,9 +334,12 @@ def _space_to_batch(plan: SpaceToBatchPlan, operands: Sequence[Tensor]) -> Itera
         ranges = [(0, batch), *inside, (0, channels)]
         yield from _surroundings(element_bytes, start, box, ranges, value)
         strides = (1, *plan.block, 1)
-        firsts = [low * of + at - before for (low, _), of, at, (before, _) in zip(
-            inside, plan.block, place, plan.padding, strict=True
-        )]  # fmt: skip
+        firsts = [
+            low * of + at - before
+            for (low, _), of, at, (before, _) in zip(
+                inside, plan.block, place, plan.padding, strict=True
+            )
+        ]
         loops = [
             Loop(high - low, stride * step, out)
             for (low, high), stride, step, out in zip(ranges, strides, steps, outs, strict=True)
@@ -363,9 +366,12 @@ def _batch_to_space(plan: BatchToSpacePlan, operands: Sequence[Tensor]) -> Itera
         ]
         ranges = [(0, batch), *inside, (0, channels)]
         strides = (1, *plan.block, 1)
-        firsts = [low * of + at - before for (low, _), of, at, (before, _) in zip(
-            inside, plan.block, place, plan.crops, strict=True
-        )]  # fmt: skip
+        firsts = [
+            low * of + at - before
+            for (low, _), of, at, (before, _) in zip(
+                inside, plan.block, place, plan.crops, strict=True
+            )
+        ]
         loops = [
             Loop(max(0, high - low), step, stride * out)
             for (low, high), stride, step, out in zip(ranges, strides, steps, outs, strict=True)

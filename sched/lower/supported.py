@@ -206,7 +206,7 @@ def restrict_empty_moves(subject: Subject) -> Verdict:
 
 
 def restrict_rescaling(subject: Subject) -> Verdict:
-    """Inputs that a copy joins must have the scale and zero point of the output."""
+    """A copy can't rescale: inputs must have the scale and zero point of the output."""
     work = subject.plan
     if isinstance(work, ConcatPlan):
         for tensor, table in zip(subject.operands, work.rescaled, strict=True):
@@ -222,7 +222,7 @@ def restrict_padding(subject: Subject) -> Verdict:
 
 
 def restrict_move_commands(subject: Subject) -> Verdict:
-    """What only moves elements must not take more than 256 commands."""
+    """What only moves elements must not take more than 256 commands: it would be slow."""
     if is_move(subject.plan):
         needed = commands_needed(subject.plan, subject.operands, _MOVE_COMMANDS)
         return needed <= _MOVE_COMMANDS, ""

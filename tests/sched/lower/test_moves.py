@@ -55,10 +55,10 @@ STRIDED = StridedSliceOptions(end_mask=1)
 NEAREST = ResizeNearestNeighborOptions()
 
 REASONS = (
-    "inputs that a copy joins must have the scale and zero point of the output",
+    "a copy can't rescale: inputs must have the scale and zero point of the output",
     "all bytes of the value that pads must be equal, as it is written byte by byte",
     "what only moves elements must have elements to move",
-    "what only moves elements must not take more than 256 commands",
+    "what only moves elements must not take more than 256 commands: it would be slow",
 )
 
 

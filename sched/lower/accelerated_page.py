@@ -150,7 +150,7 @@ KINDS = (
     ),
     Kind(
         ("ABS", "ELU", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC", "RELU",
-         "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RSQRT", "SQRT", "TANH"),
+         "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "SQRT", "TANH"),
         "in the vector unit, a table of 256 bytes",
         _logistic,
         "LOGISTIC",

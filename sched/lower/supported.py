@@ -30,7 +30,7 @@ from mensa.golden.operators.scaled import ScaledPlan
 from mensa.golden.operators.shape_ops import ConcatPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
-from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
+from mensa.sched.lower.lowerings import LOWERINGS, OPERATORS, PARAMETERISED
 from mensa.sched.lower.move_blocks import commands_needed
 from mensa.sched.lower.moves import fill_bytes, is_move, moves
 from mensa.sched.lower.reduction import MOST_TAPS, as_image
@@ -76,6 +76,16 @@ Verdict = tuple[bool, str]
 Restriction = Callable[[Subject], Verdict]
 
 
+def restrict_kind(subject: Subject) -> Verdict:
+    """The accelerators have no such operation."""
+    return subject.operator.op in OPERATORS, ""
+
+
+def restrict_division(subject: Subject) -> Verdict:
+    """Softmax and L2 normalisation divide by a sum of each row, which no lane can."""
+    return subject.operator.op not in ("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION"), ""
+
+
 def restrict_types(subject: Subject) -> Verdict:
     """Activations must be int8 or uint8."""
     operator = subject.operator
@@ -101,10 +111,11 @@ def restrict_constant_parameters(subject: Subject) -> Verdict:
     return True, ""
 
 
-def restrict_kind(subject: Subject) -> Verdict:
-    """The accelerators have no such operation."""
+def restrict_form(subject: Subject) -> Verdict:
+    """The accelerators have no such form of this operation."""
     kind = type(subject.plan)
-    return kind is ReshapePlan or kind in LOWERINGS or kind in PARAMETERISED, ""
+    known = kind is ReshapePlan or kind in LOWERINGS or kind in PARAMETERISED
+    return known, kind.__name__.removesuffix("Plan")
 
 
 def restrict_variable_input(subject: Subject) -> Verdict:
@@ -230,9 +241,11 @@ def restrict_move_commands(subject: Subject) -> Verdict:
 
 
 RESTRICTIONS: tuple[Restriction, ...] = (
+    restrict_division,
+    restrict_kind,
     restrict_types,
     restrict_constant_parameters,
-    restrict_kind,
+    restrict_form,
     restrict_variable_input,
     restrict_broadcast,
     restrict_average,

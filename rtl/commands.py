@@ -134,6 +134,10 @@ class Mode(enum.IntEnum):
         return self in (Mode.MAX, Mode.MIN)
 
 
+_MODES = "what to do: " + ", ".join(
+    f"{mode.value} {mode.name.lower().replace('_', ' ')}" for mode in Mode
+)
+
 SCALED_SUM_LEFT_SHIFT = 20
 """Bits that both operands of a scaled sum or difference gain before their multipliers."""
 
@@ -220,7 +224,7 @@ class LoadRegisters(CopyRegisters, total=False):
 class ComputeRegisters(TypedDict, total=False):
     """What a compute command says."""
 
-    MODE: Annotated[int, Unsigned(4), "what to do: see Mode"]
+    MODE: Annotated[int, Unsigned(4), _MODES]
     KEEP: Annotated[
         int,
         Unsigned(2),

@@ -102,6 +102,16 @@ def _mean(builder: GraphBuilder, x: int) -> int:
     return builder.apply("MEAN", x, axes, options=ReducerOptions(keep_dims=True))
 
 
+def _sum(builder: GraphBuilder, x: int) -> int:
+    axes = builder.tensor(data=np.array([3], np.int32), dtype=np.int32)
+    return builder.apply("SUM", x, axes, scale=1.0)
+
+
+def _transpose(builder: GraphBuilder, x: int) -> int:
+    order = builder.tensor(data=np.array([0, 3, 1, 2], np.int32), dtype=np.int32)
+    return builder.apply("TRANSPOSE", x, order)
+
+
 def _pair(op: str) -> Sample:
     return lambda builder, x: builder.apply(op, x, x, scale=_SCALE)
 
@@ -135,7 +145,8 @@ KINDS = (
         "to twice the size",
     ),
     Kind(("AVERAGE_POOL_2D", "MAX_POOL_2D"), "in the vector unit", _pool, "2x2, stride 2"),
-    Kind(("MEAN", "SUM"), "in the vector unit, one window for all", _mean, "of height and width"),
+    Kind(("MEAN",), "in the vector unit, one window for all", _mean, "of height and width"),
+    Kind(("SUM",), "the same; of channels an element a cycle", _sum, "of channels"),
     Kind(
         ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM"),
         "in the vector unit, both operands in turn",
@@ -149,8 +160,8 @@ KINDS = (
         "to another scale",
     ),
     Kind(
-        ("ABS", "ELU", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC", "RELU",
-         "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "SQRT", "TANH"),
+        ("ABS", "ELU", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "RELU",
+         "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "TANH"),
         "in the vector unit, a table of 256 bytes",
         _logistic,
         "LOGISTIC",
@@ -158,11 +169,12 @@ KINDS = (
     Kind(
         ("BATCH_TO_SPACE_ND", "CONCATENATION", "DEPTH_TO_SPACE", "MIRROR_PAD", "PACK", "PAD",
          "PADV2", "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH",
-         "SPLIT", "SPLIT_V", "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK"),
+         "SPLIT", "SPLIT_V", "STRIDED_SLICE", "TILE", "UNPACK"),
         "a copy through the vector unit",
         _pack,
         "PACK of two",
     ),
+    Kind(("TRANSPOSE",), "the same; a single byte takes a cycle", _transpose, "channels first"),
     Kind(
         ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"),
         "nothing: the same bytes",

@@ -27,6 +27,7 @@ OVERLAP_ROWS = 1
 """Such a block keeps at least this many pixels per row of the array, so that few rows idle."""
 
 _MOST_ROW_BYTES = register(Unit.COMPUTE, "INPUT_ROW_BYTES").most
+_MOST_ROWS = register(Unit.COMPUTE, "INPUT_ROWS").most
 _MOST_COLUMNS = register(Unit.COMPUTE, "OUT_WIDTH").most
 _MOST_PIXELS = register(Unit.COMPUTE, "PIXELS").most
 
@@ -338,6 +339,7 @@ class Cutter:
             inputs <= self.buffers.inputs.slot_bytes
             and outputs <= self.buffers.outputs.slot_bytes
             and row <= _MOST_ROW_BYTES
+            and self.y.reach(height) <= _MOST_ROWS
         )
 
     def _slot_bytes(self, height: int, width: int) -> tuple[int, int]:

@@ -132,8 +132,8 @@ def allocate(lifetimes: Sequence[Lifetime], size: int, alignment: int) -> dict[i
 def _highest(taken: Sequence[tuple[int, int]], nbytes: int, room: int, alignment: int) -> int:
     """The highest address up to `room` of so many bytes that nobody has taken, or less than 0."""
     address = room
-    for start, end in reversed(taken):
+    for start, end in sorted(taken, key=lambda each: each[1], reverse=True):
         if address >= end:
-            break
+            break  # and so it is behind all others
         address = min(address, (start - nbytes) // alignment * alignment)
     return address

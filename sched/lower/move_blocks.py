@@ -58,7 +58,9 @@ def commands_needed(plan: Plan, operands: Sequence[Tensor], most: int) -> int:
     """
     total = 0
     for move in moves(plan, operands):
-        total += _chosen(move.run, move.loops, 0).commands
+        whole, rest = divmod(move.run, _MOST_ROW_BYTES)
+        pieces = whole + (rest > 0)  # of a run that no command holds
+        total += pieces * _chosen(min(move.run, _MOST_ROW_BYTES), move.loops, 0).commands
         if total > most:
             return most + 1
     return total

@@ -24,6 +24,7 @@ from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
 from mensa.sched.lower.moves import is_move
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
+from mensa.sched.lower.room import lacks_room
 from mensa.sched.lower.supported import why_on_host
 from mensa.sched.lower.work import Block, Home, LayerSite, LayerWork, ParameterSet, Span, Transfer
 from mensa.sched.placement.placement import ON_HOST, Placement
@@ -244,6 +245,8 @@ class _Lowering:
         for op in graph.operators:
             machine = placement.machine(op.index)
             reason = ON_HOST if machine is None else why_on_host(graph, op, rounding)
+            if machine is not None and reason is None:
+                reason = lacks_room(graph, op, rounding, machine, options)
             self.reasons[op.index] = reason
             if machine is not None and reason is None:
                 self.machines[op.index] = machine

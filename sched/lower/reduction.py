@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mensa.golden.operators.reduce import ReducePlan
 from mensa.rtl.commands import Mode, Rounding, Unit, compute_registers, register
+from mensa.sched.lower.elementwise import vector_blocks
 from mensa.sched.lower.pool import Window, window_blocks
 from mensa.sched.lower.work import Block, Home, LayerSite
 
@@ -37,12 +38,6 @@ def lower_reduce(
     """The blocks of a MEAN or SUM, a pool whose windows are whole images."""
     image = as_image(plan)
     assert image is not None, "restrict_reduction said no"
-    number, height, channels = image
-    window = Window(
-        input_shape=(number, height, 1, channels),
-        output_shape=(number, 1, 1, channels),
-        kernel=(height, 1),
-    )
     registers = compute_registers(
         MODE=Mode.SUM,
         ACT_ZERO_POINT=plan.input_zero_point,
@@ -53,5 +48,17 @@ def lower_reduce(
         OUT_ZERO_POINT=plan.output_zero_point,
         CLAMP_MIN=-128,
         CLAMP_MAX=127,
+    )
+    number, height, channels = image
+    if height == 1:  # nothing is added up: requantise
+        size = number * channels
+        single = registers | compute_registers(KERNEL_H=1)
+        return vector_blocks(single, site, size, sources, targets[0])
+    # All images are one, whose windows follow each other.
+    window = Window(
+        input_shape=(1, number * height, 1, channels),
+        output_shape=(1, number, 1, channels),
+        kernel=(height, 1),
+        stride=(height, 1),
     )
     return window_blocks(window, lambda taps: registers, site, sources[0], targets[0])

@@ -35,7 +35,7 @@ from mensa.sched.lower.move_blocks import commands_needed
 from mensa.sched.lower.moves import fill_bytes, is_move, moves
 from mensa.sched.lower.reduction import MOST_TAPS, as_image
 from mensa.sched.lower.requantisation import requantisation
-from mensa.sched.lower.resize import parts_of
+from mensa.sched.lower.resize import MOST_PARTS, parts_of
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _POOL_TAPS = 1 << 21
@@ -181,8 +181,18 @@ def restrict_resize(subject: Subject) -> Verdict:
     """A bilinear resize must have few weights, of a byte each: a ratio of sizes that is simple."""
     work = subject.plan
     if isinstance(work, BilinearPlan):
-        fits = parts_of(work) is not None
+        parts = parts_of(work)
+        fits = parts is not None and len(parts) * work.input_shape[0] <= MOST_PARTS
         return fits, f"{list(work.input_shape[1:3])} to {list(work.output_shape[1:3])}"
+    return True, ""
+
+
+def restrict_combs(subject: Subject) -> Verdict:
+    """A transposed convolution must not have more than 1024 combs of outputs, of all images."""
+    work = subject.plan
+    if isinstance(work, TransposeConvPlan):
+        combs = work.input_shape[0] * work.stride_h * work.stride_w
+        return combs <= MOST_PARTS, f"it has {combs}"
     return True, ""
 
 
@@ -252,6 +262,7 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_reduction,
     restrict_bytes,
     restrict_resize,
+    restrict_combs,
     restrict_shift,
     restrict_single_rounding,
     restrict_rescaling,

@@ -22,6 +22,7 @@ SELDOM = {"RESIZE_BILINEAR"}
 
 def test_the_page_lists_them_all():
     assert LISTED == OPERATORS
+    assert set(MAKERS) >= OPERATORS
 
 
 def test_the_page_is_up_to_date():

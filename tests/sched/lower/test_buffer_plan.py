@@ -22,7 +22,8 @@ def all_lifetimes(draw):
     for tensor in range(draw(st.integers(1, 14))):
         first = draw(st.integers(0, layers - 1))
         last = draw(st.integers(first, layers))
-        made.append(Lifetime(tensor, draw(st.integers(1, 9 * KIB)), first, last))
+        nbytes, from_end = draw(st.integers(1, 9 * KIB)), draw(st.booleans())
+        made.append(Lifetime(tensor, nbytes, first, last, from_end))
     return made
 
 
@@ -48,6 +49,19 @@ def test_tensors_that_are_alive_together_share_no_byte(lifetimes, size, alignmen
         others = [each for each in placed if alive_together(each, left_out)]
         # It is left out only if something larger, or the buffer's size, is in the way.
         assert others or left_out.nbytes > size
+
+
+def test_a_tensor_from_the_end_is_behind_all_that_it_meets():
+    # The one that begins last ends before another.
+    lifetimes = [
+        Lifetime(0, 4, 0, 0),
+        Lifetime(1, 1, 0, 3, True),
+        Lifetime(2, 4, 0, 1),
+        Lifetime(3, 9, 2, 3, True),
+    ]
+    addresses = allocate(lifetimes, 12, 1)
+    assert {0, 2, 3} <= addresses.keys()
+    assert 1 not in addresses or not share_bytes(lifetimes[1], lifetimes[3], addresses)
 
 
 @given(all_lifetimes())

@@ -334,3 +334,16 @@ def test_of_a_layer_some_tensors_may_be_on_chip_and_others_streamed(graph, resid
     lowered = lower(graph, all_on(SMALL), options=LoweringOptions(residency=residency))
     assert [type(step) for step in lowered.steps] == [ProgramStep]
     assert_equals_golden(lowered, random_inputs(graph, 5), Watcher)
+
+
+def test_a_run_that_no_command_holds_is_counted_in_pieces():
+    builder = golden.GraphBuilder()
+    k = {"scale": 0.5, "zero_point": 5}
+    x = builder.input(((1 << 24) + 8,), **k)
+    begin, size = (
+        builder.tensor(data=np.array([value], np.int32), dtype=np.int32) for value in (0, 1 << 24)
+    )
+    graph = builder.build([builder.apply("SLICE", x, begin, size, **k)])
+    (operator,) = graph.operators
+    assert why_on_host(graph, operator) is None
+    assert lower(graph, all_on(machine_of(8, 8, 1 << 16, 1 << 14))).layers[0].reason is None

@@ -14,7 +14,7 @@ from mensa.sched.lower.supported import why_on_host
 from mensa.sched.placement import all_on
 from tests.golden.makers import MAKERS
 from tests.golden.strategies import layers
-from tests.sched.runner import assert_equals_golden, machine_of
+from tests.sched.runner import assert_equals_golden, machine_of, random_inputs
 
 ROOMY = machine_of(8, 8, 1 << 16, 1 << 14)
 SMALL = machine_of(4, 3, 1500, 700)
@@ -105,12 +105,36 @@ def test_a_chain_of_them_equals_golden(name, size):
     assert_equals_golden(lowered, [inputs])
 
 
-def test_a_table_without_room_is_refused_with_what_to_do():
+def test_what_finds_no_room_runs_on_the_host_and_says_so():
     builder = golden.GraphBuilder()
     x = builder.input((1, 40), scale=0.1)
-    graph = builder.build([builder.apply("LOGISTIC", x, scale=1 / 256, zero_point=-128)])
-    with pytest.raises(LoweringError, match=r"its table of 256 B finds no room.*raise parameter"):
-        lower(graph, all_on(machine_of(4, 4, 4000, 200)))
+    table = builder.build([builder.apply("LOGISTIC", x, scale=1 / 256, zero_point=-128)])
+    builder = golden.GraphBuilder()
+    x = builder.input((1, 20, 20, 8), scale=0.1)
+    axes = builder.tensor(data=np.array([1, 2], np.int32), dtype=np.int32)
+    mean = builder.build([builder.apply("MEAN", x, axes)])
+    for graph, machine, why in (
+        (table, machine_of(4, 4, 4000, 200), "its table of 256 B may find no room in 4x4's"),
+        (mean, machine_of(8, 8, 1700, 1 << 14), "8x8 has no room for it: a single output pixel"),
+    ):
+        lowered = lower(graph, all_on(machine))
+        (layer,) = lowered.layers
+        assert layer.reason.startswith(why)
+        assert_equals_golden(lowered, random_inputs(graph, 3))
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7), (40, 9), (1, 6, 6, 4)])
+@pytest.mark.parametrize("axes", [(), (-1,), (0,), (0, 1)])
+@pytest.mark.parametrize("name", MACHINES)
+def test_means_over_any_dimensions_that_follow_each_other(name, axes, shape):
+    builder = golden.GraphBuilder()
+    along = builder.tensor(data=np.array(axes, np.int32), dtype=np.int32)
+    x = builder.input(shape, scale=0.1, zero_point=-7)
+    graph = builder.build([builder.apply("MEAN", x, along, scale=0.03, zero_point=11)])
+    lowered = lower(graph, all_on(MACHINES[name]))
+    assert lowered.layers[0].reason is None
+    assert len(lowered.programs[0].commands()) < 200
+    assert_equals_golden(lowered, random_inputs(graph, 4))
 
 
 @pytest.mark.parametrize(

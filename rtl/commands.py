@@ -19,7 +19,7 @@ import enum
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict, Unpack, cast, get_type_hints
 
-COMMAND_SET_VERSION = 4
+COMMAND_SET_VERSION = 5
 """Rises with every change that makes old programs mean something else."""
 
 MAGIC = 0x534E454D
@@ -102,6 +102,8 @@ class Mode(enum.IntEnum):
     PRODUCT = 7  #: vector unit: tap 0 times tap 1, zero points subtracted (MUL)
     MIN = 8  #: vector unit: smallest value over the taps
     TABLE = 9  #: vector unit: what a table of 256 entries has for each value
+    CELL_STATE = 10  #: LSTM cell: the next cell state, of the gates' sums and of the one before
+    HIDDEN_STATE = 11  #: LSTM cell: the output gate times the hyperbolic tangent of the cell state
 
     @property
     def is_tiled(self) -> bool:
@@ -115,8 +117,13 @@ class Mode(enum.IntEnum):
 
     @property
     def is_vector(self) -> bool:
-        """Whether the vector unit computes it."""
+        """Whether it needs no weights: the vector unit or the LSTM cell computes it."""
         return self >= Mode.MAX
+
+    @property
+    def is_cell(self) -> bool:
+        """Whether the LSTM cell computes it, from values of two bytes."""
+        return self in (Mode.CELL_STATE, Mode.HIDDEN_STATE)
 
     @property
     def is_scaled(self) -> bool:
@@ -150,6 +157,19 @@ class Keep(enum.IntFlag):
 
     CONTINUE = 1  #: go on from the sums of the command before
     UNDRAINED = 2  #: leave the sums in the array, for the command after to continue
+
+
+class Width(enum.IntEnum):
+    """Bytes of a result, the least significant first; the values of the register WIDTH."""
+
+    BYTE = 0
+    INT16 = 1
+    INT32 = 2
+
+    @property
+    def nbytes(self) -> int:
+        """How many."""
+        return 1 << self
 
 
 class Rounding(enum.IntEnum):
@@ -301,6 +321,16 @@ class ComputeRegisters(TypedDict, total=False):
     CONSTANT_ENTRY: Annotated[
         int, Unsigned(12), "first entry of channel records, one entry a group"
     ]
+    # The LSTM cell; the sums of its gates' inputs are at ACT_ADDRESS, KERNEL_H gates of them.
+    RECURRENT_ADDRESS: Annotated[
+        int,
+        Unsigned(28),
+        "cell: buffer address of the first gate's recurrent sums; of four bytes 17 bits count",
+    ]
+    STATE_ADDRESS: Annotated[int, Unsigned(28), "cell: buffer address of the cell state"]
+    STATE_INTEGER_BITS: Annotated[
+        int, Unsigned(3), "cell: bits before the point of the cell state, 0 to 6"
+    ]
     # Arithmetic.
     ACT_ZERO_POINT: Annotated[
         int, Signed(8), "zero point of the activations (of operand 0, if there are two)"
@@ -321,8 +351,9 @@ class ComputeRegisters(TypedDict, total=False):
     SHIFT: Annotated[int, Signed(6), "uniform shift, positive is left; -31 to 30"]
     ROUNDING: Annotated[int, Unsigned(1), "0 double, 1 single"]
     OUT_ZERO_POINT: Annotated[int, Signed(8), "zero point of the outputs"]
-    CLAMP_MIN: Annotated[int, Signed(8), "smallest output"]
-    CLAMP_MAX: Annotated[int, Signed(8), "largest output"]
+    CLAMP_MIN: Annotated[int, Signed(17), "smallest output"]
+    CLAMP_MAX: Annotated[int, Signed(17), "largest output"]
+    WIDTH: Annotated[int, Unsigned(2), "bytes of an output: 0 one, 1 two, 2 four"]
     # Where results go.
     OUT_ADDRESS: Annotated[int, Unsigned(28), "buffer address of pixel 0, channel 0"]
     OUT_X_STEP: Annotated[int, Unsigned(24), "bytes from an output pixel to the next"]

@@ -11,12 +11,13 @@ from typing import Any
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
-from mensa.rtl.commands import Mode
+from mensa.rtl.commands import Mode, Width
 from mensa.rtl.setting import MachineError, check_power_of_two, check_range, next_power_of_two
 
 __all__ = [
     "ARRAYS",
     "AXI_PAGE_BYTES",
+    "CELLS",
     "KIB",
     "MAX_CLOCK_HZ",
     "MIB",
@@ -31,6 +32,9 @@ MIB = 1024 * KIB
 
 MAX_CLOCK_HZ = 100_000_000_000
 """Highest clock; with the bounds of a memory it keeps all times in cycles within 64 bits."""
+
+CELLS = ("tflm", "litert")
+"""Whose arithmetic an LSTM cell may have."""
 
 AXI_PAGE_BYTES = 4096
 """No AXI burst crosses a boundary of this size (AMBA AXI, A3.4.1)."""
@@ -71,6 +75,14 @@ class Machine:
         Longest burst of the data port, beats: a power of two up to 256, a page at most.
     outstanding_reads : int
         Read bursts that the load unit keeps in flight, 1 to 64.
+    cell : "tflm", "litert" or None
+        Whose sigmoid and tanh the LSTM cell has, and whose roundings: TensorFlow Lite Micro reads
+        an interpolated table, LiteRT computes in fixed point. None builds none. An array of fewer
+        channels a group than a sum has bytes, two or LiteRT's four, has none either.
+    cell_lanes : int or None
+        Elements of a cell state that the cell takes at once, 1 to L, and to what a group has bytes
+        for. None gives an eighth of a group, at least 1, so that the cell's time is small beside
+        that of the products of all but the smallest layers.
     """
 
     name: str
@@ -83,6 +95,8 @@ class Machine:
     port_bytes: int | None = None
     burst_beats: int = 16
     outstanding_reads: int = 4
+    cell: str | None = "tflm"
+    cell_lanes: int | None = None
 
     def __post_init__(self) -> None:
         check_range("clock_hz", self.clock_hz, 1, MAX_CLOCK_HZ)
@@ -97,6 +111,11 @@ class Machine:
                 f"{AXI_PAGE_BYTES} B; use at most {AXI_PAGE_BYTES // self.beat_bytes}"
             )
         check_range("outstanding_reads", self.outstanding_reads, 1, 64)
+        if self.cell not in (None, *CELLS):
+            raise MachineError(f"cell must be {', '.join(CELLS)} or none, not {self.cell!r}")
+        if self.cell_lanes is not None:
+            most = max(1, self._most_state_lanes)
+            check_range("cell_lanes", self.cell_lanes, 1, most, ", L and what a group has bytes for")
         self._check_buffer("parameter_buffer_bytes", 2)
         self._check_buffer("activation_buffer_bytes", self.activation_banks)
 
@@ -124,14 +143,60 @@ class Machine:
     def modes(self) -> tuple[Mode, ...]:
         """What the compute unit can do: the modes of every machine, and the array's own."""
         own = self.array.own_modes
-        return tuple(mode for mode in Mode if mode.is_tiled or mode.is_vector or mode in own)
+        return tuple(
+            mode
+            for mode in Mode
+            if mode.is_tiled
+            or (mode.is_vector and (self.state_lanes or not mode.is_cell))
+            or mode in own
+        )
 
     def group_channels(self, mode: Mode) -> int:
         """Output channels of a group at most, and bytes of a parameter word, in a mode.
 
         The vector unit has the post-processor's lanes.
         """
+        if mode.is_cell:
+            return self.state_lanes
         return self.lanes if mode.is_vector else self.array.group_channels(mode)
+
+    @property
+    def state_lanes(self) -> int:
+        """Elements of a cell state that the LSTM cell takes at once; 0 if there is no cell."""
+        most = self._most_state_lanes
+        if self.cell is None or not most:
+            return 0
+        lanes = max(1, self.array.group // 8) if self.cell_lanes is None else self.cell_lanes
+        return min(most, lanes)
+
+    @property
+    def _most_state_lanes(self) -> int:
+        return min(self.lanes, self.array.group // self.recurrent_width.nbytes)
+
+    @property
+    def recurrent_width(self) -> Width:
+        """Of the recurrent sums that the LSTM cell reads.
+
+        TensorFlow Lite Micro saturates them to 16 bits before it adds the input's, LiteRT after.
+        """
+        return Width.INT32 if self.cell == "litert" else Width.INT16
+
+    @property
+    def widths(self) -> tuple[Width, ...]:
+        """How wide results may be: wider than a byte for the LSTM cell alone."""
+        if not self.state_lanes:
+            return (Width.BYTE,)
+        return (Width.BYTE, Width.INT16, self.recurrent_width)[: 1 + self.recurrent_width]
+
+    @property
+    def result_bits(self) -> int:
+        """Bits of a result at most: more than 8 are for the LSTM cell alone.
+
+        Of LiteRT's recurrent sums 17 are enough: what is beyond saturates with any other sum.
+        """
+        if not self.state_lanes:
+            return 8
+        return 17 if self.recurrent_width == Width.INT32 else 16
 
     @property
     def table_step_bytes(self) -> int:
@@ -206,7 +271,11 @@ class Machine:
     @property
     def config_hash(self) -> int:
         """32 bits that stand for every number the hardware was built with (not name and clock)."""
-        built = self.settings | {"post_lanes": self.lanes, "port_bytes": self.beat_bytes}
+        built = self.settings | {
+            "post_lanes": self.lanes,
+            "port_bytes": self.beat_bytes,
+            "cell_lanes": self.state_lanes,
+        }
         text = repr(sorted((k, v) for k, v in built.items() if k not in ("name", "clock_hz")))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 

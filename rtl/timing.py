@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mensa.rtl.commands import TABLE_BYTES, Mode
+from mensa.rtl.commands import TABLE_BYTES, Mode, Width
 from mensa.rtl.machine import Machine
 
 __all__ = [
+    "CELL_LATENCY",
     "COMMANDS_IN_FLIGHT",
     "FEED_LATENCY",
     "OUTSTANDING_WRITES",
@@ -19,6 +20,7 @@ __all__ = [
     "RECORDS_LATENCY",
     "SETUP_CYCLES",
     "VECTOR_LATENCY",
+    "cell_taps",
     "drain_cycles",
     "feed_cycles",
     "start_cycle",
@@ -47,6 +49,9 @@ generator, three to find the bytes that are real, five to read the buffers, one 
 VECTOR_LATENCY = 9
 """Of the vector unit, from a result's last operand to the result."""
 
+CELL_LATENCY = {"tflm": 21, "litert": 95}
+"""Of the LSTM cell, from a result's last operand to the result, by whose arithmetic it has."""
+
 POST_LATENCY = 17
 """Of the post-processor, from a row of sums to the write of its first lanes."""
 
@@ -60,16 +65,26 @@ def start_cycle(handled: int, room: int, tokens: Iterable[int]) -> int:
     return 1 + max((handled + 1, room, *tokens))
 
 
-def drain_cycles(machine: Machine, mode: int) -> int:
+def cell_taps(gates: int) -> int:
+    """Operands of a result of the LSTM cell: the cell state, and of each gate both sums."""
+    return 1 + 2 * gates
+
+
+def drain_cycles(machine: Machine, mode: int, width: int = Width.BYTE) -> int:
     """Cycles from the feed's last step to the end of the command: its last write, if it has one.
+
+    Parameters: `mode` and `width` are the command's registers.
 
     Sums that are kept in the array (KEEP) have settled by then; the time is the same, so that
     commands end in their order.
     """
     mode = Mode(mode)
     if mode.is_vector:
-        return FEED_LATENCY + VECTOR_LATENCY + POST_LATENCY
+        latency = CELL_LATENCY[machine.cell or ""] if mode.is_cell else VECTOR_LATENCY
+        return FEED_LATENCY + latency + POST_LATENCY
     parts = -(-machine.group_channels(mode) // machine.lanes)  # that the post-processor takes
+    if width == Width.INT32:
+        parts *= 2
     return FEED_LATENCY + machine.array.latency(mode) + POST_LATENCY + parts - 1
 
 
@@ -79,6 +94,8 @@ def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:
     Parameters: the command's registers by name, as in `mensa.rtl.commands.REGISTERS`.
     """
     mode = Mode(registers["MODE"])
+    if mode.is_cell:
+        return registers["GROUPS"] * cell_taps(registers["KERNEL_H"])
     if mode.is_vector:
         taps = registers["KERNEL_H"] * registers["KERNEL_W"]
         table = TABLE_BYTES // machine.table_step_bytes if mode == Mode.TABLE else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from mensa.rtl.arrays.systolic.systolic import Systolic
-from mensa.rtl.machine import AXI_PAGE_BYTES, MAX_CLOCK_HZ, MIB, Machine
+from mensa.rtl.machine import AXI_PAGE_BYTES, CELLS, MAX_CLOCK_HZ, MIB, Machine
 from mensa.sched.lower.options import LoweringOptions
 
 TINY = Machine(
@@ -43,6 +43,7 @@ def any_machine(draw):
         constant_entries=draw(_powers_of_two(2, 4096)),
         port_bytes=draw(st.one_of(st.none(), _powers_of_two(4, 128))),
         outstanding_reads=draw(st.integers(1, 64)),
+        cell=draw(st.sampled_from((None, *CELLS))),
     )
 
     def size(parts):

@@ -52,7 +52,7 @@ def _frozen(values: Int64Array) -> Int16Array:
 
 
 @lru_cache(maxsize=1)
-def _sigmoid_entries() -> Int64Array:
+def sigmoid_entries() -> Int64Array:
     entries = np.floor(65536 / (1 + np.exp(-np.arange(256) / 24)) + 0.5).astype(np.int64)
     entries[list(_ROUNDED_UP)] += 1
     return entries
@@ -60,7 +60,7 @@ def _sigmoid_entries() -> Int64Array:
 
 def _interpolate(x: Int64Array, fraction_bits: int, saturated: int) -> Int64Array:
     """The table at ``x * 2**-fraction_bits``, x not negative, in units of ``2**-fraction_bits``."""
-    entries = _sigmoid_entries()
+    entries = sigmoid_entries()
     entry = x >> fraction_bits
     inside = np.minimum(entry, 254)
     low, high = entries[inside], entries[inside + 1]
@@ -128,19 +128,19 @@ def _shift_left(x: Int64Array, bits: int) -> Int64Array:
     return np.where(x > limit, _MAX, np.where(x < -limit, _MIN, result))
 
 
-def _q15(real: float, integer_bits: int = 0) -> int:
+def q15(real: float, integer_bits: int = 0) -> int:
     """`real` with so many integer bits in 16, by way of 32 bits as gemmlowp's constants are."""
     return int(rounding_divide_by_pot(math.floor(real * 2.0 ** (31 - integer_bits) + 0.5), 16))
 
 
 def _exp_last_quarter(a: Int64Array) -> Int64Array:
     """exp(a) for a in Q0.15 from -1/4 to 0: a Taylor polynomial around -1/8."""
-    exp_minus_eighth = _q15(math.exp(-1 / 8))
+    exp_minus_eighth = q15(math.exp(-1 / 8))
     x = _wrap(a + (1 << 12))
     x2 = _mul(x, x)
     x3 = _mul(x2, x)
     quartic = rounding_divide_by_pot(_mul(x2, x2), 2)
-    rest = rounding_divide_by_pot(_wrap(_mul(_wrap(quartic + x3), _q15(1 / 3)) + x2), 1)
+    rest = rounding_divide_by_pot(_wrap(_mul(_wrap(quartic + x3), q15(1 / 3)) + x2), 1)
     total = exp_minus_eighth + _mul(exp_minus_eighth, _wrap(x + rest))
     return np.clip(total, _MIN, _MAX)
 
@@ -154,7 +154,7 @@ def _exp_on_negative_values(a: Int64Array, integer_bits: int) -> Int64Array:
     remainder = _wrap(last - a)
     for exponent in range(-2, min(integer_bits, 5)):
         chosen = (remainder >> (fraction_bits + exponent)) & 1
-        result = np.where(chosen == 1, _mul(result, _q15(math.exp(-(2.0**exponent)))), result)
+        result = np.where(chosen == 1, _mul(result, q15(math.exp(-(2.0**exponent)))), result)
     if integer_bits > 5:
         result = np.where(a < -(32 << fraction_bits), 0, result)
     return np.where(a == 0, _MAX, result)
@@ -164,7 +164,7 @@ def _reciprocal(a: Int64Array) -> Int64Array:
     """``2 / (1 + a)`` for a in Q0.15 from 0 to 1, in Q2.13: three Newton-Raphson steps."""
     total = a + _MAX
     half_denominator = (total + 1) >> 1
-    x = _wrap(_q15(48 / 17, 2) + _mul(half_denominator, _q15(-32 / 17, 2)))
+    x = _wrap(q15(48 / 17, 2) + _mul(half_denominator, q15(-32 / 17, 2)))
     for _ in range(3):
         error = _wrap((1 << 13) - _mul(half_denominator, x))
         x = _wrap(x + _shift_left(_mul(x, error), 2))

@@ -18,6 +18,7 @@ from mensa.rtl.arrays.nest import (
     work_fields,
 )
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit, compute_bits
+from mensa.rtl.compute.cell_nest import CellNest
 from mensa.rtl.compute.table_nest import TableNest
 from mensa.rtl.compute.tile_nest import TileNest
 from mensa.rtl.machine import Machine
@@ -85,9 +86,15 @@ class AddressGenerator(wiring.Component):
         m.submodules.tile = tile = TileNest(machine.array)
         m.submodules.table = table = TableNest(machine)
         nests = [tile.nest, table.nest]
+        cells = {mode for mode in machine.modes if mode.is_cell}
+        others = []  # with the modes that each is for
+        if cells:
+            m.submodules.cell = cell = CellNest(machine)
+            others.append((cells, cell.nest))
         if machine.array.own_modes:
             m.submodules.filter = own = machine.array.nest()
-            nests.append(own.nest)
+            others.append((machine.array.own_modes, own.nest))
+        nests += [nest for _, nest in others]
         r = self.registers
 
         # Groups of output channels; within one, the mode's nest walks. What begins with `start` is
@@ -110,9 +117,9 @@ class AddressGenerator(wiring.Component):
         is_table = r.mode == Mode.TABLE
         m.d.comb += [
             table.nest.start.eq(self.start & is_table),
-            tile.nest.start.eq(Mux(is_table, table.over, self.start)),
+            tile.nest.start.eq(Mux(is_table, table.over, self.start & ~is_one_of(r.mode, cells))),
         ]
-        for nest in nests[2:]:
+        for _, nest in others:
             m.d.comb += nest.start.eq(self.start)
         with m.If(~self.active):
             m.d.sync += [
@@ -127,21 +134,25 @@ class AddressGenerator(wiring.Component):
                 group.is_last.eq(next_is_last.last),
                 next_is_last.step(),
                 group.x.eq(group.next_x),
-                group.out.eq(group.out + r.group_channels),
+                group.out.eq(group.out + (r.group_channels << r.width)),
                 group.entry.eq(group.entry + 1),
             ]
 
         # 1: a step's terms, from the nest that runs.
         step, valid = Signal(step_layout(machine.array)), Signal()
-        is_filter, edge_differs = Signal(), Signal()  # of a command, from its first step on
+        edge_differs = Signal()  # of a command, from its first step on
         of_table = Signal()
-        m.d.comb += step.eq(Mux(is_filter, nests[-1].step, tile.nest.step))
+        m.d.comb += step.eq(tile.nest.step)
+        for number, (modes, nest) in enumerate(others):
+            of_nest = Signal(name=f"of_nest_{number}")
+            m.d.sync += of_nest.eq(is_one_of(r.mode, modes))
+            with m.If(of_nest):
+                m.d.comb += step.eq(nest.step)
         with m.If(of_table):
             m.d.comb += step.eq(table.nest.step)
         m.d.sync += [
             valid.eq(self.active),
             of_table.eq(table.nest.active),
-            is_filter.eq(is_one_of(r.mode, machine.array.own_modes)),
             edge_differs.eq(r.edge_channels.any()),
         ]
         # 2: sums of two terms each.

@@ -19,16 +19,22 @@ from mensa.rtl.commands import (
     REGISTER_NUMBER,
     Mode,
     Unit,
+    Width,
 )
 from mensa.rtl.compute import operand_feed
 from mensa.rtl.compute.operand_feed import OperandFeed
 from mensa.rtl.machine import Machine
-from mensa.rtl.parts.unit import UnitFrontend, is_tiled, unit_members
+from mensa.rtl.parts.unit import UnitFrontend, is_one_of, is_tiled, unit_members
 from mensa.rtl.post import post_processor, vector_unit
+from mensa.rtl.post.cell import cell
+from mensa.rtl.post.cell.cell import Cell
 from mensa.rtl.post.post_processor import PostProcessor
 from mensa.rtl.post.vector_unit import VectorUnit
 
 __all__ = ["ComputeUnit"]
+
+
+_CELL_MODES = {mode for mode in Mode if mode.is_cell}
 
 
 def _has_no_meaning(r: Any, modes: tuple[Mode, ...]) -> Value:
@@ -71,6 +77,7 @@ class ComputeUnit(wiring.Component):
     def __init__(self, machine: Machine):
         assert operand_feed.LATENCY == timing.FEED_LATENCY
         assert vector_unit.LATENCY == timing.VECTOR_LATENCY
+        assert cell.LATENCY == timing.CELL_LATENCY
         assert post_processor.LATENCY == timing.POST_LATENCY
         self._machine = machine
         super().__init__(
@@ -93,6 +100,8 @@ class ComputeUnit(wiring.Component):
         m.submodules.array = array = machine.array.hardware()
         m.submodules.vector = vector = VectorUnit(machine.lanes, machine.table_step_bytes)
         m.submodules.post = post = PostProcessor(machine)
+        is_cell = Signal()
+        m.d.sync += is_cell.eq(is_one_of(frontend.registers.mode, _CELL_MODES))
         r = frontend.registers
 
         frontend.serve(m, self)
@@ -137,18 +146,37 @@ class ComputeUnit(wiring.Component):
         )
 
         # Commands end a constant time after their last steps.
-        drains = [(mode, timing.drain_cycles(machine, mode)) for mode in machine.modes]
+        drains = [(r.mode == mode, timing.drain_cycles(machine, mode)) for mode in machine.modes]
+        if Width.INT32 in machine.widths:
+            drains = [(found & (r.width != Width.INT32), drain) for found, drain in drains]
+            drains += [
+                (
+                    (r.mode == mode) & (r.width == Width.INT32),
+                    timing.drain_cycles(machine, mode, Width.INT32),
+                )
+                for mode in machine.modes
+                if mode.is_tiled
+            ]
         ends = Signal(max(drain for _, drain in drains))  # bit n: a command ends in n cycles
         was_fed = Signal()
         m.d.comb += frontend.done.eq(ends[0])
         m.d.sync += [ends.eq(ends >> 1), was_fed.eq(fed)]
-        for mode, drain in drains:
-            with m.If(was_fed & (r.mode == mode)):
+        for found, drain in drains:
+            with m.If(was_fed & found):
                 m.d.sync += ends[drain - 3].eq(1)
 
         connect(m, feed.activations, array.activations)
         connect(m, feed.parameters, array.parameters)
-        connect(m, feed.vector, vector.i)
+        m.d.comb += [
+            vector.i.valid.eq(feed.vector.valid & ~is_cell),
+            vector.i.payload.first.eq(feed.vector.payload.first),
+            vector.i.payload.last.eq(feed.vector.payload.last),
+            vector.i.payload.tap.eq(feed.vector.payload.tap),
+            *(
+                vector.i.payload.values[lane].eq(feed.vector.payload.values[lane])
+                for lane in range(machine.lanes)
+            ),
+        ]
         connect(m, feed.table, vector.table)
         connect(m, feed.announce, post.announce)
         m.d.comb += [feed.registers.eq(r), post.registers.eq(r)]
@@ -160,13 +188,38 @@ class ComputeUnit(wiring.Component):
             vector.multiplier[1].eq(r.scale_1_multiplier),
             vector.shift[0].eq(r.scale_0_shift),
             vector.shift[1].eq(r.scale_1_shift),
-            # Vector modes run alone: the array and the vector unit never have results together.
-            post.results.valid.eq(array.results.valid | vector.o.valid),
-            post.results.payload.row.eq(Mux(vector.o.valid, 0, array.results.payload.row)),
-            post.results.payload.last.eq(vector.o.valid | array.results.payload.last),
+        ]
+        others = [vector.o]
+        if machine.state_lanes:
+            m.submodules.cell = lstm = Cell(machine)
+            m.d.comb += [
+                lstm.mode.eq(r.mode),
+                lstm.integer_bits.eq(r.state_integer_bits),
+                lstm.i.valid.eq(feed.vector.valid & is_cell),
+                lstm.i.payload.first.eq(feed.vector.payload.first),
+                lstm.i.payload.last.eq(feed.vector.payload.last),
+                *(
+                    byte.eq(value)
+                    for byte, value in zip(
+                        lstm.i.payload.values, feed.vector.payload.values, strict=False
+                    )
+                ),
+            ]
+            others.append(lstm.o)
+        # Vector modes run alone: no two of array, vector unit and cell have results together.
+        alone = Cat(other.valid for other in others).any()
+        m.d.comb += [
+            post.results.valid.eq(array.results.valid | alone),
+            post.results.payload.row.eq(Mux(alone, 0, array.results.payload.row)),
+            post.results.payload.last.eq(alone | array.results.payload.last),
             post.results.payload.values.eq(array.results.payload.values),
         ]
-        with m.If(vector.o.valid):
-            for lane in range(machine.lanes):
-                m.d.comb += post.results.payload.values[lane].eq(vector.o.payload[lane])
+        for other in others:
+            with m.If(other.valid):
+                m.d.comb += [
+                    value.eq(result)
+                    for value, result in zip(
+                        post.results.payload.values, other.payload, strict=False
+                    )
+                ]
         return m

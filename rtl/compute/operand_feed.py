@@ -33,6 +33,11 @@ LATENCY = address_generator.LATENCY + BUFFER_CYCLES + 1
 points."""
 
 
+def _vector_bytes(machine: Machine) -> int:
+    """Bytes that the vector unit, or the LSTM cell, takes at once."""
+    return max(machine.lanes, machine.recurrent_width.nbytes * machine.state_lanes)
+
+
 class _Modes:
     """The mode, decoded into registers: they drive much, and it is cycles until a beat comes."""
 
@@ -108,8 +113,8 @@ class OperandFeed(wiring.Component):
         For the array: one value per column, zeros where a tile's last beat has no parameters. In
         mode FILTER: a beat that clears the taps, the tap of array row `row`, or a word of
         activations, `last` if a result is complete with it.
-    vector : Out(stream of {first, last, tap, values: L x signed(9)}, always ready)
-        For the vector unit: the bytes of a tap.
+    vector : Out(stream of {first, last, tap, values: signed(9) each}, always ready)
+        For the vector unit and the LSTM cell: the bytes of a tap, L or what the cell takes.
     table : Out(stream of bytes, always ready)
         For the vector unit, in MODE TABLE before its taps: the table from its first byte on.
     announce : Out(stream of announcement_layout(machine), always ready)
@@ -134,7 +139,9 @@ class OperandFeed(wiring.Component):
                                 "first": 1,
                                 "last": 1,
                                 "tap": 1,
-                                "values": data.ArrayLayout(signed(OPERAND_BITS), machine.lanes),
+                                "values": data.ArrayLayout(
+                                    signed(OPERAND_BITS), _vector_bytes(machine)
+                                ),
                             }
                         ),
                         always_ready=True,
@@ -320,4 +327,4 @@ class OperandFeed(wiring.Component):
             self.table.payload[i].eq(weights[i][:8]) for i in range(len(self.table.payload))
         ]
         m.d.comb += [activations[i].eq(word[i]) for i in range(self._machine.array.chunk)]
-        m.d.comb += [vector[i].eq(word[i]) for i in range(self._machine.lanes)]
+        m.d.comb += [vector[i].eq(word[i]) for i in range(len(vector))]

@@ -13,10 +13,17 @@ from mensa.rtl import timing
 from mensa.rtl.arrays.streams import ACCUMULATOR_BITS, results_signature
 from mensa.rtl.buffers.buffer import WritePort
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES, first_bit
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, CHANNELS_BITS, ENTRY_BITS, Mode, Unit
+from mensa.rtl.commands import (
+    BUFFER_ADDRESS_BITS,
+    CHANNELS_BITS,
+    ENTRY_BITS,
+    Mode,
+    Unit,
+    Width,
+)
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.resetless import later, resetless
-from mensa.rtl.parts.unit import is_tiled, registers_layout
+from mensa.rtl.parts.unit import compute_shape, is_tiled, registers_layout
 from mensa.rtl.post import requantizer
 
 __all__ = ["LATENCY", "PostProcessor", "announcement_layout", "places_in_flight", "tiles_in_flight"]
@@ -42,11 +49,14 @@ def places_in_flight(machine: Machine) -> int:
     """Results that were announced and have not come; a power of two.
 
     Tiles free their places with their last result. In other modes a result is announced and comes
-    in a cycle of its own.
+    in a cycle of its own, one of the LSTM cell with several between.
     """
     array = machine.array
     latencies = [timing.VECTOR_LATENCY, *map(array.latency, array.own_modes)]
     single = timing.FEED_LATENCY + max(latencies)
+    if machine.state_lanes:
+        cells = timing.FEED_LATENCY + timing.CELL_LATENCY[machine.cell or ""]
+        single = max(single, -(-cells // timing.cell_taps(1)))
     return 1 << max((_tiles_before(machine) + 1) * array.tile, single).bit_length()
 
 
@@ -89,15 +99,22 @@ def _target_layout() -> data.StructLayout:
             "address": BUFFER_ADDRESS_BITS,
             "entry": ENTRY_BITS,
             "channels": CHANNELS_BITS,
+            "width": compute_shape("WIDTH"),
             "context": range(timing.COMMANDS_IN_FLIGHT),
         }
     )
 
 
 def _write_layout(lanes: int) -> data.StructLayout:
-    """Where the bytes of L channels go."""
+    """Where the bytes of L channels go, at most two of each in a cycle."""
     return data.StructLayout(
-        {"address": BUFFER_ADDRESS_BITS, "last": BUFFER_ADDRESS_BITS, "mask": lanes}
+        {
+            "address": BUFFER_ADDRESS_BITS,
+            "last": BUFFER_ADDRESS_BITS,
+            "mask": 2 * lanes,
+            "width": compute_shape("WIDTH"),
+            "upper": 1,  # of two cycles' bytes, the second one's
+        }
     )
 
 
@@ -144,7 +161,7 @@ class PostProcessor(wiring.Component):
     (beyond the pixels of the last tile) is dropped; in the other modes every result is a tile of
     one row. Tiles come in the order of their announcement. Latency is `LATENCY` cycles for the
     first L channels, a cycle more for each L after them; the next row may come after as many cycles
-    as the row takes.
+    as the row takes. Results of four bytes take twice as many.
 
     Results of up to `timing.COMMANDS_IN_FLIGHT` commands may be inside: each is treated as the
     command asks that was there when it was announced.
@@ -188,6 +205,11 @@ class PostProcessor(wiring.Component):
             }
         )
 
+    @property
+    def _is_wide(self) -> bool:
+        """Whether results may have more than a byte."""
+        return self._machine.result_bits > 8
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         tiled = Signal()
@@ -196,7 +218,9 @@ class PostProcessor(wiring.Component):
         places = self._keep_places(m, tiled, number)
         row = self._find_place(m, tiled, places)
         part = self._cut(m, row)
-        m.submodules.requantizer = scaler = requantizer.Requantizer(self._machine.lanes)
+        m.submodules.requantizer = scaler = requantizer.Requantizer(
+            self._machine.lanes, self._machine.result_bits
+        )
         self._scale(m, part, contexts, scaler)
         self._write(m, part, scaler)
         return m
@@ -254,6 +278,7 @@ class PostProcessor(wiring.Component):
             where_write.data.address.eq(told.address),
             where_write.data.entry.eq(told.entry),
             where_write.data.channels.eq(told.channels),
+            where_write.data.width.eq(self.registers.width if self._is_wide else 0),
             where_write.data.context.eq(number - 1),
             tiles_write.en.eq(self.announce.valid & told.first),
             tiles_write.addr.eq(next_tile),
@@ -301,34 +326,74 @@ class PostProcessor(wiring.Component):
         valid, more = Signal(), Signal()
         part = resetless(range(parts))
         target = resetless(_target_layout())
+        upper = Signal()  # the second cycle of a part whose results have four bytes each
+
+        def is_long(target: Any, channels: Value) -> Value:
+            """Whether a part with so many channels, or more, takes two cycles."""
+            return (target.width == Width.INT32) & (2 * channels > lanes) & self._is_wide
+
         with m.If(more):
             m.d.comb += self.entry.eq(target.entry)
-            m.d.sync += [
-                sums.eq(sums.as_value() >> (ACCUMULATOR_BITS * lanes)),
-                part.eq(part + 1),
-                target.address.eq(target.address + lanes),
-                target.channels.eq(target.channels - lanes),
-                more.eq((parts > 2) & (target.channels > 2 * lanes)),
-            ]
+            m.d.sync += target.address.eq(
+                target.address + Mux(self._is_wide & target.width.any(), 2 * lanes, lanes)
+            )
+            with m.If(is_long(target, target.channels) & ~upper):
+                m.d.sync += [upper.eq(1), more.eq(target.channels > lanes)]
+            with m.Else():
+                after = target.channels - lanes
+                m.d.sync += [
+                    sums.eq(sums.as_value() >> (ACCUMULATOR_BITS * lanes)),
+                    part.eq(part + 1),
+                    target.channels.eq(after),
+                    upper.eq(0),
+                    more.eq(
+                        ((parts > 2) & (target.channels > 2 * lanes)) | is_long(target, after)
+                    ),
+                ]
         with m.Else():
             m.d.comb += self.entry.eq(row.target.entry)
+            there = row.target.channels
             m.d.sync += [
                 sums.eq(row.sums),
                 part.eq(0),
                 target.eq(row.target),
-                more.eq(row.valid & (parts > 1) & (row.target.channels > lanes)),
+                upper.eq(0),
+                more.eq(
+                    row.valid & (((parts > 1) & (there > lanes)) | is_long(row.target, there))
+                ),
             ]
         m.d.sync += valid.eq(row.valid | more)
-        channels = Signal(range(lanes + 1))  # of this part
-        m.d.comb += channels.eq(Mux(more, lanes, target.channels))
-        writes = resetless(_write_layout(lanes))
-        m.d.sync += [
-            writes.address.eq(target.address),
-            writes.last.eq(target.address + channels - 1),
-            writes.mask.eq((Const(1, lanes + 1) << channels) - 1),
-        ]
+        writes = self._bytes(m, target, upper)
         values = Cat(sums[lane] for lane in range(lanes))
         return _Part(valid, part, values, target.context, writes)
+
+    def _bytes(self, m: Module, target: Any, upper: Signal) -> data.View[data.StructLayout]:
+        """Two cycles: which bytes of memory the results of a part have."""
+        lanes = self._machine.lanes
+        channels = resetless(range(lanes + 1))
+        address, width, second = later(m, target.address), later(m, target.width), later(m, upper)
+        m.d.sync += channels.eq(Mux(target.channels > lanes, lanes, target.channels))
+        nbytes = Signal(range(2 * lanes + 1))
+        with m.Switch(width):
+            with m.Case(Width.BYTE):
+                m.d.comb += nbytes.eq(channels)
+            if self._is_wide:
+                with m.Case(Width.INT16):
+                    m.d.comb += nbytes.eq(2 * channels)
+                with m.Default():
+                    over = 2 * channels > lanes
+                    m.d.comb += nbytes.eq(
+                        Mux(second, 4 * channels - 2 * lanes, Mux(over, 2 * lanes, 4 * channels))
+                    )
+        writes = resetless(_write_layout(lanes))
+        m.d.sync += [
+            writes.address.eq(address),
+            writes.last.eq(address + nbytes - 1),
+            writes.mask.eq((Const(1, 2 * lanes + 1) << nbytes) - 1),
+            writes.width.eq(width),
+            writes.upper.eq(second),
+        ]
+        return writes
 
     def _scale(
         self,
@@ -372,12 +437,36 @@ class PostProcessor(wiring.Component):
 
     def _write(self, m: Module, part: _Part, scaler: requantizer.Requantizer) -> None:
         """Write what the requantiser gives."""
-        writes = later(m, part.write, _RECORDS_WAIT + requantizer.LATENCY, name="writes")
+        writes = later(m, part.write, _RECORDS_WAIT - 1 + requantizer.LATENCY, name="writes")
+        lanes, results = self._machine.lanes, scaler.o.payload
+
+        def written(width: Width) -> Value:
+            """The results of a part in so many bytes each, one behind the other."""
+            return Cat(_resized(each, 8 * width.nbytes) for each in results)
+
+        chosen = Signal(16 * lanes)
+        with m.Switch(writes.width):
+            with m.Case(Width.BYTE):
+                m.d.comb += chosen.eq(written(Width.BYTE))
+            if self._is_wide:
+                with m.Case(Width.INT16):
+                    m.d.comb += chosen.eq(written(Width.INT16))
+                with m.Default():
+                    m.d.comb += chosen.eq(
+                        written(Width.INT32).word_select(writes.upper, len(chosen))
+                    )
         m.d.comb += [
             self.write.valid.eq(scaler.o.valid),
             self.write.address.eq(writes.address),
             self.write.first.eq(writes.address),
             self.write.last.eq(writes.last),
-            self.write.data.eq(scaler.o.payload),
+            self.write.data.eq(chosen),
             self.write.mask.eq(writes.mask),
         ]
+
+
+def _resized(value: Value, bits: int) -> Value:
+    """A signed value with more bits, or its lowest."""
+    value = Value.cast(value)
+    more = bits - len(value)
+    return Cat(value, value[-1].replicate(more)) if more > 0 else value[:bits]

@@ -55,20 +55,23 @@ class Requantizer(wiring.Component):
     ----------
     lanes : int
         Values of a row, at least 1.
+    result_bits : int
+        Bits of an output, up to 17; bounds of the clamp are within them.
 
     Members
     -------
     i : In(stream of {scaling: scaling_layout(), lanes: [{value: signed(32), bias: signed(32),
            multiplier: unsigned(31), shift: signed(6)}, …]}, always ready)
         `shift` is positive for left, -31 to 30.
-    o : Out(stream of [signed(8), …], always ready)
+    o : Out(stream of [signed(result_bits), …], always ready)
         Outputs, in order.
     """
 
-    def __init__(self, lanes: int):
+    def __init__(self, lanes: int, result_bits: int = 8):
         if not isinstance(lanes, int) or lanes < 1:
             raise TypeError(f"Lanes must be a positive integer, not {lanes!r}")
         self._lanes = lanes
+        self._result_bits = result_bits
         lane = data.StructLayout(
             {
                 "value": signed(ACCUMULATOR_BITS),
@@ -83,7 +86,11 @@ class Requantizer(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(row, always_ready=True)),
-                "o": Out(stream.Signature(data.ArrayLayout(signed(8), lanes), always_ready=True)),
+                "o": Out(
+                    stream.Signature(
+                        data.ArrayLayout(signed(result_bits), lanes), always_ready=True
+                    )
+                ),
             }
         )
 
@@ -99,10 +106,11 @@ class Requantizer(wiring.Component):
             scaling.append(later(m, scaling[-1], name=f"scaling_{stage}"))
 
         # The bounds before the zero point is added, for stage 10.
-        lowest, highest = resetless(signed(9)), resetless(signed(9))
+        bits = self._result_bits
+        lowest, highest = resetless(signed(bits + 1)), resetless(signed(bits + 1))
         m.d.sync += [
-            lowest.eq(scaling[8].clamp_min - scaling[8].zero_point),
-            highest.eq(scaling[8].clamp_max - scaling[8].zero_point),
+            lowest.eq(scaling[8].clamp_min[:bits].as_signed() - scaling[8].zero_point),
+            highest.eq(scaling[8].clamp_max[:bits].as_signed() - scaling[8].zero_point),
         ]
 
         for number in range(self._lanes):
@@ -175,7 +183,7 @@ def _build_lane(
     # 10 and 11: zero point and clamp. Beyond the bounds' bits the sign alone decides.
     kept, rest = quotient[: len(lowest)].as_signed(), quotient[len(lowest) - 1 :]
     beyond = rest.any() & ~rest.all()
-    too_low, too_high, inside = resetless(), resetless(), resetless(signed(8))
+    too_low, too_high, inside = resetless(), resetless(), resetless(o.shape())
     m.d.sync += [
         too_low.eq(Mux(beyond, rest[-1], kept < lowest)),
         too_high.eq(Mux(beyond, ~rest[-1], kept > highest)),

@@ -93,9 +93,11 @@ WORDS: dict[str, Setting] = {"none": None, "on": True, "off": False}
 
 def _number(name: str, text: str) -> Setting:
     if name in ("name", *(f"{prefix}name" for prefix in PREFIXES)):
-        return text  # the only setting that is no number
+        return text
     if text.lower() in WORDS:
         return WORDS[text.lower()]
+    if name.rpartition(".")[2] == "cell":
+        return text.lower()  # beside names the only setting that is no number
     for read in (lambda: int(text, 0), lambda: float(text)):
         try:
             return read()

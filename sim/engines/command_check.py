@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mensa.rtl.commands import COUNTS, GROUP_COUNTS, MODE_COUNTS, Mode, Space, Unit
+from mensa.golden.arithmetic.gates import MAX_INTEGER_BITS
+from mensa.rtl.commands import COUNTS, GROUP_COUNTS, MODE_COUNTS, Mode, Space, Unit, Width
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command, ProgramError
 
@@ -37,7 +38,8 @@ def check_command(machine: Machine, command: Command) -> None:
     ProgramError
         With the word and the reason: a number that must be at least 1, an unaligned copy, a mode
         or a space that doesn't exist, channels that the columns don't have, a filter whose stream
-        is not that of its pixels, sums kept where they can't be.
+        is not that of its pixels, sums kept where they can't be, wide results that a row of the
+        buffer can't take.
     """
     if command.unit == Unit.COMPUTE:
         _check_compute(machine, command)
@@ -85,10 +87,11 @@ def _check_compute(machine: Machine, command: Command) -> None:
             f"the last pixel of a row has {edge} channels of {channels}",
         )
         if not mode.is_dense:
+            nbytes = 2 * channels if mode.is_cell else channels
             per_byte = columns_per_byte(command)
             require(
                 command,
-                channels == segment * per_byte,
+                nbytes == segment * per_byte,
                 f"{channels} channels from {segment} bytes x {per_byte}",
             )
     taps = command["KERNEL_H"] * command["KERNEL_W"]
@@ -97,6 +100,9 @@ def _check_compute(machine: Machine, command: Command) -> None:
         require(command, taps == 2, f"{what} has 2 taps, not {taps}")
         # The gateware tells its operands apart by their tap rows.
         require(command, command["KERNEL_W"] == 1, f"the taps of {what} are one a tap row")
+    _check_width(machine, command, most=max(channels for _, channels in groups))
+    if mode.is_cell:
+        _check_cell(machine, command)
     if mode == Mode.TABLE:
         require(command, taps == 1, f"a table's value has 1 tap, not {taps}")
         for name in ("ACT_ZERO_POINT", "PARAMETER_ZERO_POINT"):
@@ -111,3 +117,72 @@ def _check_compute(machine: Machine, command: Command) -> None:
             mode.is_tiled and command["GROUPS"] == 1 and command["PIXELS"] <= tile,
             f"KEEP needs a tiled mode, one group and at most {tile} pixels",
         )
+
+
+def _check_width(machine: Machine, command: Command, most: int) -> None:
+    """Of groups with at most so many channels."""
+    require(command, command["WIDTH"] in machine.widths, f"no WIDTH {command['WIDTH']}")
+    width = Width(command["WIDTH"])
+    bits = 8 * width.nbytes if width < Width.INT32 else machine.result_bits
+    for name in ("CLAMP_MIN", "CLAMP_MAX"):
+        low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+        require(command, low <= command[name] <= high, f"{name} is not within {low} and {high}")
+    if width == Width.BYTE:
+        return
+    mode, row = Mode(command["MODE"]), machine.row_bytes
+    if width == Width.INT32:
+        # A row of the array's takes two cycles for each that others take, and only where a tile
+        # has a single one there is so much time.
+        require(
+            command,
+            mode.is_tiled and command["PIXELS"] == 1 and machine.array.tile > 1,
+            "results of four bytes are those of a single pixel, in a tiled mode on an array of "
+            "several",
+        )
+    require(command, command["EDGE_CHANNELS"] == 0, "EDGE_CHANNELS is for results of a byte")
+    # The bytes of a cycle, two a lane, are written at once.
+    cycle = min(most * width.nbytes, 2 * machine.lanes)
+    if cycle <= machine.word_bytes:
+        return
+    starts = ["OUT_ADDRESS"]
+    if command["PIXELS"] > 1:
+        starts += ["OUT_X_STEP", "OUT_Y_STEP"]
+    group = most * width.nbytes
+    aligned = all(command[name] % row == 0 for name in starts)
+    if command["GROUPS"] > 1:
+        aligned = aligned and max(row, group) % min(row, group) == 0
+    require(
+        command,
+        aligned and (group <= row or row % (2 * machine.lanes) == 0),
+        f"results of {width.nbytes} bytes must not lie across the rows of {row} B of the buffer",
+    )
+
+
+def _check_cell(machine: Machine, command: Command) -> None:
+    """A command of the LSTM cell."""
+    gates = (1,) if command["MODE"] == Mode.HIDDEN_STATE else (2, 3)
+    says = " or ".join(map(str, gates))
+    require(
+        command, command["KERNEL_H"] in gates, f"there must be {says} gates, in KERNEL_H"
+    )
+    for name in ("PIXELS", "KERNEL_W", "OUT_WIDTH"):
+        require(command, command[name] == 1, f"{name} of a cell must be 1")
+    for name in ("ACT_ZERO_POINT", "X_START", "Y_START"):
+        require(command, command[name] == 0, f"{name} of a cell must be 0")
+    require(
+        command,
+        command["GROUP_ACT_STEP"] == command["SEGMENT"] or command["GROUPS"] == 1,
+        "groups of a cell lie side by side",
+    )
+    long = machine.recurrent_width.nbytes // 2
+    row = long * ((command["GROUPS"] - 1) * command["GROUP_ACT_STEP"] + command["LAST_SEGMENT"])
+    require(
+        command,
+        command["INPUT_ROW_BYTES"] >= row and command["INPUT_ROWS"] >= 1,
+        f"INPUT_ROW_BYTES of a cell must be at least {row}, and INPUT_ROWS 1",
+    )
+    require(
+        command,
+        command["STATE_INTEGER_BITS"] <= MAX_INTEGER_BITS,
+        f"STATE_INTEGER_BITS must be at most {MAX_INTEGER_BITS}",
+    )

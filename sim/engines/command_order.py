@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-from mensa.rtl.commands import Mode, Token, Unit
+from mensa.rtl.commands import Mode, Token, Unit, Width
 from mensa.rtl.program import Command
 
 __all__ = ["CommandOrder"]
@@ -40,6 +40,7 @@ class CommandOrder:
         """Begin a program: all commands of the one before are done."""
         self._tokens: dict[Token, deque[int]] = {token: deque() for token in Token}
         self._known = dict.fromkeys(Unit, self._number)
+        self._long = self._number  # the latest compute command whose results have four bytes
 
     def start(self, command: Command) -> Token | None:
         """Take what the command waits for. Returns: a token that nobody has given, if any."""
@@ -58,9 +59,19 @@ class CommandOrder:
         """Give what the command signals."""
         if command.unit is Unit.COMPUTE and command["MODE"] not in _TILED:
             self._known[Unit.COMPUTE] = self._number
+        if command.unit is Unit.COMPUTE and command["WIDTH"] == Width.INT32:
+            self._long = self._number
         known = self._number if command.unit is Unit.COMPUTE else self._known[command.unit]
         for token in command.signal:
             self._tokens[token].append(known)
+
+    def crowds(self, command: Command) -> bool:
+        """Whether a command's results may come while long ones are written, which takes longer."""
+        return (
+            command.unit is Unit.COMPUTE
+            and command["PIXELS"] > 1
+            and self._known[Unit.COMPUTE] < self._long
+        )
 
     def written(self, unit: Unit, addresses: npt.NDArray[np.int64]) -> None:
         """Note that the command writes these bytes."""

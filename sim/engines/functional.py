@@ -23,11 +23,13 @@ from mensa.rtl.commands import (
     Rounding,
     Space,
     Unit,
+    Width,
 )
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Command, Header, Program, ProgramError
 from mensa.sim.engines.command_check import check_command, columns_per_byte, refusal, require
 from mensa.sim.engines.command_order import CommandOrder
+from mensa.sim.engines.lstm_cell import cell_result
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -165,6 +167,12 @@ class FunctionalEngine:
                     f"would wait for ever",
                 )
             check_command(self.machine, command)
+            require(
+                command,
+                not self._order.crowds(command),
+                "may give results while those of four bytes of an earlier command are written; "
+                "a command of several pixels waits for SETTLED first",
+            )
             if command.unit == Unit.LOAD:
                 self._load(command, memory)
             elif command.unit == Unit.STORE:
@@ -226,6 +234,10 @@ class FunctionalEngine:
     def _compute(self, command: Command) -> None:
         pixels = command["PIXELS"]
         groups = _groups(command)
+        if Mode(command["MODE"]).is_cell:
+            for group in groups:
+                self._write(command, group, 0, self._cell(command, group)[None, :])
+            return
         most = max(
             1, _GATHER_LIMIT // (command["KERNEL_H"] * command["KERNEL_W"] * groups[0].segment)
         )
@@ -324,6 +336,39 @@ class FunctionalEngine:
         flat = centred.reshape(len(centred), -1).astype(np.float64)
         return _Window(start, segment, values, real, centred, flat)
 
+    def _cell(self, command: Command, group: _Group) -> Int64:
+        """What the LSTM cell gives for a group of cell states."""
+        width = self.machine.recurrent_width
+        gates = range(command["KERNEL_H"])
+        start = group.number * command["GROUP_ACT_STEP"]
+        pitch = command["TAP_Y_ADDRESS_STEP"]
+        scale = width.nbytes // 2  # recurrent sums are so much longer than the others
+        reads = [("STATE_ADDRESS", start, Width.INT16)]
+        for gate in gates:
+            reads.append(("ACT_ADDRESS", gate * pitch + start, Width.INT16))
+            reads.append(("RECURRENT_ADDRESS", scale * (gate * pitch + start), width))
+        state, *sums = (
+            self._numbers(command, command[name] + offset, group.channels, each)
+            for name, offset, each in reads
+        )
+        assert self.machine.cell is not None
+        return cell_result(
+            self.machine.cell,
+            Mode(command["MODE"]),
+            command["STATE_INTEGER_BITS"],
+            state,
+            list(zip(sums[::2], sums[1::2], strict=True)),
+        )
+
+    def _numbers(self, command: Command, address: int, count: int, width: Width) -> Int64:
+        """Signed numbers in the activation buffer; of four bytes the low 17 bits count."""
+        used = (address + np.arange(count * width.nbytes)) & ((1 << BUFFER_ADDRESS_BITS) - 1)
+        self._touch(command, Space.ACTIVATION, used, self.buffers.activation)
+        self._require_settled(command, used)
+        numbers: Int64 = self.buffers.activation[used].view(f"<i{width.nbytes}").astype(np.int64)
+        unused = 64 - min(8 * width.nbytes, self.machine.result_bits)
+        return (numbers << unused) >> unused
+
     def _table(self, command: Command) -> Int64:
         """The table of a command, from the entry of -128 on."""
         start = command["PARAMETER_ADDRESS"]
@@ -355,19 +400,21 @@ class FunctionalEngine:
         results = np.clip(results, command["CLAMP_MIN"], command["CLAMP_MAX"])
         pixel = np.arange(first, first + len(sums), dtype=np.int64)[:, None]
         oy, ox = np.divmod(pixel, command["OUT_WIDTH"])
-        channel = np.arange(group.channels, dtype=np.int64)
+        width = Width(command["WIDTH"])
+        byte = np.arange(group.channels * width.nbytes, dtype=np.int64)
         address = (
             command["OUT_ADDRESS"]
-            + group.number * command["GROUP_CHANNELS"]
+            + group.number * command["GROUP_CHANNELS"] * width.nbytes
             + oy * command["OUT_Y_STEP"]
             + ox * command["OUT_X_STEP"]
-            + channel
+            + byte
         ) & ((1 << BUFFER_ADDRESS_BITS) - 1)
+        content = results.astype(f"<i{width.nbytes}").view(np.int8)
         if command["EDGE_CHANNELS"]:
-            kept = (ox < command["OUT_WIDTH"] - 1) | (channel < command["EDGE_CHANNELS"])
-            address, results = address[kept], results[kept]
+            kept = (ox < command["OUT_WIDTH"] - 1) | (byte < command["EDGE_CHANNELS"])
+            address, content = address[kept], content[kept]
         self._touch(command, Space.ACTIVATION, address, self.buffers.activation, writes=True)
-        self.buffers.activation.view(np.int8)[address] = results.astype(np.int8)
+        self.buffers.activation.view(np.int8)[address] = content
         self._order.written(command.unit, address)
 
     def _constants(

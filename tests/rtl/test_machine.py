@@ -103,6 +103,8 @@ CHANGES = {
     "port_bytes": 4,
     "burst_beats": 8,
     "outstanding_reads": 2,
+    "cell": "litert",
+    "cell_lanes": 2,
 }
 
 
@@ -112,7 +114,11 @@ def test_configuration_hash_tells_apart_what_is_built_differently_and_nothing_el
     assert len(hashes) == len(CHANGES) + 1
     assert all(0 <= h < 1 << 32 for h in hashes)
     same = SMALL.replace(
-        name="other", clock_hz=1, post_lanes=SMALL.lanes, port_bytes=SMALL.beat_bytes
+        name="other",
+        clock_hz=1,
+        post_lanes=SMALL.lanes,
+        port_bytes=SMALL.beat_bytes,
+        cell_lanes=SMALL.state_lanes,
     )
     assert same.config_hash == SMALL.config_hash
     assert set(CHANGES) == set(SMALL.settings) - {"name", "array", "clock_hz"}

@@ -11,6 +11,7 @@ from mensa.rtl.commands import REGISTERS, Mode, Unit
 from mensa.rtl.compute import operand_feed
 from mensa.rtl.machine import KIB, Machine
 from mensa.rtl.post import post_processor, vector_unit
+from mensa.rtl.post.cell import cell
 from tests.rtl.compute.reference import random_commands, steps
 
 MACHINES = [
@@ -82,8 +83,10 @@ def test_a_tile_takes_at_least_the_cycles_in_which_the_one_before_leaves(machine
 @each_machine
 def test_drains_add_up_the_latencies_that_the_pipeline_states(machine):
     within = operand_feed.LATENCY + post_processor.LATENCY
-    for mode in Mode:
-        if mode.is_vector:
+    for mode in machine.modes:
+        if mode.is_cell:
+            latency = cell.LATENCY[machine.cell]
+        elif mode.is_vector:
             latency = vector_unit.LATENCY
         elif mode == Mode.FILTER:
             latency = machine.array.latency(Mode.FILTER)

@@ -15,7 +15,11 @@ POOL: dict[str, Machine] = {
         rows=8, cols=8, parameter_buffer_bytes=512 * KIB, activation_buffer_bytes=512 * KIB
     ),
     "16x16": edge_tpu.replace(
-        rows=16, cols=16, parameter_buffer_bytes=256 * KIB, activation_buffer_bytes=256 * KIB
+        rows=16,
+        cols=16,
+        parameter_buffer_bytes=256 * KIB,
+        activation_buffer_bytes=256 * KIB,
+        cell="litert",
     ),
     "4x12 tiled": machine_of(4, 12, 9 * KIB, 8 * KIB, entries=8).replace(post_lanes=5),
     "5x1 narrow port, split sums": machine_of(5, 1, 2000, 300, entries=4, port=4),

@@ -117,7 +117,7 @@ class ComputeTiming:
 
         self._fed = self.start + SETUP_CYCLES + feed_cycles(self._machine, command.registers)
         self._timeline.until(self._fed + 1, _COMPUTE)
-        self.done = self._fed + drain_cycles(self._machine, command["MODE"])
+        self.done = self._fed + drain_cycles(self._machine, command["MODE"], command["WIDTH"])
         self._dones.popleft()
         self._dones.append(self.done)
         self._tiled = tiled

@@ -19,8 +19,9 @@ from mensa.golden.arithmetic.fixed_point import (
 )
 from mensa.rtl.arrays.systolic.filter_stream import filter_stream
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
-from mensa.rtl.commands import REGISTERS, Keep, Mode, Rounding, Unit
+from mensa.rtl.commands import REGISTERS, Keep, Mode, Rounding, Unit, Width
 from mensa.rtl.machine import Machine
+from mensa.sim.engines.lstm_cell import cell_result
 
 Registers = dict[str, int]
 
@@ -71,6 +72,9 @@ def steps(machine: Machine, r: Registers) -> Iterator[Step]:
     """The loop nest, one item a cycle."""
     if r["MODE"] == Mode.FILTER:
         yield from _filter_steps(machine, r)
+        return
+    if Mode(r["MODE"]).is_cell:
+        yield from _cell_steps(machine, r)
         return
     vector = Mode(r["MODE"]).is_vector
     lanes_max = 1 if vector else machine.array.tile
@@ -165,6 +169,37 @@ def _filter_steps(machine: Machine, r: Registers) -> Iterator[Step]:
                     yield Step(group, group, 1, fetch=fetch, result=pixel is not None)
 
 
+def _cell_steps(machine: Machine, r: Registers) -> Iterator[Step]:
+    """A group's cell state, then of each gate the sum of its inputs and the recurrent one."""
+    long = machine.recurrent_width.nbytes // 2
+    for group in range(r["GROUPS"]):
+        size = r["LAST_SEGMENT"] if group == r["GROUPS"] - 1 else r["SEGMENT"]
+        start = group * r["GROUP_ACT_STEP"]
+        reads = [(r["STATE_ADDRESS"], 1)]
+        for gate in range(r["KERNEL_H"]):
+            pitch = gate * r["TAP_Y_ADDRESS_STEP"]
+            reads.append((r["ACT_ADDRESS"] + pitch, 1))
+            reads.append((r["RECURRENT_ADDRESS"] + long * pitch, long))
+        for number, (address, scale) in enumerate(reads):
+            yield Step(
+                group,
+                group,
+                1,
+                first=number == 0,
+                last=number == len(reads) - 1,
+                first_chunk=number == 0,
+                fetch=Fetch(
+                    lane=0,
+                    address=address + scale * start,
+                    x=r["X_START"] + scale * start,
+                    y=r["Y_START"],
+                    size=scale * size,
+                    tap=number,
+                    pixel=0,
+                ),
+            )
+
+
 def _completed(r: Registers, row: int, word: int) -> int | None:
     """The output pixel whose sum is complete with a word of a filter's input row."""
     for j in range(r["PIXELS"] // r["OUT_WIDTH"]):
@@ -180,7 +215,10 @@ def _completed(r: Registers, row: int, word: int) -> int | None:
 def out_address(r: Registers, group: int, pixel: int) -> int:
     oy, ox = divmod(pixel, r["OUT_WIDTH"])
     return (
-        r["OUT_ADDRESS"] + group * r["GROUP_CHANNELS"] + oy * r["OUT_Y_STEP"] + ox * r["OUT_X_STEP"]
+        r["OUT_ADDRESS"]
+        + group * (r["GROUP_CHANNELS"] << r["WIDTH"])
+        + oy * r["OUT_Y_STEP"]
+        + ox * r["OUT_X_STEP"]
     )
 
 
@@ -278,7 +316,8 @@ class Reference:
             sums = self.sums
         if r["KEEP"] & Keep.UNDRAINED:
             return []
-        outputs = self._post(r, sums, r["CONSTANT_ENTRY"] + group).astype(np.int8)
+        outputs = self._post(r, sums, r["CONSTANT_ENTRY"] + group)
+        outputs = outputs.astype(f"<i{1 << r['WIDTH']}")
         return [
             Write(
                 tile[-1][0],
@@ -311,6 +350,8 @@ class Reference:
 
     def _vector(self, r: Registers, taps: list[Step]) -> np.ndarray:
         mode = Mode(r["MODE"])
+        if mode.is_cell:
+            return self._cell(r, [step.fetch for step in taps])
         values = []
         for step in taps:
             fetch = step.fetch
@@ -331,6 +372,22 @@ class Reference:
             table = self.parameter[start : start + TABLE_BYTES].view("i1").astype(np.int64)
             return table[values[0] + 128]
         return np.asarray(COMBINE.get(mode, lambda each: np.sum(each, 0))(values))
+
+    def _cell(self, r: Registers, reads: list[Fetch]) -> np.ndarray:
+        channels = min(each.size for each in reads) // 2
+        state, *sums = (
+            self.activation[each.address : each.address + each.size]
+            .view(f"<i{each.size // channels}")
+            .astype(np.int64)
+            for each in reads
+        )
+        return cell_result(
+            self.machine.cell,
+            Mode(r["MODE"]),
+            r["STATE_INTEGER_BITS"],
+            state,
+            list(zip(sums[::2], ((each << 47) >> 47 for each in sums[1::2]), strict=True)),
+        )
 
     def _post(self, r: Registers, sums: np.ndarray, entry: int) -> np.ndarray:
         if r["UNIFORM"]:
@@ -399,7 +456,61 @@ def random_commands(machine: Machine, rng: random.Random, mode: Mode) -> list[Re
         return chain
 
 
+def _random_cell_command(machine: Machine, rng: random.Random, mode: Mode) -> Registers | None:
+    """Random sums and states in the lower half of the activation buffer, results in the upper."""
+    lanes, half = machine.state_lanes, machine.activation_buffer_bytes // 2
+    group = rng.choice([lanes, rng.randrange(1, lanes + 1)])
+    groups = rng.randrange(1, 5)
+    last = rng.randrange(1, group + 1)
+    cells = (groups - 1) * group + last
+    gates = 1 if mode == Mode.HIDDEN_STATE else rng.randrange(2, 4)
+    pitch = 2 * cells + rng.choice([0, rng.randrange(9)])
+    long = machine.recurrent_width.nbytes // 2
+
+    def place(nbytes: int) -> int | None:
+        return rng.randrange(half - nbytes + 1) if nbytes <= half else None
+
+    sums, recurrent, state = place(gates * pitch), place(long * gates * pitch), place(2 * cells)
+    if sums is None or recurrent is None or state is None:
+        return None
+    width = Width.INT16 if mode == Mode.CELL_STATE else Width.BYTE
+    out_bytes = cells * width.nbytes
+    bits = 8 * width.nbytes
+    r = {register.name: 0 for register in REGISTERS[Unit.COMPUTE]}
+    return r | {
+        "MODE": int(mode),
+        "INPUT_ROW_BYTES": 2 * long * cells,
+        "INPUT_ROWS": 1,
+        "PIXELS": 1,
+        "OUT_WIDTH": 1,
+        "KERNEL_H": gates,
+        "KERNEL_W": 1,
+        "ACT_ADDRESS": sums,
+        "RECURRENT_ADDRESS": recurrent,
+        "STATE_ADDRESS": state,
+        "STATE_INTEGER_BITS": rng.randrange(7),
+        "TAP_Y_ADDRESS_STEP": pitch,
+        "SEGMENT": 2 * group,
+        "LAST_SEGMENT": 2 * last,
+        "GROUPS": groups,
+        "GROUP_ACT_STEP": 2 * group,
+        "GROUP_CHANNELS": group,
+        "LAST_GROUP_CHANNELS": last,
+        "UNIFORM": 1,
+        "MULTIPLIER": 1 << 30 if width == Width.INT16 else rng.randrange(1 << 30, 1 << 31),
+        "SHIFT": 1 if width == Width.INT16 else -22,
+        "ROUNDING": rng.randrange(2),
+        "OUT_ZERO_POINT": 0 if width == Width.INT16 else rng.randrange(-128, 128),
+        "CLAMP_MIN": rng.choice([-(1 << (bits - 1)), rng.randrange(-(1 << (bits - 1)), 0)]),
+        "CLAMP_MAX": rng.choice([(1 << (bits - 1)) - 1, rng.randrange(1 << (bits - 1))]),
+        "OUT_ADDRESS": rng.randrange(half, machine.activation_buffer_bytes - out_bytes + 1),
+        "WIDTH": int(width),
+    }
+
+
 def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registers | None:
+    if mode.is_cell:
+        return _random_cell_command(machine, rng, mode)
     cols = machine.group_channels(mode)
     depth = rng.choice([1, rng.randrange(1, 4), rng.randrange(1, 2 * cols + 2)])
     height, width = rng.randrange(1, 6), rng.randrange(1, 7)
@@ -521,9 +632,50 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
         # Of the array's columns beyond a group's, CONV defines what they compute.
         most = cols if mode == Mode.CONV else min(group_channels, last_channels)
         r["EDGE_CHANNELS"] = rng.randrange(1, most + 1)
+    if not _widen(machine, rng, r):
+        return None
     if mode == Mode.FILTER:
         stream = filter_stream(machine.array.tile, r, pitch)
         if stream is None:
             return None
         r.update(stream)
     return r
+
+
+def _widen(machine: Machine, rng: random.Random, r: Registers) -> bool:
+    """Make results wider, sometimes; what lies across a row then has another place."""
+    widths = [width for width in machine.widths if width != Width.INT32]
+    if Width.INT32 in machine.widths and r["PIXELS"] == 1 and Mode(r["MODE"]).is_tiled:
+        widths.append(Width.INT32)
+    width = rng.choice([Width.BYTE, rng.choice(widths), widths[-1]])
+    if width == Width.BYTE:
+        return True
+    row = machine.row_bytes
+    most = 1 << (max(r["GROUP_CHANNELS"], 1).bit_length() - 1)
+    if r["GROUPS"] > 1 and r["GROUP_CHANNELS"] != most:
+        return False
+
+    def up(value: int) -> int:
+        return -(-value // row) * row
+
+    nbytes = (r["GROUPS"] * max(r["GROUP_CHANNELS"], r["LAST_GROUP_CHANNELS"])) << width
+    x_step = up(nbytes)
+    y_step = x_step * r["OUT_WIDTH"]
+    total = y_step * -(-r["PIXELS"] // r["OUT_WIDTH"])
+    start = machine.activation_buffer_bytes - up(total)
+    if start < machine.activation_buffer_bytes // 2:
+        return False
+    if width == Width.INT32 and (
+        (2 * machine.lanes) & (2 * machine.lanes - 1) or machine.array.tile == 1
+    ):
+        return False
+    r.update(
+        WIDTH=int(width),
+        OUT_ADDRESS=start,
+        OUT_X_STEP=x_step,
+        OUT_Y_STEP=y_step,
+        EDGE_CHANNELS=0,
+        CLAMP_MIN=-(1 << 15) if width == Width.INT16 else -(1 << 16),
+        CLAMP_MAX=rng.choice([(1 << 15) - 1, rng.randrange(1 << 15)]),
+    )
+    return True

@@ -25,8 +25,14 @@ MACHINES = {
         parameter_buffer_bytes=8 * KIB,
         activation_buffer_bytes=4 * KIB,
         constant_entries=8,
+        cell=cell,
     )
-    for rows, cols, lanes in ((2, 2, 2), (5, 3, 3), (4, 12, 5), (8, 8, 8))
+    for rows, cols, lanes, cell in (
+        (2, 2, 2, "tflm"),
+        (5, 3, 3, None),
+        (4, 12, 5, "litert"),
+        (8, 8, 8, "tflm"),
+    )
 }
 COMMANDS = 12 if os.environ.get("MENSA_REGRESS") == "1" else 6
 """Per mode and machine."""
@@ -121,7 +127,10 @@ async def beats_are_those_of_the_loop_nest_without_a_gap(dut, name, idle):
         for port in ("start", "active", "registers", "o__valid", "o__payload")
     )
     commands = [
-        c for mode in Mode for _ in range(COMMANDS) for c in random_commands(machine, rng, mode)
+        c
+        for mode in machine.modes
+        for _ in range(COMMANDS)
+        for c in random_commands(machine, rng, mode)
     ]
     rng.shuffle(commands)
     layout = beat_layout(machine)

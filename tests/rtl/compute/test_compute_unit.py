@@ -17,7 +17,15 @@ from mensa.rtl.arrays.systolic.gateware import SystolicArray
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.buffers.buffer import Buffer, WritePort
 from mensa.rtl.buffers.constant_buffer import ConstantBuffer
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, REGISTER_NUMBER, REGISTERS, TAG_BITS, Mode, Unit
+from mensa.rtl.commands import (
+    BUFFER_ADDRESS_BITS,
+    REGISTER_NUMBER,
+    REGISTERS,
+    TAG_BITS,
+    Mode,
+    Unit,
+    Width,
+)
 from mensa.rtl.compute.address_generator import AddressGenerator
 from mensa.rtl.compute.compute_unit import ComputeUnit
 from mensa.rtl.compute.operand_feed import OperandFeed
@@ -42,8 +50,14 @@ MACHINES = {
         activation_buffer_bytes=2 * KIB,
         activation_banks=2,
         constant_entries=8,
+        cell=cell,
     )
-    for name, rows, cols, lanes in (("wide", 2, 24, None), ("tall", 9, 2, None), ("few", 3, 8, 3))
+    for name, rows, cols, lanes, cell in (
+        ("wide", 2, 24, None, "tflm"),
+        ("tall", 9, 2, None, None),
+        ("few", 3, 8, 3, "tflm"),
+        ("long", 3, 8, 4, "litert"),
+    )
 }
 COMMANDS = 30
 """Per mode and machine."""
@@ -161,7 +175,10 @@ def near(machine: Machine, rng: random.Random, command: Registers) -> Registers:
     )
     if register == "PIXELS" and (value > command["PIXELS"] or command["MODE"] == Mode.FILTER):
         return command
-    if register in ("ACT_ZERO_POINT", "PARAMETER_ZERO_POINT") and command["MODE"] == Mode.TABLE:
+    mode = Mode(command["MODE"])
+    if register in ("ACT_ZERO_POINT", "PARAMETER_ZERO_POINT") and mode == Mode.TABLE:
+        return command
+    if register in ("ACT_ZERO_POINT", "PIXELS") and (mode.is_cell or command["WIDTH"]):
         return command
     return command | {register: value}
 
@@ -170,7 +187,7 @@ def sequence(machine: Machine, rng: random.Random) -> list[Registers]:
     """Commands of all modes, many of which come close behind one another."""
     commands: list[Registers] = []
     while len(commands) < MIXED_COMMANDS:
-        mode = rng.choice([*Mode, Mode.CONV, Mode.DEPTHWISE])
+        mode = rng.choice([*machine.modes, Mode.CONV, Mode.DEPTHWISE])
         chain = random_commands(machine, rng, mode)
         commands += chain
         while len(chain) == 1 and rng.random() < 0.8:
@@ -178,8 +195,32 @@ def sequence(machine: Machine, rng: random.Random) -> list[Registers]:
     return commands
 
 
+def apart(machine: Machine, rng: random.Random, commands: list[Registers]) -> list[Registers]:
+    """The same commands, another one before each of several pixels that follows one whose results
+    take two cycles a row."""
+    kept: list[Registers] = []
+    for command in commands:
+        if kept and kept[-1]["WIDTH"] == Width.INT32 and command["PIXELS"] > 1:
+            kept += random_commands(machine, rng, Mode.MAX)
+        kept.append(command)
+    return kept
+
+
+def turns_of(machine: Machine, width: Width, content: bytes) -> list[tuple[int, bytes]]:
+    """What is written in one cycle after another: place in the result, and bytes."""
+    turns = []
+    part = machine.lanes * width.nbytes
+    most = machine.lanes * min(width.nbytes, 2)
+    for start in range(0, len(content), part):
+        end = min(start + part, len(content))
+        turns += [(at, content[at : min(at + most, end)]) for at in range(start, end, most)]
+    return turns
+
+
 @cocotb.test()
-@cocotb.parametrize(name=list(MACHINES), mode=[*Mode, None])
+@cocotb.parametrize(
+    (("name", "mode"), [(n, mode) for n, m in MACHINES.items() for mode in (*m.modes, None)])
+)
 async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut, name, mode):
     """Of one mode, or of all in turn."""
     machine, rng = MACHINES[name], random.Random(random.getrandbits(32))
@@ -191,6 +232,7 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
         commands = sequence(machine, rng)
     else:
         commands = [c for _ in range(COMMANDS) for c in random_commands(machine, rng, mode)]
+    commands = apart(machine, rng, commands)
     words: deque[tuple[int, int] | None] = deque()
     shadow: dict[str, int] = {}
     for registers in commands:
@@ -245,18 +287,20 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
             quiet = 0
             first = cycle + timing.SETUP_CYCLES + 1
             steps = range(first, first + timing.feed_cycles(machine, registers))
-            drain = timing.drain_cycles(machine, registers["MODE"])
+            width = Width(registers["WIDTH"])
+            drain = timing.drain_cycles(machine, registers["MODE"], width)
+            turns = machine.array.pace * (2 if width == Width.INT32 else 1)
             ends.append(steps.stop - 1 + drain)
             tiled = Mode(registers["MODE"]).is_tiled
             writes = reference.run(registers)
             for w in writes:
-                for part in range(0, len(w.data), machine.lanes):
-                    at = first + w.last_step + drain + part // machine.lanes
+                for turn, (start_byte, data) in enumerate(turns_of(machine, width, w.data)):
+                    at = first + w.last_step + drain + turn
                     if tiled:
-                        at -= (w.row + 1) * machine.array.pace - 1
+                        at -= w.row * machine.array.pace + turns - 1
                     assert at not in expected
-                    expected[at] = w.address + part, w.data[part : part + machine.lanes]
-            assert not writes or 0 <= ends[-1] - max(expected) < machine.array.pace
+                    expected[at] = w.address + start_byte, data
+            assert not writes or 0 <= ends[-1] - max(expected) < turns
             started += 1
             pending = False
             most = max(most, started - done)

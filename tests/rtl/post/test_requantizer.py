@@ -29,12 +29,19 @@ BIASES = (0, 1, -1, INT32_MIN, INT32_MAX, 1 << 30, -(1 << 20), 4711)
 MULTIPLIERS = (0, 1, 1 << 30, (1 << 30) + 1, (1 << 31) - 1, 3 << 29, 0x5A827999, 0x12345)
 SHIFT_CHOICES = (*SHIFTS, 0, -1)
 
+WIDE = 17
+"""Bits of the widest results; those of a byte are the rest of a test's."""
+
+CLAMPS = {8: [(-128, 127), (-120, 125)], WIDE: [(-(1 << 16), (1 << 16) - 1), (-(1 << 15), 32767)]}
+"""By bits of a result, what clamps to them."""
+
 LANES = 4
 BLOCK_CYCLES = 4096
 CLOCK_NS = 10  # of bench.start
 CORNER_CYCLES = len(ACCUMULATORS) * len(BIASES) * len(MULTIPLIERS) * len(SHIFT_CHOICES) // LANES
 RANDOM_BLOCKS = 48
 DIGEST_FACTOR = 0x9E3779B97F4A7C15
+OFFSET = (1 << (WIDE - 1)) + 1
 
 
 def golden(rounding: int, value, bias, multiplier, shift, zero_point: int, low: int, high: int):
@@ -57,7 +64,7 @@ class Sweep(wiring.Component):
     """Requantisers that number their own inputs and digest their outputs.
 
     With `run` high, `LANES` values a cycle go in, those numbered `index` to `index + LANES - 1`.
-    The digest of a lane is ``digest * DIGEST_FACTOR + output + 129`` modulo 2**64, from 0.
+    The digest of a lane is ``digest * DIGEST_FACTOR + output + OFFSET`` modulo 2**64, from 0.
     """
 
     def __init__(self) -> None:
@@ -68,8 +75,8 @@ class Sweep(wiring.Component):
                 "run": In(1),
                 "rounding": In(1),
                 "zero_point": In(8),
-                "clamp_min": In(8),
-                "clamp_max": In(8),
+                "clamp_min": In(WIDE),
+                "clamp_max": In(WIDE),
                 "index": Out(32),
             }
             | {f"digest_{lane}": Out(64) for lane in range(LANES)}
@@ -87,7 +94,7 @@ class Sweep(wiring.Component):
             m.d.sync += self.index.eq(self.index + LANES)
         with m.If(self.clear):
             m.d.sync += self.index.eq(0)
-        m.submodules.unit = unit = Requantizer(LANES)
+        m.submodules.unit = unit = Requantizer(LANES, WIDE)
         m.d.comb += [
             unit.i.valid.eq(self.run),
             unit.i.payload.scaling.rounding.eq(self.rounding),
@@ -125,7 +132,7 @@ class Sweep(wiring.Component):
                 ]
             digest = getattr(self, f"digest_{lane}")
             with m.If(unit.o.valid):
-                m.d.sync += digest.eq(digest * DIGEST_FACTOR + (unit.o.payload[lane] + 129))
+                m.d.sync += digest.eq(digest * DIGEST_FACTOR + (unit.o.payload[lane] + OFFSET))
             with m.If(self.clear):
                 m.d.sync += digest.eq(0)
         return m
@@ -167,20 +174,22 @@ POWERS[1:] = np.cumprod(np.full(BLOCK_CYCLES, DIGEST_FACTOR, np.uint64))
 
 def add_to_digests(digests: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """The digest of each lane after a block of outputs [BLOCK_CYCLES, LANES]."""
-    terms = (outputs + 129).astype(np.uint64) * POWERS[-2::-1, None]
+    terms = (outputs + OFFSET).astype(np.uint64) * POWERS[-2::-1, None]
     return digests * POWERS[-1] + terms.sum(axis=0, dtype=np.uint64)
 
 
 def test_requantizer():
-    bench.run(SideBySide({"one": Requantizer(1), "sweep": Sweep()}), __file__)
+    parts = {f"of_{bits}": Requantizer(1, bits) for bits in CLAMPS}
+    bench.run(SideBySide(parts | {"sweep": Sweep()}), __file__)
 
 
-IDLE_SWEEP = dict.fromkeys((f"sweep__{n}" for n in ("corners", "clear", "run", "rounding")), 0)
+IDLE = dict.fromkeys((f"sweep__{n}" for n in ("corners", "clear", "run", "rounding")), 0)
+IDLE |= {f"of_{bits}__i__valid": 0 for bits in CLAMPS}
 
 
 @cocotb.test()
-@cocotb.parametrize(idle=[False, True])
-async def every_output_equals_golden_and_comes_after_the_latency(dut, idle):
+@cocotb.parametrize(idle=[False, True], bits=list(CLAMPS))
+async def every_output_equals_golden_and_comes_after_the_latency(dut, idle, bits):
     """Roundings, zero points and clamps change from value to value."""
     cases = list(itertools.product(ACCUMULATORS, (0, -1), MULTIPLIERS, range(-31, 31, 6)))
     cases += [
@@ -198,26 +207,29 @@ async def every_output_equals_golden_and_comes_after_the_latency(dut, idle):
     for case in cases:
         while idle and random.random() < 0.4:
             valid.append(0)
-            payload.append(random.getrandbits(126))
+            payload.append(random.getrandbits(144))
         rounding = random.choice(list(Rounding))
-        low, high = random.choice([(-128, 127), (-120, 125), (random.randrange(-128, 0), 100)])
+        low, high = random.choice([*CLAMPS[bits], (random.randrange(-128, 0), 100)])
         zero_point = random.randrange(-128, 128)
         expected = golden(rounding, *(np.array([c]) for c in case), zero_point, low, high)
         due[len(valid) + LATENCY] = int(expected[0])
         valid.append(1)
         value, bias, multiplier, shift = case
-        scaling = rounding | pack((zero_point, low, high), 8) << 1
+        scaling = rounding | (zero_point & 255) << 1 | pack((low, high), WIDE) << 9
         lane = pack((value, bias), 32) | multiplier << 64 | (shift & 63) << 95
-        payload.append(scaling | lane << 25)
-    await bench.start(dut, **IDLE_SWEEP, one__i__valid=0)
+        payload.append(scaling | lane << 43)
+    await bench.start(dut, **IDLE)
+    one = f"of_{bits}"
     seen = await play(
         dut,
         len(valid) + LATENCY + 2,
-        {"one__i__valid": valid, "one__i__payload": payload},
-        ("one__o__valid", "one__o__payload"),
+        {f"{one}__i__valid": valid, f"{one}__i__payload": payload},
+        (f"{one}__o__valid", f"{one}__o__payload"),
     )
     outputs = {
-        t: signed(seen["one__o__payload"][t], 8) for t, v in enumerate(seen["one__o__valid"]) if v
+        t: signed(seen[f"{one}__o__payload"][t], bits)
+        for t, v in enumerate(seen[f"{one}__o__valid"])
+        if v
     }
     assert outputs == due
 
@@ -225,7 +237,7 @@ async def every_output_equals_golden_and_comes_after_the_latency(dut, idle):
 @cocotb.test()
 @cocotb.parametrize(rounding=list(Rounding), corners=[True, False])
 async def millions_of_values_equal_golden(dut, rounding, corners):
-    await bench.start(dut, **IDLE_SWEEP, one__i__valid=0)
+    await bench.start(dut, **IDLE)
     dut.sweep__rounding.value = rounding
     dut.sweep__corners.value = corners
     dut.sweep__clear.value = 1
@@ -236,9 +248,10 @@ async def millions_of_values_equal_golden(dut, rounding, corners):
         # The corners see every output as it is, and then moved and clamped as by an activation.
         settings = (0, -128, 127)
         if block % 4 == 3:
-            settings = (random.randrange(-128, 128), random.randrange(-128, 0), 100)
+            clamp = random.choice([(random.randrange(-128, 0), 100), *CLAMPS[WIDE]])
+            settings = (random.randrange(-128, 128), *clamp)
         for name, value in zip(("zero_point", "clamp_min", "clamp_max"), settings, strict=True):
-            getattr(dut, f"sweep__{name}").value = value & 255
+            getattr(dut, f"sweep__{name}").value = value & ((1 << WIDE) - 1 if name != "zero_point" else 255)
         dut.sweep__run.value = 1
         # Python sleeps through the block: waking for every cycle would take most of the time.
         await Timer(CLOCK_NS * BLOCK_CYCLES - CLOCK_NS // 2, "ns")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mensa.rtl.commands import Mode, Space, Token, Unit
+from mensa.rtl.commands import Mode, Space, Token, Unit, Width
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Program
 from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES
@@ -122,8 +122,12 @@ def compute_commands(small: Machine, rng: random.Random, length: int) -> list[Go
     gos: list[Go] = []
     writer = [-1, -1]  # the latest command that writes each half
     given = -1  # the latest one that gives SETTLED
+    long = -1  # the latest one with results of four bytes
+    deck: list[Mode] = []
     while len(gos) < length:
-        mode = rng.choice(list(Mode)) if rng.random() < 0.5 else rng.choice(list(Mode)[:3])
+        if not deck:
+            deck = rng.sample(small.modes, len(small.modes))
+        mode = deck.pop() if rng.random() < 0.5 else rng.choice(small.modes[:3])
         chain = random_commands(small, rng, mode)
         if mode.is_tiled and rng.random() < 0.5:
             # Little changes from one to the next, so that fetch keeps up with a short feed.
@@ -135,15 +139,20 @@ def compute_commands(small: Machine, rng: random.Random, length: int) -> list[Go
                 channels = (registers["GROUP_CHANNELS"], registers["LAST_GROUP_CHANNELS"])
                 registers["EDGE_CHANNELS"] = min(registers["EDGE_CHANNELS"], *channels)
             registers["ACT_ADDRESS"] += reads * half
+            if mode.is_cell:
+                registers["RECURRENT_ADDRESS"] += reads * half
+                registers["STATE_ADDRESS"] += reads * half
             registers["OUT_ADDRESS"] -= reads * half
             go = Go(Unit.COMPUTE, registers)
             last = len(gos) - 1
-            needed = given < writer[reads]
-            if last > given and (needed or rng.random() < 0.1):
-                given = rng.randrange(max(given + 1, writer[reads]), last + 1)
+            least = max(writer[reads], long if registers["PIXELS"] > 1 else -1)
+            if last > given and (given < least or rng.random() < 0.1):
+                given = rng.randrange(max(given + 1, least), last + 1)
                 gos[given].signal.add(Token.SETTLED)
                 go.wait.add(Token.SETTLED)
             writer[1 - reads] = len(gos)
+            if registers["WIDTH"] == Width.INT32:
+                long = len(gos)
             gos.append(go)
     return gos
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -10,12 +12,12 @@ from hypothesis import strategies as st
 from mensa.rtl.arrays.systolic.filter_stream import filter_stream
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import Keep, Mode, Space, Token, Unit
-from mensa.rtl.machine import Machine
+from mensa.rtl.machine import CELLS, Machine
 from mensa.rtl.program import Assembler, Program, ProgramError
 from mensa.sim.engines.functional import FunctionalEngine
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
-from tests.rtl.compute.reference import Reference
+from tests.rtl.compute.reference import Reference, random_commands
 
 MACHINE = Machine(
     name="small",
@@ -135,6 +137,7 @@ def compute_registers(draw: st.DrawFn, mode: Mode) -> dict[str, int]:
         "OUT_ADDRESS": OUT,
         "OUT_X_STEP": groups * cols + draw(number(0, 4)),
         "OUT_Y_STEP": out_width * (groups * cols + 5),
+        "WIDTH": 0,
     }
 
 
@@ -153,7 +156,7 @@ def filter_registers(draw: st.DrawFn) -> dict[str, int]:
     return registers | stream
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", [mode for mode in Mode if not mode.is_cell])
 def test_compute_does_what_the_loop_nest_says(mode):
     machine = TALL if mode == Mode.FILTER else MACHINE
     drawn = filter_registers() if mode == Mode.FILTER else compute_registers(mode)
@@ -167,6 +170,20 @@ def test_compute_does_what_the_loop_nest_says(mode):
         assert np.array_equal(buffers.activation, reference.activation)
 
     compare()
+
+
+@pytest.mark.parametrize("mode", [Mode.CONV, Mode.MAX, Mode.CELL_STATE, Mode.HIDDEN_STATE])
+@pytest.mark.parametrize("cell", CELLS)
+def test_wide_results_and_the_cell_are_what_the_loop_nest_says(mode, cell):
+    machine = MACHINE.replace(cols=8, cell=cell, cell_lanes=2)
+    rng = random.Random(0)
+    for _ in range(60):
+        (registers, *_) = random_commands(machine, rng, mode)
+        registers |= {"KEEP": 0, "EDGE_CHANNELS": 0}
+        buffers, before, _ = run([(Unit.COMPUTE, registers)], machine)
+        reference = Reference(machine, before.copy(), buffers.parameter, buffers.constant)
+        reference.run(registers)
+        assert np.array_equal(buffers.activation, reference.activation)
 
 
 PLAIN = {

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from mensa.rtl.commands import Mode, Unit
+from mensa.rtl.commands import Mode, Unit, Width
 from mensa.rtl.timing import COMMANDS_IN_FLIGHT
 from mensa.sim.memory import lpddr4
 from tests.sched.runner import machine_of
@@ -17,7 +17,7 @@ from tests.sim.pool import POOL, REGRESS
 MACHINES = {
     "4x4": machine_of(4, 4, 2048, 4096),
     "8x8": POOL["8x8"],
-    "12x5": machine_of(12, 5, 2048, 4096, port=16),  # filters of 3 x 3 taps fit
+    "12x8": machine_of(12, 8, 2048, 4096, port=16).replace(cell="litert"),  # 3 x 3 taps fit
 }
 if REGRESS:
     # So wide that COMMANDS_IN_FLIGHT is what holds commands back.
@@ -30,7 +30,7 @@ COMMANDS = 40
 def test_programs_are_the_same_on_every_engine(shape):
     rng = random.Random(shape)
     machine = MACHINES[shape].replace(clock_hz=250_000_000)
-    modes, most = set(), 0
+    modes, widths, most = set(), set(), 0
     for _ in range(PROGRAMS):
         memory = lpddr4.replace(
             latency_ns=rng.choice([0, 20, 100]),
@@ -44,7 +44,9 @@ def test_programs_are_the_same_on_every_engine(shape):
         assert engines.commands_compared == len(trace.events)
         modes |= {Mode(command["MODE"]) for command in commands}
         most = max(most, in_flight(trace))
-    assert modes == set(Mode)
+        widths |= {Width(command["WIDTH"]) for command in commands}
+    assert modes == set(machine.modes)
+    assert widths == set(machine.widths)
     assert 2 <= most <= COMMANDS_IN_FLIGHT
 
 

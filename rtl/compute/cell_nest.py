@@ -1,0 +1,100 @@
+"""The loop nest of the LSTM cell's modes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from mensa.rtl.arrays.nest import NestSignature
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, compute_bits
+from mensa.rtl.machine import Machine
+from mensa.rtl.parts.countdown import Countdown
+from mensa.rtl.parts.resetless import resetless
+from mensa.rtl.parts.unit import is_one_of
+
+__all__ = ["CellNest"]
+
+_MODES = {mode for mode in Mode if mode.is_cell}
+
+
+class CellNest(wiring.Component):
+    """Walks the cell states group by group: of each the state, then both sums of every gate.
+
+    Parameters
+    ----------
+    machine : Machine
+        Its configuration.
+
+    Members
+    -------
+    nest : In(NestSignature(machine.array))
+        Its steps.
+    """
+
+    def __init__(self, machine: Machine):
+        self._array = machine.array
+        self._recurrent_scale = machine.recurrent_width.nbytes // 2
+        super().__init__({"nest": In(NestSignature(machine.array))})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        nest = self.nest
+        r, group, step = nest.registers, nest.group, nest.step
+        active, first, recurrent = Signal(), Signal(), Signal()
+        gates = Countdown(compute_bits("KERNEL_H"), "gates")
+        sums, recurrent_sums = (resetless(BUFFER_ADDRESS_BITS, name=n) for n in ("sums", "before"))
+        ends_group = recurrent & gates.last
+        m.d.comb += [
+            nest.active.eq(active),
+            nest.group_over.eq(active & ends_group),
+        ]
+        with m.If(active):
+            m.d.sync += [
+                active.eq(~(ends_group & group.is_last)),
+                first.eq(ends_group),
+                recurrent.eq(~first & ~recurrent),
+            ]
+            with m.If(recurrent):
+                m.d.sync += [
+                    gates.step(),
+                    sums.eq(sums + r.tap_y_address_step),
+                    recurrent_sums.eq(
+                        recurrent_sums + self._recurrent_scale * r.tap_y_address_step
+                    ),
+                ]
+        with m.Else():
+            m.d.sync += [
+                active.eq(nest.start & is_one_of(r.mode, _MODES)),
+                first.eq(1),
+                recurrent.eq(0),
+            ]
+        with m.If(~active | ends_group):
+            m.d.sync += [
+                gates.restart(r.kernel_h),
+                sums.eq(r.act_address),
+                recurrent_sums.eq(r.recurrent_address),
+            ]
+
+        nbytes = Mux(group.is_last, r.last_segment, r.segment)
+        m.d.sync += [
+            step.fetch_activation.eq(active),
+            step.size.eq(Mux(recurrent, self._recurrent_scale * nbytes, nbytes)),
+            step.first.eq(first),
+            step.last.eq(ends_group),
+            step.announce.eq(first),
+            step.lanes.eq(1),
+            step.entry.eq(group.entry),
+            step.channels.eq(Mux(group.is_last, r.last_group_channels, r.group_channels)),
+            # Recurrent sums may be twice as long, so their groups are twice as far apart.
+            step.outer_x.eq(group.x),
+            step.inner_x.eq(Mux(recurrent & (self._recurrent_scale > 1), group.x, 0)),
+            step.inner_y.eq(r.y_start),
+            step.inner_y_address.eq(
+                Mux(first, r.state_address, Mux(recurrent, recurrent_sums, sums))
+            ),
+            step.out_group.eq(group.out),
+        ]
+        return m

@@ -29,6 +29,7 @@ from mensa.sched.lower import (
     tensor_from_memory,
     tensor_to_memory,
 )
+from mensa.sched.lower.room import states
 from mensa.sched.on_chip import OnChipReader
 from mensa.sched.placement import Placement, all_on
 from mensa.sched.run_report import make_report
@@ -263,7 +264,7 @@ class _ExecutorBench:
         self._reader = reader
         self._check = check
         self._memory = lowered.initial_memory()
-        self._state: Mapping[int, Values] = first_values(lowered.graph, lowered.rounding)
+        self._state = dict(first_values(lowered.graph, lowered.rounding))
 
     @property
     def pieces(self) -> int:
@@ -306,7 +307,7 @@ class _ExecutorBench:
         graph = self._lowered.graph
         operator = graph.operators[step.operator]
         found = run_operator(graph, operator, values, self._lowered.rounding, self._state)
-        self._state = found.state
+        self._state = dict(found.state)
         values |= found
         self._put(self._state | found)
 
@@ -320,6 +321,12 @@ class _ExecutorBench:
             for layer in step.program.layers
             for index in self._lowered.graph.operators[layer].outputs
             if index in self._lowered.tensors
+        )
+        graph, rounding = self._lowered.graph, self._lowered.rounding
+        self._state = self._state | self._get(
+            index
+            for layer in step.program.layers
+            for index in states(graph, graph.operators[layer], rounding)
         )
         return trace
 

@@ -149,7 +149,7 @@ def _blocks(
             out = stores[0].offset
         streamed = [int(not source.on_chip) for source in sources]
         command = Compute(
-            {**registers, **_vector(machine, nbytes, starts, out)},
+            {**registers, **vector_loops(machine, nbytes, starts, out)},
             compute_registers(
                 ACT_ADDRESS=streamed[0], TAP_Y_ADDRESS_STEP=streamed[-1] - streamed[0]
             ),
@@ -187,7 +187,7 @@ def _block_bytes(site: LayerSite, size: int, sources: Sequence[Home], target: Ho
     return most // unit * unit or most
 
 
-def _vector(machine: Machine, nbytes: int, starts: Sequence[int], out: int) -> Registers:
+def vector_loops(machine: Machine, nbytes: int, starts: Sequence[int], out: int) -> Registers:
     """Registers for L bytes each as a pixel, the last one perhaps shorter."""
     pixels, rest = -(-nbytes // machine.lanes), nbytes % machine.lanes
     segment = min(machine.lanes, nbytes)

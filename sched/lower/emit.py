@@ -29,6 +29,7 @@ from mensa.rtl.commands import (
     Space,
     Token,
     Unit,
+    Width,
     compute_registers,
     copy_registers,
 )
@@ -503,7 +504,9 @@ class Emitter:
         self, command: Compute, starts: Mapping[str, int], in_slot: int, out_slot: int
     ) -> dict[str, int]:
         """A command's registers with the starts of its slots."""
-        registers = {name: value + starts.get(name, 0) for name, value in command.registers.items()}
+        registers = compute_registers(WIDTH=Width.BYTE) | {
+            name: value + starts.get(name, 0) for name, value in command.registers.items()
+        }
         for name, times in command.streamed.items():
             registers[name] += times * self._buffers.inputs.address(in_slot)
         if command.writes is None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from mensa.golden import AddPlan, ConvPlan, Plan, PoolPlan, RequantPlan
 from mensa.golden.operators.elementwise import ExtremumPlan, MulPlan, SubPlan
 from mensa.golden.operators.lookup import TablePlan
+from mensa.golden.operators.lstm import LstmPlan
 from mensa.golden.operators.reduce import ReducePlan
 from mensa.golden.operators.resize import BilinearPlan, NearestPlan
 from mensa.golden.operators.shape_ops import (
@@ -32,6 +33,7 @@ from mensa.sched.lower.elementwise import (
     lower_quantize,
     lower_scaled,
 )
+from mensa.sched.lower.lstm import lstm_parts
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.move_blocks import lower_move
 from mensa.sched.lower.pool import lower_pool
@@ -57,7 +59,8 @@ OPERATORS = frozenset({
     "MIRROR_PAD", "MUL", "PACK", "PAD", "PADV2", "QUANTIZE", "RELU", "RELU6", "RELU_0_TO_1",
     "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SLICE",
     "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE",
-    "SUB", "SUM", "TANH", "TILE", "TRANSPOSE", "TRANSPOSE_CONV", "UNPACK",
+    "SUB", "SUM", "TANH", "TILE", "TRANSPOSE", "TRANSPOSE_CONV", "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    "UNPACK",
 })  # fmt: skip
 """Operators of which the machine runs some form."""
 
@@ -100,6 +103,7 @@ PARAMETERISED: Mapping[
 ] = {
     BilinearPlan: resize_parts,
     ConvPlan: convolution_parts,
+    LstmPlan: lstm_parts,
     TablePlan: table_parts,
     TransposeConvPlan: transposed_parts,
 }

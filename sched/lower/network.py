@@ -24,12 +24,14 @@ from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
 from mensa.sched.lower.moves import is_move
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
-from mensa.sched.lower.room import lacks_room
+from mensa.sched.lower.room import lacks_room, own_bytes, states
 from mensa.sched.lower.supported import why_on_host
 from mensa.sched.lower.work import Block, Home, LayerSite, LayerWork, ParameterSet, Span, Transfer
 from mensa.sched.placement.placement import ON_HOST, Placement
 
 TAG_LIMIT = 1 << TAG_BITS
+
+_SCRATCH = -(1 << 40)
 
 _DECLARATIONS = ("CALL_ONCE", "VAR_HANDLE")
 
@@ -258,7 +260,16 @@ class _Lowering:
                 self.roots[operator.outputs[0]] = self.root(operator.inputs[0])
         self._last_use = {
             self.root(tensor): op.index for op in graph.operators for tensor in op.inputs
-        } | {self.root(tensor): len(graph.operators) for tensor in graph.outputs}
+        }
+        self._last_use |= dict.fromkeys(
+            (*map(self.root, graph.outputs), *self._states()), len(graph.operators)
+        )
+
+    def _states(self) -> Iterator[int]:
+        """The states that machines leave for the next inference."""
+        for operator in self.graph.operators:
+            if self.reasons[operator.index] is None:
+                yield from states(self.graph, operator, self.rounding)
 
     def is_alias(self, operator: Operator) -> bool:
         """Whether an accelerated operator's output is its input under another shape."""
@@ -309,12 +320,15 @@ class _Lowering:
         graph, memory = self.graph, self.memory
         for index in graph.inputs:
             memory.tensor(index)
-        runs = list(_runs(graph, self.machines))
-        sections = {
-            operators[0].index: _Section.best(self, machine, operators)
-            for operators, machine in runs
-            if machine is not None
-        }
+        runs: list[tuple[list[Operator], Machine | None]] = []
+        sections: dict[int, _Section] = {}
+        for operators, machine in _runs(graph, self.machines):
+            if machine is None:
+                runs.append((operators, None))
+                continue
+            for section in _Section.best(self, machine, operators):
+                runs.append((section.operators, machine))
+                sections[section.operators[0].index] = section
         rooms = {
             machine.name: parameter_plan(
                 [
@@ -417,9 +431,27 @@ class _Section:
     blocks: dict[int, list[Block]] = field(default_factory=dict)
 
     @classmethod
-    def best(cls, lowering: _Lowering, machine: Machine, operators: list[Operator]) -> _Section:
-        """The one that keeps most on chip of those whose layers fit."""
-        lifetimes = _lifetimes(lowering, operators)
+    def best(
+        cls, lowering: _Lowering, machine: Machine, operators: list[Operator]
+    ) -> list[_Section]:
+        """The one that keeps most on chip of those whose layers fit.
+
+        Where one of them wants all that it works with on chip, and that does not fit beside what
+        the others need, the run is parted around it.
+        """
+        try:
+            return [cls._whole(lowering, machine, operators)]
+        except LoweringError:
+            parts = _parted(lowering, machine, operators)
+            if len(parts) == 1:
+                raise
+            return [section for part in parts for section in cls.best(lowering, machine, part)]
+
+    @classmethod
+    def _whole(
+        cls, lowering: _Lowering, machine: Machine, operators: list[Operator]
+    ) -> _Section:
+        lifetimes = _lifetimes(lowering, machine, operators)
         plans = list(buffer_plans(lifetimes, machine, lowering.options))
         for number, buffers in enumerate(plans):
             try:
@@ -451,7 +483,8 @@ class _Section:
         targets = [self._home(each, stored) for each in self._results(operator)]
         sources = [self._home(each, loaded) for each in self._sources(operator)]
         operands = tuple(graph.tensors[operator.inputs[each]] for each in work.operands)
-        site = LayerSite(machine, buffers, layer, operands)
+        scratch = buffers.tensors.get(_scratch(operator))
+        site = LayerSite(machine, buffers, layer, operands, scratch)
         if type(work) in PARAMETERISED:
             self.parameterised[index] = PARAMETERISED[type(work)](work, site, sources, targets)
         else:
@@ -503,8 +536,12 @@ class _Section:
 
     def _loads(self) -> list[int]:
         """Tensors that are on chip from the start."""
-        produced = set(self._produced())
-        return [tensor for tensor in self.buffers.tensors if tensor not in produced]
+        produced = set(self._produced()) - self._kept
+        return [
+            tensor
+            for tensor in self.buffers.tensors
+            if tensor not in produced and not _is_scratch(tensor)
+        ]
 
     def _stores(self) -> list[int]:
         """Tensors that are on chip at the end and needed later."""
@@ -514,6 +551,12 @@ class _Section:
             for tensor in self._produced()
             if tensor in self.buffers.tensors and self.lowering.is_needed_after(tensor, last)
         ]
+
+    @property
+    def _kept(self) -> set[int]:
+        """The states that the operators take and give anew."""
+        graph, rounding = self.lowering.graph, self.lowering.rounding
+        return {each for op in self.operators for each in states(graph, op, rounding)}
 
     def _transfers(self, tensors: Iterable[int]) -> list[Transfer]:
         """Of tensors between memory and where they are on chip."""
@@ -574,7 +617,8 @@ def _results(lowering: _Lowering, operator: Operator) -> list[int]:
     """The tensors that an operator's commands write; none for an alias."""
     if lowering.is_alias(operator):
         return []
-    return [lowering.root(tensor) for tensor in operator.outputs]
+    outputs = [lowering.root(tensor) for tensor in operator.outputs]
+    return outputs + states(lowering.graph, operator, lowering.rounding)
 
 
 def _sources(lowering: _Lowering, operator: Operator) -> list[int]:
@@ -585,15 +629,40 @@ def _sources(lowering: _Lowering, operator: Operator) -> list[int]:
     return [lowering.operand(operator, work, position) for position in work.operands]
 
 
-def _lifetimes(lowering: _Lowering, operators: Sequence[Operator]) -> list[Lifetime]:
+def _scratch(operator: Operator) -> int:
+    """What stands for the room that a layer has for itself, beside the numbers of tensors."""
+    return _SCRATCH - operator.index
+
+
+def _is_scratch(tensor: int) -> bool:
+    return tensor <= _SCRATCH
+
+
+def _parted(
+    lowering: _Lowering, machine: Machine, operators: Sequence[Operator]
+) -> list[list[Operator]]:
+    """The run, with every layer apart that has room for itself."""
+    parts: list[list[Operator]] = [[]]
+    for operator in operators:
+        if own_bytes(lowering.graph, operator, lowering.rounding, machine):
+            parts += [[operator], []]
+        else:
+            parts[-1].append(operator)
+    return [part for part in parts if part]
+
+
+def _lifetimes(
+    lowering: _Lowering, machine: Machine, operators: Sequence[Operator]
+) -> list[Lifetime]:
     """When each tensor of a run of operators is needed, counted in operators of the run."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     produced = []
     for number, operator in enumerate(operators):
         results = _results(lowering, operator)
-        for tensor in (*_sources(lowering, operator), *results):
-            first.setdefault(tensor, number if tensor in results else 0)
+        sources = _sources(lowering, operator)
+        for tensor in (*sources, *results):
+            first.setdefault(tensor, number if tensor in results and tensor not in sources else 0)
             last[tensor] = number
         produced += results
     for tensor in produced:
@@ -601,9 +670,14 @@ def _lifetimes(lowering: _Lowering, operators: Sequence[Operator]) -> list[Lifet
             last[tensor] = len(operators)  # it is stored at the end
     loaded = first.keys() - set(produced)
     stored = {each for each in first if last[each] == len(operators) and first[each] > 0}
-    return [
+    lifetimes = [
         Lifetime(each, lowering.nbytes(each), first[each], last[each], each in loaded | stored)
         for each in first
+    ]
+    return lifetimes + [
+        Lifetime(_scratch(operator), nbytes, number, number)
+        for number, operator in enumerate(operators)
+        if (nbytes := own_bytes(lowering.graph, operator, lowering.rounding, machine))
     ]
 
 

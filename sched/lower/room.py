@@ -15,15 +15,17 @@ from mensa.golden import (
     plan,
 )
 from mensa.golden.operators.lookup import TablePlan
+from mensa.golden.operators.lstm import LstmPlan
 from mensa.rtl.commands import TABLE_BYTES
 from mensa.rtl.machine import Machine
-from mensa.sched.lower.buffer_plan import buffer_plans
+from mensa.sched.lower.buffer_plan import Lifetime, allocate, buffer_plans
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
+from mensa.sched.lower.lstm import products, scratch_bytes
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.work import Home, LayerSite
 
-__all__ = ["lacks_room"]
+__all__ = ["lacks_room", "own_bytes", "states"]
 
 _MUST_RUN = (AddPlan, ConvPlan, PoolPlan, RequantPlan, ReshapePlan)
 """What a network is made of: if one of these has no room, the machine is too small for it."""
@@ -39,6 +41,10 @@ def lacks_room(
     work = plan(graph, operator, rounding)
     if isinstance(work, _MUST_RUN):
         return None
+    if isinstance(work, LstmPlan):
+        if not options.residency:
+            return "with residency=off nothing stays on chip, and an LSTM's states and sums must"
+        return _lacks_cell(work, machine) or _lacks_lstm_room(graph, operator, work, machine)
     if isinstance(work, TablePlan):
         slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes
         if slot < TABLE_BYTES:
@@ -55,4 +61,53 @@ def lacks_room(
         lowering(work, site, [anywhere for _ in operands], [anywhere for _ in operator.outputs])
     except LoweringError as error:
         return f"{machine.name} has no room for it: {error.reason}"
+    return None
+
+
+def states(graph: Graph, operator: Operator, rounding: str) -> list[int]:
+    """The variable tensors that an operator gives anew, in its plan's order."""
+    return [operator.inputs[position] for position in plan(graph, operator, rounding).states]
+
+
+def own_bytes(graph: Graph, operator: Operator, rounding: str, machine: Machine) -> int:
+    """Bytes of the activation buffer that a layer has for itself; 0 for most."""
+    work = plan(graph, operator, rounding)
+    return scratch_bytes(work, machine) if isinstance(work, LstmPlan) else 0
+
+
+def _lacks_cell(work: LstmPlan, machine: Machine) -> str | None:
+    if not machine.state_lanes:
+        return f"{machine.name} has no LSTM cell"
+    if machine.cell != work.rounding:
+        return (
+            f"{machine.name}'s LSTM cell has the arithmetic of {machine.cell}, not of "
+            f"{work.rounding}; one with cell={work.rounding} would run it"
+        )
+    return None
+
+
+def _lacks_lstm_room(
+    graph: Graph, operator: Operator, work: LstmPlan, machine: Machine
+) -> str | None:
+    """It is asked for the layer alone in a program."""
+    tensors = {*(operator.inputs[each] for each in work.operands), *operator.outputs}
+    sizes = [graph.tensors[tensor].nbytes for tensor in tensors]
+    lifetimes = [
+        Lifetime(number, nbytes, 0, 0)
+        for number, nbytes in enumerate([*sizes, scratch_bytes(work, machine)])
+    ]
+    size = machine.activation_buffer_bytes
+    if len(allocate(lifetimes, size, machine.beat_bytes)) < len(lifetimes):
+        return (
+            f"{machine.name} has no room for it: its tensors, states and sums, of "
+            f"{sum(each.nbytes for each in lifetimes)} B, are not all in the activation buffer of "
+            f"{size} B at once; raise activation_buffer_bytes"
+        )
+    group = max(product.group_bytes for product in products(work, machine))
+    slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes
+    if group > slot:
+        return (
+            f"the {group} B of parameters of a column group may find no room in {machine.name}'s "
+            f"parameter buffer of {machine.parameter_buffer_bytes} B"
+        )
     return None

@@ -23,7 +23,9 @@ from mensa.golden import (
     Tensor,
     plan,
 )
+from mensa.golden.arithmetic.gates import MAX_INTEGER_BITS
 from mensa.golden.operators.elementwise import MulPlan
+from mensa.golden.operators.lstm import LstmPlan
 from mensa.golden.operators.reduce import ReducePlan
 from mensa.golden.operators.resize import BilinearPlan
 from mensa.golden.operators.scaled import ScaledPlan
@@ -31,6 +33,7 @@ from mensa.golden.operators.shape_ops import ConcatPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
 from mensa.sched.lower.lowerings import LOWERINGS, OPERATORS, PARAMETERISED
+from mensa.sched.lower.lstm import integer_bits
 from mensa.sched.lower.move_blocks import commands_needed
 from mensa.sched.lower.moves import fill_bytes, is_move, moves
 from mensa.sched.lower.reduction import MOST_TAPS, as_image
@@ -163,6 +166,13 @@ def _shifts(work: Plan) -> tuple[int, ...]:
         return int(work.shift.max()), int(work.shift.min())
     if isinstance(work, ScaledPlan):
         return (*work.shifts, work.output_shift)
+    if isinstance(work, LstmPlan):
+        shifts = [work.hidden_shift]
+        shifts += [gate.input_shift for gate in work.gates.values()]
+        shifts += [gate.recurrent_shift for gate in work.gates.values()]
+        if work.projection is not None:
+            shifts.append(work.projection.shift)
+        return tuple(shifts)
     if isinstance(work, RequantPlan | ReducePlan | MulPlan):
         return (work.shift,)
     return ()
@@ -193,6 +203,32 @@ def restrict_combs(subject: Subject) -> Verdict:
     if isinstance(work, TransposeConvPlan):
         combs = work.input_shape[0] * work.stride_h * work.stride_w
         return combs <= MOST_PARTS, f"it has {combs}"
+    return True, ""
+
+
+def restrict_lstm(subject: Subject) -> Verdict:
+    """The LSTM cell takes 8-bit activations, without peepholes or layer normalisation."""
+    work = subject.plan
+    if isinstance(work, LstmPlan):
+        gates = work.gates.values()
+        for wrong, what in (
+            (work.int16, "its activations have 16 bits"),
+            (any(gate.peephole_weights is not None for gate in gates), "it has peepholes"),
+            (any(gate.layer_norm is not None for gate in gates), "it has layer normalisation"),
+        ):
+            if wrong:
+                return False, what
+    return True, ""
+
+
+def restrict_cell_state(subject: Subject) -> Verdict:
+    """An LSTM's cell state must have 0 to 6 bits before the point, its output's zero point 8."""
+    work = subject.plan
+    if isinstance(work, LstmPlan):
+        if not 0 <= integer_bits(work) <= MAX_INTEGER_BITS:
+            return False, f"its state has {integer_bits(work)}"
+        if not -128 <= work.output_zero_point <= 127:
+            return False, f"the zero point is {work.output_zero_point}"
     return True, ""
 
 
@@ -261,6 +297,8 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_average,
     restrict_reduction,
     restrict_bytes,
+    restrict_lstm,
+    restrict_cell_state,
     restrict_resize,
     restrict_combs,
     restrict_shift,

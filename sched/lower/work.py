@@ -51,12 +51,16 @@ class LayerSite:
         What errors call the layer.
     operands : tuple of Tensor
         What its plan takes, as the graph has it.
+    scratch : int or None
+        Where in the activation buffer the room begins that the layer has for itself, if it wants
+        any and there is.
     """
 
     machine: Machine
     buffers: BufferPlan
     layer: str
     operands: tuple[Tensor, ...] = ()
+    scratch: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,411 @@
+"""Lowering UNIDIRECTIONAL_SEQUENCE_LSTM: products on the array, then the LSTM cell, step by step.
+
+The products of all steps' inputs come first, as they depend on no state: each weight is used for
+many pixels. Then in each step the recurrent products, of a single pixel, the next cell state, the
+hidden state, and the projection. The sums of both products lie in the activation buffer, gate
+behind gate: forget, input, cell and output gate. Sequences of a batch go one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mensa.golden import ConvPlan
+from mensa.golden.operators.lstm import LstmPlan
+from mensa.rtl.commands import Mode, Rounding, Unit, Width, compute_registers, register
+from mensa.rtl.machine import Machine
+from mensa.sched.lower.elementwise import IDENTITY, vector_loops
+from mensa.sched.lower.error import LoweringError
+from mensa.sched.lower.memory_map import MemoryMap
+from mensa.sched.lower.products import Product
+from mensa.sched.lower.residency import Demand, ParameterPlan
+from mensa.sched.lower.work import (
+    Block,
+    Compute,
+    Home,
+    LayerSite,
+    ParameterSet,
+    Phase,
+    Registers,
+    Span,
+)
+
+__all__ = ["CELL_GATES", "LstmLayer", "integer_bits", "lstm_parts", "scratch_bytes"]
+
+CELL_GATES = ("forget", "input", "cell", "output")
+"""Order of the gates' sums, as the cell takes them."""
+
+_INPUT_SHARE = 4
+"""Sums of the inputs' products take this share of the activation buffer at most, if that is room
+for a step's."""
+
+_MOST_ROW_BYTES = register(Unit.COMPUTE, "INPUT_ROW_BYTES").most
+_MOST_PIXELS = register(Unit.COMPUTE, "OUT_WIDTH").most
+
+
+def integer_bits(plan: LstmPlan) -> int:
+    """Bits before the point of the cell state."""
+    return 15 + plan.cell_power
+
+
+def scratch_bytes(plan: LstmPlan, machine: Machine) -> int:
+    """What the sums take in the activation buffer, wherever they begin."""
+    return _Scratch.of(plan, machine, 0).end + machine.row_bytes - machine.beat_bytes
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """Where the sums are.
+
+    Attributes
+    ----------
+    inputs, pitch, steps : int
+        Of the inputs' products, of so many steps at a time, and bytes from step to step.
+    recurrent : int
+        Of a step's recurrent products.
+    values : int
+        Of a step's hidden state before the projection.
+    end : int
+        One beyond the last byte.
+    """
+
+    inputs: int
+    pitch: int
+    steps: int
+    recurrent: int
+    values: int
+    end: int
+
+    @classmethod
+    def of(cls, plan: LstmPlan, machine: Machine, start: int) -> _Scratch:
+        """From an address on; sums begin at rows of the buffer."""
+        row = machine.row_bytes
+
+        def up(nbytes: int) -> int:
+            return -(-nbytes // row) * row
+
+        sums = len(plan.gates) * plan.cells
+        pitch = up(sums * Width.INT16.nbytes)
+        fits = machine.activation_buffer_bytes // _INPUT_SHARE // pitch
+        features = max(1, plan.input_shape[2] * _sequences(plan)[0])
+        steps = min(plan.steps, max(1, min(fits, _MOST_PIXELS, _MOST_ROW_BYTES // features)))
+        inputs = up(start)
+        recurrent = inputs + steps * pitch
+        values = recurrent + up(sums * machine.recurrent_width.nbytes)
+        end = values + (up(plan.cells) if plan.projection is not None else 0)
+        return cls(inputs, pitch, steps, recurrent, values, end)
+
+
+def _sequences(plan: LstmPlan) -> tuple[int, int]:
+    """Rows from a step to the next and from a sequence to the next, of inputs and of outputs."""
+    return (plan.batch, 1) if plan.time_major else (1, plan.steps)
+
+
+def lstm_parts(
+    plan: LstmPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
+) -> list[LstmLayer]:
+    """The layer. Raises: LoweringError if something of it finds no room on chip."""
+    if site.scratch is None or not all(home.on_chip for home in (*sources, *targets)):
+        raise LoweringError(
+            site.layer,
+            f"its tensors, states and {scratch_bytes(plan, site.machine)} B of sums are not all in "
+            f"the activation buffer of {site.machine.activation_buffer_bytes} B at once; raise "
+            f"activation_buffer_bytes",
+        )
+    source, hidden, state = (home.address for home in sources)
+    target = targets[0].address
+    return [LstmLayer(plan, site, site.scratch, source, hidden, state, target)]
+
+
+@dataclass(frozen=True, eq=False)
+class LstmLayer:
+    """A layer on one machine; all that it works with is in the activation buffer.
+
+    Attributes
+    ----------
+    plan, site : LstmPlan, LayerSite
+        What, and for which machine.
+    start : int
+        Where the room for its sums begins.
+    source, hidden, state, target : int
+        Addresses of the inputs, of both states, and of the outputs.
+    """
+
+    plan: LstmPlan
+    site: LayerSite
+    start: int
+    source: int
+    hidden: int
+    state: int
+    target: int
+
+    @property
+    def machine(self) -> Machine:
+        """The machine."""
+        return self.site.machine
+
+    @cached_property
+    def scratch(self) -> _Scratch:
+        """Where its sums are."""
+        return _Scratch.of(self.plan, self.machine, self.start)
+
+    @cached_property
+    def products(self) -> list[Product]:
+        """Of the inputs, of the hidden state, and the projection if there is one."""
+        return products(self.plan, self.machine)
+
+    def demand(self, operator: int, *, can_stay: bool) -> Demand:
+        """What its parameters need."""
+        unit = self.machine.beat_bytes
+        return Demand(
+            operator,
+            sum(-(-each.nbytes // unit) * unit for each in self.products),
+            sum(each.entries for each in self.products),
+            max(each.group_bytes for each in self.products),
+            can_stay,
+        )
+
+    def blocks(
+        self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
+    ) -> list[Block]:
+        """Its only block. Parameters: as of `Convolution.blocks`."""
+        unit = self.machine.beat_bytes
+        resident = room.resident.get(operator)
+        placed = []
+        for product in self.products:
+            placed.append(product.sets(memory, layer, room, resident))
+            if resident is not None:
+                nbytes = -(-product.nbytes // unit) * unit
+                resident = resident[0] + nbytes, resident[1] + product.entries
+        return [Block((), tuple(self._phases(placed)), ())]
+
+    def _phases(self, placed: Sequence[Sequence[PlacedProduct]]) -> Iterator[Phase]:
+        """All commands, in order."""
+        plan, scratch = self.plan, self.scratch
+        inputs, recurrent, *projection = placed
+        latest: ParameterSet | None = None  # what is on chip
+
+        def phase(command: Compute, parameters: ParameterSet | None = None) -> Phase:
+            nonlocal latest
+            latest = latest if parameters is None else parameters
+            return Phase((command,), latest)
+
+        step_rows, sequence_rows = _sequences(plan)
+        features, outputs = plan.input_shape[2], plan.output_shape[2]
+        for number in range(plan.batch):
+            row = number * sequence_rows
+            hidden = self.hidden + number * outputs
+            state = self.state + number * plan.cells * Width.INT16.nbytes
+            before = hidden
+            for first in range(0, plan.steps, scratch.steps):
+                steps = min(scratch.steps, plan.steps - first)
+                at = row + first * step_rows
+                for part in inputs:
+                    command = part.command(
+                        self.source + at * features,
+                        scratch.inputs,
+                        steps,
+                        step_rows * features,
+                        scratch.pitch,
+                    )
+                    yield phase(command, part.parameters)
+                for step in range(steps):
+                    target = self.target + (at + step * step_rows) * outputs
+                    # The other way round in every other step, for what is still there.
+                    for part in recurrent[:: -1 if (first + step) % 2 else 1]:
+                        yield phase(part.command(before, scratch.recurrent), part.parameters)
+                    sums = scratch.inputs + step * scratch.pitch
+                    yield phase(self._cell_state(sums, state))
+                    value = scratch.values if projection else target
+                    yield phase(self._hidden_state(sums, state, value))
+                    for part in projection[0] if projection else ():
+                        yield phase(part.command(value, target), part.parameters)
+                    before = target
+            yield phase(_copy(self.machine, before, hidden, outputs))
+
+    def _cell_state(self, sums: int, state: int) -> Compute:
+        """The next cell state, in place of the one before."""
+        plan, clip = self.plan, self.plan.cell_clip
+        low, high = (-clip, clip) if clip > 0 else (-(1 << 15), (1 << 15) - 1)
+        scaling = compute_registers(
+            MULTIPLIER=1 << 30,
+            SHIFT=1,
+            ROUNDING=Rounding.SINGLE,
+            OUT_ZERO_POINT=0,
+            CLAMP_MIN=low,
+            CLAMP_MAX=high,
+            WIDTH=Width.INT16,
+        )
+        gates = len(plan.gates) - 1
+        return self._cell(Mode.CELL_STATE, 0, gates, sums, state, scaling, state, Width.INT16)
+
+    def _hidden_state(self, sums: int, state: int, target: int) -> Compute:
+        """The hidden state, or what is projected to it."""
+        plan = self.plan
+        scaling = compute_registers(
+            MULTIPLIER=plan.hidden_multiplier,
+            SHIFT=plan.hidden_shift,
+            ROUNDING=Rounding.DOUBLE,
+            OUT_ZERO_POINT=plan.output_zero_point,
+            CLAMP_MIN=-128,
+            CLAMP_MAX=127,
+            WIDTH=Width.BYTE,
+        )
+        first = len(plan.gates) - 1
+        return self._cell(Mode.HIDDEN_STATE, first, 1, sums, state, scaling, target, Width.BYTE)
+
+    def _cell(
+        self,
+        mode: Mode,
+        first: int,
+        gates: int,
+        sums: int,
+        state: int,
+        scaling: Registers,
+        target: int,
+        width: Width,
+    ) -> Compute:
+        """A command of the LSTM cell on `gates` gates from number `first` on."""
+        cells, lanes = self.plan.cells, self.machine.state_lanes
+        short, long = Width.INT16.nbytes, self.machine.recurrent_width.nbytes
+        groups = -(-cells // lanes)
+        last = cells - (groups - 1) * lanes
+        inputs, recurrent = sums + first * cells * short, self.scratch.recurrent
+        recurrent += first * cells * long
+        registers = compute_registers(
+            MODE=mode,
+            KEEP=0,
+            ACT_ADDRESS=inputs,
+            RECURRENT_ADDRESS=recurrent,
+            STATE_ADDRESS=state,
+            STATE_INTEGER_BITS=integer_bits(self.plan),
+            X_START=0,
+            Y_START=0,
+            INPUT_ROW_BYTES=cells * long,
+            INPUT_ROWS=1,
+            PIXELS=1,
+            OUT_WIDTH=1,
+            KERNEL_H=gates,
+            KERNEL_W=1,
+            TAP_Y_ADDRESS_STEP=cells * short,
+            SEGMENT=lanes * short,
+            LAST_SEGMENT=last * short,
+            GROUPS=groups,
+            GROUP_ACT_STEP=lanes * short,
+            GROUP_CHANNELS=lanes,
+            LAST_GROUP_CHANNELS=last,
+            EDGE_CHANNELS=0,
+            ACT_ZERO_POINT=0,
+            UNIFORM=1,
+            BIAS=0,
+            OUT_ADDRESS=target,
+            OUT_X_STEP=0,
+            OUT_Y_STEP=0,
+        )
+        return Compute(
+            registers | dict(scaling),
+            reads=(
+                Span(state, state + cells * short),
+                Span(inputs, inputs + gates * cells * short),
+                Span(recurrent, recurrent + gates * cells * long),
+            ),
+            writes=Span(target, target + cells * width.nbytes),
+        )
+
+
+def _copy(machine: Machine, source: int, target: int, nbytes: int) -> Compute:
+    """A copy on chip."""
+    registers = IDENTITY | compute_registers(MODE=Mode.MAX, KERNEL_H=1, ACT_ZERO_POINT=0)
+    return Compute(
+        {**registers, **vector_loops(machine, nbytes, (source,), target)},
+        reads=(Span(source, source + nbytes),),
+        writes=Span(target, target + nbytes),
+    )
+
+
+def products(plan: LstmPlan, machine: Machine) -> list[Product]:
+    """Of the inputs, of the hidden state, and the projection if there is one."""
+    gates = [plan.gates[name] for name in CELL_GATES if name in plan.gates]
+
+    def of_gates(
+        weights: list[np.ndarray[tuple[int, ...], np.dtype[np.int8]]],
+        bias: list[np.ndarray[tuple[int, ...], np.dtype[np.int64]]] | None,
+        factors: list[tuple[int, int]],
+        zero_point: int,
+        width: Width,
+    ) -> Product:
+        matrix = np.concatenate(weights)
+        repeated = np.repeat(np.array(factors, np.int32), plan.cells, axis=0)
+        bits = 16 if width == Width.INT16 else machine.result_bits
+        return Product(
+            _matrix(
+                matrix,
+                np.zeros(len(matrix)) if bias is None else np.concatenate(bias),
+                (repeated[:, 0], repeated[:, 1]),
+                (zero_point, 0),
+                (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
+            ),
+            width,
+            machine,
+        )
+
+    made = [
+        of_gates(
+            [gate.input_weights for gate in gates],
+            [gate.bias for gate in gates],
+            [(gate.input_multiplier, gate.input_shift) for gate in gates],
+            plan.input_zero_point,
+            Width.INT16,
+        ),
+        of_gates(
+            [gate.recurrent_weights for gate in gates],
+            None,
+            [(gate.recurrent_multiplier, gate.recurrent_shift) for gate in gates],
+            plan.hidden_zero_point,
+            machine.recurrent_width,
+        ),
+    ]
+    projection = plan.projection
+    if projection is not None:
+        outputs = len(projection.weights)
+        clip = projection.clip
+        factors = np.full(outputs, projection.multiplier), np.full(outputs, projection.shift)
+        clamp = (-clip, clip) if clip > 0 else (-128, 127)
+        matrix = _matrix(
+            projection.weights, projection.bias, factors, (0, plan.hidden_zero_point), clamp
+        )
+        made.append(Product(matrix, Width.BYTE, machine))
+    return made
+
+
+def _matrix(
+    weights: np.ndarray[tuple[int, ...], np.dtype[np.int8]],
+    bias: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    factors: tuple[np.ndarray, np.ndarray],
+    zero_points: tuple[int, int],
+    clamp: tuple[int, int],
+) -> ConvPlan:
+    """The product of a vector with ``weights [outputs, inputs]`` as a layer of one pixel."""
+    outputs, inputs = weights.shape
+    multiplier, shift = factors
+    return ConvPlan(
+        kind="conv",
+        input_shape=(1, 1, 1, inputs),
+        output_shape=(1, 1, 1, outputs),
+        weights=weights.reshape(outputs, 1, 1, inputs),
+        bias=bias.astype(np.int32),
+        input_zero_point=zero_points[0],
+        weight_zero_point=0,
+        output_zero_point=zero_points[1],
+        multiplier=multiplier.astype(np.int32),
+        shift=shift.astype(np.int32),
+        requant="double",
+        scale=np.ldexp(multiplier.astype(np.float64), shift.astype(np.int64) - 31),
+        clamp_min=clamp[0],
+        clamp_max=clamp[1],
+    )

@@ -115,7 +115,9 @@ class Machine:
             raise MachineError(f"cell must be {', '.join(CELLS)} or none, not {self.cell!r}")
         if self.cell_lanes is not None:
             most = max(1, self._most_state_lanes)
-            check_range("cell_lanes", self.cell_lanes, 1, most, ", L and what a group has bytes for")
+            check_range(
+                "cell_lanes", self.cell_lanes, 1, most, ", L and what a group has bytes for"
+            )
         self._check_buffer("parameter_buffer_bytes", 2)
         self._check_buffer("activation_buffer_bytes", self.activation_banks)
 

@@ -53,6 +53,7 @@ def _frozen(values: Int64Array) -> Int16Array:
 
 @lru_cache(maxsize=1)
 def sigmoid_entries() -> Int64Array:
+    """TFLM's table: sigmoid at every 1 / 24 from 0 on, int64 ``[256]`` in units of ``2**-16``."""
     entries = np.floor(65536 / (1 + np.exp(-np.arange(256) / 24)) + 0.5).astype(np.int64)
     entries[list(_ROUNDED_UP)] += 1
     return entries

@@ -86,8 +86,8 @@ class AddressGenerator(wiring.Component):
         m.submodules.tile = tile = TileNest(machine.array)
         m.submodules.table = table = TableNest(machine)
         nests = [tile.nest, table.nest]
-        cells = {mode for mode in machine.modes if mode.is_cell}
-        others = []  # with the modes that each is for
+        cells = frozenset(mode for mode in machine.modes if mode.is_cell)
+        others: list[tuple[frozenset[Mode], Any]] = []  # with the modes that each is for
         if cells:
             m.submodules.cell = cell = CellNest(machine)
             others.append((cells, cell.nest))

@@ -46,9 +46,7 @@ class Pipeline:
         """An input."""
         return Staged(value, 0)
 
-    def step(
-        self, formula: Callable[..., Any], *operands: Staged, shape: Any = None
-    ) -> Staged:
+    def step(self, formula: Callable[..., Any], *operands: Staged, shape: Any = None) -> Staged:
         """What a formula gives for operands, a cycle after the latest of them.
 
         Parameters: `shape` is the result's, by default that of the formula.

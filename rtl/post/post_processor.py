@@ -346,9 +346,7 @@ class PostProcessor(wiring.Component):
                     part.eq(part + 1),
                     target.channels.eq(after),
                     upper.eq(0),
-                    more.eq(
-                        ((parts > 2) & (target.channels > 2 * lanes)) | is_long(target, after)
-                    ),
+                    more.eq(((parts > 2) & (target.channels > 2 * lanes)) | is_long(target, after)),
                 ]
         with m.Else():
             m.d.comb += self.entry.eq(row.target.entry)
@@ -358,9 +356,7 @@ class PostProcessor(wiring.Component):
                 part.eq(0),
                 target.eq(row.target),
                 upper.eq(0),
-                more.eq(
-                    row.valid & (((parts > 1) & (there > lanes)) | is_long(row.target, there))
-                ),
+                more.eq(row.valid & (((parts > 1) & (there > lanes)) | is_long(row.target, there))),
             ]
         m.d.sync += valid.eq(row.valid | more)
         writes = self._bytes(m, target, upper)

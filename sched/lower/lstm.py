@@ -8,21 +8,19 @@ behind gate: forget, input, cell and output gate. Sequences of a batch go one af
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from mensa.golden import ConvPlan
 from mensa.golden.operators.lstm import LstmPlan
 from mensa.rtl.commands import Mode, Rounding, Unit, Width, compute_registers, register
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.elementwise import IDENTITY, vector_loops
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.memory_map import MemoryMap
-from mensa.sched.lower.products import Product
+from mensa.sched.lower.products import PlacedProduct, Product
 from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.work import (
     Block,
@@ -331,81 +329,45 @@ def _copy(machine: Machine, source: int, target: int, nbytes: int) -> Compute:
 def products(plan: LstmPlan, machine: Machine) -> list[Product]:
     """Of the inputs, of the hidden state, and the projection if there is one."""
     gates = [plan.gates[name] for name in CELL_GATES if name in plan.gates]
-
-    def of_gates(
-        weights: list[np.ndarray[tuple[int, ...], np.dtype[np.int8]]],
-        bias: list[np.ndarray[tuple[int, ...], np.dtype[np.int64]]] | None,
-        factors: list[tuple[int, int]],
-        zero_point: int,
-        width: Width,
-    ) -> Product:
-        matrix = np.concatenate(weights)
-        repeated = np.repeat(np.array(factors, np.int32), plan.cells, axis=0)
-        bits = 16 if width == Width.INT16 else machine.result_bits
-        return Product(
-            _matrix(
-                matrix,
-                np.zeros(len(matrix)) if bias is None else np.concatenate(bias),
-                (repeated[:, 0], repeated[:, 1]),
-                (zero_point, 0),
-                (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
-            ),
-            width,
-            machine,
-        )
-
+    int16 = -(1 << 15), (1 << 15) - 1
+    most = 1 << (machine.result_bits - 1)
     made = [
-        of_gates(
-            [gate.input_weights for gate in gates],
-            [gate.bias for gate in gates],
-            [(gate.input_multiplier, gate.input_shift) for gate in gates],
-            plan.input_zero_point,
-            Width.INT16,
+        Product.of(
+            machine,
+            np.concatenate([gate.input_weights for gate in gates]),
+            np.concatenate([gate.bias for gate in gates]),
+            (
+                np.repeat([gate.input_multiplier for gate in gates], plan.cells),
+                np.repeat([gate.input_shift for gate in gates], plan.cells),
+            ),
+            zero_points=(plan.input_zero_point, 0),
+            clamp=int16,
+            width=Width.INT16,
         ),
-        of_gates(
-            [gate.recurrent_weights for gate in gates],
-            None,
-            [(gate.recurrent_multiplier, gate.recurrent_shift) for gate in gates],
-            plan.hidden_zero_point,
-            machine.recurrent_width,
+        Product.of(
+            machine,
+            np.concatenate([gate.recurrent_weights for gate in gates]),
+            np.zeros(len(gates) * plan.cells, np.int64),
+            (
+                np.repeat([gate.recurrent_multiplier for gate in gates], plan.cells),
+                np.repeat([gate.recurrent_shift for gate in gates], plan.cells),
+            ),
+            zero_points=(plan.hidden_zero_point, 0),
+            clamp=(-most, most - 1),
+            width=machine.recurrent_width,
         ),
     ]
     projection = plan.projection
     if projection is not None:
-        outputs = len(projection.weights)
-        clip = projection.clip
-        factors = np.full(outputs, projection.multiplier), np.full(outputs, projection.shift)
-        clamp = (-clip, clip) if clip > 0 else (-128, 127)
-        matrix = _matrix(
-            projection.weights, projection.bias, factors, (0, plan.hidden_zero_point), clamp
+        outputs, clip = len(projection.weights), projection.clip
+        made.append(
+            Product.of(
+                machine,
+                projection.weights,
+                projection.bias,
+                (np.full(outputs, projection.multiplier), np.full(outputs, projection.shift)),
+                zero_points=(0, plan.hidden_zero_point),
+                clamp=(-clip, clip) if clip > 0 else (-128, 127),
+            )
         )
-        made.append(Product(matrix, Width.BYTE, machine))
     return made
-
-
-def _matrix(
-    weights: np.ndarray[tuple[int, ...], np.dtype[np.int8]],
-    bias: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-    factors: tuple[np.ndarray, np.ndarray],
-    zero_points: tuple[int, int],
-    clamp: tuple[int, int],
-) -> ConvPlan:
-    """The product of a vector with ``weights [outputs, inputs]`` as a layer of one pixel."""
-    outputs, inputs = weights.shape
-    multiplier, shift = factors
-    return ConvPlan(
-        kind="conv",
-        input_shape=(1, 1, 1, inputs),
-        output_shape=(1, 1, 1, outputs),
-        weights=weights.reshape(outputs, 1, 1, inputs),
-        bias=bias.astype(np.int32),
-        input_zero_point=zero_points[0],
-        weight_zero_point=0,
-        output_zero_point=zero_points[1],
-        multiplier=multiplier.astype(np.int32),
-        shift=shift.astype(np.int32),
-        requant="double",
-        scale=np.ldexp(multiplier.astype(np.float64), shift.astype(np.int64) - 31),
-        clamp_min=clamp[0],
-        clamp_max=clamp[1],
-    )

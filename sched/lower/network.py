@@ -448,9 +448,7 @@ class _Section:
             return [section for part in parts for section in cls.best(lowering, machine, part)]
 
     @classmethod
-    def _whole(
-        cls, lowering: _Lowering, machine: Machine, operators: list[Operator]
-    ) -> _Section:
+    def _whole(cls, lowering: _Lowering, machine: Machine, operators: list[Operator]) -> _Section:
         lifetimes = _lifetimes(lowering, machine, operators)
         plans = list(buffer_plans(lifetimes, machine, lowering.options))
         for number, buffers in enumerate(plans):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mensa.golden import ConvPlan
+from mensa.golden.plan import Int8Array
 from mensa.rtl.commands import Mode, Rounding, Width, compute_registers
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.error import LoweringError
@@ -47,6 +49,43 @@ class Product:
     plan: ConvPlan
     width: Width
     machine: Machine
+
+    @classmethod
+    def of(
+        cls,
+        machine: Machine,
+        weights: Int8Array,
+        bias: npt.NDArray[np.integer[Any]],
+        factors: tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]]],
+        *,
+        zero_points: tuple[int, int],
+        clamp: tuple[int, int],
+        width: Width = Width.BYTE,
+    ) -> Product:
+        """``clamp(requantise(bias + weights @ (x - zero point)) + zero point)``.
+
+        Parameters: `weights` ``[outputs, inputs]``, of each output the bias, and multiplier and
+        shift of `requantize_double`; the zero points of x and of the result.
+        """
+        outputs, inputs = weights.shape
+        multiplier, shift = factors
+        plan = ConvPlan(
+            kind="conv",
+            input_shape=(1, 1, 1, inputs),
+            output_shape=(1, 1, 1, outputs),
+            weights=weights.reshape(outputs, 1, 1, inputs),
+            bias=bias.astype(np.int32),
+            input_zero_point=zero_points[0],
+            weight_zero_point=0,
+            output_zero_point=zero_points[1],
+            multiplier=multiplier.astype(np.int32),
+            shift=shift.astype(np.int32),
+            requant="double",
+            scale=np.ldexp(multiplier.astype(np.float64), shift.astype(np.int64) - 31),
+            clamp_min=clamp[0],
+            clamp_max=clamp[1],
+        )
+        return cls(plan, width, machine)
 
     @cached_property
     def run(self) -> Run:
@@ -149,7 +188,7 @@ class PlacedProduct:
         Parameters: addresses in the activation buffer of the first vector and of its first result,
         and bytes from vector to vector and from result to result.
         """
-        product, plan, width = self.product, self.product.plan, self.product.width
+        plan, width = self.product.plan, self.product.width
         inputs, first = plan.input_shape[3], self.run.groups[0]
         outputs = sum(group.outputs for group in self.run.groups)
         out = target + first.first_output * width.nbytes

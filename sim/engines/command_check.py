@@ -162,9 +162,7 @@ def _check_cell(machine: Machine, command: Command) -> None:
     """A command of the LSTM cell."""
     gates = (1,) if command["MODE"] == Mode.HIDDEN_STATE else (2, 3)
     says = " or ".join(map(str, gates))
-    require(
-        command, command["KERNEL_H"] in gates, f"there must be {says} gates, in KERNEL_H"
-    )
+    require(command, command["KERNEL_H"] in gates, f"there must be {says} gates, in KERNEL_H")
     for name in ("PIXELS", "KERNEL_W", "OUT_WIDTH"):
         require(command, command[name] == 1, f"{name} of a cell must be 1")
     for name in ("ACT_ZERO_POINT", "X_START", "Y_START"):

@@ -29,7 +29,11 @@ _GATE_INTEGER_BITS = 3
 
 
 def cell_result(
-    arithmetic: str, mode: Mode, integer_bits: int, state: Int64, sums: Sequence[tuple[Int64, Int64]]
+    arithmetic: str,
+    mode: Mode,
+    integer_bits: int,
+    state: Int64,
+    sums: Sequence[tuple[Int64, Int64]],
 ) -> Int64:
     """The next cell state, or a hidden state before it is requantised.
 
@@ -55,7 +59,8 @@ def cell_result(
     update = look_up(_tanh(arithmetic, _GATE_INTEGER_BITS), gates[-1])
     kept = _rescaled(arithmetic, forget * state, 15)
     added = _rescaled(arithmetic, taken * update, 15 + integer_bits)
-    return np.clip(kept + added, _MIN, _MAX)
+    state_after: Int64 = np.clip(kept + added, _MIN, _MAX)
+    return state_after
 
 
 def _tanh(arithmetic: str, integer_bits: int) -> Int16Array:
@@ -67,5 +72,6 @@ def _tanh(arithmetic: str, integer_bits: int) -> Int16Array:
 def _rescaled(arithmetic: str, product: Int64, right: int) -> Int64:
     """A product divided by a power of two, as a number of 16 bits."""
     if arithmetic == "tflm":
-        return np.clip(requantize_double(product, 1 << 30, 1 - right), _MIN, _MAX)
+        rounded: Int64 = np.clip(requantize_double(product, 1 << 30, 1 - right), _MIN, _MAX)
+        return rounded
     return rounding_divide_by_pot(product, right).astype(np.int16).astype(np.int64)

@@ -10,7 +10,9 @@ BETWEEN = {"scale": 1 / 32, "zero_point": -3}
 HIDDEN = {"scale": 2.0**-7, "zero_point": 5}
 
 
-class _Recurrent:
+class Recurrent:
+    """Makes its layers, of random weights."""
+
     def __init__(self, seed):
         self.generator = np.random.default_rng(seed)
         self.builder = golden.GraphBuilder("recurrent")
@@ -68,4 +70,4 @@ class _Recurrent:
 
 def recurrent(seed=1):
     """An SVDF and an LSTM; one state is an output, too."""
-    return _Recurrent(seed).graph()
+    return Recurrent(seed).graph()

@@ -8,6 +8,7 @@ import mensa.golden as golden
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.machine import Machine
 from mensa.sched.lower import HostStep, tensor_from_memory, tensor_to_memory
+from mensa.sched.lower.room import states
 from mensa.sched.on_chip import OnChipReader
 from mensa.sim.engines.functional import FunctionalEngine
 from tests.models import network_path
@@ -105,6 +106,15 @@ def assert_equals_golden(lowered, inputs, engine=None):
                     f"{graph.operators[operator]} on {machine} differs in "
                     f"{np.mean(got != wanted[output]):.1%} of its output"
                 )
+
+    for step in lowered.steps:
+        if isinstance(step, HostStep):
+            continue
+        for layer in step.program.layers:
+            for state in states(graph, graph.operators[layer], lowered.rounding):
+                tensor, address = graph.tensors[state], lowered.tensors[state]
+                got = tensor_from_memory(tensor, memory, address)
+                assert np.array_equal(got, wanted.state[state]), f"{tensor} differs"
 
 
 def functional(machine, hook):

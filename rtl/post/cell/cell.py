@@ -126,9 +126,7 @@ class Cell(wiring.Component):
             # A cell state's next takes the hyperbolic tangent of its last gate, a hidden state
             # that of the cell state.
             function.tanh.eq(Mux(is_state, summed.last, summed.gate == 0)),
-            function.integer_bits.eq(
-                Mux(summed.gate == 0, self.integer_bits, GATE_INTEGER_BITS)
-            ),
+            function.integer_bits.eq(Mux(summed.gate == 0, self.integer_bits, GATE_INTEGER_BITS)),
         ]
         m.d.sync += self.o.valid.eq(rescaled.valid & rescaled.last)
         passes = is_state & (valued.gate == 0)

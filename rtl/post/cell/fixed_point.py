@@ -101,7 +101,7 @@ def _shifted(step: Step, value: Staged, left: int) -> Staged:
 
 
 def _exponential(step: Step, aligned: Staged) -> Staged:
-    """exp of a number of Q7.15 that is not positive, in Q0.15; for 0 it is of no account."""
+    """Exp of a number of Q7.15 that is not positive, in Q0.15; for 0 it is of no account."""
     # What is beyond the last quarter, in quarters, says the factors.
     last = step(lambda a: a[:_QUARTER_BITS] - (1 << _QUARTER_BITS), aligned, shape=signed(14))
     rest = step(lambda last, a: (last - a).as_unsigned(), last, aligned, shape=23)
@@ -120,7 +120,7 @@ def _exponential(step: Step, aligned: Staged) -> Staged:
 
 
 def _last_quarter(step: Step, last: Staged) -> Staged:
-    """exp of a number of Q0.15 from -1/4 to 0: a Taylor polynomial around -1/8."""
+    """Exp of a number of Q0.15 from -1/4 to 0: a Taylor polynomial around -1/8."""
     middle = q15(math.exp(-1 / 8))
     x = step(lambda last: last + (1 << 12), last, shape=signed(14))
     x2 = _product(step, x, x)
@@ -131,9 +131,7 @@ def _last_quarter(step: Step, last: Staged) -> Staged:
     total = step(lambda third, x2: third + x2, third, x2, shape=_INT16)
     argument = step(lambda x, total: x + _halved(total, 1), x, total, shape=_INT16)
     more = _product(step, argument, middle)
-    return step(
-        lambda more: Mux(more > _MAX - middle, _MAX, middle + more), more, shape=_INT16
-    )
+    return step(lambda more: Mux(more > _MAX - middle, _MAX, middle + more), more, shape=_INT16)
 
 
 def _reciprocal(step: Step, a: Staged) -> Staged:

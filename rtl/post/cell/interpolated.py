@@ -5,12 +5,13 @@ The same in NumPy: `mensa.golden.arithmetic.gates`.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from amaranth.hdl import Module, Mux, Value, signed
 from amaranth.lib import memory
 
 from mensa.golden.arithmetic.gates import sigmoid_entries
 from mensa.rtl.parts.pipeline import Pipeline, Staged
-from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.post.cell.gate_function import GATE_INTEGER_BITS, GateFunction
 
 __all__ = ["InterpolatedFunction"]
@@ -43,9 +44,7 @@ class InterpolatedFunction(GateFunction):
         )
         entry = self._look_up(m, pipeline, number)
         low = step(lambda entry: entry[:16], entry)
-        product = step(
-            lambda size, entry: size[:_PART_BITS] * entry[16:], size, entry
-        )
+        product = step(lambda size, entry: size[:_PART_BITS] * entry[16:], size, entry)
         between = step(lambda low, product: (low << _PART_BITS) + product, low, product, shape=26)
         # All there is beyond the table; no sigmoid comes there.
         result = step(
@@ -74,7 +73,7 @@ class InterpolatedFunction(GateFunction):
     def _look_up(self, m: Module, pipeline: Pipeline, number: Staged) -> Staged:
         """An entry, and how much more the next one is."""
         entries = [int(entry) for entry in sigmoid_entries()]
-        content = [low | (high - low) << 16 for low, high in zip(entries, entries[1:], strict=False)]
+        content = [low | (high - low) << 16 for low, high in pairwise(entries)]
         width = max(content).bit_length()
         m.submodules.table = table = memory.Memory(shape=width, depth=len(content), init=content)
         read = table.read_port()
@@ -87,9 +86,11 @@ def _scaled(tripled: Value, tanh: Value, integer_bits: Value) -> Value:
     scaled: Value = tripled
     for bits in range(1 << len(integer_bits)):
         left = bits - GATE_INTEGER_BITS
-        if left < 0:
-            choice = (tripled + (1 << (-left - 1))) >> -left
-        else:
-            choice = tripled << left
+        choice = tripled << left if left > 0 else _rounded(tripled, -left)
         scaled = Mux(tanh & (integer_bits == bits), 2 * choice, scaled)
     return scaled
+
+
+def _rounded(value: Value, right: int) -> Value:
+    """Shifted to the right, halves rounded up."""
+    return (value + (1 << (right - 1))) >> right if right else value

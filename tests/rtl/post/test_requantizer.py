@@ -251,7 +251,8 @@ async def millions_of_values_equal_golden(dut, rounding, corners):
             clamp = random.choice([(random.randrange(-128, 0), 100), *CLAMPS[WIDE]])
             settings = (random.randrange(-128, 128), *clamp)
         for name, value in zip(("zero_point", "clamp_min", "clamp_max"), settings, strict=True):
-            getattr(dut, f"sweep__{name}").value = value & ((1 << WIDE) - 1 if name != "zero_point" else 255)
+            bits = 8 if name == "zero_point" else WIDE
+            getattr(dut, f"sweep__{name}").value = value & ((1 << bits) - 1)
         dut.sweep__run.value = 1
         # Python sleeps through the block: waking for every cycle would take most of the time.
         await Timer(CLOCK_NS * BLOCK_CYCLES - CLOCK_NS // 2, "ns")

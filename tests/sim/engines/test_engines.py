@@ -55,6 +55,7 @@ ACCELERATED = (
     "TILE",
     "TRANSPOSE",
     "TRANSPOSE_CONV",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
     "UNPACK",
 )
 """Operators that become commands; all others are for the host, or an alias."""
@@ -135,9 +136,16 @@ def test_random_layers_are_the_same_on_every_engine(shape, kind, record_property
         dtypes = tuple(each for each in ("int8", "uint8") if kind in EITHER_TYPE or each in known)
         if kind == "STRIDED_SLICE":
             most["oracle"] = "tflm"  # which knows fewer forms of it
+        if kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            if not machine.state_lanes:
+                pytest.skip("the machine has no LSTM cell")
+            most["oracle"] = machine.cell
         graphs = layers(operators=(kind,), dtypes=dtypes, **most)
     if kind in TABLES and machine.parameter_buffer_bytes < 4 * TABLE_BYTES:
         pytest.skip("tables run on the host: the parameter buffer has no room")
+    roundings = st.sampled_from([None, "litert"])
+    if kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        roundings = st.just(machine.cell)
     compared = 0
 
     @settings(
@@ -145,7 +153,7 @@ def test_random_layers_are_the_same_on_every_engine(shape, kind, record_property
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
-    @given(graphs, memories(), st.sampled_from([None, "litert"]))
+    @given(graphs, memories(), roundings)
     def compare(layer, memory, rounding):
         nonlocal compared
         try:

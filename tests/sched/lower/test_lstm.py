@@ -1,0 +1,180 @@
+"""LSTM layers as programs: whatever their form, room and history, as golden computes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import mensa.golden as golden
+import tests.golden.makers  # noqa: F401  registers how layers are drawn
+from mensa.golden.arithmetic.gates import MAX_INTEGER_BITS
+from mensa.golden.operators.lstm import LstmPlan
+from mensa.rtl.commands import Mode, Unit, Width
+from mensa.rtl.machine import CELLS, KIB, edge_tpu
+from mensa.sched.lower import HostStep, ProgramStep, lower
+from mensa.sched.lower.options import LoweringOptions
+from mensa.sched.placement import all_on
+from mensa.sched.run import run_network
+from mensa.sim.host import cortex_a53
+from mensa.sim.memory import lpddr4
+from mensa.sim.soc import Soc
+from tests.golden.recurrent import CELLS as UNITS
+from tests.golden.recurrent import FEATURES, Recurrent, recurrent
+from tests.golden.strategies import layers
+from tests.models import network_path
+from tests.sched.runner import assert_equals_golden, random_inputs
+
+LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+
+MACHINES = {
+    "8x8": edge_tpu.replace(rows=8, cols=8),
+    # Parameters find no room, and sums are those of few steps at a time.
+    "4x12": edge_tpu.replace(
+        rows=4,
+        cols=12,
+        post_lanes=5,
+        constant_entries=4,
+        parameter_buffer_bytes=2 * KIB,
+        activation_buffer_bytes=8 * KIB,
+    ),
+    "2x48": edge_tpu.replace(rows=2, cols=48, cell_lanes=12),
+}
+
+
+def drawn(cell):
+    return layers(operators=(LSTM,), dtypes=("int8",), oracle=cell)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("name", MACHINES)
+def test_drawn_layers_are_golden_s(name, cell):
+    machine = MACHINES[name].replace(cell=cell)
+    accelerated = 0
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(drawn(cell))
+    def compare(layer):
+        nonlocal accelerated
+        lowered = lower(layer.graph, all_on(machine), cell)
+        assume(any(isinstance(step, ProgramStep) for step in lowered.steps))
+        accelerated += 1
+        assert_equals_golden(lowered, layer.inputs()[0])
+
+    compare()
+    assert accelerated >= 10
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_states_are_kept_from_call_to_call(cell):
+    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(drawn(cell), st.integers(2, 4))
+    def compare(layer, calls):
+        machine = MACHINES["8x8"].replace(cell=cell)
+        soc = Soc.single("soc", machine, lpddr4, cortex_a53)
+        inputs = [random_inputs(layer.graph, seed) for seed in range(calls)]
+        result = run_network(
+            layer.graph, soc, inputs, engine="functional", rounding=cell, check=True
+        )
+        assert result.report.passed
+
+    compare()
+
+
+def computes(lowered):
+    return [
+        command
+        for program in lowered.programs
+        for command in program.commands()
+        if command.unit is Unit.COMPUTE
+    ]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_inputs_are_multiplied_for_all_steps_at_once_and_the_rest_step_by_step(cell):
+    graph = golden.load(network_path("trained_lstm_int8"))
+    lowered = lower(graph, all_on(edge_tpu.replace(cell=cell)), cell)
+    commands = computes(lowered)[: 1 + 3 * 28]
+    (first, *steps) = commands
+    assert (first["PIXELS"], first["WIDTH"]) == (28, Width.INT16)
+    assert [Mode(each["MODE"]) for each in steps] == 28 * [
+        Mode.CONV,
+        Mode.CELL_STATE,
+        Mode.HIDDEN_STATE,
+    ]
+    wide = Width.INT32 if cell == "litert" else Width.INT16
+    assert {each["WIDTH"] for each in steps[::3]} == {wide}
+
+
+def test_recurrent_weights_that_stay_are_not_loaded_again():
+    graph = golden.load(network_path("trained_lstm_int8"))
+    layer, *_ = lower(graph, all_on(edge_tpu)).layers
+    assert layer.streamed_bytes == 0
+    small = edge_tpu.replace(parameter_buffer_bytes=8 * KIB)
+    streamed, *_ = lower(
+        graph, all_on(small.replace(rows=8, cols=8)), options=LoweringOptions()
+    ).layers
+    assert streamed.streamed_bytes < 28 * 4 * 20 * 20
+
+
+def reason(graph, machine, rounding, **options):
+    lowered = lower(graph, all_on(machine), rounding, LoweringOptions(**options))
+    (layer,) = (each for each in lowered.layers if each.op == LSTM)
+    return layer.reason
+
+
+def test_what_keeps_a_layer_on_the_host_is_said():
+    graph = golden.load(network_path("trained_lstm_int8"))
+    assert reason(graph, edge_tpu, "tflm") is None
+    for machine, says in (
+        (edge_tpu.replace(cell=None), "has no LSTM cell"),
+        (edge_tpu.replace(cell="litert"), "one with cell=tflm would run it"),
+        (edge_tpu.replace(activation_buffer_bytes=1 * KIB), "raise activation_buffer_bytes"),
+        (edge_tpu.replace(parameter_buffer_bytes=1 * KIB), "parameter buffer of 1024 B"),
+    ):
+        assert says in reason(graph, machine, "tflm")
+    assert "residency=off" in reason(graph, edge_tpu, "tflm", residency=False)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(drawn("litert"))
+def test_layers_with_what_the_cell_does_not_know_are_on_the_host(layer):
+    graph = layer.graph
+    work = golden.plan(graph, graph.operators[-1], "litert")
+    assert isinstance(work, LstmPlan)
+    gates = work.gates.values()
+    peepholes = any(gate.peephole_weights is not None for gate in gates)
+    norms = any(gate.layer_norm is not None for gate in gates)
+    assert 0 <= 15 + work.cell_power <= MAX_INTEGER_BITS
+    why = reason(graph, edge_tpu.replace(cell="litert"), "litert")
+    zero_point = not -128 <= work.output_zero_point <= 127
+    assert (why is not None) == (peepholes or norms or zero_point), why
+
+
+def test_a_layer_without_room_beside_others_has_a_program_of_its_own():
+    graph = recurrent()
+    lowered = lower(graph, all_on(edge_tpu.replace(rows=8, cols=8)))
+    assert any(
+        isinstance(step, HostStep) and graph.operators[step.operator].op == "SVDF"
+        for step in lowered.steps
+    )
+    assert_equals_golden(lowered, random_inputs(graph, 3))
+    machine = edge_tpu.replace(rows=8, cols=8, activation_buffer_bytes=2 * KIB)
+    made = Recurrent(2)
+    b = made.builder
+    x = b.input((1, FEATURES), scale=1 / 32)
+    large = made.connected(x, FEATURES, 1000)  # is there while the LSTM runs
+    y, _ = made.lstm(made.connected(x, FEATURES, 8))
+    graph = b.build([b.reshape(y, (1, UNITS)), b.add(large, large, scale=1 / 8)])
+    lowered = lower(graph, all_on(machine))
+    assert [len(program.layers) for program in lowered.programs] == [3, 1, 2]
+    assert_equals_golden(lowered, random_inputs(graph, 4))
+
+
+def test_machines_from_small_to_large_give_the_same():
+    graph = golden.load(network_path("trained_lstm_int8"))
+    inputs = random_inputs(graph, 5)
+    for machine in MACHINES.values():
+        assert_equals_golden(lower(graph, all_on(machine)), inputs)
+    assert np.prod(graph.tensors[graph.outputs[0]].shape) == 10

@@ -25,6 +25,7 @@ from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.registers import CATEGORIES
 from mensa.sched.lower import Lowered, LoweringError, LoweringOptions, lower
 from mensa.sched.placement import all_on
+from mensa.sched.placement.cell import with_cell_for
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.memory import lpddr4
@@ -120,14 +121,15 @@ class Figures:
 
 def figures(graph: Graph) -> Figures:
     """Lower a network and time its programs in every study."""
+    machine = with_cell_for(edge_tpu, graph)
     lowered = {
-        name: lower(graph, all_on(edge_tpu), options=options) for name, options in STUDIES.items()
+        name: lower(graph, all_on(machine), options=options) for name, options in STUDIES.items()
     }
     first = next(iter(lowered.values()))
     return Figures(
         first,
-        tuple(_spent(edge_tpu, each) for each in lowered.values()),
-        0 if first.setup is None else ModelEngine(edge_tpu, lpddr4).run(first.setup).cycles,
+        tuple(_spent(machine, each) for each in lowered.values()),
+        0 if first.setup is None else ModelEngine(machine, lpddr4).run(first.setup).cycles,
     )
 
 
@@ -160,6 +162,17 @@ def convolution_row(size: int, channels: int, kernel: int) -> str:
     )
 
 
+def total(measured: Sequence[Figures]) -> str:
+    """What of all networks together runs on the machine."""
+    layers = [layer for each in measured for layer in each.lowered.layers]
+    on_machine = [layer for layer in layers if layer.reason is None]
+    macs, of = (sum(layer.macs for layer in each) for each in (on_machine, layers))
+    return (
+        f"Of all networks together {len(on_machine)} of {len(layers)} operators run on the machine "
+        f"({len(on_machine) / len(layers):.1%}), and {macs / of:.1%} of the multiply-accumulates."
+    )
+
+
 def tables(measured: Sequence[Figures]) -> Iterator[str]:
     """All tables, as lines of Markdown."""
     yield from _heading(
@@ -170,6 +183,9 @@ def tables(measured: Sequence[Figures]) -> Iterator[str]:
     yield ""
     yield from _heading("network", "on the host", "MACs there", "of")
     yield from (each.host_row() for each in measured)
+    if len(measured) > 1:
+        yield ""
+        yield total(measured)
     yield ""
     yield from _heading("network", *CATEGORIES)
     yield from (each.losses_row() for each in measured)

@@ -104,6 +104,8 @@ class Mode(enum.IntEnum):
     TABLE = 9  #: vector unit: what a table of 256 entries has for each value
     CELL_STATE = 10  #: LSTM cell: the next cell state, of the gates' sums and of the one before
     HIDDEN_STATE = 11  #: LSTM cell: the output gate times the hyperbolic tangent of the cell state
+    GATE_SUM = 12  #: LSTM cell: the sum of a gate's two sums, saturated to 16 bits
+    DOT = 13  #: LSTM cell: products of pairs of 16-bit numbers, added up
 
     @property
     def is_tiled(self) -> bool:
@@ -123,7 +125,7 @@ class Mode(enum.IntEnum):
     @property
     def is_cell(self) -> bool:
         """Whether the LSTM cell computes it, from values of two bytes."""
-        return self in (Mode.CELL_STATE, Mode.HIDDEN_STATE)
+        return self >= Mode.CELL_STATE
 
     @property
     def is_scaled(self) -> bool:
@@ -321,7 +323,8 @@ class ComputeRegisters(TypedDict, total=False):
     CONSTANT_ENTRY: Annotated[
         int, Unsigned(12), "first entry of channel records, one entry a group"
     ]
-    # The LSTM cell; the sums of its gates' inputs are at ACT_ADDRESS, KERNEL_H gates of them.
+    # The LSTM cell; the sums of its gates' inputs are at ACT_ADDRESS, KERNEL_H gates of them. DOT:
+    # KERNEL_H pairs, of which one number is there and the other at STATE_ADDRESS.
     RECURRENT_ADDRESS: Annotated[
         int,
         Unsigned(28),

@@ -65,9 +65,12 @@ def start_cycle(handled: int, room: int, tokens: Iterable[int]) -> int:
     return 1 + max((handled + 1, room, *tokens))
 
 
-def cell_taps(gates: int) -> int:
-    """Operands of a result of the LSTM cell: the cell state, and of each gate both sums."""
-    return 1 + 2 * gates
+def cell_taps(mode: Mode, gates: int) -> int:
+    """Operands of a result of the LSTM cell: both sums of each gate, and often the cell state.
+
+    Of DOT: both numbers of each pair.
+    """
+    return 2 * gates + (mode in (Mode.CELL_STATE, Mode.HIDDEN_STATE))
 
 
 def drain_cycles(machine: Machine, mode: int, width: int = Width.BYTE) -> int:
@@ -95,7 +98,7 @@ def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:
     """
     mode = Mode(registers["MODE"])
     if mode.is_cell:
-        return registers["GROUPS"] * cell_taps(registers["KERNEL_H"])
+        return registers["GROUPS"] * cell_taps(mode, registers["KERNEL_H"])
     if mode.is_vector:
         taps = registers["KERNEL_H"] * registers["KERNEL_W"]
         table = TABLE_BYTES // machine.table_step_bytes if mode == Mode.TABLE else 0

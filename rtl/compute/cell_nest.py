@@ -23,6 +23,8 @@ _MODES = {mode for mode in Mode if mode.is_cell}
 class CellNest(wiring.Component):
     """Walks the cell states group by group: of each the state, then both sums of every gate.
 
+    GATE_SUM wants no state. DOT takes the state's place in every pair, with steps as the gates'.
+
     Parameters
     ----------
     machine : Machine
@@ -43,10 +45,16 @@ class CellNest(wiring.Component):
         m = Module()
         nest = self.nest
         r, group, step = nest.registers, nest.group, nest.step
-        active, first, recurrent = Signal(), Signal(), Signal()
+        active, first = Signal(), Signal()
+        # What the step reads: the cell state, a gate's sum of inputs, or its recurrent sum.
+        reads_state, reads_recurrent = Signal(), Signal()
+        is_dot, has_state = r.mode == Mode.DOT, r.mode != Mode.GATE_SUM
         gates = Countdown(compute_bits("KERNEL_H"), "gates")
-        sums, recurrent_sums = (resetless(BUFFER_ADDRESS_BITS, name=n) for n in ("sums", "before"))
-        ends_group = recurrent & gates.last
+        state, sums, recurrent = (
+            resetless(BUFFER_ADDRESS_BITS, name=name) for name in ("state", "sums", "recurrent")
+        )
+        ends_gate = Mux(is_dot, ~reads_state, reads_recurrent)
+        ends_group = ends_gate & gates.last
         m.d.comb += [
             nest.active.eq(active),
             nest.group_over.eq(active & ends_group),
@@ -55,33 +63,35 @@ class CellNest(wiring.Component):
             m.d.sync += [
                 active.eq(~(ends_group & group.is_last)),
                 first.eq(ends_group),
-                recurrent.eq(~first & ~recurrent),
+                reads_state.eq(Mux(is_dot, ~reads_state, has_state & ends_group)),
+                reads_recurrent.eq(~is_dot & ~reads_state & ~reads_recurrent),
             ]
-            with m.If(recurrent):
+            with m.If(ends_gate):
                 m.d.sync += [
                     gates.step(),
+                    state.eq(state + r.tap_y_address_step),
                     sums.eq(sums + r.tap_y_address_step),
-                    recurrent_sums.eq(
-                        recurrent_sums + self._recurrent_scale * r.tap_y_address_step
-                    ),
+                    recurrent.eq(recurrent + self._recurrent_scale * r.tap_y_address_step),
                 ]
         with m.Else():
             m.d.sync += [
                 active.eq(nest.start & is_one_of(r.mode, _MODES)),
                 first.eq(1),
-                recurrent.eq(0),
+                reads_state.eq(has_state),
+                reads_recurrent.eq(0),
             ]
         with m.If(~active | ends_group):
             m.d.sync += [
                 gates.restart(r.kernel_h),
+                state.eq(r.state_address),
                 sums.eq(r.act_address),
-                recurrent_sums.eq(r.recurrent_address),
+                recurrent.eq(r.recurrent_address),
             ]
 
         nbytes = Mux(group.is_last, r.last_segment, r.segment)
         m.d.sync += [
             step.fetch_activation.eq(active),
-            step.size.eq(Mux(recurrent, self._recurrent_scale * nbytes, nbytes)),
+            step.size.eq(Mux(reads_recurrent, self._recurrent_scale * nbytes, nbytes)),
             step.first.eq(first),
             step.last.eq(ends_group),
             step.announce.eq(first),
@@ -90,11 +100,9 @@ class CellNest(wiring.Component):
             step.channels.eq(Mux(group.is_last, r.last_group_channels, r.group_channels)),
             # Recurrent sums may be twice as long, so their groups are twice as far apart.
             step.outer_x.eq(group.x),
-            step.inner_x.eq(Mux(recurrent & (self._recurrent_scale > 1), group.x, 0)),
+            step.inner_x.eq(Mux(reads_recurrent & (self._recurrent_scale > 1), group.x, 0)),
             step.inner_y.eq(r.y_start),
-            step.inner_y_address.eq(
-                Mux(first, r.state_address, Mux(recurrent, recurrent_sums, sums))
-            ),
+            step.inner_y_address.eq(Mux(reads_state, state, Mux(reads_recurrent, recurrent, sums))),
             step.out_group.eq(group.out),
         ]
         return m

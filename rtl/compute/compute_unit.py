@@ -146,17 +146,14 @@ class ComputeUnit(wiring.Component):
         )
 
         # Commands end a constant time after their last steps.
-        drains = [(r.mode == mode, timing.drain_cycles(machine, mode)) for mode in machine.modes]
-        if Width.INT32 in machine.widths:
-            drains = [(found & (r.width != Width.INT32), drain) for found, drain in drains]
-            drains += [
-                (
-                    (r.mode == mode) & (r.width == Width.INT32),
-                    timing.drain_cycles(machine, mode, Width.INT32),
-                )
-                for mode in machine.modes
-                if mode.is_tiled
-            ]
+        drains: list[tuple[Value, int]] = []
+        for mode in machine.modes:
+            found, drain = r.mode == mode, timing.drain_cycles(machine, mode)
+            if mode.is_tiled and Width.INT32 in machine.widths:
+                is_long = r.width == Width.INT32
+                drains.append((found & is_long, timing.drain_cycles(machine, mode, Width.INT32)))
+                found &= ~is_long
+            drains.append((found, drain))
         ends = Signal(max(drain for _, drain in drains))  # bit n: a command ends in n cycles
         was_fed = Signal()
         m.d.comb += frontend.done.eq(ends[0])

@@ -17,6 +17,9 @@ REQUANTISER_MULTIPLIERS = 4
 VECTOR_MULTIPLIERS = 2
 """Of a lane of the vector unit: 9 x 31 bits."""
 
+CELL_MULTIPLIERS = {"tflm": 2, "litert": 10}
+"""Of a lane of the LSTM cell, by whose arithmetic, without those with a constant factor."""
+
 
 def estimate(machine: Machine, device: Device) -> Resources:
     """What a machine needs at least.
@@ -28,7 +31,9 @@ def estimate(machine: Machine, device: Device) -> Resources:
     return Resources(
         logic=machine.array.logic_per_mac * macs,
         flip_flops=machine.array.flip_flops_per_mac * macs,
-        multipliers=macs + lanes * (REQUANTISER_MULTIPLIERS + VECTOR_MULTIPLIERS),
+        multipliers=macs
+        + lanes * (REQUANTISER_MULTIPLIERS + VECTOR_MULTIPLIERS)
+        + machine.state_lanes * CELL_MULTIPLIERS.get(machine.cell or "", 0),
         block_rams=sum(blocks for _, blocks in _memories(machine, device)),
     )
 

@@ -56,7 +56,7 @@ def places_in_flight(machine: Machine) -> int:
     single = timing.FEED_LATENCY + max(latencies)
     if machine.state_lanes:
         cells = timing.FEED_LATENCY + timing.CELL_LATENCY[machine.cell or ""]
-        single = max(single, -(-cells // timing.cell_taps(1)))
+        single = max(single, -(-cells // timing.cell_taps(Mode.DOT, 1)))
     return 1 << max((_tiles_before(machine) + 1) * array.tile, single).bit_length()
 
 

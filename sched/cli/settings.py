@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from mensa.golden import Graph
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sim import soc as systems
@@ -16,8 +15,8 @@ __all__ = [
     "choose_machine",
     "choose_soc",
     "parse_settings",
+    "says_cell",
     "take_options",
-    "with_cell_for",
 ]
 
 
@@ -41,22 +40,6 @@ def choose_soc(soc: str, machine: str | None, settings: Iterable[str]) -> Soc:
     if machine is not None:
         chosen = chosen.with_machine(machine)
     return chosen.with_settings(parse_settings(settings))
-
-
-def with_cell_for(system: Soc, graph: Graph, rounding: str | None, settings: Iterable[str]) -> Soc:
-    """The system, its machine with the LSTM cell that a network's rounding wants.
-
-    Nothing changes for a network without an LSTM, for a machine without a cell, for several
-    machines, and where a setting says which cell it is.
-    """
-    from mensa.golden.planning import resolve_rounding
-
-    wanted = resolve_rounding(graph, rounding)
-    has_lstm = any(each.op == "UNIDIRECTIONAL_SEQUENCE_LSTM" for each in graph.operators)
-    says = any(name.rpartition(".")[2] == "cell" for name in parse_settings(settings))
-    if not has_lstm or says or len(system.machines) > 1 or system.machine.cell in (None, wanted):
-        return system
-    return system.with_settings({"cell": wanted})
 
 
 def choose_machine(machine: str | None, settings: Iterable[str]) -> Machine:
@@ -92,6 +75,11 @@ def take_options(settings: Iterable[str]) -> tuple[LoweringOptions, list[str]]:
             raise SettingError(f"--set {name}: it is on or off, not {value!r}")
         chosen[name] = value
     return LoweringOptions(**chosen), [text for text in settings if text not in ours]
+
+
+def says_cell(settings: Iterable[str]) -> bool:
+    """Whether a setting is about the LSTM cell."""
+    return any(text.partition("=")[0].rpartition(".")[2] == "cell" for text in settings)
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:

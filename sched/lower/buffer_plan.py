@@ -72,7 +72,11 @@ class BufferPlan:
 
 
 def buffer_plans(
-    lifetimes: Sequence[Lifetime], machine: Machine, options: LoweringOptions
+    lifetimes: Sequence[Lifetime],
+    machine: Machine,
+    options: LoweringOptions,
+    *,
+    must_stay: bool = False,
 ) -> Iterator[BufferPlan]:
     """Plans for a program, those that keep more on chip first; the last one keeps nothing.
 
@@ -84,8 +88,10 @@ def buffer_plans(
         Whose buffer it is.
     options : LoweringOptions
         How programs are made.
+    must_stay : bool
+        Whether what stays does so even without residency, as a layer that works on chip needs it.
     """
-    if options.residency:
+    if options.residency or must_stay:
         size = machine.activation_buffer_bytes
         found = allocate(lifetimes, size, machine.beat_bytes)
         if len(found) == len(lifetimes):

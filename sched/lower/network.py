@@ -450,7 +450,8 @@ class _Section:
     @classmethod
     def _whole(cls, lowering: _Lowering, machine: Machine, operators: list[Operator]) -> _Section:
         lifetimes = _lifetimes(lowering, machine, operators)
-        plans = list(buffer_plans(lifetimes, machine, lowering.options))
+        works_on_chip = len(operators) == 1 and _has_own_room(lowering, machine, operators[0])
+        plans = list(buffer_plans(lifetimes, machine, lowering.options, must_stay=works_on_chip))
         for number, buffers in enumerate(plans):
             try:
                 section = cls(lowering, machine, operators, buffers)
@@ -636,13 +637,17 @@ def _is_scratch(tensor: int) -> bool:
     return tensor <= _SCRATCH
 
 
+def _has_own_room(lowering: _Lowering, machine: Machine, operator: Operator) -> bool:
+    return own_bytes(lowering.graph, operator, lowering.rounding, machine) > 0
+
+
 def _parted(
     lowering: _Lowering, machine: Machine, operators: Sequence[Operator]
 ) -> list[list[Operator]]:
     """The run, with every layer apart that has room for itself."""
     parts: list[list[Operator]] = [[]]
     for operator in operators:
-        if own_bytes(lowering.graph, operator, lowering.rounding, machine):
+        if _has_own_room(lowering, machine, operator):
             parts += [[operator], []]
         else:
             parts[-1].append(operator)

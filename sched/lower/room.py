@@ -42,8 +42,6 @@ def lacks_room(
     if isinstance(work, _MUST_RUN):
         return None
     if isinstance(work, LstmPlan):
-        if not options.residency:
-            return "with residency=off nothing stays on chip, and an LSTM's states and sums must"
         return _lacks_cell(work, machine) or _lacks_lstm_room(graph, operator, work, machine)
     if isinstance(work, TablePlan):
         slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes

@@ -11,6 +11,9 @@ __all__ = ["check_command", "columns_per_byte", "refusal", "require"]
 
 _SPACES = frozenset(Space)
 
+_GATES = {Mode.CELL_STATE: (2, 3), Mode.HIDDEN_STATE: (1,), Mode.GATE_SUM: (1,)}
+"""Gates that a command of the LSTM cell may have."""
+
 
 def refusal(command: Command, reason: str) -> ProgramError:
     """An exception that names the command's word."""
@@ -133,9 +136,11 @@ def _check_width(machine: Machine, command: Command, most: int) -> None:
     if width == Width.INT32:
         # A row of the array's takes two cycles for each that others take, and only where a tile
         # has a single one there is so much time.
+        # A result of the cell is shorter.
+        alone = mode.is_tiled and command["PIXELS"] == 1 and machine.array.tile > 1
         require(
             command,
-            mode.is_tiled and command["PIXELS"] == 1 and machine.array.tile > 1,
+            alone or (mode.is_cell and 2 * most <= machine.lanes),
             "results of four bytes are those of a single pixel, in a tiled mode on an array of "
             "several",
         )
@@ -160,9 +165,10 @@ def _check_width(machine: Machine, command: Command, most: int) -> None:
 
 def _check_cell(machine: Machine, command: Command) -> None:
     """A command of the LSTM cell."""
-    gates = (1,) if command["MODE"] == Mode.HIDDEN_STATE else (2, 3)
-    says = " or ".join(map(str, gates))
-    require(command, command["KERNEL_H"] in gates, f"there must be {says} gates, in KERNEL_H")
+    gates = _GATES.get(Mode(command["MODE"]))
+    if gates is not None:
+        says = " or ".join(map(str, gates))
+        require(command, command["KERNEL_H"] in gates, f"there must be {says} gates, in KERNEL_H")
     for name in ("PIXELS", "KERNEL_W", "OUT_WIDTH"):
         require(command, command[name] == 1, f"{name} of a cell must be 1")
     for name in ("ACT_ZERO_POINT", "X_START", "Y_START"):

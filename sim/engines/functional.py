@@ -29,7 +29,7 @@ from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Command, Header, Program, ProgramError
 from mensa.sim.engines.command_check import check_command, columns_per_byte, refusal, require
 from mensa.sim.engines.command_order import CommandOrder
-from mensa.sim.engines.lstm_cell import cell_result
+from mensa.sim.engines.lstm_cell import cell_result, gate_sum
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -338,26 +338,30 @@ class FunctionalEngine:
 
     def _cell(self, command: Command, group: _Group) -> Int64:
         """What the LSTM cell gives for a group of cell states."""
-        width = self.machine.recurrent_width
-        gates = range(command["KERNEL_H"])
+        mode, wide = Mode(command["MODE"]), self.machine.recurrent_width
         start = group.number * command["GROUP_ACT_STEP"]
-        pitch = command["TAP_Y_ADDRESS_STEP"]
-        scale = width.nbytes // 2  # recurrent sums are so much longer than the others
-        reads = [("STATE_ADDRESS", start, Width.INT16)]
-        for gate in gates:
-            reads.append(("ACT_ADDRESS", gate * pitch + start, Width.INT16))
-            reads.append(("RECURRENT_ADDRESS", scale * (gate * pitch + start), width))
-        state, *sums = (
-            self._numbers(command, command[name] + offset, group.channels, each)
-            for name, offset, each in reads
-        )
+        scale = wide.nbytes // 2  # recurrent sums are so much longer than the others
+
+        def numbers(name: str, gate: int, width: Width = Width.INT16, scale: int = 1) -> Int64:
+            offset = scale * (gate * command["TAP_Y_ADDRESS_STEP"] + start)
+            return self._numbers(command, command[name] + offset, group.channels, width)
+
+        gates = range(command["KERNEL_H"])
+        inputs = [numbers("ACT_ADDRESS", gate) for gate in gates]
+        if mode == Mode.DOT:
+            others = [numbers("STATE_ADDRESS", gate) for gate in gates]
+            return _wrap32(sum(a * b for a, b in zip(inputs, others, strict=True)))
+        recurrent = [numbers("RECURRENT_ADDRESS", gate, wide, scale) for gate in gates]
+        sums = list(zip(inputs, recurrent, strict=True))
+        if mode == Mode.GATE_SUM:
+            return gate_sum(*sums[0])
         assert self.machine.cell is not None
         return cell_result(
             self.machine.cell,
-            Mode(command["MODE"]),
+            mode,
             command["STATE_INTEGER_BITS"],
-            state,
-            list(zip(sums[::2], sums[1::2], strict=True)),
+            numbers("STATE_ADDRESS", 0),
+            sums,
         )
 
     def _numbers(self, command: Command, address: int, count: int, width: Width) -> Int64:

@@ -18,7 +18,7 @@ from mensa.golden.arithmetic.gates import (
 )
 from mensa.rtl.commands import Mode
 
-__all__ = ["cell_result"]
+__all__ = ["cell_result", "gate_sum"]
 
 Int64 = npt.NDArray[np.int64]
 
@@ -50,7 +50,7 @@ def cell_result(
     sums : sequence of two int64 arrays each
         Of every gate that of its inputs, and its recurrent sum, as the command has them.
     """
-    gates = [np.clip(inputs + recurrent, _MIN, _MAX) for inputs, recurrent in sums]
+    gates = [gate_sum(inputs, recurrent) for inputs, recurrent in sums]
     sigmoid = interpolated_sigmoid() if arithmetic == "tflm" else fixed_point_sigmoid()
     if mode == Mode.HIDDEN_STATE:
         return look_up(sigmoid, gates[0]) * look_up(_tanh(arithmetic, integer_bits), state)
@@ -61,6 +61,12 @@ def cell_result(
     added = _rescaled(arithmetic, taken * update, 15 + integer_bits)
     state_after: Int64 = np.clip(kept + added, _MIN, _MAX)
     return state_after
+
+
+def gate_sum(inputs: Int64, recurrent: Int64) -> Int64:
+    """A gate's sum of those of its inputs and its recurrent one, int16 values."""
+    total: Int64 = np.clip(inputs + recurrent, _MIN, _MAX)
+    return total
 
 
 def _tanh(arithmetic: str, integer_bits: int) -> Int16Array:

@@ -40,30 +40,35 @@ _UNIT_BITS = 15
 
 @dataclass(frozen=True)
 class _Event:
-    """The cell state, or a gate, of which all operands are there.
+    """The cell state, or a gate, of which all operands are there; in DOT, any operand.
 
     Attributes
     ----------
     valid : Value
         Whether there is one.
     gate : Value
-        0 for the cell state, else the number of the gate.
+        0 for the cell state, else the number of the gate; in DOT 1 with the second of a pair, in
+        GATE_SUM 1.
+    start : Value
+        Whether it is of the result's first pair.
     last : Value
         Whether it is the result's last.
     """
 
     valid: Value
     gate: Value
+    start: Value
     last: Value
 
 
 class Cell(wiring.Component):
-    """K lanes of `Mode.CELL_STATE` and `Mode.HIDDEN_STATE`.
+    """K lanes of the modes `Mode.is_cell`.
 
     Operands of a result: the cell state, then of each gate the sum of its inputs and its recurrent
     sum. The gates of a next cell state are forget, input and cell gate; without the input gate,
     which then is one less the forget gate, forget and cell gate. That of a hidden state is the
-    output gate. Operands come a cycle each, with gaps or without. Latency is `LATENCY` cycles.
+    output gate. Of GATE_SUM they are one gate's two sums, of DOT pairs of numbers of 16 bits.
+    Operands come a cycle each, with gaps or without. Latency is `LATENCY` cycles.
 
     Parameters
     ----------
@@ -79,7 +84,8 @@ class Cell(wiring.Component):
     i : In(stream of {first, last, values}, always ready)
         Operands: K numbers of two bytes, recurrent sums of as many as `recurrent_width` says.
     o : Out(stream of K x signed(32), always ready)
-        Results: cell states of 16 bits, or hidden states in Q1.30, before they are requantised.
+        Results: cell states and sums of 16 bits, or hidden states in Q1.30 and sums of products,
+        which are requantised then.
     """
 
     def __init__(self, machine: Machine):
@@ -113,10 +119,15 @@ class Cell(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.function = function = FUNCTIONS[self._arithmetic](self._lanes)
-        is_state = Signal()
-        m.d.sync += is_state.eq(self.mode == Mode.CELL_STATE)
+        is_state, is_hidden, is_dot = Signal(), Signal(), Signal()
+        m.d.sync += [
+            is_state.eq(self.mode == Mode.CELL_STATE),
+            is_hidden.eq(self.mode == Mode.HIDDEN_STATE),
+            is_dot.eq(self.mode == Mode.DOT),
+        ]
 
         event, recurrent = self._arrived(m)
+        adds = ~is_dot
         operand = _later(m, event)
         summed = _later(m, operand, SUM - 1)
         valued = _later(m, summed, function.latency)
@@ -129,22 +140,27 @@ class Cell(wiring.Component):
             function.integer_bits.eq(Mux(summed.gate == 0, self.integer_bits, GATE_INTEGER_BITS)),
         ]
         m.d.sync += self.o.valid.eq(rescaled.valid & rescaled.last)
-        passes = is_state & (valued.gate == 0)
+        passes = ~is_hidden & ~(is_state & valued.gate.any())
         coupled = is_state & valued.last & (valued.gate == 2)
+        alone = ~(is_state | is_hidden | is_dot)
         added = multiplied.last
         for number in range(self._lanes):
             m.submodules[f"lane_{number}"] = lane = Module()
-            total = self._sum(lane, number, recurrent, operand)
+            total = self._sum(lane, number, recurrent, operand, adds)
             m.d.comb += function.i[number].eq(total)
             value = Mux(passes, later(lane, total, function.latency), function.o[number])
-            product = _product(lane, valued.valid, value, coupled)
+            product = _product(lane, valued.valid, value, coupled, alone)
             share = self._rescaled(lane, product, added)
             kept = resetless(INT16, name="kept")  # the share of the cell state before
             with lane.If(rescaled.valid & (rescaled.gate == 1)):
                 lane.d.sync += kept.eq(share)
-            hidden = later(lane, product, RESCALED)
+            # Products are added up in DOT alone, where every pair's second number has one.
+            whole, so_far = later(lane, product, RESCALED), resetless(signed(32), name="so_far")
+            added_up = whole + Mux(is_dot & ~rescaled.start, so_far, 0)
+            with lane.If(rescaled.valid & rescaled.gate.any()):
+                lane.d.sync += so_far.eq(added_up)
             lane.d.sync += self.o.payload[number].eq(
-                Mux(is_state, _saturated(kept + share), hidden)
+                Mux(is_state, _saturated(kept + share), added_up)
             )
         return m
 
@@ -152,13 +168,19 @@ class Cell(wiring.Component):
         """What is there with the operand that comes, and whether that is a recurrent sum."""
         i = self.i.payload
         number = Signal(3)  # of the operand, if it is not the first
+        starts = Signal()  # in DOT: the pair is the first, if its second operand comes
         with m.If(self.i.valid):
-            m.d.sync += number.eq(Mux(i.first, 1, number + 1))
-        recurrent = ~i.first & ~number[0]
-        gate = Mux(i.first, 0, number[1:])
-        return _Event(self.i.valid & (i.first | recurrent), gate, i.last), recurrent
+            m.d.sync += [number.eq(Mux(i.first, 1, number + 1)), starts.eq(i.first)]
+        is_sum, is_dot = self.mode == Mode.GATE_SUM, self.mode == Mode.DOT
+        second = ~i.first & number[0]
+        recurrent = Mux(is_sum, second, ~is_dot & ~i.first & ~number[0])
+        comes = is_dot | recurrent | (i.first & ~is_sum)
+        gate = Mux(i.first, 0, Mux(is_sum | is_dot, number[0], number[1:]))
+        return _Event(self.i.valid & comes, gate, starts, i.last), recurrent
 
-    def _sum(self, lane: Module, number: int, recurrent: Value, operand: _Event) -> Value:
+    def _sum(
+        self, lane: Module, number: int, recurrent: Value, operand: _Event, adds: Value
+    ) -> Value:
         """Three cycles: the operand, the sum with the one before it, that saturated."""
         values = self.i.payload.values.as_value()
         short = values.word_select(number, 16).as_signed()
@@ -169,7 +191,7 @@ class Cell(wiring.Component):
         total = resetless(signed(self._sum_bits + 1))
         saturated = resetless(INT16)
         lane.d.sync += [
-            total.eq(Mux(operand.gate == 0, word, word + before)),
+            total.eq(Mux(adds & operand.gate.any(), word + before, word)),
             saturated.eq(_saturated(total)),
         ]
         return saturated
@@ -204,7 +226,12 @@ def _later(m: Module, event: _Event, cycles: int = 1) -> _Event:
     for _ in range(cycles):
         before, valid = valid, Signal(name="valid")
         m.d.sync += valid.eq(before)
-    return _Event(valid, later(m, event.gate, cycles), later(m, event.last, cycles))
+    return _Event(
+        valid,
+        later(m, event.gate, cycles),
+        later(m, event.start, cycles),
+        later(m, event.last, cycles),
+    )
 
 
 def _saturated(value: Value) -> Value:
@@ -212,8 +239,8 @@ def _saturated(value: Value) -> Value:
     return Mux(value > _MAX, _MAX, Mux(value < _MIN, _MIN, value))
 
 
-def _product(lane: Module, valid: Value, value: Value, coupled: Value) -> Value:
-    """Three cycles: each value times the one before it, or times one less that.
+def _product(lane: Module, valid: Value, value: Value, coupled: Value, alone: Value) -> Value:
+    """Three cycles: each value times the one before it, or times one less that, or `alone`.
 
     So the forget gate meets the cell state before it, the cell gate the input gate, and the output
     gate the hyperbolic tangent of the cell state.
@@ -225,7 +252,7 @@ def _product(lane: Module, valid: Value, value: Value, coupled: Value) -> Value:
         lane.d.sync += before.eq(value)
     lane.d.sync += [
         left.eq(value),
-        right.eq(Mux(coupled, _MAX - before, before)),
+        right.eq(Mux(alone, 1, Mux(coupled, _MAX - before, before))),
         product.eq(left * right),
     ]
     return later(lane, product)

@@ -112,8 +112,9 @@ def run(options: RunOptions) -> None:
 
     Example: mensa run net.tflite --engine rtl --set rows=8 --set cols=8 --check --json report.json
     """
-    from mensa.sched.cli.settings import choose_soc, take_options, with_cell_for
+    from mensa.sched.cli.settings import choose_soc, says_cell, take_options
     from mensa.sched.engines import ENGINES, require_times
+    from mensa.sched.placement.cell import with_cell_for
     from mensa.sim.soc import socs
 
     outputs = {"--json": options.json_file, "--trace": options.trace, "--vcd": options.vcd}
@@ -123,8 +124,9 @@ def run(options: RunOptions) -> None:
     lowering, settings = take_options(options.settings or [])
     system = choose_soc(options.soc, options.machine, settings)
     task = _task(options)
-    if options.soc in socs:
-        system = with_cell_for(system, task.graph, options.rounding, settings)
+    if options.soc in socs and len(system.machines) == 1 and not says_cell(settings):
+        machine = with_cell_for(system.machine, task.graph, options.rounding)
+        system = system.with_settings({"cell": machine.cell})
     result = _execute(task, system, lowering, options)
     _write(task.graph, result, options)
     _show(task, system, result, options.engine)

@@ -175,11 +175,16 @@ def _cell_steps(machine: Machine, r: Registers) -> Iterator[Step]:
     for group in range(r["GROUPS"]):
         size = r["LAST_SEGMENT"] if group == r["GROUPS"] - 1 else r["SEGMENT"]
         start = group * r["GROUP_ACT_STEP"]
-        reads = [(r["STATE_ADDRESS"], 1)]
+        reads = []
+        if r["MODE"] in (Mode.CELL_STATE, Mode.HIDDEN_STATE):
+            reads.append((r["STATE_ADDRESS"], 1))
         for gate in range(r["KERNEL_H"]):
             pitch = gate * r["TAP_Y_ADDRESS_STEP"]
+            if r["MODE"] == Mode.DOT:
+                reads.append((r["STATE_ADDRESS"] + pitch, 1))
             reads.append((r["ACT_ADDRESS"] + pitch, 1))
-            reads.append((r["RECURRENT_ADDRESS"] + long * pitch, long))
+            if r["MODE"] != Mode.DOT:
+                reads.append((r["RECURRENT_ADDRESS"] + long * pitch, long))
         for number, (address, scale) in enumerate(reads):
             yield Step(
                 group,
@@ -375,19 +380,21 @@ class Reference:
 
     def _cell(self, r: Registers, reads: list[Fetch]) -> np.ndarray:
         channels = min(each.size for each in reads) // 2
-        state, *sums = (
+        mode = Mode(r["MODE"])
+        operands = [
             self.activation[each.address : each.address + each.size]
             .view(f"<i{each.size // channels}")
             .astype(np.int64)
             for each in reads
-        )
-        return cell_result(
-            self.machine.cell,
-            Mode(r["MODE"]),
-            r["STATE_INTEGER_BITS"],
-            state,
-            list(zip(sums[::2], ((each << 47) >> 47 for each in sums[1::2]), strict=True)),
-        )
+        ]
+        if mode == Mode.DOT:
+            return wrap32((np.array(operands[::2]) * np.array(operands[1::2])).sum(0))
+        state = operands.pop(0) if mode != Mode.GATE_SUM else None
+        recurrent = [(each << 47) >> 47 for each in operands[1::2]]
+        sums = list(zip(operands[::2], recurrent, strict=True))
+        if mode == Mode.GATE_SUM:
+            return np.clip(np.add(*sums[0]), -(1 << 15), (1 << 15) - 1)
+        return cell_result(self.machine.cell, mode, r["STATE_INTEGER_BITS"], state, sums)
 
     def _post(self, r: Registers, sums: np.ndarray, entry: int) -> np.ndarray:
         if r["UNIFORM"]:
@@ -463,19 +470,22 @@ def _random_cell_command(machine: Machine, rng: random.Random, mode: Mode) -> Re
     groups = rng.randrange(1, 5)
     last = rng.randrange(1, group + 1)
     cells = (groups - 1) * group + last
-    gates = 1 if mode == Mode.HIDDEN_STATE else rng.randrange(2, 4)
+    gates = {Mode.CELL_STATE: rng.randrange(2, 4), Mode.DOT: rng.randrange(1, 7)}.get(mode, 1)
     pitch = 2 * cells + rng.choice([0, rng.randrange(9)])
     long = machine.recurrent_width.nbytes // 2
 
     def place(nbytes: int) -> int | None:
         return rng.randrange(half - nbytes + 1) if nbytes <= half else None
 
-    sums, recurrent, state = place(gates * pitch), place(long * gates * pitch), place(2 * cells)
+    states = gates * pitch if mode == Mode.DOT else 2 * cells
+    sums, recurrent, state = place(gates * pitch), place(long * gates * pitch), place(states)
     if sums is None or recurrent is None or state is None:
         return None
-    width = Width.INT16 if mode == Mode.CELL_STATE else Width.BYTE
+    width = Width.INT16 if mode in (Mode.CELL_STATE, Mode.GATE_SUM) else Width.BYTE
+    if mode == Mode.DOT and Width.INT32 in machine.widths and 2 * group <= machine.lanes:
+        width = rng.choice([width, Width.INT32])
     out_bytes = cells * width.nbytes
-    bits = 8 * width.nbytes
+    bits = min(8 * width.nbytes, 17)
     r = {register.name: 0 for register in REGISTERS[Unit.COMPUTE]}
     return r | {
         "MODE": int(mode),
@@ -498,7 +508,7 @@ def _random_cell_command(machine: Machine, rng: random.Random, mode: Mode) -> Re
         "LAST_GROUP_CHANNELS": last,
         "UNIFORM": 1,
         "MULTIPLIER": 1 << 30 if width == Width.INT16 else rng.randrange(1 << 30, 1 << 31),
-        "SHIFT": 1 if width == Width.INT16 else -22,
+        "SHIFT": 1 if width == Width.INT16 else -22 if width == Width.BYTE else -14,
         "ROUNDING": rng.randrange(2),
         "OUT_ZERO_POINT": 0 if width == Width.INT16 else rng.randrange(-128, 128),
         "CLAMP_MIN": rng.choice([-(1 << (bits - 1)), rng.randrange(-(1 << (bits - 1)), 0)]),

@@ -118,8 +118,8 @@ def test_recurrent_weights_that_stay_are_not_loaded_again():
     assert streamed.streamed_bytes < 28 * 4 * 20 * 20
 
 
-def reason(graph, machine, rounding, **options):
-    lowered = lower(graph, all_on(machine), rounding, LoweringOptions(**options))
+def reason(graph, machine, rounding):
+    lowered = lower(graph, all_on(machine), rounding)
     (layer,) = (each for each in lowered.layers if each.op == LSTM)
     return layer.reason
 
@@ -134,7 +134,6 @@ def test_what_keeps_a_layer_on_the_host_is_said():
         (edge_tpu.replace(parameter_buffer_bytes=1 * KIB), "parameter buffer of 1024 B"),
     ):
         assert says in reason(graph, machine, "tflm")
-    assert "residency=off" in reason(graph, edge_tpu, "tflm", residency=False)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
@@ -170,6 +169,13 @@ def test_a_layer_without_room_beside_others_has_a_program_of_its_own():
     lowered = lower(graph, all_on(machine))
     assert [len(program.layers) for program in lowered.programs] == [3, 1, 2]
     assert_equals_golden(lowered, random_inputs(graph, 4))
+
+
+def test_without_residency_the_layer_has_a_program_of_its_own():
+    graph = golden.load(network_path("trained_lstm_int8"))
+    lowered = lower(graph, all_on(MACHINES["8x8"]), options=LoweringOptions(residency=False))
+    assert [program.layers for program in lowered.programs] == [(0,), (1, 2)]
+    assert_equals_golden(lowered, random_inputs(graph, 6))
 
 
 def test_machines_from_small_to_large_give_the_same():

@@ -4,16 +4,13 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
 from mensa import golden
 from mensa.rtl.commands import Mode, Unit
-from mensa.sched.lower import LoweringError, ProgramStep, lower
+from mensa.sched.lower import lower
 from mensa.sched.lower.supported import why_on_host
 from mensa.sched.placement import all_on
-from tests.golden.makers import MAKERS
-from tests.golden.strategies import layers
+from tests.sched.lower.drawn_layers import assert_drawn_layers_equal_golden
 from tests.sched.runner import assert_equals_golden, machine_of, random_inputs
 
 ROOMY = machine_of(8, 8, 1 << 16, 1 << 14)
@@ -39,47 +36,16 @@ MODES = {
 @pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("op", MODES)
 def test_random_layers_equal_golden(op, name):
-    compared = 0
-    kinds = [
-        (rounding, kind)
-        for rounding in ("tflm", "litert")
-        for kind in MAKERS[op].types[rounding]
-        if kind in ("int8", "uint8")
-    ]
-    cases = st.sampled_from(kinds).flatmap(
-        lambda case: st.tuples(
-            st.just(case[0]), layers(operators=(op,), dtypes=(case[1],), oracle=case[0])
-        )
-    )
-
-    @settings(
-        max_examples=8,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-    )
-    @given(cases)
-    def compare(case):
-        nonlocal compared
-        rounding, layer = case
-        try:
-            golden.check_supported(layer.graph, rounding)
-            lowered = lower(layer.graph, all_on(MACHINES[name]), rounding)
-        except (golden.GraphError, LoweringError):
-            assume(False)
-        programs = [step.program for step in lowered.steps if isinstance(step, ProgramStep)]
-        assume(programs)
+    def check(lowered):
         modes = {
             Mode(command["MODE"])
-            for program in programs
+            for program in lowered.programs
             for command in program.commands()
             if command.unit == Unit.COMPUTE
         }
         assert modes == {MODES[op]}
-        assert_equals_golden(lowered, layer.inputs()[0])
-        compared += 1
 
-    compare()
-    assert compared >= 4
+    assert_drawn_layers_equal_golden(op, MACHINES[name], examples=8, least=4, check=check)
 
 
 def chain(builder, x, weights):

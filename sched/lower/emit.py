@@ -213,8 +213,8 @@ class Emitter:
         self._results = Ring(buffers.outputs.slots, Token.RESULTS_READY, Token.RESULTS_FREE)
         self._parameters = Ring(parameters.slots, Token.PARAMETERS_READY, Token.PARAMETERS_FREE)
         self._settled = _Results()
-        self._takes_stored: dict[int, int] = {}  # by layer: whose stores its loads wait for
-        self._stored: set[int] = set()  # layers whose last store has been written
+        self._takes_stored: dict[LayerWork, LayerWork] = {}  # whose stores a layer's loads wait for
+        self._stored: set[LayerWork] = set()  # layers whose last store has been written
         self._block_queue: deque[tuple[int, _Turn]] = deque()
         self._parameter_queue: deque[tuple[int, _Turn]] = deque()
         self._slice_queue: deque[tuple[int, list[Copy]]] = deque()
@@ -405,9 +405,9 @@ class Emitter:
         if self._parameter_queue and self._parameters.has_room:
             self._load_parameters()
 
-    def _producer(self, turn: _Turn) -> int | None:
+    def _producer(self, turn: _Turn) -> LayerWork | None:
         """The layer whose stores the phase's loads wait for."""
-        return self._takes_stored.get(turn.layer.operator) if turn.first_load else None
+        return self._takes_stored.get(turn.layer) if turn.first_load else None
 
     def _load_parameters(self) -> None:
         number, turn = self._parameter_queue.popleft()
@@ -517,8 +517,8 @@ class Emitter:
         self._results.empty()
         layer = turn.layer.operator
         if turn.last_store:
-            self._stored.add(layer)
-            if layer in self._takes_stored.values():
+            self._stored.add(turn.layer)
+            if turn.layer in self._takes_stored.values():
                 signal.add(Token.STORED)
         start = self._buffers.outputs.address(out_slot)
         copies = [(None, copy, start) for copy in turn.block.stores]
@@ -573,7 +573,7 @@ class Emitter:
         return draft
 
 
-def _waits_for_stores(layers: Sequence[LayerWork]) -> dict[int, int]:
+def _waits_for_stores(layers: Sequence[LayerWork]) -> dict[LayerWork, LayerWork]:
     """By layer: the layer whose stores its loads wait for, where nothing earlier waited for them.
 
     Stores are done in order, so who has waited for a layer's has waited for those of all layers
@@ -585,7 +585,7 @@ def _waits_for_stores(layers: Sequence[LayerWork]) -> dict[int, int]:
     for number, layer in enumerate(layers):
         needed = max((writer.get(source, -1) for source in layer.sources), default=-1)
         if needed > waited:
-            found[layer.operator] = layers[needed].operator
+            found[layer] = layers[needed]
             waited = needed
         writer |= dict.fromkeys(layer.targets, number)
     return found

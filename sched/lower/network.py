@@ -10,7 +10,6 @@ import numpy as np
 
 from mensa.golden import Graph, Operator, Plan, ReshapePlan, plan
 from mensa.golden.macs import operator_macs
-from mensa.golden.plan import PairPlan
 from mensa.golden.planning import resolve_rounding
 from mensa.golden.variables import handles
 from mensa.rtl.commands import TAG_BITS
@@ -19,6 +18,7 @@ from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setu
 from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
 from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
+from mensa.sched.lower.jobs import Job, is_pair, tiles
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED, Parameterised
 from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
 from mensa.sched.lower.moves import is_move
@@ -250,7 +250,8 @@ class _Lowering:
             self.reasons[op.index] = reason
             if machine is not None and reason is None:
                 self.machines[op.index] = machine
-        self._broadcast: dict[int, Bytes] = {}
+        self._written_out: dict[int, Bytes] = {}  # constants that are broadcast
+        self._sizes: dict[int, int] = {}  # of all tensors that only lowering knows
         self._addresses: dict[int, int] = {}
         self.roots: dict[int, int] = {}  # of tensors that are other tensors, reshaped
         for operator in graph.operators:
@@ -268,22 +269,41 @@ class _Lowering:
         """The tensor whose bytes a tensor has."""
         return self.roots.get(tensor, tensor)
 
-    def operand(self, operator: Operator, work: Plan, position: int) -> int:
-        """The tensor that the commands read as an operand, in the shape that they need.
+    def jobs(self, operator: Operator) -> list[Job]:
+        """What an operator's commands do, in order; nothing for an alias.
 
-        A constant that is broadcast is written out in full, as one more tensor with a negative
+        An operand that is broadcast is written out in full, as one more tensor with a negative
         number.
         """
+        if self.is_alias(operator):
+            return []
+        work = plan(self.graph, operator, self.rounding)
+        jobs = [
+            Job(
+                operator,
+                tile.work,
+                (tile.operand,),
+                (self.root(tile.operand.index),),
+                (self.operand(operator, work, tile.position),),
+            )
+            for tile in tiles(self.graph, operator, work)
+        ]
+        operands = tuple(self.graph.tensors[operator.inputs[each]] for each in work.operands)
+        sources = tuple(self.operand(operator, work, each) for each in work.operands)
+        results = tuple(self.root(each) for each in operator.outputs)
+        return [*jobs, Job(operator, work, operands, sources, results)]
+
+    def operand(self, operator: Operator, work: Plan, position: int) -> int:
+        """The tensor that the commands read as an operand, in the shape that they need."""
         tensor = self.graph.tensors[operator.inputs[position]]
-        if tensor.data is None or not isinstance(work, PairPlan):
-            return self.root(tensor.index)
         shape = self.graph.tensors[operator.outputs[0]].shape
-        if tensor.size == math.prod(shape):
-            return tensor.index
+        if not is_pair(work) or tensor.size == math.prod(shape):
+            return self.root(tensor.index)
         number = -1 - len(work.operands) * operator.index - position
-        if number not in self._broadcast:
+        self._sizes[number] = math.prod(shape)
+        if tensor.data is not None and number not in self._written_out:
             content = tensor_to_memory(tensor, tensor.data).reshape(tensor.shape)
-            self._broadcast[number] = np.broadcast_to(content, shape)
+            self._written_out[number] = np.broadcast_to(content, shape)
         return number
 
     def address(self, tensor: int) -> int:
@@ -291,14 +311,18 @@ class _Lowering:
         if tensor >= 0:
             return self.memory.tensor(tensor)
         if tensor not in self._addresses:
-            self._addresses[tensor] = self.memory.put(self._broadcast[tensor])
+            self._addresses[tensor] = (
+                self.memory.put(self._written_out[tensor])
+                if tensor in self._written_out
+                else self.memory.reserve(self._sizes[tensor])
+            )
         return self._addresses[tensor]
 
     def nbytes(self, tensor: int) -> int:
         """Size of a tensor."""
         if tensor >= 0:
             return self.graph.tensors[tensor].nbytes
-        return self._broadcast[tensor].size
+        return self._sizes[tensor]
 
     def is_needed_after(self, tensor: int, operator: int) -> bool:
         """Whether a tensor is an output, or read by an operator after this one."""
@@ -318,10 +342,10 @@ class _Lowering:
         rooms = {
             machine.name: parameter_plan(
                 [
-                    part.demand(index, can_stay=len(parts) == 1)
+                    part.demand(job.operator.index, can_stay=len(parts) == 1)
                     for section in sections.values()
                     if section.machine == machine
-                    for index, parts in section.parameterised.items()
+                    for job, parts in section.parameterised.items()
                     for part in parts
                 ],
                 machine,
@@ -412,20 +436,22 @@ class _Section:
     lowering: _Lowering
     machine: Machine
     operators: list[Operator]
+    jobs: list[Job]
     buffers: BufferPlan
-    parameterised: dict[int, Sequence[Parameterised]] = field(default_factory=dict)
-    blocks: dict[int, list[Block]] = field(default_factory=dict)
+    parameterised: dict[Job, Sequence[Parameterised]] = field(default_factory=dict)
+    blocks: dict[Job, list[Block]] = field(default_factory=dict)
 
     @classmethod
     def best(cls, lowering: _Lowering, machine: Machine, operators: list[Operator]) -> _Section:
         """The one that keeps most on chip of those whose layers fit."""
-        lifetimes = _lifetimes(lowering, operators)
+        jobs = [job for operator in operators for job in lowering.jobs(operator)]
+        lifetimes = _lifetimes(lowering, operators, jobs)
         plans = list(buffer_plans(lifetimes, machine, lowering.options))
         for number, buffers in enumerate(plans):
             try:
-                section = cls(lowering, machine, operators, buffers)
-                for operator in operators:
-                    section._lower(operator)
+                section = cls(lowering, machine, operators, jobs, buffers)
+                for job in jobs:
+                    section._lower(job)
             except LoweringError:
                 if number == len(plans) - 1:
                     raise
@@ -438,24 +464,18 @@ class _Section:
             return Home(self.buffers.tensors[tensor], True, tensor in moving)
         return Home(self.lowering.address(tensor))
 
-    def _lower(self, operator: Operator) -> None:
-        """Lower one operator, but for its parameters."""
-        graph, machine, buffers = self.lowering.graph, self.machine, self.buffers
-        index, layer = operator.index, str(operator)
-        if self.lowering.is_alias(operator):
-            return
-        work = plan(graph, operator, self.lowering.rounding)
-        busy = [each.index for each in self.operators if not self.lowering.is_alias(each)]
-        stored = self._stores() if index == busy[-1] else ()
-        loaded = self._loads() if index == busy[0] else ()
-        targets = [self._home(each, stored) for each in self._results(operator)]
-        sources = [self._home(each, loaded) for each in self._sources(operator)]
-        operands = tuple(graph.tensors[operator.inputs[each]] for each in work.operands)
-        site = LayerSite(machine, buffers, layer, operands)
+    def _lower(self, job: Job) -> None:
+        """Lower one job, but for its parameters."""
+        work = job.work
+        stored = self._stores() if job is self.jobs[-1] else ()
+        loaded = self._loads() if job is self.jobs[0] else ()
+        targets = [self._home(each, stored) for each in job.results]
+        sources = [self._home(each, loaded) for each in job.sources]
+        site = LayerSite(self.machine, self.buffers, str(job.operator), job.operands)
         if type(work) in PARAMETERISED:
-            self.parameterised[index] = PARAMETERISED[type(work)](work, site, sources, targets)
+            self.parameterised[job] = PARAMETERISED[type(work)](work, site, sources, targets)
         else:
-            self.blocks[index] = LOWERINGS[type(work)](work, site, sources, targets)
+            self.blocks[job] = LOWERINGS[type(work)](work, site, sources, targets)
 
     def draft(
         self, room: ParameterPlan, resident: dict[int, list[ParameterSet]]
@@ -463,19 +483,19 @@ class _Section:
         """The program, and its traffic by layer; the parameters that stay join `resident`."""
         lowering = self.lowering
         layers = []
-        for operator in self.operators:
-            index = operator.index
-            if index in self.parameterised:
-                self.blocks[index] = [
+        for job in self.jobs:
+            index = job.operator.index
+            if job in self.parameterised:
+                self.blocks[job] = [
                     block
-                    for part in self.parameterised[index]
-                    for block in part.blocks(lowering.memory, str(operator), index, room)
+                    for part in self.parameterised[job]
+                    for block in part.blocks(lowering.memory, str(job.operator), index, room)
                 ]
-            blocks = self.blocks.get(index, [])
-            if index in room.resident:
-                used = {phase.parameters: None for block in blocks for phase in block.phases}
-                resident[index] = [each for each in used if each is not None]
-            layers.append(self._work(operator, blocks))
+                if index in room.resident:
+                    phases = (phase for block in self.blocks[job] for phase in block.phases)
+                    used = {phase.parameters: None for phase in phases}
+                    resident[index] = [each for each in used if each is not None]
+            layers.append(self._work(job))
         emitter = Emitter(self.machine, self.buffers, room, lowering.options)
         emitter.emit(layers, self._transfers(self._loads()), self._transfers(self._stores()))
         words = emitter.finish()
@@ -489,17 +509,9 @@ class _Section:
             emitter.traffic,
         )
 
-    def _sources(self, operator: Operator) -> list[int]:
-        """The tensors that an operator's commands read."""
-        return _sources(self.lowering, operator)
-
-    def _results(self, operator: Operator) -> list[int]:
-        """The tensors that an operator's commands write; none for an alias."""
-        return _results(self.lowering, operator)
-
     def _produced(self) -> list[int]:
         """The tensors that the commands write, in order."""
-        return [tensor for op in self.operators for tensor in self._results(op)]
+        return [tensor for job in self.jobs for tensor in job.results]
 
     def _loads(self) -> list[int]:
         """Tensors that are on chip from the start."""
@@ -524,21 +536,22 @@ class _Section:
             made.append(Transfer(span, self.lowering.address(tensor)))
         return made
 
-    def _work(self, operator: Operator, blocks: Sequence[Block]) -> LayerWork:
+    def _work(self, job: Job) -> LayerWork:
+        index, blocks = job.operator.index, self.blocks[job]
         if not blocks:
-            return LayerWork(operator.index, ())
+            return LayerWork(index, ())
         on_chip = self.buffers.tensors
-        sources = tuple(each for each in self._sources(operator) if each not in on_chip)
-        targets = tuple(each for each in self._results(operator) if each not in on_chip)
-        return LayerWork(operator.index, tuple(blocks), sources, targets)
+        sources = tuple(each for each in job.sources if each not in on_chip)
+        targets = tuple(each for each in job.results if each not in on_chip)
+        return LayerWork(index, tuple(blocks), sources, targets)
 
     def _on_chip(self, complete: Mapping[int, int]) -> tuple[OnChip, ...]:
         """Outputs that never are in memory."""
         commands = {
-            tensor: complete[op.index]
-            for op in self.operators
-            if op.index in complete
-            for tensor in self._results(op)
+            tensor: complete[job.operator.index]
+            for job in self.jobs
+            if job.operator.index in complete
+            for tensor in job.results
         }
         stored = set(self._stores())
         outputs = [tensor for operator in self.operators for tensor in operator.outputs]
@@ -570,37 +583,23 @@ def _with_identifier(lowered: Lowered) -> Lowered:
     )
 
 
-def _results(lowering: _Lowering, operator: Operator) -> list[int]:
-    """The tensors that an operator's commands write; none for an alias."""
-    if lowering.is_alias(operator):
-        return []
-    return [lowering.root(tensor) for tensor in operator.outputs]
-
-
-def _sources(lowering: _Lowering, operator: Operator) -> list[int]:
-    """The tensors that an operator's commands read; none for an alias."""
-    if lowering.is_alias(operator):
-        return []
-    work = plan(lowering.graph, operator, lowering.rounding)
-    return [lowering.operand(operator, work, position) for position in work.operands]
-
-
-def _lifetimes(lowering: _Lowering, operators: Sequence[Operator]) -> list[Lifetime]:
-    """When each tensor of a run of operators is needed, counted in operators of the run."""
+def _lifetimes(
+    lowering: _Lowering, operators: Sequence[Operator], jobs: Sequence[Job]
+) -> list[Lifetime]:
+    """When each tensor of a run of operators is needed, counted in jobs of the run."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
-    produced = []
-    for number, operator in enumerate(operators):
-        results = _results(lowering, operator)
-        for tensor in (*_sources(lowering, operator), *results):
-            first.setdefault(tensor, number if tensor in results else 0)
+    produced: list[int] = []
+    for number, job in enumerate(jobs):
+        for tensor in (*job.sources, *job.results):
+            first.setdefault(tensor, number if tensor in job.results else 0)
             last[tensor] = number
-        produced += results
+        produced += job.results
     for tensor in produced:
         if lowering.is_needed_after(tensor, operators[-1].index):
-            last[tensor] = len(operators)  # it is stored at the end
+            last[tensor] = len(jobs)  # it is stored at the end
     loaded = first.keys() - set(produced)
-    stored = {each for each in first if last[each] == len(operators) and first[each] > 0}
+    stored = {each for each in first if last[each] == len(jobs) and first[each] > 0}
     return [
         Lifetime(each, lowering.nbytes(each), first[each], last[each], each in loaded | stored)
         for each in first

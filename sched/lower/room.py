@@ -9,9 +9,11 @@ from mensa.golden import (
     ConvPlan,
     Graph,
     Operator,
+    Plan,
     PoolPlan,
     RequantPlan,
     ReshapePlan,
+    Tensor,
     plan,
 )
 from mensa.golden.operators.lookup import TablePlan
@@ -19,6 +21,7 @@ from mensa.rtl.commands import TABLE_BYTES
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.buffer_plan import buffer_plans
 from mensa.sched.lower.error import LoweringError
+from mensa.sched.lower.jobs import tiles
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.work import Home, LayerSite
@@ -37,8 +40,13 @@ def lacks_room(
     It is asked for the smallest slots that a program may give it: those where all is streamed.
     """
     work = plan(graph, operator, rounding)
-    if isinstance(work, _MUST_RUN):
-        return None
+    (buffers,) = buffer_plans((), machine, replace(options, residency=False))
+    operands = tuple(graph.tensors[operator.inputs[each]] for each in work.operands)
+    wanted: list[tuple[Plan, tuple[Tensor, ...], int]] = [
+        (tile.work, (tile.operand,), 1) for tile in tiles(graph, operator, work)
+    ]
+    if not isinstance(work, _MUST_RUN):
+        wanted.append((work, operands, len(operator.outputs)))
     if isinstance(work, TablePlan):
         slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes
         if slot < TABLE_BYTES:
@@ -46,13 +54,12 @@ def lacks_room(
                 f"its table of {TABLE_BYTES} B may find no room in {machine.name}'s parameter "
                 f"buffer of {machine.parameter_buffer_bytes} B"
             )
-    (buffers,) = buffer_plans((), machine, replace(options, residency=False))
-    operands = tuple(graph.tensors[operator.inputs[each]] for each in work.operands)
-    site = LayerSite(machine, buffers, str(operator), operands)
-    lowering = PARAMETERISED.get(type(work)) or LOWERINGS[type(work)]
     anywhere = Home(0)
-    try:
-        lowering(work, site, [anywhere for _ in operands], [anywhere for _ in operator.outputs])
-    except LoweringError as error:
-        return f"{machine.name} has no room for it: {error.reason}"
+    for each, taken, results in wanted:
+        site = LayerSite(machine, buffers, str(operator), taken)
+        lowering = PARAMETERISED.get(type(each)) or LOWERINGS[type(each)]
+        try:
+            lowering(each, site, [anywhere] * len(taken), [anywhere] * results)
+        except LoweringError as error:
+            return f"{machine.name} has no room for it: {error.reason}"
     return None

@@ -30,6 +30,7 @@ from mensa.golden.operators.scaled import ScaledPlan
 from mensa.golden.operators.shape_ops import ConcatPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
+from mensa.sched.lower.jobs import tiles
 from mensa.sched.lower.lowerings import LOWERINGS, OPERATORS, PARAMETERISED
 from mensa.sched.lower.move_blocks import commands_needed
 from mensa.sched.lower.moves import fill_bytes, is_move, moves
@@ -130,13 +131,12 @@ def restrict_variable_input(subject: Subject) -> Verdict:
 
 
 def restrict_broadcast(subject: Subject) -> Verdict:
-    """Operands that are not constants must have the output's shape."""
-    if isinstance(subject.plan, PairPlan):
-        (output,) = (subject.graph.tensors[index] for index in subject.operator.outputs)
-        for index in subject.operator.inputs:
-            tensor = subject.graph.tensors[index]
-            if tensor.data is None and tensor.size != output.size:
-                return False, f"{tensor} is {list(tensor.shape)}, the output {list(output.shape)}"
+    """A computed operand must not take more than 256 commands to be broadcast: it would be slow."""
+    for tile in tiles(subject.graph, subject.operator, subject.plan):
+        needed = commands_needed(tile.work, (tile.operand,), _MOVE_COMMANDS)
+        if needed > _MOVE_COMMANDS:
+            shape = list(tile.work.output_shape)
+            return False, f"{tile.operand} is {list(tile.operand.shape)}, the output {shape}"
     return True, ""
 
 

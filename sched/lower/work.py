@@ -194,7 +194,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class LayerWork:
-    """All blocks of the operator with index `operator`, in order.
+    """All blocks of the operator with index `operator`, or of one of its jobs, in order.
 
     Attributes
     ----------

@@ -25,6 +25,7 @@ from mensa.golden.operators.shape_ops import (
 )
 from mensa.golden.operators.space_batch import BatchToSpacePlan, SpaceToBatchPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
+from mensa.sched.lower.concatenation import concatenation_parts
 from mensa.sched.lower.convolution import convolution_parts
 from mensa.sched.lower.elementwise import (
     lower_extremum,
@@ -64,7 +65,6 @@ OPERATORS = frozenset({
 LOWERINGS: Mapping[type[Plan], Lowering] = {
     AddPlan: lower_scaled,
     BatchToSpacePlan: lower_move,
-    ConcatPlan: lower_move,
     ExtremumPlan: lower_extremum,
     MulPlan: lower_product,
     NearestPlan: lower_move,
@@ -99,6 +99,7 @@ PARAMETERISED: Mapping[
     Callable[[Any, LayerSite, Sequence[Home], Sequence[Home]], Sequence[Parameterised]],
 ] = {
     BilinearPlan: resize_parts,
+    ConcatPlan: concatenation_parts,
     ConvPlan: convolution_parts,
     TablePlan: table_parts,
     TransposeConvPlan: transposed_parts,

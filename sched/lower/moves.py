@@ -62,6 +62,8 @@ class Move:
         inside write.
     value : int or None
         The byte, as int8, that is written; then nothing is read. None for a copy.
+    table : bytes or None
+        What becomes of each byte v, entry v + 128 for v as int8; None if it stays as it is.
     """
 
     source: int
@@ -71,6 +73,7 @@ class Move:
     run: int
     loops: tuple[Loop, ...]
     value: int | None = None
+    table: bytes | None = None
 
     @property
     def nbytes(self) -> int:
@@ -141,6 +144,7 @@ def _move(
     source: int = 0,
     target: int = 0,
     value: int | None = None,
+    table: bytes | None = None,
 ) -> Iterator[Move]:
     """A move by loops over elements, with as few loops as possible; none if it moves nothing."""
     if any(loop.count == 0 for loop in loops):
@@ -169,6 +173,7 @@ def _move(
         run=run,
         loops=tuple(kept),
         value=value,
+        table=table,
     )
 
 
@@ -178,7 +183,9 @@ def _concatenation(plan: ConcatPlan, operands: Sequence[Tensor]) -> Iterator[Mov
     for position, (shape, operand) in enumerate(zip(plan.input_shapes, operands, strict=True)):
         loops = [Loop(*each) for each in zip(shape, _steps(shape), steps, strict=True)]
         starts = 0, before * steps[plan.axis]
-        yield from _move(operand.dtype.itemsize, starts, loops, source=position)
+        rescaled = plan.rescaled[position]
+        table = None if rescaled is None else rescaled.tobytes()
+        yield from _move(operand.dtype.itemsize, starts, loops, source=position, table=table)
         before += shape[plan.axis]
 
 

@@ -26,6 +26,7 @@ from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
 from mensa.sched.lower.room import lacks_room
 from mensa.sched.lower.supported import why_on_host
+from mensa.sched.lower.tables import has_tables
 from mensa.sched.lower.work import Block, Home, LayerSite, LayerWork, ParameterSet, Span, Transfer
 from mensa.sched.placement.placement import ON_HOST, Placement
 
@@ -403,7 +404,8 @@ class _Lowering:
                         for each in resident.get(op.index, ())
                     ),
                     copies=self.reasons[op.index] is None
-                    and is_move(plan(graph, op, self.rounding)),
+                    and is_move(work := plan(graph, op, self.rounding))
+                    and not has_tables(work),
                 )
                 for op in graph.operators
             ),
@@ -491,10 +493,10 @@ class _Section:
                     for part in self.parameterised[job]
                     for block in part.blocks(lowering.memory, str(job.operator), index, room)
                 ]
-                if index in room.resident:
-                    phases = (phase for block in self.blocks[job] for phase in block.phases)
-                    used = {phase.parameters: None for phase in phases}
-                    resident[index] = [each for each in used if each is not None]
+                phases = [phase for block in self.blocks[job] for phase in block.phases]
+                used = {phase.parameters: None for phase in phases if phase.parameters}
+                if used and index in room.resident:
+                    resident[index] = list(used)
             layers.append(self._work(job))
         emitter = Emitter(self.machine, self.buffers, room, lowering.options)
         emitter.emit(layers, self._transfers(self._loads()), self._transfers(self._stores()))

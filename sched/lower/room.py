@@ -16,7 +16,6 @@ from mensa.golden import (
     Tensor,
     plan,
 )
-from mensa.golden.operators.lookup import TablePlan
 from mensa.rtl.commands import TABLE_BYTES
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.buffer_plan import buffer_plans
@@ -24,6 +23,7 @@ from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.jobs import tiles
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
 from mensa.sched.lower.options import LoweringOptions
+from mensa.sched.lower.tables import has_tables
 from mensa.sched.lower.work import Home, LayerSite
 
 __all__ = ["lacks_room"]
@@ -47,7 +47,7 @@ def lacks_room(
     ]
     if not isinstance(work, _MUST_RUN):
         wanted.append((work, operands, len(operator.outputs)))
-    if isinstance(work, TablePlan):
+    if has_tables(work):
         slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes
         if slot < TABLE_BYTES:
             return (

@@ -27,7 +27,6 @@ from mensa.golden.operators.elementwise import MulPlan
 from mensa.golden.operators.reduce import ReducePlan
 from mensa.golden.operators.resize import BilinearPlan
 from mensa.golden.operators.scaled import ScaledPlan
-from mensa.golden.operators.shape_ops import ConcatPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
 from mensa.sched.lower.jobs import tiles
@@ -226,16 +225,6 @@ def restrict_empty_moves(subject: Subject) -> Verdict:
     return True, ""
 
 
-def restrict_rescaling(subject: Subject) -> Verdict:
-    """A copy can't rescale: inputs must have the scale and zero point of the output."""
-    work = subject.plan
-    if isinstance(work, ConcatPlan):
-        for tensor, table in zip(subject.operands, work.rescaled, strict=True):
-            if table is not None:
-                return False, f"{tensor} has others"
-    return True, ""
-
-
 def restrict_padding(subject: Subject) -> Verdict:
     """All bytes of the value that pads must be equal, as it is written byte by byte."""
     equal = not is_move(subject.plan) or len(fill_bytes(subject.plan, subject.operands[0])) <= 1
@@ -265,7 +254,6 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_combs,
     restrict_shift,
     restrict_single_rounding,
-    restrict_rescaling,
     restrict_padding,
     restrict_empty_moves,
     restrict_move_commands,

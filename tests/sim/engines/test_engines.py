@@ -15,6 +15,7 @@ from mensa.sim.memory import lpddr4
 from tests.golden.makers import MAKERS
 from tests.golden.networks import networks
 from tests.golden.strategies import layers
+from tests.sched.lower.test_moves import rescaled
 from tests.sched.lower.test_resize import resized
 from tests.sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
 from tests.sim.conftest import COMPARED
@@ -99,10 +100,19 @@ def test_buffers_are_the_same_after_every_command(name):
     assert engines.commands_compared == commands
 
 
+SELDOM_DRAWN = {
+    "a resize by a simple ratio": resized(
+        (5, 6), (10, 12), np.int8, channels=7, half_pixel_centers=True
+    ),
+    "a concatenation that rescales": rescaled(0.5, 0.25, 0.7, axis=2),
+}
+"""Layers whose like the draws below seldom have, or never."""
+
+
 @pytest.mark.parametrize("shape", ["8x8", "4x12 tiled"])
-def test_a_bilinear_resize_is_the_same_on_every_engine(shape):
-    # Drawn layers have ratios that run on the host.
-    graph = resized((5, 6), (10, 12), np.int8, channels=7, half_pixel_centers=True)
+@pytest.mark.parametrize("name", SELDOM_DRAWN)
+def test_layers_that_are_seldom_drawn_are_the_same_on_every_engine(name, shape):
+    graph = SELDOM_DRAWN[name]
     lowered = lower(graph, all_on(POOL[shape]))
     assert all(isinstance(step, ProgramStep) for step in lowered.steps)
     assert_equals_golden(lowered, random_inputs(graph, 13), AllEngines())

@@ -124,6 +124,11 @@ def _logistic(builder: GraphBuilder, x: int) -> int:
     return builder.apply("LOGISTIC", x, scale=1 / 256, zero_point=-128)
 
 
+def _prelu(builder: GraphBuilder, x: int) -> int:
+    slopes = builder.tensor(data=_weights(1, 1, 64), scale=0.01, dtype=np.int8)
+    return builder.apply("PRELU", x, slopes)
+
+
 def _pack(builder: GraphBuilder, x: int) -> int:
     return builder.apply("PACK", x, x, options=PackOptions(values_count=2, axis=0))
 
@@ -166,6 +171,7 @@ KINDS = (
         _logistic,
         "LOGISTIC",
     ),
+    Kind(("PRELU",), "in the vector unit, in four stages", _prelu, "a slope a channel"),
     Kind(
         ("BATCH_TO_SPACE_ND", "CONCATENATION", "DEPTH_TO_SPACE", "MIRROR_PAD", "PACK", "PAD",
          "PADV2", "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH",

@@ -1,8 +1,8 @@
 """The jobs of an operator: what its commands do one after another.
 
-Most operators are one job. The vector unit walks through both operands of a pair in the same steps,
-so a computed one that is broadcast is written out in full before, by a TILE; of constants that is
-done when the network is lowered.
+Most operators are one job, some are several stages (`stages.py`). The vector unit walks through
+both operands of a pair in the same steps, so a computed one that is broadcast is written out in
+full before, by a TILE; of constants that is done when the network is lowered.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mensa.golden import Graph, Operator, Plan, Tensor
-from mensa.golden.operators.elementwise import ExtremumPlan, MulPlan
+from mensa.golden.operators.elementwise import ExtremumPlan, MulPlan, PreluPlan
 from mensa.golden.operators.scaled import ScaledPlan
 from mensa.golden.operators.shape_ops import TilePlan
 
@@ -44,7 +44,7 @@ class Job:
     operator : Operator
         Whose they are.
     work, operands : Plan, tuple of Tensor
-        What they compute, and what that takes.
+        What they compute, and what of that are operands of the operator.
     sources, results : tuples of int
         The tensors that they read and write, numbered as in the graph; negative numbers are tensors
         that only lowering knows.
@@ -59,7 +59,7 @@ class Job:
 
 def is_pair(work: Plan) -> bool:
     """Whether a plan goes through two operands element by element, which may be broadcast."""
-    return isinstance(work, ScaledPlan | MulPlan | ExtremumPlan)
+    return isinstance(work, ScaledPlan | MulPlan | ExtremumPlan | PreluPlan)
 
 
 def tiles(graph: Graph, operator: Operator, work: Plan) -> Iterator[Tile]:

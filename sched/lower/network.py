@@ -25,6 +25,7 @@ from mensa.sched.lower.moves import is_move
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
 from mensa.sched.lower.room import lacks_room
+from mensa.sched.lower.stages import stages_of
 from mensa.sched.lower.supported import why_on_host
 from mensa.sched.lower.tables import has_tables
 from mensa.sched.lower.work import Block, Home, LayerSite, LayerWork, ParameterSet, Span, Transfer
@@ -252,7 +253,8 @@ class _Lowering:
             if machine is not None and reason is None:
                 self.machines[op.index] = machine
         self._written_out: dict[int, Bytes] = {}  # constants that are broadcast
-        self._sizes: dict[int, int] = {}  # of all tensors that only lowering knows
+        self._numbers: dict[tuple[int, int], int] = {}  # of tensors that only lowering knows
+        self._sizes: dict[int, int] = {}  # of these, by number
         self._addresses: dict[int, int] = {}
         self.roots: dict[int, int] = {}  # of tensors that are other tensors, reshaped
         for operator in graph.operators:
@@ -274,7 +276,7 @@ class _Lowering:
         """What an operator's commands do, in order; nothing for an alias.
 
         An operand that is broadcast is written out in full, as one more tensor with a negative
-        number.
+        number, and so is what stages hand over.
         """
         if self.is_alias(operator):
             return []
@@ -289,10 +291,24 @@ class _Lowering:
             )
             for tile in tiles(self.graph, operator, work)
         ]
-        operands = tuple(self.graph.tensors[operator.inputs[each]] for each in work.operands)
-        sources = tuple(self.operand(operator, work, each) for each in work.operands)
-        results = tuple(self.root(each) for each in operator.outputs)
-        return [*jobs, Job(operator, work, operands, sources, results)]
+        operands = [self.graph.tensors[operator.inputs[each]] for each in work.operands]
+        sources = [self.operand(operator, work, each) for each in work.operands]
+        outputs = tuple(self.root(each) for each in operator.outputs)
+        stages = stages_of(work)
+        for number, stage in enumerate(stages):
+            last = number == len(stages) - 1
+            results = outputs if last else (self._unnamed(operator, len(operands) + number),)
+            jobs.append(
+                Job(
+                    operator,
+                    stage.work,
+                    tuple(operands[each] for each in stage.sources if each < len(operands)),
+                    tuple(sources[each] for each in stage.sources),
+                    results,
+                )
+            )
+            sources += results
+        return jobs
 
     def operand(self, operator: Operator, work: Plan, position: int) -> int:
         """The tensor that the commands read as an operand, in the shape that they need."""
@@ -300,11 +316,16 @@ class _Lowering:
         shape = self.graph.tensors[operator.outputs[0]].shape
         if not is_pair(work) or tensor.size == math.prod(shape):
             return self.root(tensor.index)
-        number = -1 - len(work.operands) * operator.index - position
-        self._sizes[number] = math.prod(shape)
+        number = self._unnamed(operator, position)
         if tensor.data is not None and number not in self._written_out:
             content = tensor_to_memory(tensor, tensor.data).reshape(tensor.shape)
             self._written_out[number] = np.broadcast_to(content, shape)
+        return number
+
+    def _unnamed(self, operator: Operator, place: int) -> int:
+        """A tensor like an operator's output that only lowering knows, the same for a `place`."""
+        number = self._numbers.setdefault((operator.index, place), -1 - len(self._numbers))
+        self._sizes[number] = self.graph.tensors[operator.outputs[0]].nbytes
         return number
 
     def address(self, tensor: int) -> int:

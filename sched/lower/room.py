@@ -23,6 +23,7 @@ from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.jobs import tiles
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
 from mensa.sched.lower.options import LoweringOptions
+from mensa.sched.lower.stages import stages_of
 from mensa.sched.lower.tables import has_tables
 from mensa.sched.lower.work import Home, LayerSite
 
@@ -46,8 +47,8 @@ def lacks_room(
         (tile.work, (tile.operand,), 1) for tile in tiles(graph, operator, work)
     ]
     if not isinstance(work, _MUST_RUN):
-        wanted.append((work, operands, len(operator.outputs)))
-    if has_tables(work):
+        wanted += [(stage.work, operands, len(stage.sources)) for stage in stages_of(work)]
+    if any(has_tables(each) for each, _, _ in wanted):
         slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes
         if slot < TABLE_BYTES:
             return (
@@ -55,11 +56,11 @@ def lacks_room(
                 f"buffer of {machine.parameter_buffer_bytes} B"
             )
     anywhere = Home(0)
-    for each, taken, results in wanted:
+    for each, taken, sources in wanted:
         site = LayerSite(machine, buffers, str(operator), taken)
         lowering = PARAMETERISED.get(type(each)) or LOWERINGS[type(each)]
         try:
-            lowering(each, site, [anywhere] * len(taken), [anywhere] * results)
+            lowering(each, site, [anywhere] * sources, [anywhere] * len(operator.outputs))
         except LoweringError as error:
             return f"{machine.name} has no room for it: {error.reason}"
     return None

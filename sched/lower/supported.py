@@ -36,6 +36,7 @@ from mensa.sched.lower.moves import fill_bytes, is_move, moves
 from mensa.sched.lower.reduction import MOST_TAPS, as_image
 from mensa.sched.lower.requantisation import requantisation
 from mensa.sched.lower.resize import MOST_PARTS, parts_of
+from mensa.sched.lower.stages import stages_of
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _POOL_TAPS = 1 << 21
@@ -113,9 +114,10 @@ def restrict_constant_parameters(subject: Subject) -> Verdict:
 
 def restrict_form(subject: Subject) -> Verdict:
     """The accelerators have no such form of this operation."""
-    kind = type(subject.plan)
-    known = kind is ReshapePlan or kind in LOWERINGS or kind in PARAMETERISED
-    return known, kind.__name__.removesuffix("Plan")
+    kinds = [type(stage.work) for stage in stages_of(subject.plan)]
+    known = all(kind in LOWERINGS or kind in PARAMETERISED for kind in kinds)
+    name = type(subject.plan).__name__.removesuffix("Plan")
+    return known or isinstance(subject.plan, ReshapePlan), name
 
 
 def restrict_variable_input(subject: Subject) -> Verdict:
@@ -148,7 +150,7 @@ def restrict_single_rounding(subject: Subject) -> Verdict:
 
 def restrict_shift(subject: Subject) -> Verdict:
     """A layer must not shift its sums by more than 30 bits to the left or 31 to the right."""
-    for shift in _shifts(subject.plan):
+    for shift in (each for stage in stages_of(subject.plan) for each in _shifts(stage.work)):
         if not -_LARGEST_RIGHT_SHIFT <= shift <= _LARGEST_SHIFT:
             return False, f"its scales ask for {shift}"
     return True, ""

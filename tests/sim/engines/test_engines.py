@@ -42,6 +42,7 @@ ACCELERATED = (
     "PACK",
     "PAD",
     "PADV2",
+    "PRELU",
     "QUANTIZE",
     "RELU6",
     "RESIZE_NEAREST_NEIGHBOR",
@@ -64,7 +65,7 @@ EITHER_TYPE = {"ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_
                "MAX_POOL_2D", "QUANTIZE"}  # fmt: skip
 """Those of which golden runs int8 and uint8 files in either arithmetic."""
 
-TABLES = {"HARD_SWISH", "LOGISTIC", "RELU6"}
+TABLES = {"HARD_SWISH", "LOGISTIC", "PRELU", "RELU6"}
 
 NETWORK = "several layers"
 

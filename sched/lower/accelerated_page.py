@@ -13,6 +13,7 @@ import numpy as np
 
 from mensa.golden import Graph, GraphBuilder
 from mensa.golden.options import (
+    BatchMatMulOptions,
     PackOptions,
     ReducerOptions,
     ResizeBilinearOptions,
@@ -79,6 +80,11 @@ def _dense(builder: GraphBuilder, x: int) -> int:
     )
 
 
+def _matmul(builder: GraphBuilder, x: int) -> int:
+    flat = builder.reshape(x, (784, 64))
+    return builder.apply("BATCH_MATMUL", flat, flat, options=BatchMatMulOptions(adj_y=True))
+
+
 def _transposed(builder: GraphBuilder, x: int) -> int:
     shape = builder.tensor(data=np.array([1, 56, 56, 64], np.int32), dtype=np.int32)
     weights = builder.tensor(data=_weights(64, 4, 4, 64), scale=0.01, dtype=np.int8)
@@ -137,6 +143,12 @@ KINDS = (
     Kind(("CONV_2D",), "on the array", _conv, "3x3, 64 to 64"),
     Kind(("DEPTHWISE_CONV_2D",), "on the array, as a filter or diagonal", _depthwise, "3x3"),
     Kind(("FULLY_CONNECTED",), "on the array, as a 1x1 convolution", _dense, "64 to 64, 784 rows"),
+    Kind(
+        ("BATCH_MATMUL",),
+        "the same for each pair of matrices; a computed second one is copied into parameters",
+        _matmul,
+        "784x64 by its own transpose",
+    ),
     Kind(
         ("TRANSPOSE_CONV",),
         "a convolution for every comb of outputs",

@@ -28,7 +28,7 @@ from mensa.golden.operators.shape_ops import (
 from mensa.golden.operators.space_batch import BatchToSpacePlan, SpaceToBatchPlan
 from mensa.sched.lower.memory_map import tensor_to_memory
 
-__all__ = ["Loop", "Move", "fill_bytes", "is_move", "moves"]
+__all__ = ["Loop", "Move", "fill_bytes", "is_move", "moves", "words"]
 
 Shape = tuple[int, ...]
 
@@ -119,6 +119,35 @@ def moves(plan: Plan, operands: Sequence[Tensor]) -> Iterator[Move]:
         What it takes.
     """
     return _MOVES[type(plan)](plan, operands)
+
+
+def words(
+    matrices: int, inputs: int, outputs: int, columns: int, *, inputs_last: bool
+) -> Iterator[Move]:
+    """The moves that make parameter words of matrices of bytes.
+
+    Parameters
+    ----------
+    matrices, inputs, outputs : int
+        How many there are, and what each has to a side.
+    columns : int
+        Bytes of a word: outputs of a group, whose inputs have a word each, one after another. The
+        last group may have fewer outputs, but words as long.
+    inputs_last : bool
+        Whether the inputs of an output lie side by side, not the outputs of an input.
+    """
+    output_step, input_step = (inputs, 1) if inputs_last else (1, outputs)
+    groups, rest = divmod(outputs, columns)
+    group = columns * inputs
+    of_all = Loop(matrices, inputs * outputs, -(-outputs // columns) * group)
+    for first, count, width in ((0, groups, columns), (groups, 1, rest)):
+        loops = [
+            Loop(width, output_step, 1),
+            Loop(inputs, input_step, columns),
+            Loop(count, columns * output_step, group),
+            of_all,
+        ]
+        yield from _move(1, (first * columns * output_step, first * group), loops)
 
 
 def fill_bytes(plan: Plan, operand: Tensor) -> set[int]:

@@ -255,6 +255,7 @@ class _Lowering:
         self._written_out: dict[int, Bytes] = {}  # constants that are broadcast
         self._numbers: dict[tuple[int, int], int] = {}  # of tensors that only lowering knows
         self._sizes: dict[int, int] = {}  # of these, by number
+        self.streamed: set[int] = set()  # those of them that must be in memory
         self._addresses: dict[int, int] = {}
         self.roots: dict[int, int] = {}  # of tensors that are other tensors, reshaped
         for operator in graph.operators:
@@ -294,10 +295,15 @@ class _Lowering:
         operands = [self.graph.tensors[operator.inputs[each]] for each in work.operands]
         sources = [self.operand(operator, work, each) for each in work.operands]
         outputs = tuple(self.root(each) for each in operator.outputs)
-        stages = stages_of(work)
+        stages = stages_of(work, operands)
         for number, stage in enumerate(stages):
-            last = number == len(stages) - 1
-            results = outputs if last else (self._unnamed(operator, len(operands) + number),)
+            results = outputs
+            if stage is not stages[-1]:
+                results = (self._unnamed(operator, len(operands) + number),)
+                if stage.result_bytes is not None:
+                    self._sizes[results[0]] = stage.result_bytes(self.machines[operator.index])
+                if stage.in_memory:
+                    self.streamed.add(results[0])
             jobs.append(
                 Job(
                     operator,
@@ -624,7 +630,14 @@ def _lifetimes(
     loaded = first.keys() - set(produced)
     stored = {each for each in first if last[each] == len(jobs) and first[each] > 0}
     return [
-        Lifetime(each, lowering.nbytes(each), first[each], last[each], each in loaded | stored)
+        Lifetime(
+            each,
+            lowering.nbytes(each),
+            first[each],
+            last[each],
+            from_end=each in loaded | stored,
+            streamed=each in lowering.streamed,
+        )
         for each in first
     ]
 

@@ -47,7 +47,9 @@ def lacks_room(
         (tile.work, (tile.operand,), 1) for tile in tiles(graph, operator, work)
     ]
     if not isinstance(work, _MUST_RUN):
-        wanted += [(stage.work, operands, len(stage.sources)) for stage in stages_of(work)]
+        wanted += [
+            (stage.work, operands, len(stage.sources)) for stage in stages_of(work, operands)
+        ]
     if any(has_tables(each) for each, _, _ in wanted):
         slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes
         if slot < TABLE_BYTES:

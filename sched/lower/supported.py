@@ -23,6 +23,7 @@ from mensa.golden import (
     Tensor,
     plan,
 )
+from mensa.golden.operators.computed_weights import ComputedWeightsPlan
 from mensa.golden.operators.elementwise import MulPlan
 from mensa.golden.operators.reduce import ReducePlan
 from mensa.golden.operators.resize import BilinearPlan
@@ -33,6 +34,7 @@ from mensa.sched.lower.jobs import tiles
 from mensa.sched.lower.lowerings import LOWERINGS, OPERATORS, PARAMETERISED
 from mensa.sched.lower.move_blocks import commands_needed
 from mensa.sched.lower.moves import fill_bytes, is_move, moves
+from mensa.sched.lower.products import ProductsPlan
 from mensa.sched.lower.reduction import MOST_TAPS, as_image
 from mensa.sched.lower.requantisation import requantisation
 from mensa.sched.lower.resize import MOST_PARTS, parts_of
@@ -72,6 +74,16 @@ class Subject:
         """What its plan takes."""
         return tuple(self.graph.tensors[self.operator.inputs[each]] for each in self.plan.operands)
 
+    @property
+    def works(self) -> tuple[Plan, ...]:
+        """The plans of its stages; of products the layers'."""
+        works = [stage.work for stage in stages_of(self.plan, self.operands)]
+        return tuple(
+            each
+            for work in works
+            for each in (work.layers if isinstance(work, ProductsPlan) else (work,))
+        )
+
 
 Verdict = tuple[bool, str]
 Restriction = Callable[[Subject], Verdict]
@@ -103,19 +115,26 @@ def restrict_types(subject: Subject) -> Verdict:
     return True, ""
 
 
-def restrict_constant_parameters(subject: Subject) -> Verdict:
-    """Weights and bias must be constants."""
-    if subject.operator.op in _CONVOLUTIONS:
-        for index in subject.operator.inputs[1:]:
-            if index >= 0 and subject.graph.tensors[index].data is None:
-                return False, f"{subject.graph.tensors[index]} is computed"
+def restrict_computed_weights(subject: Subject) -> Verdict:
+    """Computed weights must be those of a convolution without groups or a fully connected layer."""
+    work = subject.plan
+    plain = not isinstance(work, ComputedWeightsPlan) or work not in subject.works
+    return plain, "" if plain else f"{subject.operands[-1]} is computed"
+
+
+def restrict_products(subject: Subject) -> Verdict:
+    """Matrices that are multiplied must have elements, and must not be more than 1024 pairs."""
+    for stage in stages_of(subject.plan, subject.operands):
+        if isinstance(stage.work, ProductsPlan):
+            pairs = len(stage.work.pairs)
+            empty = any(not each.size for each in subject.operands)
+            return 0 < pairs <= MOST_PARTS and not empty, f"there are {pairs} pairs"
     return True, ""
 
 
 def restrict_form(subject: Subject) -> Verdict:
     """The accelerators have no such form of this operation."""
-    kinds = [type(stage.work) for stage in stages_of(subject.plan)]
-    known = all(kind in LOWERINGS or kind in PARAMETERISED for kind in kinds)
+    known = all(type(work) in LOWERINGS or type(work) in PARAMETERISED for work in subject.works)
     name = type(subject.plan).__name__.removesuffix("Plan")
     return known or isinstance(subject.plan, ReshapePlan), name
 
@@ -143,14 +162,18 @@ def restrict_broadcast(subject: Subject) -> Verdict:
 
 def restrict_single_rounding(subject: Subject) -> Verdict:
     """A layer that is requantised in floating point must have an equal in fixed point."""
-    work = subject.plan
-    equal = not isinstance(work, ConvPlan) or requantisation(work) is not None
+    computed = isinstance(subject.plan, ComputedWeightsPlan)
+    equal = all(
+        requantisation(work, any_weights=computed) is not None
+        for work in subject.works
+        if isinstance(work, ConvPlan)
+    )
     return equal, "no multiplier gives the same outputs for all sums that can occur"
 
 
 def restrict_shift(subject: Subject) -> Verdict:
     """A layer must not shift its sums by more than 30 bits to the left or 31 to the right."""
-    for shift in (each for stage in stages_of(subject.plan) for each in _shifts(stage.work)):
+    for shift in (each for work in subject.works for each in _shifts(work)):
         if not -_LARGEST_RIGHT_SHIFT <= shift <= _LARGEST_SHIFT:
             return False, f"its scales ask for {shift}"
     return True, ""
@@ -245,7 +268,8 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_division,
     restrict_kind,
     restrict_types,
-    restrict_constant_parameters,
+    restrict_computed_weights,
+    restrict_products,
     restrict_form,
     restrict_variable_input,
     restrict_broadcast,

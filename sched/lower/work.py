@@ -135,6 +135,8 @@ class ParameterSet:
     resident : (int, int) or None
         The parameter buffer's address and the constant buffer's entry where they stay; None if
         they are loaded for the phases that need them.
+    computed : bool
+        Whether an earlier layer stores the parameters.
     """
 
     parameter_address: int
@@ -142,6 +144,7 @@ class ParameterSet:
     constant_address: int
     constant_bytes: int
     resident: tuple[int, int] | None = None
+    computed: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from tests.golden.makers import MAKERS
 from tests.golden.networks import networks
 from tests.golden.strategies import layers
 from tests.sched.lower.test_moves import rescaled
+from tests.sched.lower.test_products import attention, computed_weights
 from tests.sched.lower.test_resize import resized
 from tests.sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
 from tests.sim.conftest import COMPARED
@@ -25,6 +26,7 @@ from tests.sim.pool import POOL, REGRESS, ROOMY
 ACCELERATED = (
     "ADD",
     "AVERAGE_POOL_2D",
+    "BATCH_MATMUL",
     "BATCH_TO_SPACE_ND",
     "CONCATENATION",
     "CONV_2D",
@@ -106,6 +108,8 @@ SELDOM_DRAWN = {
         (5, 6), (10, 12), np.int8, channels=7, half_pixel_centers=True
     ),
     "a concatenation that rescales": rescaled(0.5, 0.25, 0.7, axis=2),
+    "a convolution with computed weights": computed_weights("CONV_2D"),
+    "products of products": attention(),
 }
 """Layers whose like the draws below seldom have, or never."""
 

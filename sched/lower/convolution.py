@@ -227,7 +227,7 @@ class Convolution:
         memory : MemoryMap
             Takes the parameter image.
         layer, operator : str, int
-            What errors call it, and its index.
+            What errors call it, and its number in `room`.
         room : ParameterPlan
             Where parameters go on chip.
         """

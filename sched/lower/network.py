@@ -15,10 +15,11 @@ from mensa.golden.variables import handles
 from mensa.rtl.commands import TAG_BITS
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setup
+from mensa.sched.lower.broadcast import is_pair, spreads
 from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
 from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
-from mensa.sched.lower.jobs import Job, is_pair, tiles
+from mensa.sched.lower.jobs import Job
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED, Parameterised
 from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
 from mensa.sched.lower.moves import is_move
@@ -282,16 +283,15 @@ class _Lowering:
         if self.is_alias(operator):
             return []
         work = plan(self.graph, operator, self.rounding)
-        jobs = [
-            Job(
-                operator,
-                tile.work,
-                (tile.operand,),
-                (self.root(tile.operand.index),),
-                (self.operand(operator, work, tile.position),),
-            )
-            for tile in tiles(self.graph, operator, work)
-        ]
+        jobs = []
+        for spread in spreads(self.graph, operator, work):
+            source = self.root(spread.tensor.index)
+            for step in spread.steps:
+                result = self.operand(operator, work, spread.position)
+                if step is not spread.steps[-1]:
+                    result = self._unnamed(operator, -1 - spread.position, step.nbytes)
+                jobs.append(Job(operator, step.work, (step.operand,), (source,), (result,)))
+                source = result
         operands = [self.graph.tensors[operator.inputs[each]] for each in work.operands]
         sources = [self.operand(operator, work, each) for each in work.operands]
         outputs = tuple(self.root(each) for each in operator.outputs)
@@ -299,9 +299,10 @@ class _Lowering:
         for number, stage in enumerate(stages):
             results = outputs
             if stage is not stages[-1]:
-                results = (self._unnamed(operator, len(operands) + number),)
+                nbytes = None
                 if stage.result_bytes is not None:
-                    self._sizes[results[0]] = stage.result_bytes(self.machines[operator.index])
+                    nbytes = stage.result_bytes(self.machines[operator.index])
+                results = (self._unnamed(operator, len(operands) + number, nbytes),)
                 if stage.in_memory:
                     self.streamed.add(results[0])
             jobs.append(
@@ -328,10 +329,14 @@ class _Lowering:
             self._written_out[number] = np.broadcast_to(content, shape)
         return number
 
-    def _unnamed(self, operator: Operator, place: int) -> int:
-        """A tensor like an operator's output that only lowering knows, the same for a `place`."""
+    def _unnamed(self, operator: Operator, place: int, nbytes: int | None = None) -> int:
+        """A tensor of an operator that only lowering knows, the same for a `place`.
+
+        Parameters: `nbytes` is its size; None is the output's.
+        """
         number = self._numbers.setdefault((operator.index, place), -1 - len(self._numbers))
-        self._sizes[number] = self.graph.tensors[operator.outputs[0]].nbytes
+        output = self.graph.tensors[operator.outputs[0]]
+        self._sizes[number] = output.nbytes if nbytes is None else nbytes
         return number
 
     def address(self, tensor: int) -> int:
@@ -367,10 +372,12 @@ class _Lowering:
             for operators, machine in runs
             if machine is not None
         }
+        parameterised = (job for each in sections.values() for job in each.parameterised)
+        numbers = {job: number for number, job in enumerate(parameterised)}
         rooms = {
             machine.name: parameter_plan(
                 [
-                    part.demand(job.operator.index, can_stay=len(parts) == 1)
+                    part.demand(numbers[job], can_stay=len(parts) == 1)
                     for section in sections.values()
                     if section.machine == machine
                     for job, parts in section.parameterised.items()
@@ -393,7 +400,8 @@ class _Lowering:
                         memory.tensor(self.root(index))
                 drafts.append(HostStep(operators[0].index, reason))
                 continue
-            draft, used = sections[operators[0].index].draft(rooms[machine.name], resident)
+            section = sections[operators[0].index]
+            draft, used = section.draft(rooms[machine.name], numbers, resident)
             drafts.append(draft)
             traffic |= used
         for index in graph.outputs:
@@ -507,23 +515,29 @@ class _Section:
             self.blocks[job] = LOWERINGS[type(work)](work, site, sources, targets)
 
     def draft(
-        self, room: ParameterPlan, resident: dict[int, list[ParameterSet]]
+        self,
+        room: ParameterPlan,
+        numbers: Mapping[Job, int],
+        resident: dict[int, list[ParameterSet]],
     ) -> tuple[_ProgramDraft, dict[int, Traffic]]:
-        """The program, and its traffic by layer; the parameters that stay join `resident`."""
+        """The program, and its traffic by layer; the parameters that stay join `resident`.
+
+        Parameters: `numbers` are those of the jobs with parameters, in `room`.
+        """
         lowering = self.lowering
         layers = []
         for job in self.jobs:
-            index = job.operator.index
             if job in self.parameterised:
+                number, name = numbers[job], str(job.operator)
                 self.blocks[job] = [
                     block
                     for part in self.parameterised[job]
-                    for block in part.blocks(lowering.memory, str(job.operator), index, room)
+                    for block in part.blocks(lowering.memory, name, number, room)
                 ]
                 phases = [phase for block in self.blocks[job] for phase in block.phases]
                 used = {phase.parameters: None for phase in phases if phase.parameters}
-                if used and index in room.resident:
-                    resident[index] = list(used)
+                if used and number in room.resident:
+                    resident.setdefault(job.operator.index, []).extend(used)
             layers.append(self._work(job))
         emitter = Emitter(self.machine, self.buffers, room, lowering.options)
         emitter.emit(layers, self._transfers(self._loads()), self._transfers(self._stores()))

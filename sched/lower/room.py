@@ -18,9 +18,9 @@ from mensa.golden import (
 )
 from mensa.rtl.commands import TABLE_BYTES
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.broadcast import spreads
 from mensa.sched.lower.buffer_plan import buffer_plans
 from mensa.sched.lower.error import LoweringError
-from mensa.sched.lower.jobs import tiles
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.stages import stages_of
@@ -44,7 +44,9 @@ def lacks_room(
     (buffers,) = buffer_plans((), machine, replace(options, residency=False))
     operands = tuple(graph.tensors[operator.inputs[each]] for each in work.operands)
     wanted: list[tuple[Plan, tuple[Tensor, ...], int]] = [
-        (tile.work, (tile.operand,), 1) for tile in tiles(graph, operator, work)
+        (step.work, (step.operand,), 1)
+        for spread in spreads(graph, operator, work)
+        for step in spread.steps
     ]
     if not isinstance(work, _MUST_RUN):
         wanted += [

@@ -30,7 +30,7 @@ from mensa.golden.operators.resize import BilinearPlan
 from mensa.golden.operators.scaled import ScaledPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
-from mensa.sched.lower.jobs import tiles
+from mensa.sched.lower.broadcast import spreads
 from mensa.sched.lower.lowerings import LOWERINGS, OPERATORS, PARAMETERISED
 from mensa.sched.lower.move_blocks import commands_needed
 from mensa.sched.lower.moves import fill_bytes, is_move, moves
@@ -152,11 +152,15 @@ def restrict_variable_input(subject: Subject) -> Verdict:
 
 def restrict_broadcast(subject: Subject) -> Verdict:
     """A computed operand must not take more than 256 commands to be broadcast: it would be slow."""
-    for tile in tiles(subject.graph, subject.operator, subject.plan):
-        needed = commands_needed(tile.work, (tile.operand,), _MOVE_COMMANDS)
+    for spread in spreads(subject.graph, subject.operator, subject.plan):
+        needed = sum(
+            commands_needed(step.work, (step.operand,), _MOVE_COMMANDS)
+            for step in spread.steps
+            if is_move(step.work)
+        )
         if needed > _MOVE_COMMANDS:
-            shape = list(tile.work.output_shape)
-            return False, f"{tile.operand} is {list(tile.operand.shape)}, the output {shape}"
+            shape = list(spread.tensor.shape)
+            return False, f"{spread.tensor} is {shape}, the output {list(spread.shape)}"
     return True, ""
 
 

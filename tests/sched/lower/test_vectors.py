@@ -48,7 +48,7 @@ def test_random_layers_equal_golden(op, name):
         }
         assert MODES[op] in modes
         if op != "PRELU":  # which takes several
-            assert modes <= {MODES[op], Mode.MAX}  # of which copies are
+            assert modes <= {MODES[op], Mode.MAX, Mode.CONV}  # which broadcast
 
     assert_drawn_layers_equal_golden(op, MACHINES[name], examples=8, least=4, check=check)
 
@@ -101,6 +101,10 @@ PAIRS = [
     ((1, 5, 6, 7), (1, 1, 1, 1)),
     ((4, 9), (1, 9)),
     ((4, 9), ()),
+    ((30, 30), (1,)),
+    ((2, 5, 70, 3), (3,)),
+    ((2, 5, 7, 3), (2, 5, 1, 1)),
+    ((3, 1, 9), (3, 2, 1)),
     ((4, 1), (1, 9)),
     ((2, 1, 6, 1), (5, 1, 7)),
     ((3, 1, 2, 1, 3), (1, 5, 1, 2, 1)),

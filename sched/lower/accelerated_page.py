@@ -188,7 +188,7 @@ KINDS = (
         ("BATCH_TO_SPACE_ND", "CONCATENATION", "DEPTH_TO_SPACE", "MIRROR_PAD", "PACK", "PAD",
          "PADV2", "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH",
          "SPLIT", "SPLIT_V", "STRIDED_SLICE", "TILE", "UNPACK"),
-        "a copy through the vector unit",
+        "a copy through the vector unit; nothing, where results or operands are parts of a tensor",
         _pack,
         "PACK of two",
     ),

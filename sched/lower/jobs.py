@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mensa.golden import Operator, Plan, Tensor
+from mensa.sched.lower.views import Place
 
 __all__ = ["Job"]
 
@@ -24,13 +25,23 @@ class Job:
         Whose they are.
     work, operands : Plan, tuple of Tensor
         What they compute, and what of that are operands of the operator.
-    sources, results : tuples of int
-        The tensors that they read and write, numbered as in the graph; negative numbers are tensors
+    sources, results : tuples of Place
+        What they read and write. Tensors are numbered as in the graph; negative numbers are tensors
         that only lowering knows.
     """
 
     operator: Operator
     work: Plan
     operands: tuple[Tensor, ...]
-    sources: tuple[int, ...]
-    results: tuple[int, ...]
+    sources: tuple[Place, ...]
+    results: tuple[Place, ...]
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """The tensors that it reads, or parts of."""
+        return tuple(place.tensor for place in self.sources)
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        """The tensors that it writes, or parts of."""
+        return tuple(place.tensor for place in self.results)

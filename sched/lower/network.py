@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mensa.golden import Graph, Operator, Plan, ReshapePlan, plan
+from mensa.golden import Graph, Operator, Plan, plan
 from mensa.golden.macs import operator_macs
 from mensa.golden.planning import resolve_rounding
 from mensa.golden.variables import handles
@@ -29,6 +29,7 @@ from mensa.sched.lower.room import lacks_room
 from mensa.sched.lower.stages import stages_of
 from mensa.sched.lower.supported import why_on_host
 from mensa.sched.lower.tables import has_tables
+from mensa.sched.lower.views import Place, Views
 from mensa.sched.lower.work import Block, Home, LayerSite, LayerWork, ParameterSet, Span, Transfer
 from mensa.sched.placement.placement import ON_HOST, Placement
 
@@ -229,14 +230,24 @@ def lower(
     profile = resolve_rounding(graph, rounding)
     if len(graph.operators) > TAG_LIMIT:
         raise LoweringError(f"operator {TAG_LIMIT}", f"a program has at most {TAG_LIMIT} operators")
-    return _Lowering(graph, placement, profile, options).lowered()
+    try:
+        return _Lowering(graph, placement, profile, options).lowered()
+    except LoweringError:
+        # Parts of tensors may begin within a beat, for which the smallest slots have no room.
+        return _Lowering(graph, placement, profile, options, parts=False).lowered()
 
 
 class _Lowering:
     """One call of `lower`."""
 
     def __init__(
-        self, graph: Graph, placement: Placement, rounding: str, options: LoweringOptions
+        self,
+        graph: Graph,
+        placement: Placement,
+        rounding: str,
+        options: LoweringOptions,
+        *,
+        parts: bool = True,
     ) -> None:
         self.graph = graph
         self.placement = placement
@@ -258,34 +269,33 @@ class _Lowering:
         self._sizes: dict[int, int] = {}  # of these, by number
         self.streamed: set[int] = set()  # those of them that must be in memory
         self._addresses: dict[int, int] = {}
-        self.roots: dict[int, int] = {}  # of tensors that are other tensors, reshaped
-        for operator in graph.operators:
-            if self.reasons[operator.index] is None and self.is_alias(operator):
-                self.roots[operator.outputs[0]] = self.root(operator.inputs[0])
+        programs = {
+            operator.index: number
+            for number, (operators, machine) in enumerate(_runs(graph, self.machines))
+            for operator in operators
+            if machine is not None
+        }
+        self.views = Views(graph, rounding, programs, parts=parts)
         self._last_use = {
             self.root(tensor): op.index for op in graph.operators for tensor in op.inputs
         } | {self.root(tensor): len(graph.operators) for tensor in graph.outputs}
 
-    def is_alias(self, operator: Operator) -> bool:
-        """Whether an accelerated operator's output is its input under another shape."""
-        return isinstance(plan(self.graph, operator, self.rounding), ReshapePlan)
-
     def root(self, tensor: int) -> int:
         """The tensor whose bytes a tensor has."""
-        return self.roots.get(tensor, tensor)
+        return self.views.place(tensor).tensor
 
     def jobs(self, operator: Operator) -> list[Job]:
-        """What an operator's commands do, in order; nothing for an alias.
+        """What an operator's commands do, in order; nothing if its results are other tensors'.
 
         An operand that is broadcast is written out in full, as one more tensor with a negative
         number, and so is what stages hand over.
         """
-        if self.is_alias(operator):
+        if operator.index in self.views.operators:
             return []
         work = plan(self.graph, operator, self.rounding)
         jobs = []
         for spread in spreads(self.graph, operator, work):
-            source = self.root(spread.tensor.index)
+            source = self.views.place(spread.tensor.index)
             for step in spread.steps:
                 result = self.operand(operator, work, spread.position)
                 if step is not spread.steps[-1]:
@@ -294,7 +304,7 @@ class _Lowering:
                 source = result
         operands = [self.graph.tensors[operator.inputs[each]] for each in work.operands]
         sources = [self.operand(operator, work, each) for each in work.operands]
-        outputs = tuple(self.root(each) for each in operator.outputs)
+        outputs = tuple(self.views.place(each) for each in operator.outputs)
         stages = stages_of(work, operands)
         for number, stage in enumerate(stages):
             results = outputs
@@ -304,7 +314,7 @@ class _Lowering:
                     nbytes = stage.result_bytes(self.machines[operator.index])
                 results = (self._unnamed(operator, len(operands) + number, nbytes),)
                 if stage.in_memory:
-                    self.streamed.add(results[0])
+                    self.streamed.add(results[0].tensor)
             jobs.append(
                 Job(
                     operator,
@@ -317,19 +327,19 @@ class _Lowering:
             sources += results
         return jobs
 
-    def operand(self, operator: Operator, work: Plan, position: int) -> int:
-        """The tensor that the commands read as an operand, in the shape that they need."""
+    def operand(self, operator: Operator, work: Plan, position: int) -> Place:
+        """What the commands read as an operand, in the shape that they need."""
         tensor = self.graph.tensors[operator.inputs[position]]
         shape = self.graph.tensors[operator.outputs[0]].shape
         if not is_pair(work) or tensor.size == math.prod(shape):
-            return self.root(tensor.index)
-        number = self._unnamed(operator, position)
-        if tensor.data is not None and number not in self._written_out:
+            return self.views.place(tensor.index)
+        unnamed = self._unnamed(operator, position)
+        if tensor.data is not None and unnamed.tensor not in self._written_out:
             content = tensor_to_memory(tensor, tensor.data).reshape(tensor.shape)
-            self._written_out[number] = np.broadcast_to(content, shape)
-        return number
+            self._written_out[unnamed.tensor] = np.broadcast_to(content, shape)
+        return unnamed
 
-    def _unnamed(self, operator: Operator, place: int, nbytes: int | None = None) -> int:
+    def _unnamed(self, operator: Operator, place: int, nbytes: int | None = None) -> Place:
         """A tensor of an operator that only lowering knows, the same for a `place`.
 
         Parameters: `nbytes` is its size; None is the output's.
@@ -337,7 +347,7 @@ class _Lowering:
         number = self._numbers.setdefault((operator.index, place), -1 - len(self._numbers))
         output = self.graph.tensors[operator.outputs[0]]
         self._sizes[number] = output.nbytes if nbytes is None else nbytes
-        return number
+        return Place(number)
 
     def address(self, tensor: int) -> int:
         """Of a tensor in memory, which is given one if it has none."""
@@ -412,9 +422,10 @@ class _Lowering:
             for machine in self.placement.machines
             if (setup := self._setup(machine, resident, rooms[machine.name])) is not None
         }
-        for tensor, root in self.roots.items():
-            if root in memory.tensors:
-                memory.alias(tensor, root)
+        for tensor in self.views.tensors:
+            place = self.views.place(tensor)
+            if place.tensor in memory.tensors:
+                memory.alias(tensor, place.tensor, place.offset)
         lowered = Lowered(
             graph=graph,
             placement=self.placement,
@@ -439,6 +450,7 @@ class _Lowering:
                         for each in resident.get(op.index, ())
                     ),
                     copies=self.reasons[op.index] is None
+                    and op.index not in self.views.operators
                     and is_move(work := plan(graph, op, self.rounding))
                     and not has_tables(work),
                 )
@@ -496,10 +508,11 @@ class _Section:
                 break
         return section
 
-    def _home(self, tensor: int, moving: Sequence[int]) -> Home:
+    def _home(self, place: Place, moving: Sequence[int]) -> Home:
+        tensor, offset = place.tensor, place.offset
         if tensor in self.buffers.tensors:
-            return Home(self.buffers.tensors[tensor], True, tensor in moving)
-        return Home(self.lowering.address(tensor))
+            return Home(self.buffers.tensors[tensor] + offset, True, tensor in moving)
+        return Home(self.lowering.address(tensor) + offset)
 
     def _lower(self, job: Job) -> None:
         """Lower one job, but for its parameters."""
@@ -554,7 +567,7 @@ class _Section:
 
     def _produced(self) -> list[int]:
         """The tensors that the commands write, in order."""
-        return [tensor for job in self.jobs for tensor in job.results]
+        return list(dict.fromkeys(tensor for job in self.jobs for tensor in job.written))
 
     def _loads(self) -> list[int]:
         """Tensors that are on chip from the start."""
@@ -584,25 +597,26 @@ class _Section:
         if not blocks:
             return LayerWork(index, ())
         on_chip = self.buffers.tensors
-        sources = tuple(each for each in job.sources if each not in on_chip)
-        targets = tuple(each for each in job.results if each not in on_chip)
+        sources = tuple(each for each in job.read if each not in on_chip)
+        targets = tuple(each for each in job.written if each not in on_chip)
         return LayerWork(index, tuple(blocks), sources, targets)
 
     def _on_chip(self, complete: Mapping[int, int]) -> tuple[OnChip, ...]:
         """Outputs that never are in memory."""
-        commands = {
-            tensor: complete[job.operator.index]
-            for job in self.jobs
-            if job.operator.index in complete
-            for tensor in job.results
-        }
-        stored = set(self._stores())
-        outputs = [tensor for operator in self.operators for tensor in operator.outputs]
-        return tuple(
-            OnChip(tensor, self.buffers.tensors[root], commands[root])
-            for tensor, root in ((each, self.lowering.root(each)) for each in outputs)
-            if root in self.buffers.tensors and root in commands and root not in stored
-        )
+        commands: dict[int, int] = {}
+        produced, stored = set(self._produced()), set(self._stores())
+        found = []
+        for operator in self.operators:
+            # What needs no commands is there when the last of its operands is.
+            done = max((commands.get(each, 0) for each in operator.inputs), default=0)
+            done = complete.get(operator.index, done)
+            for tensor in operator.outputs:
+                commands[tensor] = done
+                place = self.lowering.views.place(tensor)
+                if place.tensor in self.buffers.tensors and place.tensor in produced - stored:
+                    address = self.buffers.tensors[place.tensor] + place.offset
+                    found.append(OnChip(tensor, address, done))
+        return tuple(found)
 
 
 def _with_identifier(lowered: Lowered) -> Lowered:
@@ -634,10 +648,10 @@ def _lifetimes(
     last: dict[int, int] = {}
     produced: list[int] = []
     for number, job in enumerate(jobs):
-        for tensor in (*job.sources, *job.results):
-            first.setdefault(tensor, number if tensor in job.results else 0)
+        for tensor in (*job.read, *job.written):
+            first.setdefault(tensor, number if tensor in job.written else 0)
             last[tensor] = number
-        produced += job.results
+        produced += job.written
     for tensor in produced:
         if lowering.is_needed_after(tensor, operators[-1].index):
             last[tensor] = len(jobs)  # it is stored at the end

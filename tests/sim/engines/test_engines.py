@@ -18,6 +18,7 @@ from tests.golden.strategies import layers
 from tests.sched.lower.test_moves import rescaled
 from tests.sched.lower.test_products import attention, computed_weights
 from tests.sched.lower.test_resize import resized
+from tests.sched.lower.test_views import detector, halves
 from tests.sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
 from tests.sim.conftest import COMPARED
 from tests.sim.engines.all_engines import AllEngines
@@ -110,6 +111,8 @@ SELDOM_DRAWN = {
     "a concatenation that rescales": rescaled(0.5, 0.25, 0.7, axis=2),
     "a convolution with computed weights": computed_weights("CONV_2D"),
     "products of products": attention(),
+    "parts of a tensor": halves(),
+    "joined tensors": detector(),
 }
 """Layers whose like the draws below seldom have, or never."""
 

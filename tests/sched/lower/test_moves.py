@@ -16,7 +16,7 @@ from mensa.golden.options import (
     SplitVOptions,
     StridedSliceOptions,
 )
-from mensa.rtl.commands import TABLE_BYTES, Mode, Unit
+from mensa.rtl.commands import Mode, Unit
 from mensa.rtl.machine import edge_tpu
 from mensa.sched.lower import LoweringOptions, ProgramStep, lower
 from mensa.sched.lower.moves import is_move, moves
@@ -244,33 +244,6 @@ def test_a_constant_and_an_input_that_is_used_twice_are_joined():
 def reason(builder, *outputs, rounding=None):
     graph = builder.build(list(outputs))
     return why_on_host(graph, graph.operators[-1], rounding)
-
-
-def rescaled(*scales, shape=(5, 9, 10), axis=0):
-    """A concatenation of inputs of these scales at that of 0.5."""
-    builder = golden.GraphBuilder(dtype=np.uint8)
-    inputs = [builder.input(shape, scale=scale, zero_point=3) for scale in scales]
-    options = ConcatenationOptions(axis=axis)
-    y = builder.apply("CONCATENATION", *inputs, options=options, scale=0.5, zero_point=3)
-    return builder.build([y])
-
-
-@pytest.mark.parametrize("residency", [True, False])
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_inputs_of_a_concatenation_are_rescaled_by_tables(axis, residency):
-    graph = rescaled(0.5, 0.25, 0.5, 0.7, 0.25, axis=axis)  # by two tables
-    for machine in (ROOMY, machine_of(3, 4, 200, 600), machine_of(2, 2, 64, 600, port=4)):
-        lowered = lower(graph, all_on(machine), options=LoweringOptions(residency=residency))
-        assert lowered.layers[0].reason is None
-        assert not lowered.layers[0].copies
-        assert lowered.layers[0].cached_bytes == (2 * TABLE_BYTES if residency else 0)
-        assert_equals_golden(lowered, random_inputs(graph, 6), Watcher)
-
-
-def test_a_concatenation_whose_tables_find_no_room_runs_on_the_host():
-    lowered = lower(rescaled(0.5, 0.25), all_on(SMALL))
-    assert lowered.layers[0].reason.startswith("its table of 256 B may find no room in 2x1's")
-    assert_equals_golden(lowered, random_inputs(lowered.graph, 7))
 
 
 @pytest.mark.parametrize(("value", "host"), [(0, False), (-1, False), (1, True)])

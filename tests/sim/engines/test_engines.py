@@ -15,7 +15,7 @@ from mensa.sim.memory import lpddr4
 from tests.golden.makers import MAKERS
 from tests.golden.networks import networks
 from tests.golden.strategies import layers
-from tests.sched.lower.test_moves import rescaled
+from tests.sched.lower.test_concatenation import rescaled
 from tests.sched.lower.test_products import attention, computed_weights
 from tests.sched.lower.test_resize import resized
 from tests.sched.lower.test_views import detector, halves

@@ -293,15 +293,21 @@ class _Lowering:
         if operator.index in self.views.operators:
             return []
         work = plan(self.graph, operator, self.rounding)
-        jobs = []
+        return [*self._spread_jobs(operator, work), *self._stage_jobs(operator, work)]
+
+    def _spread_jobs(self, operator: Operator, work: Plan) -> Iterator[Job]:
+        """What writes computed operands out in full."""
         for spread in spreads(self.graph, operator, work):
             source = self.views.place(spread.tensor.index)
             for step in spread.steps:
                 result = self.operand(operator, work, spread.position)
                 if step is not spread.steps[-1]:
                     result = self._unnamed(operator, -1 - spread.position, step.nbytes)
-                jobs.append(Job(operator, step.work, (step.operand,), (source,), (result,)))
+                yield Job(operator, step.work, (step.operand,), (source,), (result,))
                 source = result
+
+    def _stage_jobs(self, operator: Operator, work: Plan) -> Iterator[Job]:
+        """What computes an operator from operands that are written out."""
         operands = [self.graph.tensors[operator.inputs[each]] for each in work.operands]
         sources = [self.operand(operator, work, each) for each in work.operands]
         outputs = tuple(self.views.place(each) for each in operator.outputs)
@@ -315,17 +321,14 @@ class _Lowering:
                 results = (self._unnamed(operator, len(operands) + number, nbytes),)
                 if stage.in_memory:
                     self.streamed.add(results[0].tensor)
-            jobs.append(
-                Job(
-                    operator,
-                    stage.work,
-                    tuple(operands[each] for each in stage.sources if each < len(operands)),
-                    tuple(sources[each] for each in stage.sources),
-                    results,
-                )
+            yield Job(
+                operator,
+                stage.work,
+                tuple(operands[each] for each in stage.sources if each < len(operands)),
+                tuple(sources[each] for each in stage.sources),
+                results,
             )
             sources += results
-        return jobs
 
     def operand(self, operator: Operator, work: Plan, position: int) -> Place:
         """What the commands read as an operand, in the shape that they need."""

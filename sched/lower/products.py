@@ -82,11 +82,6 @@ class ProductsPlan(Plan):
     pairs: tuple[tuple[int, int], ...]
     words: WordsPlan | None = None
 
-    @property
-    def operands(self) -> tuple[int, ...]:
-        """The inputs, and the words if there are any."""
-        return (0,) if self.words is None else (0, 1)
-
 
 def products_parts(
     plan: ProductsPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]

@@ -16,7 +16,7 @@ from mensa.sched.lower.moves import Move, is_move, moves
 __all__ = ["Place", "Views"]
 
 _LEAST_SHARE = 2
-"""Parts of a tensor are copied out of it if they are less than this share of it: else all of it
+"""Parts of a tensor are copied out of it if all are less than one byte in so many: else the whole
 would have to stay for them."""
 
 

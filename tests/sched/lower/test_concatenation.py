@@ -11,6 +11,12 @@ from mensa.sched.placement import all_on
 from tests.sched.lower.hazards import Watcher
 from tests.sched.runner import assert_equals_golden, machine_of, random_inputs
 
+MACHINES = (
+    machine_of(8, 8, 1 << 14, 1 << 14),
+    machine_of(3, 4, 200, 600),
+    machine_of(2, 2, 64, 600, port=4),
+)
+
 
 def rescaled(*scales, shape=(5, 9, 10), axis=0):
     """A concatenation of inputs of these scales at that of 0.5."""
@@ -25,11 +31,7 @@ def rescaled(*scales, shape=(5, 9, 10), axis=0):
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_inputs_of_a_concatenation_are_rescaled_by_tables(axis, residency):
     graph = rescaled(0.5, 0.25, 0.5, 0.7, 0.25, axis=axis)  # by two tables
-    for machine in (
-        machine_of(8, 8, 1 << 14, 1 << 14),
-        machine_of(3, 4, 200, 600),
-        machine_of(2, 2, 64, 600, port=4),
-    ):
+    for machine in MACHINES:
         lowered = lower(graph, all_on(machine), options=LoweringOptions(residency=residency))
         assert lowered.layers[0].reason is None
         assert not lowered.layers[0].copies

@@ -12,7 +12,13 @@ from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import Mode, Width
-from mensa.rtl.setting import MachineError, check_power_of_two, check_range, next_power_of_two
+from mensa.rtl.setting import (
+    MachineError,
+    check_known,
+    check_power_of_two,
+    check_range,
+    next_power_of_two,
+)
 
 __all__ = [
     "ARRAYS",
@@ -289,10 +295,7 @@ class Machine:
         MachineError
             If a setting does not exist (the message lists those that do) or its value is refused.
         """
-        known = self.settings.keys() - {"array"}
-        for name in changes:
-            if name not in known:
-                raise MachineError(f"no setting {name!r}; settings are {', '.join(sorted(known))}")
+        check_known(changes, self.settings.keys() - {"array"})
         return Machine.of(self.settings | changes)
 
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["MachineError", "check_power_of_two", "check_range", "next_power_of_two"]
+from collections.abc import Collection, Iterable
+
+__all__ = ["MachineError", "check_known", "check_power_of_two", "check_range", "next_power_of_two"]
 
 
 class MachineError(ValueError):
     """A configuration that can't be built; the message says which number and what it may be."""
+
+
+def check_known(
+    names: Iterable[str], known: Collection[str], error: type[ValueError] = MachineError
+) -> None:
+    """Raise `error` for the first of `names` that is not `known`; it lists those that are."""
+    for name in names:
+        if name not in known:
+            raise error(f"no setting {name!r}; settings are {', '.join(sorted(known))}")
 
 
 def check_range(setting: str, value: object, low: int, high: int, note: str = "") -> None:

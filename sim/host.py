@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from mensa.rtl.setting import check_known
+
 __all__ = [
     "ESTIMATE",
     "HOST",
@@ -87,12 +89,7 @@ class Host:
         HostConfigError
             If a field does not exist (the message lists those that do) or its value is refused.
         """
-        known = {f.name for f in dataclasses.fields(self)}
-        for field in changes:
-            if field not in known:
-                raise HostConfigError(
-                    f"no setting {field!r}; settings are {', '.join(sorted(known))}"
-                )
+        check_known(changes, {field.name for field in dataclasses.fields(self)}, HostConfigError)
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
     @property

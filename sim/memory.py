@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from mensa.rtl.commands import ADDRESS_BITS
+from mensa.rtl.setting import check_known
 
 __all__ = ["Memory", "MemoryConfigError", "PortTiming", "lpddr4", "memories"]
 
@@ -110,12 +111,7 @@ class Memory:
         MemoryConfigError
             If a field does not exist (the message lists those that do) or its value is refused.
         """
-        known = {f.name for f in dataclasses.fields(self)}
-        for field in changes:
-            if field not in known:
-                raise MemoryConfigError(
-                    f"no setting {field!r}; settings are {', '.join(sorted(known))}"
-                )
+        check_known(changes, {field.name for field in dataclasses.fields(self)}, MemoryConfigError)
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
     def latency_cycles(self, clock_hz: int) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mensa.golden import Graph, GraphBuilder
 from mensa.golden.options import (
+    BatchMatMulOptions,
     PackOptions,
     ReducerOptions,
     ResizeBilinearOptions,
@@ -79,6 +80,11 @@ def _dense(builder: GraphBuilder, x: int) -> int:
     )
 
 
+def _matmul(builder: GraphBuilder, x: int) -> int:
+    flat = builder.reshape(x, (784, 64))
+    return builder.apply("BATCH_MATMUL", flat, flat, options=BatchMatMulOptions(adj_y=True))
+
+
 def _transposed(builder: GraphBuilder, x: int) -> int:
     shape = builder.tensor(data=np.array([1, 56, 56, 64], np.int32), dtype=np.int32)
     weights = builder.tensor(data=_weights(64, 4, 4, 64), scale=0.01, dtype=np.int8)
@@ -124,6 +130,11 @@ def _logistic(builder: GraphBuilder, x: int) -> int:
     return builder.apply("LOGISTIC", x, scale=1 / 256, zero_point=-128)
 
 
+def _prelu(builder: GraphBuilder, x: int) -> int:
+    slopes = builder.tensor(data=_weights(1, 1, 64), scale=0.01, dtype=np.int8)
+    return builder.apply("PRELU", x, slopes)
+
+
 def _pack(builder: GraphBuilder, x: int) -> int:
     return builder.apply("PACK", x, x, options=PackOptions(values_count=2, axis=0))
 
@@ -132,6 +143,12 @@ KINDS = (
     Kind(("CONV_2D",), "on the array", _conv, "3x3, 64 to 64"),
     Kind(("DEPTHWISE_CONV_2D",), "on the array, as a filter or diagonal", _depthwise, "3x3"),
     Kind(("FULLY_CONNECTED",), "on the array, as a 1x1 convolution", _dense, "64 to 64, 784 rows"),
+    Kind(
+        ("BATCH_MATMUL",),
+        "the same for each pair of matrices; a computed second one is copied into parameters",
+        _matmul,
+        "784x64 by its own transpose",
+    ),
     Kind(
         ("TRANSPOSE_CONV",),
         "a convolution for every comb of outputs",
@@ -166,11 +183,12 @@ KINDS = (
         _logistic,
         "LOGISTIC",
     ),
+    Kind(("PRELU",), "in the vector unit, in four stages", _prelu, "a slope a channel"),
     Kind(
         ("BATCH_TO_SPACE_ND", "CONCATENATION", "DEPTH_TO_SPACE", "MIRROR_PAD", "PACK", "PAD",
          "PADV2", "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH",
          "SPLIT", "SPLIT_V", "STRIDED_SLICE", "TILE", "UNPACK"),
-        "a copy through the vector unit",
+        "a copy through the vector unit; nothing, where results or operands are parts of a tensor",
         _pack,
         "PACK of two",
     ),

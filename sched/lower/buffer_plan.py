@@ -28,6 +28,8 @@ class Lifetime:
     from_end : bool
         Whether it is placed from the buffer's end down. Tensors that come from memory or go there
         are, so that what the compute unit does meanwhile is probably in other banks.
+    streamed : bool
+        Whether it is never placed, since parameters are loaded from where it is in memory.
     """
 
     tensor: int
@@ -35,6 +37,7 @@ class Lifetime:
     first: int
     last: int
     from_end: bool = False
+    streamed: bool = False
 
     def meets(self, other: Lifetime) -> bool:
         """Whether both are needed at some time."""
@@ -119,7 +122,8 @@ def _ring(start: int, nbytes: int, slots: int, several: bool) -> RingPlan:
 def allocate(lifetimes: Sequence[Lifetime], size: int, alignment: int) -> dict[int, int]:
     """Addresses of the tensors that find room in `size` bytes, multiples of `alignment`."""
     placed: list[tuple[int, Lifetime]] = []
-    for tensor in sorted(lifetimes, key=lambda each: (-each.nbytes, each.first, each.tensor)):
+    resident = (each for each in lifetimes if not each.streamed)
+    for tensor in sorted(resident, key=lambda each: (-each.nbytes, each.first, each.tensor)):
         taken = sorted(
             (start, start + other.nbytes) for start, other in placed if other.meets(tensor)
         )

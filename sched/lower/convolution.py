@@ -38,17 +38,20 @@ def convolution_parts(
     sources: Sequence[Home],
     targets: Sequence[Home],
     spread: tuple[int, int] | None = None,
+    words: int | None = None,
 ) -> list[Convolution]:
     """The layer, or ranges of its output channels where a pixel of all of them fits no slot.
 
-    Parameters: `spread` as of `Convolution.of`. Raises: LoweringError if not even a single pixel of
-    few channels fits.
+    Parameters: `spread` and `words` as of `Convolution.of`. Raises: LoweringError if not even a
+    single pixel of few channels fits.
     """
     machine, layer = site.machine, site.layer
     source, target = sources[0], targets[0]
 
     def part(first: int, last: int) -> Convolution:
-        return Convolution.of(plan, machine, site.buffers, source, target, first, last, spread)
+        return Convolution.of(
+            plan, machine, site.buffers, source, target, first, last, spread, words
+        )
 
     ranges = [(0, plan.output_shape[3])]
     if plan.groups == 1:  # else a range of outputs would not see a range of inputs
@@ -85,12 +88,15 @@ def _channels(plan: ConvPlan, first: int, last: int) -> ConvPlan:
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """One compute command of a parameter set: column groups, and the part of their reduction."""
+    """One compute command of a parameter set: column groups, and the part of their reduction.
+
+    Its words begin `first_byte` bytes behind the set's first.
+    """
 
     run: Run
     piece: Piece
     keep: Keep
-    first_word: int
+    first_byte: int
     first_entry: int
 
 
@@ -104,7 +110,11 @@ class _Set:
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """A layer, or some of its output channels, on one machine."""
+    """A layer, or some of its output channels, on one machine.
+
+    Its parameters are its plan's weights, unless `words` says where in memory they will be, one
+    group's words after another's.
+    """
 
     plan: ConvPlan
     machine: Machine
@@ -114,6 +124,7 @@ class Convolution:
     inputs: Image  # of the whole batch, one below the other
     outputs: Image
     cutter: Cutter
+    words: int | None = None
 
     @classmethod
     def of(
@@ -126,11 +137,13 @@ class Convolution:
         first: int,
         last: int,
         spread: tuple[int, int] | None = None,
+        words: int | None = None,
     ) -> Convolution:
         """Output channels `first` to `last` - 1 of a plan.
 
         Parameters: `spread` is the bytes from one output pixel to the next and from row to row,
-        where others lie between them.
+        where others lie between them; `words` is the address of the words of all channels, where
+        these are computed.
         """
         input_bytes, output_bytes = plan.input_shape[3], plan.output_shape[3]
         line_bytes = 0
@@ -139,6 +152,8 @@ class Convolution:
         if plan.kind == "depthwise":
             source = replace(source, address=source.address + first // plan.depth_multiplier)
         target = replace(target, address=target.address + first)
+        if words is not None:
+            words += first * plan.weights[0].size
         plan = _channels(plan, first, last)
         batch, height, width, channels = plan.input_shape
         _, out_height, out_width, out_channels = plan.output_shape
@@ -155,12 +170,12 @@ class Convolution:
         rows = batch * y.outputs
         outputs = Image(target, rows, x.outputs, out_channels, output_bytes, line_bytes)
         cutter = Cutter(machine, buffers, y, x, inputs, outputs)
-        return cls(plan, machine, y, x, batch, inputs, outputs, cutter)
+        return cls(plan, machine, y, x, batch, inputs, outputs, cutter, words)
 
     @cached_property
     def factors(self) -> Requantisation:
         """Multipliers and shifts."""
-        factors = requantisation(self.plan)
+        factors = requantisation(self.plan, any_weights=self.words is not None)
         assert factors is not None, "such a layer is not given to the accelerator"
         return factors
 
@@ -179,7 +194,7 @@ class Convolution:
     @cached_property
     def best_mapping(self) -> LayerMapping:
         """The one with the fewest cycles."""
-        return self._mapping(several=True)
+        return self._mapping(several=self.words is None)
 
     def _mapping(self, *, several: bool) -> LayerMapping:
         return choose_mapping(
@@ -198,9 +213,9 @@ class Convolution:
             self._words(mapping, run) for run in self._runs(mapping) for _ in range(len(run.groups))
         ]
         word_bytes = self.machine.group_channels(mapping.mode)
-        return Demand(
-            operator, sum(words) * word_bytes, len(words), max(words) * word_bytes, can_stay
-        )
+        can_stay = can_stay and self.words is None
+        most = max(words) * word_bytes + self._most_skew
+        return Demand(operator, sum(words) * word_bytes, len(words), most, can_stay)
 
     def blocks(
         self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
@@ -212,17 +227,18 @@ class Convolution:
         memory : MemoryMap
             Takes the parameter image.
         layer, operator : str, int
-            What errors call it, and its index.
+            What errors call it, and its number in `room`.
         room : ParameterPlan
             Where parameters go on chip.
         """
         mapping = self.best_mapping
         resident = room.resident.get(operator)
-        capacity = room.slot_bytes // self.machine.group_channels(mapping.mode)
+        slot_bytes = room.slot_bytes - self._most_skew
+        capacity = slot_bytes // self.machine.group_channels(mapping.mode)
         split = False
         if resident is None and self._most_words(mapping) > capacity:
             mapping = self._mapping(several=False)
-            capacity = room.slot_bytes // self.machine.group_channels(mapping.mode)
+            capacity = slot_bytes // self.machine.group_channels(mapping.mode)
             split = self._most_words(mapping) > capacity
         if resident is not None:
             sets = [self._set(mapping, self._runs(mapping), memory, resident)]
@@ -338,16 +354,18 @@ class Convolution:
         resident: tuple[int, int] | None = None,
     ) -> _Set:
         jobs = []
-        word = entry = 0
+        at = parts[0].groups[0].first_output * self._words(mapping, parts[0])
+        byte, entry = self._skew(at), 0
         for run in parts:
-            jobs.append(_Job(run, self._whole(mapping, run), Keep(0), word, entry))
-            word += len(run.groups) * self._words(mapping, run)
+            jobs.append(_Job(run, self._whole(mapping, run), Keep(0), byte, entry))
+            words = len(run.groups) * self._words(mapping, run)
+            byte += words * self.machine.group_channels(mapping.mode)
             entry += len(run.groups)
         groups = [group for run in parts for group in run.groups]
         parameters = np.concatenate(
             [parameter_words(self.plan, mapping, group, self.machine) for group in groups]
         )
-        return _Set(self._put(memory, parameters, groups, resident), tuple(jobs))
+        return _Set(self._put(memory, parameters, at, groups, resident), tuple(jobs))
 
     def _split_sets(
         self, mapping: LayerMapping, capacity: int, memory: MemoryMap
@@ -374,25 +392,43 @@ class Convolution:
                     if not final:
                         keep |= Keep.UNDRAINED
                     own = content[piece.first_word : piece.first_word + piece.words]
-                    placed = self._put(memory, own, [group] if final else [])
-                    yield _Set(placed, (_Job(part, piece, keep, 0, 0),))
+                    at = group.first_output * self._words(mapping, part)
+                    at += piece.first_word * content.shape[1]
+                    placed = self._put(memory, own, at, [group] if final else [])
+                    yield _Set(placed, (_Job(part, piece, keep, self._skew(at), 0),))
 
     def _put(
         self,
         memory: MemoryMap,
         words: npt.NDArray[np.int8],
+        at: int,
         groups: list[ColumnGroup],
         resident: tuple[int, int] | None = None,
     ) -> ParameterSet:
+        """Words, and the constants of groups; computed words are `at` bytes behind the first.
+
+        From the beat on that they begin in, as a load moves no byte within a beat.
+        """
         entries = [constant_entry(self.plan, self.factors, group, self.machine) for group in groups]
         constants = np.concatenate(entries) if entries else np.zeros(0, np.uint8)
+        skew = self._skew(at)
         return ParameterSet(
-            memory.put(words),
-            words.size,
+            memory.put(words) if self.words is None else self.words + at - skew,
+            skew + words.size,
             memory.put(constants) if entries else 0,
             constants.size,
             resident,
+            computed=self.words is not None,
         )
+
+    def _skew(self, at: int) -> int:
+        """Bytes of a beat before computed words that are `at` bytes behind the first."""
+        return 0 if self.words is None else (self.words + at) % self.machine.beat_bytes
+
+    @property
+    def _most_skew(self) -> int:
+        """The most that this can be."""
+        return 0 if self.words is None else self.machine.beat_bytes - 1
 
     def _block(
         self, mapping: LayerMapping, number: int, rectangle: Rectangle, sets: list[_Set]
@@ -493,7 +529,7 @@ class Convolution:
             INPUT_ROWS=source.height,
             PIXEL_Y_ADDRESS_STEP=plan.stride_h * source.pitch,
             TAP_Y_ADDRESS_STEP=plan.dilation_h * source.pitch,
-            PARAMETER_ADDRESS=job.first_word * self.machine.group_channels(mapping.mode),
+            PARAMETER_ADDRESS=job.first_byte,
             CONSTANT_ENTRY=job.first_entry,
             ACT_ZERO_POINT=plan.input_zero_point,
             PARAMETER_ZERO_POINT=plan.weight_zero_point,

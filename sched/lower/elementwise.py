@@ -170,10 +170,13 @@ def _block_bytes(site: LayerSite, size: int, sources: Sequence[Home], target: Ho
     most = _MOST_PIXELS * lanes // beat * beat
     operands = sum(not source.on_chip for source in sources)
     if operands:
-        most = min(most, buffers.inputs.slot_bytes // operands // beat * beat)
+        # Of a part of a tensor the first beat may be shared, and then the next operand's.
+        shared = beat if any(home.address % beat for home in sources if not home.on_chip) else 0
+        most = min(most, buffers.inputs.slot_bytes // operands // beat * beat - shared)
     if not target.on_chip:
-        most = min(most, buffers.outputs.slot_bytes // beat * beat)
-    if not most:
+        shared = beat if target.address % beat else 0
+        most = min(most, buffers.outputs.slot_bytes // beat * beat - shared)
+    if most <= 0:
         raise LoweringError(
             site.layer,
             f"{operands} operands of one beat each need {operands * beat} B, but a bank of the "

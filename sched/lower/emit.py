@@ -172,7 +172,6 @@ class _Turn:
     first_of_block: bool
     last_of_block: bool
     last_of_layer: bool
-    first_load: bool
     last_store: bool
     new_parameters: bool
     drops_parameters: bool
@@ -214,8 +213,10 @@ class Emitter:
         self._results = Ring(buffers.outputs.slots, Token.RESULTS_READY, Token.RESULTS_FREE)
         self._parameters = Ring(parameters.slots, Token.PARAMETERS_READY, Token.PARAMETERS_FREE)
         self._settled = _Results()
-        self._takes_stored: dict[int, int] = {}  # by layer: whose stores its loads wait for
-        self._stored: set[int] = set()  # layers whose last store has been written
+        self._takes_stored: dict[LayerWork, LayerWork] = {}  # whose stores a layer's loads wait for
+        self._numbers: dict[LayerWork, int] = {}  # of layers, in order
+        self._waiting: list[LayerWork] = []  # those of them that have not waited yet, in order
+        self._stored: set[LayerWork] = set()  # layers whose last store has been written
         self._block_queue: deque[tuple[int, _Turn]] = deque()
         self._parameter_queue: deque[tuple[int, _Turn]] = deque()
         self._slice_queue: deque[tuple[int, list[Copy]]] = deque()
@@ -251,6 +252,8 @@ class Emitter:
         if not turns:
             return
         self._takes_stored = _waits_for_stores(layers)
+        self._numbers = {layer: number for number, layer in enumerate(layers)}
+        self._waiting = list(self._takes_stored)
         self._block_queue.extend(
             (k, p) for k, p in enumerate(turns) if p.first_of_block and p.block.loads
         )
@@ -396,25 +399,44 @@ class Emitter:
         if self._slice_queue and self._options.prefetch:
             self._load_slice()
         # Slices and blocks share a token: they arrive in the order in which they are used.
-        if self._block_queue and not self._slice_queue and self._activations.has_room:
-            producer = self._producer(self._block_queue[0][1])
-            if producer is None or producer in self._stored:
-                self._load_block()
+        can_load = not self._slice_queue and self._activations.has_room
+        if self._block_queue and can_load and self._is_stored(self._block_queue[0][1]):
+            self._load_block()
         self._load_parameters_if_room()
 
     def _load_parameters_if_room(self) -> None:
         if self._parameter_queue and self._parameters.has_room:
-            self._load_parameters()
+            turn = self._parameter_queue[0][1]
+            content = turn.phase.parameters
+            assert content is not None
+            if not content.computed or self._is_stored(turn):
+                self._load_parameters()
 
-    def _producer(self, turn: _Turn) -> int | None:
-        """The layer whose stores the phase's loads wait for."""
-        return self._takes_stored.get(turn.layer.operator) if turn.first_load else None
+    def _is_stored(self, turn: _Turn) -> bool:
+        """Whether commands so far store all that a phase's loads read, and they may come next.
+
+        Layers wait in their order: no load may wait, or do without, before those of layers before.
+        """
+        if not self._waiting or self._numbers[self._waiting[0]] > self._numbers[turn.layer]:
+            return True
+        first = self._waiting[0]
+        return first is turn.layer and self._takes_stored[first] in self._stored
+
+    def _wait_for_stores(self, turn: _Turn) -> set[Token]:
+        """What a load of what is stored waits for: the first one of a layer, for all of them."""
+        if turn.layer not in self._waiting:
+            return set()
+        assert self._is_stored(turn), "would wait for a STORED that comes later"
+        self._waiting.remove(turn.layer)
+        return {Token.STORED}
 
     def _load_parameters(self) -> None:
         number, turn = self._parameter_queue.popleft()
         self._streamed_in[number], wait = self._parameters.fill()
         content = turn.phase.parameters
         assert content is not None
+        if content.computed:
+            wait |= self._wait_for_stores(turn)
         copies = self._parts(content, *self._parameter_start(self._streamed_in[number]))
         self._copies(Unit.LOAD, turn.layer.operator, copies, wait, {Token.PARAMETERS_READY})
         nbytes = content.parameter_bytes + content.constant_bytes
@@ -450,10 +472,7 @@ class Emitter:
     def _load_block(self) -> None:
         number, turn = self._block_queue.popleft()
         self._in_slot[number], wait = self._activations.fill()
-        producer = self._producer(turn)
-        if producer is not None:
-            assert producer in self._stored, "would wait for a STORED that comes later"
-            wait.add(Token.STORED)
+        wait |= self._wait_for_stores(turn)
         start = self._buffers.inputs.address(self._in_slot[number])
         copies = [(Space.ACTIVATION, copy, start) for copy in turn.block.loads]
         self._copies(Unit.LOAD, turn.layer.operator, copies, wait, {Token.ACTIVATIONS_READY})
@@ -520,8 +539,8 @@ class Emitter:
         self._results.empty()
         layer = turn.layer.operator
         if turn.last_store:
-            self._stored.add(layer)
-            if layer in self._takes_stored.values():
+            self._stored.add(turn.layer)
+            if turn.layer in self._takes_stored.values():
                 signal.add(Token.STORED)
         start = self._buffers.outputs.address(out_slot)
         copies = [(None, copy, start) for copy in turn.block.stores]
@@ -576,7 +595,7 @@ class Emitter:
         return draft
 
 
-def _waits_for_stores(layers: Sequence[LayerWork]) -> dict[int, int]:
+def _waits_for_stores(layers: Sequence[LayerWork]) -> dict[LayerWork, LayerWork]:
     """By layer: the layer whose stores its loads wait for, where nothing earlier waited for them.
 
     Stores are done in order, so who has waited for a layer's has waited for those of all layers
@@ -588,7 +607,7 @@ def _waits_for_stores(layers: Sequence[LayerWork]) -> dict[int, int]:
     for number, layer in enumerate(layers):
         needed = max((writer.get(source, -1) for source in layer.sources), default=-1)
         if needed > waited:
-            found[layer.operator] = layers[needed].operator
+            found[layer] = layers[needed]
             waited = needed
         writer |= dict.fromkeys(layer.targets, number)
     return found
@@ -602,9 +621,8 @@ def _turns(layers: Sequence[LayerWork]) -> Iterable[_Turn]:
             for block in layer.blocks
             for number, phase in enumerate(block.phases)
         ]
-        loading = [k for k, (block, _, first, _) in enumerate(phases) if first and block.loads]
         storing = [k for k, (block, _, _, last) in enumerate(phases) if last and block.stores]
-        first_load, last_store = next(iter(loading), None), next(reversed(storing), None)
+        last_store = next(reversed(storing), None)
         for k, (block, phase, first, last) in enumerate(phases):
             own = _streamed(phase.parameters)
             yield _Turn(
@@ -614,7 +632,6 @@ def _turns(layers: Sequence[LayerWork]) -> Iterable[_Turn]:
                 first_of_block=first,
                 last_of_block=last,
                 last_of_layer=k == len(phases) - 1,
-                first_load=k == first_load,
                 last_store=k == last_store,
                 new_parameters=own is not None
                 and (k == 0 or own is not phases[k - 1][1].parameters),

@@ -26,6 +26,7 @@ from mensa.golden.operators.shape_ops import (
 )
 from mensa.golden.operators.space_batch import BatchToSpacePlan, SpaceToBatchPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
+from mensa.sched.lower.concatenation import concatenation_parts
 from mensa.sched.lower.convolution import convolution_parts
 from mensa.sched.lower.elementwise import (
     lower_extremum,
@@ -37,6 +38,7 @@ from mensa.sched.lower.lstm import lstm_parts
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.move_blocks import lower_move
 from mensa.sched.lower.pool import lower_pool
+from mensa.sched.lower.products import ProductsPlan, WordsPlan, lower_words, products_parts
 from mensa.sched.lower.reduction import lower_reduce
 from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.resize import resize_parts
@@ -53,21 +55,20 @@ Raises: LoweringError if the layer can't be cut into blocks that fit the machine
 """
 
 OPERATORS = frozenset({
-    "ABS", "ADD", "AVERAGE_POOL_2D", "BATCH_TO_SPACE_ND", "CONCATENATION", "CONV_2D",
-    "DEPTHWISE_CONV_2D", "DEPTH_TO_SPACE", "ELU", "EXP", "EXPAND_DIMS", "FULLY_CONNECTED", "GELU",
-    "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM",
-    "MIRROR_PAD", "MUL", "PACK", "PAD", "PADV2", "QUANTIZE", "RELU", "RELU6", "RELU_0_TO_1",
-    "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SLICE",
-    "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE",
-    "SUB", "SUM", "TANH", "TILE", "TRANSPOSE", "TRANSPOSE_CONV", "UNIDIRECTIONAL_SEQUENCE_LSTM",
-    "UNPACK",
+    "ABS", "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "BATCH_TO_SPACE_ND", "CONCATENATION",
+    "CONV_2D", "DEPTHWISE_CONV_2D", "DEPTH_TO_SPACE", "ELU", "EXP", "EXPAND_DIMS",
+    "FULLY_CONNECTED", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "MAXIMUM", "MAX_POOL_2D",
+    "MEAN", "MINIMUM", "MIRROR_PAD", "MUL", "PACK", "PAD", "PADV2", "PRELU", "QUANTIZE", "RELU",
+    "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR",
+    "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE",
+    "SUB", "SUM", "TANH", "TILE", "TRANSPOSE", "TRANSPOSE_CONV",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNPACK",
 })  # fmt: skip
 """Operators of which the machine runs some form."""
 
 LOWERINGS: Mapping[type[Plan], Lowering] = {
     AddPlan: lower_scaled,
     BatchToSpacePlan: lower_move,
-    ConcatPlan: lower_move,
     ExtremumPlan: lower_extremum,
     MulPlan: lower_product,
     NearestPlan: lower_move,
@@ -81,6 +82,7 @@ LOWERINGS: Mapping[type[Plan], Lowering] = {
     SplitPlan: lower_move,
     SubPlan: lower_scaled,
     TilePlan: lower_move,
+    WordsPlan: lower_words,
 }
 """By the type of the plan."""
 
@@ -102,8 +104,10 @@ PARAMETERISED: Mapping[
     Callable[[Any, LayerSite, Sequence[Home], Sequence[Home]], Sequence[Parameterised]],
 ] = {
     BilinearPlan: resize_parts,
+    ConcatPlan: concatenation_parts,
     ConvPlan: convolution_parts,
     LstmPlan: lstm_parts,
+    ProductsPlan: products_parts,
     TablePlan: table_parts,
     TransposeConvPlan: transposed_parts,
 }

@@ -19,8 +19,8 @@ from mensa.rtl.commands import Mode, Rounding, Unit, Width, compute_registers, r
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.elementwise import IDENTITY, vector_loops
 from mensa.sched.lower.error import LoweringError
+from mensa.sched.lower.matrix_product import MatrixProduct, PlacedProduct
 from mensa.sched.lower.memory_map import MemoryMap
-from mensa.sched.lower.products import PlacedProduct, Product
 from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.work import (
     Block,
@@ -108,7 +108,7 @@ def lstm_parts(
     plan: LstmPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
 ) -> list[LstmLayer]:
     """The layer. Raises: LoweringError if something of it finds no room on chip."""
-    if site.scratch is None or not all(home.on_chip for home in (*sources, *targets)):
+    if not all(home.on_chip for home in (*sources, *targets)):
         raise LoweringError(
             site.layer,
             f"its tensors, states and {scratch_bytes(plan, site.machine)} B of sums are not all in "
@@ -116,8 +116,8 @@ def lstm_parts(
             f"activation_buffer_bytes",
         )
     source, hidden, state = (home.address for home in sources)
-    target = targets[0].address
-    return [LstmLayer(plan, site, site.scratch, source, hidden, state, target)]
+    target, room = targets[0].address, targets[-1].address
+    return [LstmLayer(plan, site, room, source, hidden, state, target)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +153,7 @@ class LstmLayer:
         return _Scratch.of(self.plan, self.machine, self.start)
 
     @cached_property
-    def products(self) -> list[Product]:
+    def products(self) -> list[MatrixProduct]:
         """Of the inputs, of the hidden state, and the projection if there is one."""
         return products(self.plan, self.machine)
 
@@ -326,13 +326,13 @@ def _copy(machine: Machine, source: int, target: int, nbytes: int) -> Compute:
     )
 
 
-def products(plan: LstmPlan, machine: Machine) -> list[Product]:
+def products(plan: LstmPlan, machine: Machine) -> list[MatrixProduct]:
     """Of the inputs, of the hidden state, and the projection if there is one."""
     gates = [plan.gates[name] for name in CELL_GATES if name in plan.gates]
     int16 = -(1 << 15), (1 << 15) - 1
     most = 1 << (machine.result_bits - 1)
     made = [
-        Product.of(
+        MatrixProduct.of(
             machine,
             np.concatenate([gate.input_weights for gate in gates]),
             np.concatenate([gate.bias for gate in gates]),
@@ -344,7 +344,7 @@ def products(plan: LstmPlan, machine: Machine) -> list[Product]:
             clamp=int16,
             width=Width.INT16,
         ),
-        Product.of(
+        MatrixProduct.of(
             machine,
             np.concatenate([gate.recurrent_weights for gate in gates]),
             np.zeros(len(gates) * plan.cells, np.int64),
@@ -361,7 +361,7 @@ def products(plan: LstmPlan, machine: Machine) -> list[Product]:
     if projection is not None:
         outputs, clip = len(projection.weights), projection.clip
         made.append(
-            Product.of(
+            MatrixProduct.of(
                 machine,
                 projection.weights,
                 projection.bias,

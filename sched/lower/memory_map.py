@@ -106,9 +106,9 @@ class MemoryMap:
                 self._tensors[index] = self.put(tensor_to_memory(tensor, tensor.data))
         return self._tensors[index]
 
-    def alias(self, index: int, of: int) -> None:
-        """Let tensor `index` have the address of tensor `of`: they have the same content."""
-        self._tensors[index] = self.tensor(of)
+    def alias(self, index: int, of: int, offset: int = 0) -> None:
+        """Let tensor `index` be bytes of tensor `of`, from the one at `offset` on."""
+        self._tensors[index] = self.tensor(of) + offset
 
     def take_image(self) -> tuple[tuple[int, Bytes], ...]:
         """The content placed since the last call."""

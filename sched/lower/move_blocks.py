@@ -21,7 +21,7 @@ from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.moves import Loop, Move, moves
 from mensa.sched.lower.work import Block, Compute, Copy, Home, LayerSite, Phase, Span
 
-__all__ = ["commands_needed", "lower_move"]
+__all__ = ["commands_needed", "lower_move", "move_blocks"]
 
 _LEAST_RESULTS = 64
 """A block that is made only so that copying and computing overlap keeps so many results of up to
@@ -37,6 +37,8 @@ _MOST_STEP = min(
 
 _ONCE = Loop(1, 0, 0)
 
+_BY_TABLE = compute_registers(MODE=Mode.TABLE, PARAMETER_ADDRESS=0, PARAMETER_ZERO_POINT=0)
+
 _End = Literal["source", "target"]
 
 
@@ -47,8 +49,13 @@ def lower_move(
     return [
         block
         for move in moves(plan, site.operands)
-        for block in _Mover(move, site, sources[move.source], targets[move.target]).blocks()
+        for block in move_blocks(move, site, sources[move.source], targets[move.target])
     ]
+
+
+def move_blocks(move: Move, site: LayerSite, source: Home, target: Home) -> Iterator[Block]:
+    """The blocks of a move; its table, if it has one, is the parameters of their phases."""
+    return _Mover(move, site, source, target).blocks()
 
 
 def commands_needed(plan: Plan, operands: Sequence[Tensor], most: int) -> int:
@@ -188,12 +195,13 @@ class _Mover:
         writes = target.span if self.target.on_chip else None
         streamed = compute_registers(ACT_ADDRESS=1) if source and not self.source.on_chip else {}
         grid = _chosen(part.run, loops, self.site.machine.lanes)
+        common = self._registers(part, grid) | ({} if part.table is None else _BY_TABLE)
         commands = []
         for turns in itertools.product(*(range(loop.count) for loop in reversed(grid.others))):
             steps = list(zip(turns, reversed(grid.others), strict=True))
             at = sum(turn * loop.source_step for turn, loop in steps)
             out = sum(turn * loop.target_step for turn, loop in steps)
-            registers = self._registers(part, grid) | compute_registers(
+            registers = common | compute_registers(
                 ACT_ADDRESS=source.start + at if source else 0,
                 OUT_ADDRESS=target.start + out,
             )

@@ -28,7 +28,7 @@ from mensa.golden.operators.shape_ops import (
 from mensa.golden.operators.space_batch import BatchToSpacePlan, SpaceToBatchPlan
 from mensa.sched.lower.memory_map import tensor_to_memory
 
-__all__ = ["Loop", "Move", "fill_bytes", "is_move", "moves"]
+__all__ = ["Loop", "Move", "fill_bytes", "is_move", "moves", "words"]
 
 Shape = tuple[int, ...]
 
@@ -62,6 +62,8 @@ class Move:
         inside write.
     value : int or None
         The byte, as int8, that is written; then nothing is read. None for a copy.
+    table : bytes or None
+        What becomes of each byte v, entry v + 128 for v as int8; None if it stays as it is.
     """
 
     source: int
@@ -71,6 +73,7 @@ class Move:
     run: int
     loops: tuple[Loop, ...]
     value: int | None = None
+    table: bytes | None = None
 
     @property
     def nbytes(self) -> int:
@@ -118,6 +121,35 @@ def moves(plan: Plan, operands: Sequence[Tensor]) -> Iterator[Move]:
     return _MOVES[type(plan)](plan, operands)
 
 
+def words(
+    matrices: int, inputs: int, outputs: int, columns: int, *, inputs_last: bool
+) -> Iterator[Move]:
+    """The moves that make parameter words of matrices of bytes.
+
+    Parameters
+    ----------
+    matrices, inputs, outputs : int
+        How many there are, and what each has to a side.
+    columns : int
+        Bytes of a word: outputs of a group, whose inputs have a word each, one after another. The
+        last group may have fewer outputs, but words as long.
+    inputs_last : bool
+        Whether the inputs of an output lie side by side, not the outputs of an input.
+    """
+    output_step, input_step = (inputs, 1) if inputs_last else (1, outputs)
+    groups, rest = divmod(outputs, columns)
+    group = columns * inputs
+    of_all = Loop(matrices, inputs * outputs, -(-outputs // columns) * group)
+    for first, count, width in ((0, groups, columns), (groups, 1, rest)):
+        loops = [
+            Loop(width, output_step, 1),
+            Loop(inputs, input_step, columns),
+            Loop(count, columns * output_step, group),
+            of_all,
+        ]
+        yield from _move(1, (first * columns * output_step, first * group), loops)
+
+
 def fill_bytes(plan: Plan, operand: Tensor) -> set[int]:
     """The bytes, as they are in memory, of the value that a plan fills with; none if it doesn't."""
     if not isinstance(plan, PadPlan | SpaceToBatchPlan) or (
@@ -141,6 +173,7 @@ def _move(
     source: int = 0,
     target: int = 0,
     value: int | None = None,
+    table: bytes | None = None,
 ) -> Iterator[Move]:
     """A move by loops over elements, with as few loops as possible; none if it moves nothing."""
     if any(loop.count == 0 for loop in loops):
@@ -169,6 +202,7 @@ def _move(
         run=run,
         loops=tuple(kept),
         value=value,
+        table=table,
     )
 
 
@@ -178,7 +212,9 @@ def _concatenation(plan: ConcatPlan, operands: Sequence[Tensor]) -> Iterator[Mov
     for position, (shape, operand) in enumerate(zip(plan.input_shapes, operands, strict=True)):
         loops = [Loop(*each) for each in zip(shape, _steps(shape), steps, strict=True)]
         starts = 0, before * steps[plan.axis]
-        yield from _move(operand.dtype.itemsize, starts, loops, source=position)
+        rescaled = plan.rescaled[position]
+        table = None if rescaled is None else rescaled.tobytes()
+        yield from _move(operand.dtype.itemsize, starts, loops, source=position, table=table)
         before += shape[plan.axis]
 
 

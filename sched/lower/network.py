@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mensa.golden import Graph, Operator, Plan, ReshapePlan, plan
+from mensa.golden import Graph, Operator, Plan, plan
 from mensa.golden.macs import operator_macs
-from mensa.golden.plan import PairPlan
 from mensa.golden.planning import resolve_rounding
 from mensa.golden.variables import handles
 from mensa.rtl.commands import TAG_BITS
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setup
+from mensa.sched.lower.broadcast import is_pair, spreads
 from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
 from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
+from mensa.sched.lower.jobs import Job
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED, Parameterised
 from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
 from mensa.sched.lower.moves import is_move
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
-from mensa.sched.lower.room import lacks_room, own_bytes, states
+from mensa.sched.lower.room import lacks_room, own_bytes, own_constants, states
+from mensa.sched.lower.stages import stages_of
 from mensa.sched.lower.supported import why_on_host
+from mensa.sched.lower.tables import has_tables
+from mensa.sched.lower.views import Place, Views
 from mensa.sched.lower.work import Block, Home, LayerSite, LayerWork, ParameterSet, Span, Transfer
 from mensa.sched.placement.placement import ON_HOST, Placement
 
 TAG_LIMIT = 1 << TAG_BITS
 
-_SCRATCH = -(1 << 40)
+_OWN_ROOM, _OWN_CONSTANTS = 1 << 10, 1 << 11
+"""Places of what an operator has beside operands and stages."""
 
 _DECLARATIONS = ("CALL_ONCE", "VAR_HANDLE")
 
@@ -228,14 +233,27 @@ def lower(
     profile = resolve_rounding(graph, rounding)
     if len(graph.operators) > TAG_LIMIT:
         raise LoweringError(f"operator {TAG_LIMIT}", f"a program has at most {TAG_LIMIT} operators")
-    return _Lowering(graph, placement, profile, options).lowered()
+    # Layers that work on chip may find no room beside others. Parts of tensors may begin within a
+    # beat, for which the smallest slots have no room.
+    for parts, alone in ((True, False), (True, True), (False, False)):
+        try:
+            return _Lowering(graph, placement, profile, options, parts, alone).lowered()
+        except LoweringError:
+            continue
+    return _Lowering(graph, placement, profile, options, parts=False, alone=True).lowered()
 
 
 class _Lowering:
     """One call of `lower`."""
 
     def __init__(
-        self, graph: Graph, placement: Placement, rounding: str, options: LoweringOptions
+        self,
+        graph: Graph,
+        placement: Placement,
+        rounding: str,
+        options: LoweringOptions,
+        parts: bool,
+        alone: bool,
     ) -> None:
         self.graph = graph
         self.placement = placement
@@ -252,64 +270,142 @@ class _Lowering:
             self.reasons[op.index] = reason
             if machine is not None and reason is None:
                 self.machines[op.index] = machine
-        self._broadcast: dict[int, Bytes] = {}
+        self._written_out: dict[int, Bytes] = {}  # constants that are broadcast
+        self._numbers: dict[tuple[int, int], int] = {}  # of tensors that only lowering knows
+        self._sizes: dict[int, int] = {}  # of these, by number
+        self.streamed: set[int] = set()  # those of them that must be in memory
         self._addresses: dict[int, int] = {}
-        self.roots: dict[int, int] = {}  # of tensors that are other tensors, reshaped
-        for operator in graph.operators:
-            if self.reasons[operator.index] is None and self.is_alias(operator):
-                self.roots[operator.outputs[0]] = self.root(operator.inputs[0])
+        self._alone = {
+            op.index
+            for op in graph.operators
+            if alone
+            and op.index in self.machines
+            and own_bytes(plan(graph, op, rounding), self.machines[op.index])
+        }
+        programs = {
+            operator.index: number
+            for number, (operators, machine) in enumerate(self.runs())
+            for operator in operators
+            if machine is not None
+        }
+        self.views = Views(graph, rounding, programs, parts=parts)
+        kept = [state for op in graph.operators for state in self.states(op)]
         self._last_use = {
             self.root(tensor): op.index for op in graph.operators for tensor in op.inputs
-        }
-        self._last_use |= dict.fromkeys(
-            (*map(self.root, graph.outputs), *self._states()), len(graph.operators)
-        )
+        } | {self.root(tensor): len(graph.operators) for tensor in (*graph.outputs, *kept)}
 
-    def _states(self) -> Iterator[int]:
-        """The states that machines leave for the next inference."""
-        for operator in self.graph.operators:
-            if self.reasons[operator.index] is None:
-                yield from states(self.graph, operator, self.rounding)
+    def runs(self) -> list[tuple[list[Operator], Machine | None]]:
+        """What runs where, in order."""
+        return list(_runs(self.graph, self.machines, self._alone))
 
-    def is_alias(self, operator: Operator) -> bool:
-        """Whether an accelerated operator's output is its input under another shape."""
-        return isinstance(plan(self.graph, operator, self.rounding), ReshapePlan)
+    def states(self, operator: Operator) -> list[int]:
+        """The states that an operator on a machine leaves for the next inference."""
+        if operator.index not in self.machines:
+            return []
+        return states(self.graph, operator, self.rounding)
 
     def root(self, tensor: int) -> int:
         """The tensor whose bytes a tensor has."""
-        return self.roots.get(tensor, tensor)
+        return self.views.place(tensor).tensor
 
-    def operand(self, operator: Operator, work: Plan, position: int) -> int:
-        """The tensor that the commands read as an operand, in the shape that they need.
+    def jobs(self, operator: Operator) -> list[Job]:
+        """What an operator's commands do, in order; nothing if its results are other tensors'.
 
-        A constant that is broadcast is written out in full, as one more tensor with a negative
-        number.
+        An operand that is broadcast is written out in full, as one more tensor with a negative
+        number, and so is what stages hand over.
         """
+        if operator.index in self.views.operators:
+            return []
+        work = plan(self.graph, operator, self.rounding)
+        return [*self._spread_jobs(operator, work), *self._stage_jobs(operator, work)]
+
+    def _spread_jobs(self, operator: Operator, work: Plan) -> Iterator[Job]:
+        """What writes computed operands out in full."""
+        for spread in spreads(self.graph, operator, work):
+            source = self.views.place(spread.tensor.index)
+            for step in spread.steps:
+                result = self.operand(operator, work, spread.position)
+                if step is not spread.steps[-1]:
+                    result = self._unnamed(operator, -1 - spread.position, step.nbytes)
+                yield Job(operator, step.work, (step.operand,), (source,), (result,))
+                source = result
+
+    def _stage_jobs(self, operator: Operator, work: Plan) -> Iterator[Job]:
+        """What computes an operator from operands that are written out."""
+        operands = [self.graph.tensors[operator.inputs[each]] for each in work.operands]
+        sources = [self.operand(operator, work, each) for each in work.operands]
+        sources += self._own_constants(operator, work)
+        outputs = [self.views.place(each) for each in (*operator.outputs, *self.states(operator))]
+        if nbytes := own_bytes(work, self.machines[operator.index]):
+            outputs.append(self._unnamed(operator, _OWN_ROOM, nbytes))
+        stages = stages_of(work, operands)
+        for number, stage in enumerate(stages):
+            results = tuple(outputs)
+            if stage is not stages[-1]:
+                nbytes = None
+                if stage.result_bytes is not None:
+                    nbytes = stage.result_bytes(self.machines[operator.index])
+                results = (self._unnamed(operator, len(operands) + number, nbytes),)
+                if stage.in_memory:
+                    self.streamed.add(results[0].tensor)
+            yield Job(
+                operator,
+                stage.work,
+                tuple(operands[each] for each in stage.sources if each < len(operands)),
+                tuple(sources[each] for each in stage.sources),
+                results,
+            )
+            sources += results
+
+    def _own_constants(self, operator: Operator, work: Plan) -> list[Place]:
+        """Constants that the commands read as they read activations."""
+        places = []
+        for number, content in enumerate(own_constants(work)):
+            flat = np.frombuffer(content.tobytes(), np.uint8)
+            unnamed = self._unnamed(operator, _OWN_CONSTANTS + number, flat.size)
+            self._written_out[unnamed.tensor] = flat
+            places.append(unnamed)
+        return places
+
+    def operand(self, operator: Operator, work: Plan, position: int) -> Place:
+        """What the commands read as an operand, in the shape that they need."""
         tensor = self.graph.tensors[operator.inputs[position]]
-        if tensor.data is None or not isinstance(work, PairPlan):
-            return self.root(tensor.index)
         shape = self.graph.tensors[operator.outputs[0]].shape
-        if tensor.size == math.prod(shape):
-            return tensor.index
-        number = -1 - len(work.operands) * operator.index - position
-        if number not in self._broadcast:
+        if not is_pair(work) or tensor.size == math.prod(shape):
+            return self.views.place(tensor.index)
+        unnamed = self._unnamed(operator, position)
+        if tensor.data is not None and unnamed.tensor not in self._written_out:
             content = tensor_to_memory(tensor, tensor.data).reshape(tensor.shape)
-            self._broadcast[number] = np.broadcast_to(content, shape)
-        return number
+            self._written_out[unnamed.tensor] = np.broadcast_to(content, shape)
+        return unnamed
+
+    def _unnamed(self, operator: Operator, place: int, nbytes: int | None = None) -> Place:
+        """A tensor of an operator that only lowering knows, the same for a `place`.
+
+        Parameters: `nbytes` is its size; None is the output's.
+        """
+        number = self._numbers.setdefault((operator.index, place), -1 - len(self._numbers))
+        output = self.graph.tensors[operator.outputs[0]]
+        self._sizes[number] = output.nbytes if nbytes is None else nbytes
+        return Place(number)
 
     def address(self, tensor: int) -> int:
         """Of a tensor in memory, which is given one if it has none."""
         if tensor >= 0:
             return self.memory.tensor(tensor)
         if tensor not in self._addresses:
-            self._addresses[tensor] = self.memory.put(self._broadcast[tensor])
+            self._addresses[tensor] = (
+                self.memory.put(self._written_out[tensor])
+                if tensor in self._written_out
+                else self.memory.reserve(self._sizes[tensor])
+            )
         return self._addresses[tensor]
 
     def nbytes(self, tensor: int) -> int:
         """Size of a tensor."""
         if tensor >= 0:
             return self.graph.tensors[tensor].nbytes
-        return self._broadcast[tensor].size
+        return self._sizes[tensor]
 
     def is_needed_after(self, tensor: int, operator: int) -> bool:
         """Whether a tensor is an output, or read by an operator after this one."""
@@ -320,22 +416,21 @@ class _Lowering:
         graph, memory = self.graph, self.memory
         for index in graph.inputs:
             memory.tensor(index)
-        runs: list[tuple[list[Operator], Machine | None]] = []
-        sections: dict[int, _Section] = {}
-        for operators, machine in _runs(graph, self.machines):
-            if machine is None:
-                runs.append((operators, None))
-                continue
-            for section in _Section.best(self, machine, operators):
-                runs.append((section.operators, machine))
-                sections[section.operators[0].index] = section
+        runs = self.runs()
+        sections = {
+            operators[0].index: _Section.best(self, machine, operators)
+            for operators, machine in runs
+            if machine is not None
+        }
+        parameterised = (job for each in sections.values() for job in each.parameterised)
+        numbers = {job: number for number, job in enumerate(parameterised)}
         rooms = {
             machine.name: parameter_plan(
                 [
-                    part.demand(index, can_stay=len(parts) == 1)
+                    part.demand(numbers[job], can_stay=len(parts) == 1)
                     for section in sections.values()
                     if section.machine == machine
-                    for index, parts in section.parameterised.items()
+                    for job, parts in section.parameterised.items()
                     for part in parts
                 ],
                 machine,
@@ -355,7 +450,8 @@ class _Lowering:
                         memory.tensor(self.root(index))
                 drafts.append(HostStep(operators[0].index, reason))
                 continue
-            draft, used = sections[operators[0].index].draft(rooms[machine.name], resident)
+            section = sections[operators[0].index]
+            draft, used = section.draft(rooms[machine.name], numbers, resident)
             drafts.append(draft)
             traffic |= used
         for index in graph.outputs:
@@ -366,9 +462,10 @@ class _Lowering:
             for machine in self.placement.machines
             if (setup := self._setup(machine, resident, rooms[machine.name])) is not None
         }
-        for tensor, root in self.roots.items():
-            if root in memory.tensors:
-                memory.alias(tensor, root)
+        for tensor in self.views.tensors:
+            place = self.views.place(tensor)
+            if place.tensor in memory.tensors:
+                memory.alias(tensor, place.tensor, place.offset)
         lowered = Lowered(
             graph=graph,
             placement=self.placement,
@@ -393,7 +490,9 @@ class _Lowering:
                         for each in resident.get(op.index, ())
                     ),
                     copies=self.reasons[op.index] is None
-                    and is_move(plan(graph, op, self.rounding)),
+                    and op.index not in self.views.operators
+                    and is_move(work := plan(graph, op, self.rounding))
+                    and not has_tables(work),
                 )
                 for op in graph.operators
             ),
@@ -426,37 +525,23 @@ class _Section:
     lowering: _Lowering
     machine: Machine
     operators: list[Operator]
+    jobs: list[Job]
     buffers: BufferPlan
-    parameterised: dict[int, Sequence[Parameterised]] = field(default_factory=dict)
-    blocks: dict[int, list[Block]] = field(default_factory=dict)
+    parameterised: dict[Job, Sequence[Parameterised]] = field(default_factory=dict)
+    blocks: dict[Job, list[Block]] = field(default_factory=dict)
 
     @classmethod
-    def best(
-        cls, lowering: _Lowering, machine: Machine, operators: list[Operator]
-    ) -> list[_Section]:
-        """The one that keeps most on chip of those whose layers fit.
-
-        Where one of them wants all that it works with on chip, and that does not fit beside what
-        the others need, the run is parted around it.
-        """
-        try:
-            return [cls._whole(lowering, machine, operators)]
-        except LoweringError:
-            parts = _parted(lowering, machine, operators)
-            if len(parts) == 1:
-                raise
-            return [section for part in parts for section in cls.best(lowering, machine, part)]
-
-    @classmethod
-    def _whole(cls, lowering: _Lowering, machine: Machine, operators: list[Operator]) -> _Section:
-        lifetimes = _lifetimes(lowering, machine, operators)
-        works_on_chip = len(operators) == 1 and _has_own_room(lowering, machine, operators[0])
+    def best(cls, lowering: _Lowering, machine: Machine, operators: list[Operator]) -> _Section:
+        """The one that keeps most on chip of those whose layers fit."""
+        jobs = [job for operator in operators for job in lowering.jobs(operator)]
+        lifetimes = _lifetimes(lowering, operators, jobs)
+        works_on_chip = len(jobs) == 1 and own_bytes(jobs[0].work, machine) > 0
         plans = list(buffer_plans(lifetimes, machine, lowering.options, must_stay=works_on_chip))
         for number, buffers in enumerate(plans):
             try:
-                section = cls(lowering, machine, operators, buffers)
-                for operator in operators:
-                    section._lower(operator)
+                section = cls(lowering, machine, operators, jobs, buffers)
+                for job in jobs:
+                    section._lower(job)
             except LoweringError:
                 if number == len(plans) - 1:
                     raise
@@ -464,50 +549,50 @@ class _Section:
                 break
         return section
 
-    def _home(self, tensor: int, moving: Sequence[int]) -> Home:
+    def _home(self, place: Place, moving: Sequence[int]) -> Home:
+        tensor, offset = place.tensor, place.offset
         if tensor in self.buffers.tensors:
-            return Home(self.buffers.tensors[tensor], True, tensor in moving)
-        return Home(self.lowering.address(tensor))
+            return Home(self.buffers.tensors[tensor] + offset, True, tensor in moving)
+        return Home(self.lowering.address(tensor) + offset)
 
-    def _lower(self, operator: Operator) -> None:
-        """Lower one operator, but for its parameters."""
-        graph, machine, buffers = self.lowering.graph, self.machine, self.buffers
-        index, layer = operator.index, str(operator)
-        if self.lowering.is_alias(operator):
-            return
-        work = plan(graph, operator, self.lowering.rounding)
-        busy = [each.index for each in self.operators if not self.lowering.is_alias(each)]
-        stored = self._stores() if index == busy[-1] else ()
-        loaded = self._loads() if index == busy[0] else ()
-        targets = [self._home(each, stored) for each in self._results(operator)]
-        sources = [self._home(each, loaded) for each in self._sources(operator)]
-        operands = tuple(graph.tensors[operator.inputs[each]] for each in work.operands)
-        scratch = buffers.tensors.get(_scratch(operator))
-        site = LayerSite(machine, buffers, layer, operands, scratch)
+    def _lower(self, job: Job) -> None:
+        """Lower one job, but for its parameters."""
+        work = job.work
+        stored = self._stores() if job is self.jobs[-1] else ()
+        loaded = self._loads() if job is self.jobs[0] else ()
+        targets = [self._home(each, stored) for each in job.results]
+        sources = [self._home(each, loaded) for each in job.sources]
+        site = LayerSite(self.machine, self.buffers, str(job.operator), job.operands)
         if type(work) in PARAMETERISED:
-            self.parameterised[index] = PARAMETERISED[type(work)](work, site, sources, targets)
+            self.parameterised[job] = PARAMETERISED[type(work)](work, site, sources, targets)
         else:
-            self.blocks[index] = LOWERINGS[type(work)](work, site, sources, targets)
+            self.blocks[job] = LOWERINGS[type(work)](work, site, sources, targets)
 
     def draft(
-        self, room: ParameterPlan, resident: dict[int, list[ParameterSet]]
+        self,
+        room: ParameterPlan,
+        numbers: Mapping[Job, int],
+        resident: dict[int, list[ParameterSet]],
     ) -> tuple[_ProgramDraft, dict[int, Traffic]]:
-        """The program, and its traffic by layer; the parameters that stay join `resident`."""
+        """The program, and its traffic by layer; the parameters that stay join `resident`.
+
+        Parameters: `numbers` are those of the jobs with parameters, in `room`.
+        """
         lowering = self.lowering
         layers = []
-        for operator in self.operators:
-            index = operator.index
-            if index in self.parameterised:
-                self.blocks[index] = [
+        for job in self.jobs:
+            if job in self.parameterised:
+                number, name = numbers[job], str(job.operator)
+                self.blocks[job] = [
                     block
-                    for part in self.parameterised[index]
-                    for block in part.blocks(lowering.memory, str(operator), index, room)
+                    for part in self.parameterised[job]
+                    for block in part.blocks(lowering.memory, name, number, room)
                 ]
-            blocks = self.blocks.get(index, [])
-            if index in room.resident:
-                used = {phase.parameters: None for block in blocks for phase in block.phases}
-                resident[index] = [each for each in used if each is not None]
-            layers.append(self._work(operator, blocks))
+                phases = [phase for block in self.blocks[job] for phase in block.phases]
+                used = {phase.parameters: None for phase in phases if phase.parameters}
+                if used and number in room.resident:
+                    resident.setdefault(job.operator.index, []).extend(used)
+            layers.append(self._work(job))
         emitter = Emitter(self.machine, self.buffers, room, lowering.options)
         emitter.emit(layers, self._transfers(self._loads()), self._transfers(self._stores()))
         words = emitter.finish()
@@ -521,26 +606,13 @@ class _Section:
             emitter.traffic,
         )
 
-    def _sources(self, operator: Operator) -> list[int]:
-        """The tensors that an operator's commands read."""
-        return _sources(self.lowering, operator)
-
-    def _results(self, operator: Operator) -> list[int]:
-        """The tensors that an operator's commands write; none for an alias."""
-        return _results(self.lowering, operator)
-
     def _produced(self) -> list[int]:
         """The tensors that the commands write, in order."""
-        return [tensor for op in self.operators for tensor in self._results(op)]
+        return list(dict.fromkeys(tensor for job in self.jobs for tensor in job.written))
 
     def _loads(self) -> list[int]:
         """Tensors that are on chip from the start."""
-        produced = set(self._produced()) - self._kept
-        return [
-            tensor
-            for tensor in self.buffers.tensors
-            if tensor not in produced and not _is_scratch(tensor)
-        ]
+        return [tensor for tensor in _taken(self.jobs) if tensor in self.buffers.tensors]
 
     def _stores(self) -> list[int]:
         """Tensors that are on chip at the end and needed later."""
@@ -551,12 +623,6 @@ class _Section:
             if tensor in self.buffers.tensors and self.lowering.is_needed_after(tensor, last)
         ]
 
-    @property
-    def _kept(self) -> set[int]:
-        """The states that the operators take and give anew."""
-        graph, rounding = self.lowering.graph, self.lowering.rounding
-        return {each for op in self.operators for each in states(graph, op, rounding)}
-
     def _transfers(self, tensors: Iterable[int]) -> list[Transfer]:
         """Of tensors between memory and where they are on chip."""
         made = []
@@ -566,29 +632,31 @@ class _Section:
             made.append(Transfer(span, self.lowering.address(tensor)))
         return made
 
-    def _work(self, operator: Operator, blocks: Sequence[Block]) -> LayerWork:
+    def _work(self, job: Job) -> LayerWork:
+        index, blocks = job.operator.index, self.blocks[job]
         if not blocks:
-            return LayerWork(operator.index, ())
+            return LayerWork(index, ())
         on_chip = self.buffers.tensors
-        sources = tuple(each for each in self._sources(operator) if each not in on_chip)
-        targets = tuple(each for each in self._results(operator) if each not in on_chip)
-        return LayerWork(operator.index, tuple(blocks), sources, targets)
+        sources = tuple(each for each in job.read if each not in on_chip)
+        targets = tuple(each for each in job.written if each not in on_chip)
+        return LayerWork(index, tuple(blocks), sources, targets)
 
     def _on_chip(self, complete: Mapping[int, int]) -> tuple[OnChip, ...]:
         """Outputs that never are in memory."""
-        commands = {
-            tensor: complete[op.index]
-            for op in self.operators
-            if op.index in complete
-            for tensor in self._results(op)
-        }
-        stored = set(self._stores())
-        outputs = [tensor for operator in self.operators for tensor in operator.outputs]
-        return tuple(
-            OnChip(tensor, self.buffers.tensors[root], commands[root])
-            for tensor, root in ((each, self.lowering.root(each)) for each in outputs)
-            if root in self.buffers.tensors and root in commands and root not in stored
-        )
+        commands: dict[int, int] = {}
+        produced, stored = set(self._produced()), set(self._stores())
+        found = []
+        for operator in self.operators:
+            # What needs no commands is there when the last of its operands is.
+            done = max((commands.get(each, 0) for each in operator.inputs), default=0)
+            done = complete.get(operator.index, done)
+            for tensor in operator.outputs:
+                commands[tensor] = done
+                place = self.lowering.views.place(tensor)
+                if place.tensor in self.buffers.tensors and place.tensor in produced - stored:
+                    address = self.buffers.tensors[place.tensor] + place.offset
+                    found.append(OnChip(tensor, address, done))
+        return tuple(found)
 
 
 def _with_identifier(lowered: Lowered) -> Lowered:
@@ -612,75 +680,43 @@ def _with_identifier(lowered: Lowered) -> Lowered:
     )
 
 
-def _results(lowering: _Lowering, operator: Operator) -> list[int]:
-    """The tensors that an operator's commands write; none for an alias."""
-    if lowering.is_alias(operator):
-        return []
-    outputs = [lowering.root(tensor) for tensor in operator.outputs]
-    return outputs + states(lowering.graph, operator, lowering.rounding)
-
-
-def _sources(lowering: _Lowering, operator: Operator) -> list[int]:
-    """The tensors that an operator's commands read; none for an alias."""
-    if lowering.is_alias(operator):
-        return []
-    work = plan(lowering.graph, operator, lowering.rounding)
-    return [lowering.operand(operator, work, position) for position in work.operands]
-
-
-def _scratch(operator: Operator) -> int:
-    """What stands for the room that a layer has for itself, beside the numbers of tensors."""
-    return _SCRATCH - operator.index
-
-
-def _is_scratch(tensor: int) -> bool:
-    return tensor <= _SCRATCH
-
-
-def _has_own_room(lowering: _Lowering, machine: Machine, operator: Operator) -> bool:
-    return own_bytes(lowering.graph, operator, lowering.rounding, machine) > 0
-
-
-def _parted(
-    lowering: _Lowering, machine: Machine, operators: Sequence[Operator]
-) -> list[list[Operator]]:
-    """The run, with every layer apart that has room for itself."""
-    parts: list[list[Operator]] = [[]]
-    for operator in operators:
-        if _has_own_room(lowering, machine, operator):
-            parts += [[operator], []]
-        else:
-            parts[-1].append(operator)
-    return [part for part in parts if part]
+def _taken(jobs: Sequence[Job]) -> list[int]:
+    """The tensors that jobs read before any of them has written them."""
+    taken: dict[int, None] = {}
+    written: set[int] = set()
+    for job in jobs:
+        taken |= dict.fromkeys(each for each in job.read if each not in written)
+        written |= set(job.written)
+    return list(taken)
 
 
 def _lifetimes(
-    lowering: _Lowering, machine: Machine, operators: Sequence[Operator]
+    lowering: _Lowering, operators: Sequence[Operator], jobs: Sequence[Job]
 ) -> list[Lifetime]:
-    """When each tensor of a run of operators is needed, counted in operators of the run."""
+    """When each tensor of a run of operators is needed, counted in jobs of the run."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
-    produced = []
-    for number, operator in enumerate(operators):
-        results = _results(lowering, operator)
-        sources = _sources(lowering, operator)
-        for tensor in (*sources, *results):
-            first.setdefault(tensor, number if tensor in results and tensor not in sources else 0)
+    produced: list[int] = []
+    loaded = set(_taken(jobs))
+    for number, job in enumerate(jobs):
+        for tensor in (*job.read, *job.written):
+            first.setdefault(tensor, 0 if tensor in loaded else number)
             last[tensor] = number
-        produced += results
+        produced += job.written
     for tensor in produced:
         if lowering.is_needed_after(tensor, operators[-1].index):
-            last[tensor] = len(operators)  # it is stored at the end
-    loaded = first.keys() - set(produced)
-    stored = {each for each in first if last[each] == len(operators) and first[each] > 0}
-    lifetimes = [
-        Lifetime(each, lowering.nbytes(each), first[each], last[each], each in loaded | stored)
+            last[tensor] = len(jobs)  # it is stored at the end
+    stored = {each for each in first if last[each] == len(jobs) and first[each] > 0}
+    return [
+        Lifetime(
+            each,
+            lowering.nbytes(each),
+            first[each],
+            last[each],
+            from_end=each in loaded | stored,
+            streamed=each in lowering.streamed,
+        )
         for each in first
-    ]
-    return lifetimes + [
-        Lifetime(_scratch(operator), nbytes, number, number)
-        for number, operator in enumerate(operators)
-        if (nbytes := own_bytes(lowering.graph, operator, lowering.rounding, machine))
     ]
 
 
@@ -717,11 +753,12 @@ def _has_value(graph: Graph, index: int) -> bool:
 
 
 def _runs(
-    graph: Graph, machines: Mapping[int, Machine]
+    graph: Graph, machines: Mapping[int, Machine], alone: Collection[int]
 ) -> Iterator[tuple[list[Operator], Machine | None]]:
     """Host operators one by one, and maximal runs of those on one machine, with it.
 
-    What only says which variables there are and what they start from is left out.
+    Those that are to be alone are runs of their own. What only says which variables there are and
+    what they start from is left out.
     """
     run: list[Operator] = []
     of: Machine | None = None
@@ -729,7 +766,8 @@ def _runs(
         if operator.op in _DECLARATIONS:
             continue
         machine = machines.get(operator.index)
-        if run and machine != of:
+        apart = operator.index in alone or (run and run[-1].index in alone)
+        if run and (machine != of or apart):
             yield run, of
             run = []
         of = machine

@@ -1,236 +1,100 @@
-"""Products of vectors with a matrix, as the commands of recurrent layers need them."""
+"""Products of two computed tensors: what is the second one's is laid out as parameters first.
+
+BATCH_MATMUL, and convolutions and fully connected layers whose weights are computed. The array
+takes parameters from the parameter buffer alone, in words of a byte for each of C columns. So a
+copy writes the second tensor to memory as such words, and the layer loads them like any other
+parameters, when they are there.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
-from mensa.golden import ConvPlan
-from mensa.golden.plan import Int8Array
-from mensa.rtl.commands import Mode, Rounding, Width, compute_registers
+from mensa.golden import ConvPlan, Plan
+from mensa.rtl.commands import Mode
 from mensa.rtl.machine import Machine
-from mensa.sched.lower.error import LoweringError
-from mensa.sched.lower.mappings.choice import loops, whole
-from mensa.sched.lower.mappings.columns import (
-    ColumnGroup,
-    LayerMapping,
-    Run,
-    constant_entry,
-    parameter_words,
-)
-from mensa.sched.lower.memory_map import MemoryMap
-from mensa.sched.lower.requantisation import Requantisation
-from mensa.sched.lower.residency import ParameterPlan
-from mensa.sched.lower.work import Compute, ParameterSet, Span
+from mensa.sched.lower.convolution import Convolution, convolution_parts
+from mensa.sched.lower.move_blocks import move_blocks
+from mensa.sched.lower.moves import words as word_moves
+from mensa.sched.lower.work import Block, Home, LayerSite
 
-__all__ = ["PlacedProduct", "Product"]
-
-_MAPPING = LayerMapping(Mode.CONV)
+__all__ = ["ProductsPlan", "WordsPlan", "lower_words", "products_parts"]
 
 
-@dataclass(frozen=True, eq=False)
-class Product:
-    """A matrix and what scales its products, on one machine.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WordsPlan(Plan):
+    """Matrices as parameter words: for each, for every C outputs, a word of them for each input.
 
     Attributes
     ----------
-    plan : ConvPlan
-        Of one pixel, ``[1, 1, 1, inputs]`` to ``[1, 1, 1, outputs]``, rounded twice.
-    width : Width
-        Of its results.
-    machine : Machine
-        Where.
+    matrices, inputs, outputs : int
+        How many there are and their sizes.
+    inputs_last : bool
+        Whether an output's inputs lie side by side, not an input's outputs.
     """
 
-    plan: ConvPlan
-    width: Width
-    machine: Machine
+    matrices: int
+    inputs: int
+    outputs: int
+    inputs_last: bool
 
-    @classmethod
-    def of(
-        cls,
-        machine: Machine,
-        weights: Int8Array,
-        bias: npt.NDArray[np.integer[Any]],
-        factors: tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]]],
-        *,
-        zero_points: tuple[int, int],
-        clamp: tuple[int, int],
-        width: Width = Width.BYTE,
-    ) -> Product:
-        """``clamp(requantise(bias + weights @ (x - zero point)) + zero point)``.
+    def words_bytes(self, machine: Machine) -> int:
+        """Bytes of a matrix as words."""
+        columns = machine.group_channels(Mode.CONV)
+        return -(-self.outputs // columns) * columns * self.inputs
 
-        Parameters: `weights` ``[outputs, inputs]``, of each output the bias, and multiplier and
-        shift of `requantize_double`; the zero points of x and of the result.
-        """
-        outputs, inputs = weights.shape
-        multiplier, shift = factors
-        plan = ConvPlan(
-            kind="conv",
-            input_shape=(1, 1, 1, inputs),
-            output_shape=(1, 1, 1, outputs),
-            weights=weights.reshape(outputs, 1, 1, inputs),
-            bias=bias.astype(np.int32),
-            input_zero_point=zero_points[0],
-            weight_zero_point=0,
-            output_zero_point=zero_points[1],
-            multiplier=multiplier.astype(np.int32),
-            shift=shift.astype(np.int32),
-            requant="double",
-            scale=np.ldexp(multiplier.astype(np.float64), shift.astype(np.int64) - 31),
-            clamp_min=clamp[0],
-            clamp_max=clamp[1],
+    def nbytes(self, machine: Machine) -> int:
+        """Bytes of all words."""
+        return self.matrices * self.words_bytes(machine)
+
+
+def lower_words(
+    plan: WordsPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
+) -> list[Block]:
+    """The blocks that write words."""
+    columns = site.machine.group_channels(Mode.CONV)
+    return [
+        block
+        for move in word_moves(
+            plan.matrices, plan.inputs, plan.outputs, columns, inputs_last=plan.inputs_last
         )
-        return cls(plan, width, machine)
-
-    @cached_property
-    def run(self) -> Run:
-        """Its outputs on the columns."""
-        outputs, inputs = self.plan.output_shape[3], self.plan.input_shape[3]
-        cols = self.machine.group_channels(Mode.CONV)
-        if self.width != Width.BYTE:
-            cols = wide_group(self.machine, self.width)
-        return Run(
-            tuple(
-                ColumnGroup(0, inputs, first, min(cols, outputs - first))
-                for first in range(0, outputs, cols)
-            ),
-            0,
-        )
-
-    @property
-    def group_bytes(self) -> int:
-        """Bytes of a column group's parameters."""
-        return self.plan.input_shape[3] * self.machine.group_channels(Mode.CONV)
-
-    @property
-    def entries(self) -> int:
-        """Column groups."""
-        return len(self.run.groups)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all parameters."""
-        return self.entries * self.group_bytes
-
-    def sets(
-        self,
-        memory: MemoryMap,
-        layer: str,
-        room: ParameterPlan,
-        resident: tuple[int, int] | None,
-    ) -> list[PlacedProduct]:
-        """Its parameters, placed in `memory`, as many at a time as there is room for on chip.
-
-        Parameters: `resident` is the parameter buffer's address and the constant buffer's entry
-        where all of them stay, None if they are streamed. Raises: LoweringError if not even those
-        of a column group fit.
-        """
-        most = self.entries
-        if resident is None:
-            most = min(room.slot_bytes // self.group_bytes, room.slot_entries, most)
-            if most < 1:
-                raise LoweringError(
-                    layer,
-                    f"the {self.group_bytes} B of parameters of a column group find no room; raise "
-                    f"parameter_buffer_bytes",
-                )
-        most = -(-self.entries // -(-self.entries // most))  # sets of about the same size
-        return [
-            self._placed(memory, self.run.part(first, min(first + most, self.entries)), resident)
-            for first in range(0, self.entries, most)
-        ]
-
-    def _placed(
-        self, memory: MemoryMap, run: Run, resident: tuple[int, int] | None
-    ) -> PlacedProduct:
-        plan, machine = self.plan, self.machine
-        factors = Requantisation(
-            plan.multiplier.astype(np.int64), plan.shift.astype(np.int64), Rounding.DOUBLE
-        )
-        words = np.concatenate(
-            [parameter_words(plan, _MAPPING, group, machine) for group in run.groups]
-        )
-        constants = np.concatenate(
-            [constant_entry(plan, factors, group, machine) for group in run.groups]
-        )
-        content = ParameterSet(
-            memory.put(words), words.size, memory.put(constants), constants.size, resident
-        )
-        return PlacedProduct(self, run, content)
+        for block in move_blocks(move, site, sources[0], targets[0])
+    ]
 
 
-@dataclass(frozen=True, eq=False)
-class PlacedProduct:
-    """Some neighbouring outputs of a product, with their parameters.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProductsPlan(Plan):
+    """Layers one after another, each for an input of its own or for one that others have, too.
 
     Attributes
     ----------
-    product, run : Product, Run
-        Which.
-    parameters : ParameterSet
-        Where they are.
+    layers : tuple of ConvPlan
+        Those of all matrices of weights; a single one, with weights of zeros, if these are words.
+    pairs : tuple of (int, int)
+        In the order of the outputs, which input is taken, and which matrix.
+    words : WordsPlan or None
+        What has written the words; None if weights are constants.
     """
 
-    product: Product
-    run: Run
-    parameters: ParameterSet
-
-    def command(
-        self, source: int, target: int, pixels: int = 1, source_pitch: int = 0, pitch: int = 0
-    ) -> Compute:
-        """The products of so many vectors.
-
-        Parameters: addresses in the activation buffer of the first vector and of its first result,
-        and bytes from vector to vector and from result to result.
-        """
-        plan, width = self.product.plan, self.product.width
-        inputs, first = plan.input_shape[3], self.run.groups[0]
-        outputs = sum(group.outputs for group in self.run.groups)
-        out = target + first.first_output * width.nbytes
-        registers = loops(
-            plan, _MAPPING, self.run, whole(plan, _MAPPING, self.run, True), 1, pixels, source_pitch
-        ) | compute_registers(
-            KEEP=0,
-            ACT_ADDRESS=source,
-            X_START=0,
-            Y_START=0,
-            INPUT_ROW_BYTES=(pixels - 1) * source_pitch + inputs,
-            INPUT_ROWS=1,
-            PIXEL_Y_ADDRESS_STEP=0,
-            TAP_Y_ADDRESS_STEP=0,
-            PARAMETER_ADDRESS=0,
-            CONSTANT_ENTRY=0,
-            ACT_ZERO_POINT=plan.input_zero_point,
-            PARAMETER_ZERO_POINT=plan.weight_zero_point,
-            UNIFORM=0,
-            ROUNDING=Rounding.DOUBLE,
-            OUT_ZERO_POINT=plan.output_zero_point,
-            CLAMP_MIN=plan.clamp_min,
-            CLAMP_MAX=plan.clamp_max,
-            WIDTH=width,
-            OUT_ADDRESS=out,
-            OUT_X_STEP=pitch,
-            OUT_Y_STEP=0,
-        )
-        return Compute(
-            registers,
-            reads=(Span(source, source + (pixels - 1) * source_pitch + inputs),),
-            writes=Span(out, out + (pixels - 1) * pitch + outputs * width.nbytes),
-        )
+    layers: tuple[ConvPlan, ...]
+    pairs: tuple[tuple[int, int], ...]
+    words: WordsPlan | None = None
 
 
-def wide_group(machine: Machine, width: Width) -> int:
-    """Output channels of a group whose results have several bytes: a power of two.
-
-    So the bytes that are written in a cycle lie in one row of the buffer, as `command_check` wants.
-    """
-    cols, row = machine.group_channels(Mode.CONV), machine.row_bytes
-    most = 1 << (cols.bit_length() - 1)
-    if width == Width.INT32 and row % (2 * machine.lanes):
-        most = min(most, row // width.nbytes)
-    return most
+def products_parts(
+    plan: ProductsPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
+) -> list[Convolution]:
+    """The layers; the second source, if there is one, is the words in memory."""
+    head = plan.layers[0]
+    input_bytes, output_bytes = math.prod(head.input_shape), math.prod(head.output_shape)
+    parts = []
+    for number, (which, matrix) in enumerate(plan.pairs):
+        layer, words = plan.layers[matrix if plan.words is None else 0], None
+        if plan.words is not None:
+            words = sources[1].address + matrix * plan.words.words_bytes(site.machine)
+        source = replace(sources[0], address=sources[0].address + which * input_bytes)
+        target = replace(targets[0], address=targets[0].address + number * output_bytes)
+        parts += convolution_parts(layer, site, [source], [target], words=words)
+    return parts

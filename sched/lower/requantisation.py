@@ -7,7 +7,7 @@ are staircases of at most 255 steps, so they are equal if every step is at the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -48,14 +48,25 @@ class Requantisation:
     rounding: Rounding
 
 
-def requantisation(plan: ConvPlan) -> Requantisation | None:
-    """The factors of a layer; None if none are equal to what the plan says."""
+def requantisation(plan: ConvPlan, *, any_weights: bool = False) -> Requantisation | None:
+    """The factors of a layer; None if none are equal to what the plan says.
+
+    Parameters: with `any_weights` they must be right for all weights, not for the plan's.
+    """
     if plan.requant == "double":
         return Requantisation(
             plan.multiplier.astype(np.int64), plan.shift.astype(np.int64), Rounding.DOUBLE
         )
+    low, high = sum_range(plan)
+    if any_weights:
+        ends = [
+            sum_range(replace(plan, weights=np.full_like(plan.weights, value)))
+            for value in (-128, 127)
+        ]
+        low = np.minimum(*(each[0] for each in ends))
+        high = np.maximum(*(each[1] for each in ends))
     found = single_rounding(
-        plan.scale, *sum_range(plan), plan.output_zero_point, plan.clamp_min, plan.clamp_max
+        plan.scale, low, high, plan.output_zero_point, plan.clamp_min, plan.clamp_max
     )
     return None if found is None else Requantisation(*found, Rounding.SINGLE)
 

@@ -24,7 +24,7 @@ class Demand:
     Attributes
     ----------
     layer : int
-        Its operator.
+        Its number among those that have parameters.
     nbytes, entries : int
         Bytes of parameter words, and groups of channel records.
     group_bytes : int
@@ -47,7 +47,7 @@ class ParameterPlan:
     Attributes
     ----------
     resident : mapping of int to (int, int)
-        Byte address in the parameter buffer and first entry in the constant buffer by operator.
+        Byte address in the parameter buffer and first entry in the constant buffer by layer.
     start, slot_bytes, slots : int
         Where the slots for streamed parameters begin, their size and number.
     first_entry, slot_entries : int

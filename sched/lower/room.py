@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import numpy.typing as npt
 
 from mensa.golden import (
     AddPlan,
     ConvPlan,
     Graph,
     Operator,
+    Plan,
     PoolPlan,
     RequantPlan,
     ReshapePlan,
+    Tensor,
     plan,
 )
-from mensa.golden.operators.lookup import TablePlan
 from mensa.golden.operators.lstm import LstmPlan
 from mensa.rtl.commands import TABLE_BYTES
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.broadcast import spreads
 from mensa.sched.lower.buffer_plan import Lifetime, allocate, buffer_plans
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
 from mensa.sched.lower.lstm import products, scratch_bytes
 from mensa.sched.lower.options import LoweringOptions
+from mensa.sched.lower.stages import stages_of
+from mensa.sched.lower.tables import has_tables
 from mensa.sched.lower.work import Home, LayerSite
 
-__all__ = ["lacks_room", "own_bytes", "states"]
+__all__ = ["lacks_room", "own_bytes", "own_constants", "states"]
 
 _MUST_RUN = (AddPlan, ConvPlan, PoolPlan, RequantPlan, ReshapePlan)
 """What a network is made of: if one of these has no room, the machine is too small for it."""
@@ -39,26 +46,34 @@ def lacks_room(
     It is asked for the smallest slots that a program may give it: those where all is streamed.
     """
     work = plan(graph, operator, rounding)
-    if isinstance(work, _MUST_RUN):
-        return None
     if isinstance(work, LstmPlan):
         return _lacks_cell(work, machine) or _lacks_lstm_room(graph, operator, work, machine)
-    if isinstance(work, TablePlan):
+    (buffers,) = buffer_plans((), machine, replace(options, residency=False))
+    operands = tuple(graph.tensors[operator.inputs[each]] for each in work.operands)
+    wanted: list[tuple[Plan, tuple[Tensor, ...], int]] = [
+        (step.work, (step.operand,), 1)
+        for spread in spreads(graph, operator, work)
+        for step in spread.steps
+    ]
+    if not isinstance(work, _MUST_RUN):
+        wanted += [
+            (stage.work, operands, len(stage.sources)) for stage in stages_of(work, operands)
+        ]
+    if any(has_tables(each) for each, _, _ in wanted):
         slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes
         if slot < TABLE_BYTES:
             return (
                 f"its table of {TABLE_BYTES} B may find no room in {machine.name}'s parameter "
                 f"buffer of {machine.parameter_buffer_bytes} B"
             )
-    (buffers,) = buffer_plans((), machine, replace(options, residency=False))
-    operands = tuple(graph.tensors[operator.inputs[each]] for each in work.operands)
-    site = LayerSite(machine, buffers, str(operator), operands)
-    lowering = PARAMETERISED.get(type(work)) or LOWERINGS[type(work)]
     anywhere = Home(0)
-    try:
-        lowering(work, site, [anywhere for _ in operands], [anywhere for _ in operator.outputs])
-    except LoweringError as error:
-        return f"{machine.name} has no room for it: {error.reason}"
+    for each, taken, sources in wanted:
+        site = LayerSite(machine, buffers, str(operator), taken)
+        lowering = PARAMETERISED.get(type(each)) or LOWERINGS[type(each)]
+        try:
+            lowering(each, site, [anywhere] * sources, [anywhere] * len(operator.outputs))
+        except LoweringError as error:
+            return f"{machine.name} has no room for it: {error.reason}"
     return None
 
 
@@ -67,9 +82,13 @@ def states(graph: Graph, operator: Operator, rounding: str) -> list[int]:
     return [operator.inputs[position] for position in plan(graph, operator, rounding).states]
 
 
-def own_bytes(graph: Graph, operator: Operator, rounding: str, machine: Machine) -> int:
+def own_constants(work: Plan) -> list[npt.NDArray[Any]]:
+    """Constants that a layer's commands read from the activation buffer; none for most."""
+    return []
+
+
+def own_bytes(work: Plan, machine: Machine) -> int:
     """Bytes of the activation buffer that a layer has for itself; 0 for most."""
-    work = plan(graph, operator, rounding)
     return scratch_bytes(work, machine) if isinstance(work, LstmPlan) else 0
 
 

@@ -24,21 +24,24 @@ from mensa.golden import (
     plan,
 )
 from mensa.golden.arithmetic.gates import MAX_INTEGER_BITS
+from mensa.golden.operators.computed_weights import ComputedWeightsPlan
 from mensa.golden.operators.elementwise import MulPlan
 from mensa.golden.operators.lstm import LstmPlan
 from mensa.golden.operators.reduce import ReducePlan
 from mensa.golden.operators.resize import BilinearPlan
 from mensa.golden.operators.scaled import ScaledPlan
-from mensa.golden.operators.shape_ops import ConcatPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
+from mensa.sched.lower.broadcast import spreads
 from mensa.sched.lower.lowerings import LOWERINGS, OPERATORS, PARAMETERISED
 from mensa.sched.lower.lstm import integer_bits
 from mensa.sched.lower.move_blocks import commands_needed
 from mensa.sched.lower.moves import fill_bytes, is_move, moves
+from mensa.sched.lower.products import ProductsPlan
 from mensa.sched.lower.reduction import MOST_TAPS, as_image
 from mensa.sched.lower.requantisation import requantisation
 from mensa.sched.lower.resize import MOST_PARTS, parts_of
+from mensa.sched.lower.stages import stages_of
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _POOL_TAPS = 1 << 21
@@ -74,6 +77,16 @@ class Subject:
         """What its plan takes."""
         return tuple(self.graph.tensors[self.operator.inputs[each]] for each in self.plan.operands)
 
+    @property
+    def works(self) -> tuple[Plan, ...]:
+        """The plans of its stages; of products the layers'."""
+        works = [stage.work for stage in stages_of(self.plan, self.operands)]
+        return tuple(
+            each
+            for work in works
+            for each in (work.layers if isinstance(work, ProductsPlan) else (work,))
+        )
+
 
 Verdict = tuple[bool, str]
 Restriction = Callable[[Subject], Verdict]
@@ -105,20 +118,28 @@ def restrict_types(subject: Subject) -> Verdict:
     return True, ""
 
 
-def restrict_constant_parameters(subject: Subject) -> Verdict:
-    """Weights and bias must be constants."""
-    if subject.operator.op in _CONVOLUTIONS:
-        for index in subject.operator.inputs[1:]:
-            if index >= 0 and subject.graph.tensors[index].data is None:
-                return False, f"{subject.graph.tensors[index]} is computed"
+def restrict_computed_weights(subject: Subject) -> Verdict:
+    """Computed weights must be those of a convolution without groups or a fully connected layer."""
+    work = subject.plan
+    plain = not isinstance(work, ComputedWeightsPlan) or work not in subject.works
+    return plain, "" if plain else f"{subject.operands[-1]} is computed"
+
+
+def restrict_products(subject: Subject) -> Verdict:
+    """Matrices that are multiplied must have elements, and must not be more than 1024 pairs."""
+    for stage in stages_of(subject.plan, subject.operands):
+        if isinstance(stage.work, ProductsPlan):
+            pairs = len(stage.work.pairs)
+            empty = any(not each.size for each in subject.operands)
+            return 0 < pairs <= MOST_PARTS and not empty, f"there are {pairs} pairs"
     return True, ""
 
 
 def restrict_form(subject: Subject) -> Verdict:
     """The accelerators have no such form of this operation."""
-    kind = type(subject.plan)
-    known = kind is ReshapePlan or kind in LOWERINGS or kind in PARAMETERISED
-    return known, kind.__name__.removesuffix("Plan")
+    known = all(type(work) in LOWERINGS or type(work) in PARAMETERISED for work in subject.works)
+    name = type(subject.plan).__name__.removesuffix("Plan")
+    return known or isinstance(subject.plan, ReshapePlan), name
 
 
 def restrict_variable_input(subject: Subject) -> Verdict:
@@ -133,26 +154,33 @@ def restrict_variable_input(subject: Subject) -> Verdict:
 
 
 def restrict_broadcast(subject: Subject) -> Verdict:
-    """Operands that are not constants must have the output's shape."""
-    if isinstance(subject.plan, PairPlan):
-        (output,) = (subject.graph.tensors[index] for index in subject.operator.outputs)
-        for index in subject.operator.inputs:
-            tensor = subject.graph.tensors[index]
-            if tensor.data is None and tensor.size != output.size:
-                return False, f"{tensor} is {list(tensor.shape)}, the output {list(output.shape)}"
+    """A computed operand must not take more than 256 commands to be broadcast: it would be slow."""
+    for spread in spreads(subject.graph, subject.operator, subject.plan):
+        needed = sum(
+            commands_needed(step.work, (step.operand,), _MOVE_COMMANDS)
+            for step in spread.steps
+            if is_move(step.work)
+        )
+        if needed > _MOVE_COMMANDS:
+            shape = list(spread.tensor.shape)
+            return False, f"{spread.tensor} is {shape}, the output {list(spread.shape)}"
     return True, ""
 
 
 def restrict_single_rounding(subject: Subject) -> Verdict:
     """A layer that is requantised in floating point must have an equal in fixed point."""
-    work = subject.plan
-    equal = not isinstance(work, ConvPlan) or requantisation(work) is not None
+    computed = isinstance(subject.plan, ComputedWeightsPlan)
+    equal = all(
+        requantisation(work, any_weights=computed) is not None
+        for work in subject.works
+        if isinstance(work, ConvPlan)
+    )
     return equal, "no multiplier gives the same outputs for all sums that can occur"
 
 
 def restrict_shift(subject: Subject) -> Verdict:
     """A layer must not shift its sums by more than 30 bits to the left or 31 to the right."""
-    for shift in _shifts(subject.plan):
+    for shift in (each for work in subject.works for each in _shifts(work)):
         if not -_LARGEST_RIGHT_SHIFT <= shift <= _LARGEST_SHIFT:
             return False, f"its scales ask for {shift}"
     return True, ""
@@ -262,16 +290,6 @@ def restrict_empty_moves(subject: Subject) -> Verdict:
     return True, ""
 
 
-def restrict_rescaling(subject: Subject) -> Verdict:
-    """A copy can't rescale: inputs must have the scale and zero point of the output."""
-    work = subject.plan
-    if isinstance(work, ConcatPlan):
-        for tensor, table in zip(subject.operands, work.rescaled, strict=True):
-            if table is not None:
-                return False, f"{tensor} has others"
-    return True, ""
-
-
 def restrict_padding(subject: Subject) -> Verdict:
     """All bytes of the value that pads must be equal, as it is written byte by byte."""
     equal = not is_move(subject.plan) or len(fill_bytes(subject.plan, subject.operands[0])) <= 1
@@ -290,7 +308,8 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_division,
     restrict_kind,
     restrict_types,
-    restrict_constant_parameters,
+    restrict_computed_weights,
+    restrict_products,
     restrict_form,
     restrict_variable_input,
     restrict_broadcast,
@@ -303,7 +322,6 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_combs,
     restrict_shift,
     restrict_single_rounding,
-    restrict_rescaling,
     restrict_padding,
     restrict_empty_moves,
     restrict_move_commands,

@@ -6,15 +6,26 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from mensa.golden import Plan
 from mensa.golden.operators.lookup import TablePlan
+from mensa.golden.operators.shape_ops import ConcatPlan
 from mensa.rtl.commands import TABLE_BYTES, Mode, compute_registers
+from mensa.rtl.machine import Machine
 from mensa.sched.lower.elementwise import IDENTITY, vector_blocks
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.work import Block, Home, LayerSite, ParameterSet
 
-__all__ = ["TableLayer", "table_parts"]
+__all__ = ["TableLayer", "has_tables", "table_parts", "table_set"]
+
+
+def has_tables(work: Plan) -> bool:
+    """Whether an operator looks values up, or some of them."""
+    rescales = isinstance(work, ConcatPlan) and any(each is not None for each in work.rescaled)
+    return rescales or isinstance(work, TablePlan)
 
 
 def table_parts(
@@ -24,6 +35,44 @@ def table_parts(
     layer = TableLayer(plan, site, sources[0], targets[0])
     layer.vectors()  # raises if not even a beat fits
     return [layer]
+
+
+def table_set(
+    table: bytes,
+    number: int,
+    machine: Machine,
+    memory: MemoryMap,
+    layer: str,
+    operator: int,
+    room: ParameterPlan,
+) -> ParameterSet:
+    """A layer's table, placed in `memory`.
+
+    Parameters
+    ----------
+    table : bytes
+        Its 256 entries, from that of -128 on.
+    number : int
+        Which of the layer's tables it is.
+    machine, memory, layer, operator, room
+        As of `Convolution.blocks`.
+
+    Raises
+    ------
+    LoweringError
+        If it stays on chip nowhere and no slot holds it.
+    """
+    resident = room.resident.get(operator)
+    if resident is None and room.slot_bytes < TABLE_BYTES:
+        raise LoweringError(
+            layer,
+            f"its table of {TABLE_BYTES} B finds no room in the parameter buffer of "
+            f"{machine.parameter_buffer_bytes} B; raise parameter_buffer_bytes",
+        )
+    if resident is not None:
+        resident = resident[0] + number * TABLE_BYTES, resident[1]
+    content = np.frombuffer(table, np.uint8)
+    return ParameterSet(memory.put(content), TABLE_BYTES, 0, 0, resident)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +112,8 @@ class TableLayer:
         self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
     ) -> list[Block]:
         """Its blocks; the table is placed in `memory`. Parameters: as of `Convolution.blocks`."""
-        resident = room.resident.get(operator)
-        if resident is None and room.slot_bytes < TABLE_BYTES:
-            raise LoweringError(
-                layer,
-                f"its table of {TABLE_BYTES} B finds no room in the parameter buffer of "
-                f"{self.site.machine.parameter_buffer_bytes} B; raise parameter_buffer_bytes",
-            )
-        table = ParameterSet(memory.put(self.plan.table), TABLE_BYTES, 0, 0, resident)
+        content = self.plan.table.tobytes()
+        table = table_set(content, 0, self.site.machine, memory, layer, operator, room)
         return [
             replace(block, phases=tuple(replace(each, parameters=table) for each in block.phases))
             for block in self.vectors()

@@ -51,16 +51,12 @@ class LayerSite:
         What errors call the layer.
     operands : tuple of Tensor
         What its plan takes, as the graph has it.
-    scratch : int or None
-        Where in the activation buffer the room begins that the layer has for itself, if it wants
-        any and there is.
     """
 
     machine: Machine
     buffers: BufferPlan
     layer: str
     operands: tuple[Tensor, ...] = ()
-    scratch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +135,8 @@ class ParameterSet:
     resident : (int, int) or None
         The parameter buffer's address and the constant buffer's entry where they stay; None if
         they are loaded for the phases that need them.
+    computed : bool
+        Whether an earlier layer stores the parameters.
     """
 
     parameter_address: int
@@ -146,6 +144,7 @@ class ParameterSet:
     constant_address: int
     constant_bytes: int
     resident: tuple[int, int] | None = None
+    computed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +197,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class LayerWork:
-    """All blocks of the operator with index `operator`, in order.
+    """All blocks of the operator with index `operator`, or of one of its jobs, in order.
 
     Attributes
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,3 +91,14 @@ def test_slots_for_streaming_have_banks_of_their_own(lifetimes):
             assert not a & b
     if len(plans[-1].tensors) < len(lifetimes):
         assert not plans[-1].tensors
+
+
+@given(all_lifetimes(), st.integers(0, 2**32))
+def test_what_must_be_in_memory_finds_no_room(lifetimes, chosen):
+    streamed = [
+        replace(each, streamed=bool(chosen >> number & 1)) for number, each in enumerate(lifetimes)
+    ]
+    for plan in buffer_plans(streamed, MACHINE, LoweringOptions()):
+        assert not {each.tensor for each in streamed if each.streamed} & plan.tensors.keys()
+        if len(plan.tensors) < len(streamed):
+            assert min(plan.inputs.slots, plan.outputs.slots) > 0

@@ -128,7 +128,7 @@ def test_random_layers_on_random_machines_equal_golden(layer, machine, rounding,
     (step,) = lowered.steps
     if isinstance(step, HostStep):
         op = layer.graph.operators[0].op
-        assert op in ("SOFTMAX", "ADD", "FULLY_CONNECTED")
+        assert op in ("SOFTMAX", "FULLY_CONNECTED")
         assert step.reason
     assert_equals_golden(lowered, layer.inputs()[0], Watcher)
 
@@ -245,17 +245,12 @@ def add_graph(first, second, constant=False):
     return builder.build([builder.add(x, y, scale=0.6, zero_point=1)])
 
 
-def test_constants_are_broadcast_and_inputs_are_not():
+def test_constants_are_broadcast():
     machine = machine_of(4, 4, 256, 256)
     for shape in ((6,), (1,), (5, 1), (4, 5, 6)):
         lowered = lower(add_graph((4, 5, 6), shape, constant=True), all_on(machine))
         assert isinstance(lowered.steps[0], ProgramStep)
         assert_equals_golden(lowered, random_inputs(lowered.graph, 7))
-    lowered = lower(add_graph((4, 5, 6), (6,)), all_on(machine))
-    (step,) = lowered.steps
-    assert isinstance(step, HostStep)
-    assert "must have the output's shape" in step.reason
-    assert lowered.layers[0].reason == step.reason
 
 
 def test_long_vectors_become_several_tiles():

@@ -55,7 +55,6 @@ STRIDED = StridedSliceOptions(end_mask=1)
 NEAREST = ResizeNearestNeighborOptions()
 
 REASONS = (
-    "a copy can't rescale: inputs must have the scale and zero point of the output",
     "all bytes of the value that pads must be equal, as it is written byte by byte",
     "what only moves elements must have elements to move",
     "what only moves elements must not take more than 256 commands: it would be slow",
@@ -70,7 +69,7 @@ def machines(draw):
         draw(edge),
         draw(edge),
         draw(st.sampled_from([8, 64, 200, 600, 8000])),
-        64,
+        draw(st.sampled_from([64, 1000])),
         entries=2,
         banks=draw(st.sampled_from([2, 4, 8])),
         port=draw(st.sampled_from([4, 8, 16, None])),
@@ -102,7 +101,7 @@ def test_moved_elements_equal_golden(op):
             if isinstance(step, ProgramStep):
                 on_machine += 1
             else:
-                assert step.reason.startswith(REASONS), step.reason
+                assert step.reason.startswith(REASONS) or "its table of" in step.reason, step.reason
                 assert operator.op == op
         assert_equals_golden(lowered, layer.inputs()[0], Watcher)
 
@@ -247,14 +246,6 @@ def reason(builder, *outputs, rounding=None):
     return why_on_host(graph, graph.operators[-1], rounding)
 
 
-def test_a_concatenation_that_rescales_runs_on_the_host():
-    builder = golden.GraphBuilder(dtype=np.uint8)
-    inputs = [builder.input((2, 3), scale=scale, zero_point=3) for scale in (0.5, 0.25)]
-    options = ConcatenationOptions(axis=0)
-    y = builder.apply("CONCATENATION", *inputs, options=options, scale=0.5, zero_point=3)
-    assert reason(builder, y).startswith(f"{REASONS[0]} (tensor 1")
-
-
 @pytest.mark.parametrize(("value", "host"), [(0, False), (-1, False), (1, True)])
 def test_what_pads_must_be_the_same_in_every_byte(value, host):
     builder = golden.GraphBuilder()
@@ -262,7 +253,7 @@ def test_what_pads_must_be_the_same_in_every_byte(value, host):
     padding = builder.tensor(data=[[1, 1], [0, 1]], dtype=np.int32)
     number = builder.tensor(data=[value], dtype=np.int32)
     said = reason(builder, builder.apply("PADV2", x, padding, number))
-    assert said == (REASONS[1] if host else None)
+    assert said == (REASONS[0] if host else None)
 
 
 @pytest.mark.parametrize(("size", "host"), [(16, False), (17, True)])
@@ -271,7 +262,7 @@ def test_a_copy_of_too_many_commands_runs_on_the_host(size, host):
     x = builder.input((size, 20, 16, 20), scale=0.5)
     order = builder.tensor(data=[3, 2, 1, 0], dtype=np.int32)
     said = reason(builder, builder.apply("TRANSPOSE", x, order))
-    assert said == (REASONS[3] if host else None)
+    assert said == (REASONS[2] if host else None)
 
 
 KINDS = {"scale": 0.5, "zero_point": 3}

@@ -2,17 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
 from mensa import golden
 from mensa.golden.options import ResizeBilinearOptions
-from mensa.sched.lower import LoweringError, lower
+from mensa.sched.lower import lower
 from mensa.sched.lower.resize import bundles_of, combs_of
 from mensa.sched.lower.supported import why_on_host
 from mensa.sched.placement import all_on
-from tests.golden.makers import MAKERS
-from tests.golden.strategies import layers
+from tests.sched.lower.drawn_layers import assert_drawn_layers_equal_golden
 from tests.sched.runner import assert_equals_golden, machine_of
 
 ROOMY = machine_of(8, 8, 1 << 16, 1 << 14)
@@ -55,40 +52,7 @@ def test_simple_ratios_equal_golden(machine, dtype, size, outputs, options):
 
 @MACHINES
 def test_random_layers_equal_golden(machine):
-    compared = 0
-    kinds = [
-        (rounding, kind)
-        for rounding in ("tflm", "litert")
-        for kind in MAKERS["RESIZE_BILINEAR"].types[rounding]
-        if kind in ("int8", "uint8")
-    ]
-    cases = st.sampled_from(kinds).flatmap(
-        lambda case: st.tuples(
-            st.just(case[0]),
-            layers(operators=("RESIZE_BILINEAR",), dtypes=(case[1],), oracle=case[0]),
-        )
-    )
-
-    @settings(
-        max_examples=20,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-    )
-    @given(cases)
-    def compare(case):
-        nonlocal compared
-        rounding, layer = case
-        (operator,) = (op for op in layer.graph.operators if op.op == "RESIZE_BILINEAR")
-        assume(why_on_host(layer.graph, operator, rounding) is None)
-        try:
-            lowered = lower(layer.graph, all_on(machine), rounding)
-        except LoweringError:
-            assume(False)
-        assert_equals_golden(lowered, layer.inputs()[0])
-        compared += 1
-
-    compare()
-    assert compared >= 8
+    assert_drawn_layers_equal_golden("RESIZE_BILINEAR", machine, examples=20, least=8)
 
 
 def test_combs_share_the_outputs_and_have_their_weights():

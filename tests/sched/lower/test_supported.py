@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mensa.golden as golden
-from mensa.golden.options import Conv2DOptions, ShapeOptions
+from mensa.golden.options import ShapeOptions
 from mensa.sched.lower.supported import RESTRICTIONS, why_on_host
 
 
@@ -89,15 +89,6 @@ def test_a_reshape_by_a_computed_shape_is_as_any_other():
     builder.operator("RESHAPE", (x, wanted), (y,))
     graph = golden.read(golden.write(builder.build([y])))
     assert [why_on_host(graph, operator) for operator in graph.operators] == [None]
-
-
-def test_computed_weights_run_on_the_host():
-    builder = golden.GraphBuilder()
-    x = builder.input((1, 4, 4, 2), scale=0.5)
-    w = builder.input((3, 1, 1, 2), scale=0.5, name="w")
-    y = builder.tensor((1, 4, 4, 3), scale=0.5)
-    builder.operator("CONV_2D", (x, w), (y,), Conv2DOptions(stride_w=1, stride_h=1))
-    assert reason(builder, y).startswith("weights and bias must be constants (tensor 1 'w'")
 
 
 def test_reshaping_a_constant_runs_on_the_host():

@@ -2,18 +2,16 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mensa import golden
 from mensa.golden.options import TransposeConvOptions
-from mensa.sched.lower import LoweringError, lower
-from mensa.sched.lower.supported import why_on_host
+from mensa.sched.lower import lower
 from mensa.sched.lower.transposed import combs_of
 from mensa.sched.placement import all_on
-from tests.golden.makers import MAKERS
-from tests.golden.strategies import layers
-from tests.sched.runner import assert_equals_golden, machine_of
+from tests.sched.lower.drawn_layers import assert_drawn_layers_equal_golden
+from tests.sched.runner import machine_of
 
 ROOMY = machine_of(8, 8, 1 << 16, 1 << 14)
 SMALL = machine_of(4, 3, 2000, 700)
@@ -42,40 +40,7 @@ def test_combs_share_the_outputs_and_every_tap_meets_its_input(outputs, kernel, 
 
 @pytest.mark.parametrize("machine", [ROOMY, SMALL], ids=["roomy", "small"])
 def test_random_layers_equal_golden(machine):
-    compared = 0
-    kinds = [
-        (rounding, kind)
-        for rounding in ("tflm", "litert")
-        for kind in MAKERS["TRANSPOSE_CONV"].types[rounding]
-        if kind in ("int8", "uint8")
-    ]
-    cases = st.sampled_from(kinds).flatmap(
-        lambda case: st.tuples(
-            st.just(case[0]),
-            layers(operators=("TRANSPOSE_CONV",), dtypes=(case[1],), oracle=case[0]),
-        )
-    )
-
-    @settings(
-        max_examples=30,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-    )
-    @given(cases)
-    def compare(case):
-        nonlocal compared
-        rounding, layer = case
-        (operator,) = (op for op in layer.graph.operators if op.op == "TRANSPOSE_CONV")
-        assume(why_on_host(layer.graph, operator, rounding) is None)
-        try:
-            lowered = lower(layer.graph, all_on(machine), rounding)
-        except LoweringError:
-            assume(False)
-        assert_equals_golden(lowered, layer.inputs()[0])
-        compared += 1
-
-    compare()
-    assert compared >= 20
+    assert_drawn_layers_equal_golden("TRANSPOSE_CONV", machine, examples=30, least=20)
 
 
 def test_no_product_is_with_a_zero_between_inputs():

@@ -4,16 +4,15 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
 from mensa import golden
+from mensa.golden.options import ReducerOptions
 from mensa.rtl.commands import Mode, Unit
-from mensa.sched.lower import LoweringError, ProgramStep, lower
+from mensa.sched.lower import LoweringOptions, ProgramStep, lower
 from mensa.sched.lower.supported import why_on_host
 from mensa.sched.placement import all_on
-from tests.golden.makers import MAKERS
-from tests.golden.strategies import layers
+from tests.sched.lower.drawn_layers import assert_drawn_layers_equal_golden
+from tests.sched.lower.hazards import Watcher
 from tests.sched.runner import assert_equals_golden, machine_of, random_inputs
 
 ROOMY = machine_of(8, 8, 1 << 16, 1 << 14)
@@ -33,53 +32,25 @@ MODES = {
     "RELU": Mode.TABLE,
     "RELU6": Mode.TABLE,
     "ELU": Mode.TABLE,
+    "PRELU": Mode.SCALED_SUM,
 }
 
 
 @pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("op", MODES)
 def test_random_layers_equal_golden(op, name):
-    compared = 0
-    kinds = [
-        (rounding, kind)
-        for rounding in ("tflm", "litert")
-        for kind in MAKERS[op].types[rounding]
-        if kind in ("int8", "uint8")
-    ]
-    cases = st.sampled_from(kinds).flatmap(
-        lambda case: st.tuples(
-            st.just(case[0]), layers(operators=(op,), dtypes=(case[1],), oracle=case[0])
-        )
-    )
-
-    @settings(
-        max_examples=8,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-    )
-    @given(cases)
-    def compare(case):
-        nonlocal compared
-        rounding, layer = case
-        try:
-            golden.check_supported(layer.graph, rounding)
-            lowered = lower(layer.graph, all_on(MACHINES[name]), rounding)
-        except (golden.GraphError, LoweringError):
-            assume(False)
-        programs = [step.program for step in lowered.steps if isinstance(step, ProgramStep)]
-        assume(programs)
+    def check(lowered):
         modes = {
             Mode(command["MODE"])
-            for program in programs
+            for program in lowered.programs
             for command in program.commands()
             if command.unit == Unit.COMPUTE
         }
-        assert modes == {MODES[op]}
-        assert_equals_golden(lowered, layer.inputs()[0])
-        compared += 1
+        assert MODES[op] in modes
+        if op != "PRELU":  # which takes several
+            assert modes <= {MODES[op], Mode.MAX, Mode.CONV}  # which broadcast
 
-    compare()
-    assert compared >= 4
+    assert_drawn_layers_equal_golden(op, MACHINES[name], examples=8, least=4, check=check)
 
 
 def chain(builder, x, weights):
@@ -121,6 +92,74 @@ def test_what_finds_no_room_runs_on_the_host_and_says_so():
         (layer,) = lowered.layers
         assert layer.reason.startswith(why)
         assert_equals_golden(lowered, random_inputs(graph, 3))
+
+
+PAIRS = [
+    ((2, 5, 6, 7), (1, 1, 1, 7)),
+    ((2, 5, 6, 7), (2, 1, 1, 7)),
+    ((1, 5, 6, 7), (1, 5, 6, 1)),
+    ((1, 5, 6, 7), (1, 1, 1, 1)),
+    ((4, 9), (1, 9)),
+    ((4, 9), ()),
+    ((30, 30), (1,)),
+    ((2, 5, 70, 3), (3,)),
+    ((2, 5, 7, 3), (2, 5, 1, 1)),
+    ((3, 1, 9), (3, 2, 1)),
+    ((4, 1), (1, 9)),
+    ((2, 1, 6, 1), (5, 1, 7)),
+    ((3, 1, 2, 1, 3), (1, 5, 1, 2, 1)),
+]
+"""Shapes that broadcast."""
+
+
+@pytest.mark.parametrize("shapes", PAIRS, ids=str)
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("op", ["ADD", "SUB", "MUL", "MAXIMUM"])
+def test_computed_operands_are_broadcast(op, name, shapes):
+    for turned in (shapes, shapes[::-1]):
+        lowered = lower(pair(op, *turned), all_on(MACHINES[name]))
+        assert all(isinstance(step, ProgramStep) for step in lowered.steps)
+        assert_equals_golden(lowered, random_inputs(lowered.graph, 8), Watcher)
+
+
+def pair(op, *shapes):
+    """An operator on computed tensors, which are used again after it."""
+    builder = golden.GraphBuilder("pair")
+    kinds = {"scale": 0.1, "zero_point": 3}
+    operands = [builder.apply("RELU", builder.input(shape, **kinds), **kinds) for shape in shapes]
+    kinds = kinds if op == "MAXIMUM" else {"scale": 0.3, "zero_point": -9}
+    result = builder.apply(op, *operands, **kinds)
+    return builder.build(
+        [builder.apply("TANH", each, scale=1 / 128) for each in operands] + [result]
+    )
+
+
+@pytest.mark.parametrize("residency", [True, False])
+def test_an_attention_gate_is_computed_on_chip_or_streamed(residency):
+    builder = golden.GraphBuilder("gate")
+    kinds = {"scale": 0.1, "zero_point": 3}
+    x = builder.input((1, 12, 12, 10), **kinds)
+    axes = builder.tensor(data=np.array([1, 2], np.int32), dtype=np.int32)
+    mean = builder.apply("MEAN", x, axes, options=ReducerOptions(keep_dims=True), **kinds)
+    gate = builder.apply("LOGISTIC", mean, scale=1 / 256, zero_point=-128)
+    graph = builder.build([builder.apply("MUL", x, gate, **kinds)])
+    lowered = lower(graph, all_on(ROOMY), options=LoweringOptions(residency=residency))
+    (program,) = lowered.programs
+    stores = [command for command in program.commands() if command.unit == Unit.STORE]
+    written = sum(command["ROWS"] * command["ROW_BYTES"] for command in stores)
+    size = graph.tensors[graph.outputs[0]].size
+    assert written == size if residency else written > 2 * size
+    assert_equals_golden(lowered, random_inputs(graph, 9), Watcher)
+
+
+@pytest.mark.parametrize(("size", "host"), [(6, False), (7, True)])
+def test_a_broadcast_of_too_many_commands_runs_on_the_host(size, host):
+    shapes = (size,) * 5, (1, size, 1, size, 1)
+    builder = golden.GraphBuilder()
+    inputs = [builder.input(shape, scale=0.1) for shape in shapes]
+    graph = builder.build([builder.apply("MUL", *inputs, scale=0.1)])
+    said = why_on_host(graph, graph.operators[0])
+    assert (said is not None and "more than 256 commands to be broadcast" in said) == host
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (40, 9), (1, 6, 6, 4)])

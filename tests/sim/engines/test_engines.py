@@ -15,7 +15,10 @@ from mensa.sim.memory import lpddr4
 from tests.golden.makers import MAKERS
 from tests.golden.networks import networks
 from tests.golden.strategies import layers
+from tests.sched.lower.test_concatenation import rescaled
+from tests.sched.lower.test_products import attention, computed_weights
 from tests.sched.lower.test_resize import resized
+from tests.sched.lower.test_views import detector, halves
 from tests.sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
 from tests.sim.conftest import COMPARED
 from tests.sim.engines.all_engines import AllEngines
@@ -24,6 +27,7 @@ from tests.sim.pool import POOL, REGRESS, ROOMY
 ACCELERATED = (
     "ADD",
     "AVERAGE_POOL_2D",
+    "BATCH_MATMUL",
     "BATCH_TO_SPACE_ND",
     "CONCATENATION",
     "CONV_2D",
@@ -41,6 +45,7 @@ ACCELERATED = (
     "PACK",
     "PAD",
     "PADV2",
+    "PRELU",
     "QUANTIZE",
     "RELU6",
     "RESIZE_NEAREST_NEIGHBOR",
@@ -64,7 +69,7 @@ EITHER_TYPE = {"ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_
                "MAX_POOL_2D", "QUANTIZE"}  # fmt: skip
 """Those of which golden runs int8 and uint8 files in either arithmetic."""
 
-TABLES = {"HARD_SWISH", "LOGISTIC", "RELU6"}
+TABLES = {"HARD_SWISH", "LOGISTIC", "PRELU", "RELU6"}
 
 NETWORK = "several layers"
 
@@ -100,10 +105,23 @@ def test_buffers_are_the_same_after_every_command(name):
     assert engines.commands_compared == commands
 
 
+SELDOM_DRAWN = {
+    "a resize by a simple ratio": resized(
+        (5, 6), (10, 12), np.int8, channels=7, half_pixel_centers=True
+    ),
+    "a concatenation that rescales": rescaled(0.5, 0.25, 0.7, axis=2),
+    "a convolution with computed weights": computed_weights("CONV_2D"),
+    "products of products": attention(),
+    "parts of a tensor": halves(),
+    "joined tensors": detector(),
+}
+"""Layers whose like the draws below seldom have, or never."""
+
+
 @pytest.mark.parametrize("shape", ["8x8", "4x12 tiled"])
-def test_a_bilinear_resize_is_the_same_on_every_engine(shape):
-    # Drawn layers have ratios that run on the host.
-    graph = resized((5, 6), (10, 12), np.int8, channels=7, half_pixel_centers=True)
+@pytest.mark.parametrize("name", SELDOM_DRAWN)
+def test_layers_that_are_seldom_drawn_are_the_same_on_every_engine(name, shape):
+    graph = SELDOM_DRAWN[name]
     lowered = lower(graph, all_on(POOL[shape]))
     assert all(isinstance(step, ProgramStep) for step in lowered.steps)
     assert_equals_golden(lowered, random_inputs(graph, 13), AllEngines())

@@ -1,0 +1,236 @@
+"""Products of vectors with a matrix, as the commands of recurrent layers need them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mensa.golden import ConvPlan
+from mensa.golden.plan import Int8Array
+from mensa.rtl.commands import Mode, Rounding, Width, compute_registers
+from mensa.rtl.machine import Machine
+from mensa.sched.lower.error import LoweringError
+from mensa.sched.lower.mappings.choice import loops, whole
+from mensa.sched.lower.mappings.columns import (
+    ColumnGroup,
+    LayerMapping,
+    Run,
+    constant_entry,
+    parameter_words,
+)
+from mensa.sched.lower.memory_map import MemoryMap
+from mensa.sched.lower.requantisation import Requantisation
+from mensa.sched.lower.residency import ParameterPlan
+from mensa.sched.lower.work import Compute, ParameterSet, Span
+
+__all__ = ["MatrixProduct", "PlacedProduct"]
+
+_MAPPING = LayerMapping(Mode.CONV)
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixProduct:
+    """A matrix and what scales its products, on one machine.
+
+    Attributes
+    ----------
+    plan : ConvPlan
+        Of one pixel, ``[1, 1, 1, inputs]`` to ``[1, 1, 1, outputs]``, rounded twice.
+    width : Width
+        Of its results.
+    machine : Machine
+        Where.
+    """
+
+    plan: ConvPlan
+    width: Width
+    machine: Machine
+
+    @classmethod
+    def of(
+        cls,
+        machine: Machine,
+        weights: Int8Array,
+        bias: npt.NDArray[np.integer[Any]],
+        factors: tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]]],
+        *,
+        zero_points: tuple[int, int],
+        clamp: tuple[int, int],
+        width: Width = Width.BYTE,
+    ) -> MatrixProduct:
+        """``clamp(requantise(bias + weights @ (x - zero point)) + zero point)``.
+
+        Parameters: `weights` ``[outputs, inputs]``, of each output the bias, and multiplier and
+        shift of `requantize_double`; the zero points of x and of the result.
+        """
+        outputs, inputs = weights.shape
+        multiplier, shift = factors
+        plan = ConvPlan(
+            kind="conv",
+            input_shape=(1, 1, 1, inputs),
+            output_shape=(1, 1, 1, outputs),
+            weights=weights.reshape(outputs, 1, 1, inputs),
+            bias=bias.astype(np.int32),
+            input_zero_point=zero_points[0],
+            weight_zero_point=0,
+            output_zero_point=zero_points[1],
+            multiplier=multiplier.astype(np.int32),
+            shift=shift.astype(np.int32),
+            requant="double",
+            scale=np.ldexp(multiplier.astype(np.float64), shift.astype(np.int64) - 31),
+            clamp_min=clamp[0],
+            clamp_max=clamp[1],
+        )
+        return cls(plan, width, machine)
+
+    @cached_property
+    def run(self) -> Run:
+        """Its outputs on the columns."""
+        outputs, inputs = self.plan.output_shape[3], self.plan.input_shape[3]
+        cols = self.machine.group_channels(Mode.CONV)
+        if self.width != Width.BYTE:
+            cols = wide_group(self.machine, self.width)
+        return Run(
+            tuple(
+                ColumnGroup(0, inputs, first, min(cols, outputs - first))
+                for first in range(0, outputs, cols)
+            ),
+            0,
+        )
+
+    @property
+    def group_bytes(self) -> int:
+        """Bytes of a column group's parameters."""
+        return self.plan.input_shape[3] * self.machine.group_channels(Mode.CONV)
+
+    @property
+    def entries(self) -> int:
+        """Column groups."""
+        return len(self.run.groups)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parameters."""
+        return self.entries * self.group_bytes
+
+    def sets(
+        self,
+        memory: MemoryMap,
+        layer: str,
+        room: ParameterPlan,
+        resident: tuple[int, int] | None,
+    ) -> list[PlacedProduct]:
+        """Its parameters, placed in `memory`, as many at a time as there is room for on chip.
+
+        Parameters: `resident` is the parameter buffer's address and the constant buffer's entry
+        where all of them stay, None if they are streamed. Raises: LoweringError if not even those
+        of a column group fit.
+        """
+        most = self.entries
+        if resident is None:
+            most = min(room.slot_bytes // self.group_bytes, room.slot_entries, most)
+            if most < 1:
+                raise LoweringError(
+                    layer,
+                    f"the {self.group_bytes} B of parameters of a column group find no room; raise "
+                    f"parameter_buffer_bytes",
+                )
+        most = -(-self.entries // -(-self.entries // most))  # sets of about the same size
+        return [
+            self._placed(memory, self.run.part(first, min(first + most, self.entries)), resident)
+            for first in range(0, self.entries, most)
+        ]
+
+    def _placed(
+        self, memory: MemoryMap, run: Run, resident: tuple[int, int] | None
+    ) -> PlacedProduct:
+        plan, machine = self.plan, self.machine
+        factors = Requantisation(
+            plan.multiplier.astype(np.int64), plan.shift.astype(np.int64), Rounding.DOUBLE
+        )
+        words = np.concatenate(
+            [parameter_words(plan, _MAPPING, group, machine) for group in run.groups]
+        )
+        constants = np.concatenate(
+            [constant_entry(plan, factors, group, machine) for group in run.groups]
+        )
+        content = ParameterSet(
+            memory.put(words), words.size, memory.put(constants), constants.size, resident
+        )
+        return PlacedProduct(self, run, content)
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedProduct:
+    """Some neighbouring outputs of a product, with their parameters.
+
+    Attributes
+    ----------
+    product, run : MatrixProduct, Run
+        Which.
+    parameters : ParameterSet
+        Where they are.
+    """
+
+    product: MatrixProduct
+    run: Run
+    parameters: ParameterSet
+
+    def command(
+        self, source: int, target: int, pixels: int = 1, source_pitch: int = 0, pitch: int = 0
+    ) -> Compute:
+        """The products of so many vectors.
+
+        Parameters: addresses in the activation buffer of the first vector and of its first result,
+        and bytes from vector to vector and from result to result.
+        """
+        plan, width = self.product.plan, self.product.width
+        inputs, first = plan.input_shape[3], self.run.groups[0]
+        outputs = sum(group.outputs for group in self.run.groups)
+        out = target + first.first_output * width.nbytes
+        registers = loops(
+            plan, _MAPPING, self.run, whole(plan, _MAPPING, self.run, True), 1, pixels, source_pitch
+        ) | compute_registers(
+            KEEP=0,
+            ACT_ADDRESS=source,
+            X_START=0,
+            Y_START=0,
+            INPUT_ROW_BYTES=(pixels - 1) * source_pitch + inputs,
+            INPUT_ROWS=1,
+            PIXEL_Y_ADDRESS_STEP=0,
+            TAP_Y_ADDRESS_STEP=0,
+            PARAMETER_ADDRESS=0,
+            CONSTANT_ENTRY=0,
+            ACT_ZERO_POINT=plan.input_zero_point,
+            PARAMETER_ZERO_POINT=plan.weight_zero_point,
+            UNIFORM=0,
+            ROUNDING=Rounding.DOUBLE,
+            OUT_ZERO_POINT=plan.output_zero_point,
+            CLAMP_MIN=plan.clamp_min,
+            CLAMP_MAX=plan.clamp_max,
+            WIDTH=width,
+            OUT_ADDRESS=out,
+            OUT_X_STEP=pitch,
+            OUT_Y_STEP=0,
+        )
+        return Compute(
+            registers,
+            reads=(Span(source, source + (pixels - 1) * source_pitch + inputs),),
+            writes=Span(out, out + (pixels - 1) * pitch + outputs * width.nbytes),
+        )
+
+
+def wide_group(machine: Machine, width: Width) -> int:
+    """Output channels of a group whose results have several bytes: a power of two.
+
+    So the bytes that are written in a cycle lie in one row of the buffer, as `command_check` wants.
+    """
+    cols, row = machine.group_channels(Mode.CONV), machine.row_bytes
+    most = 1 << (cols.bit_length() - 1)
+    if width == Width.INT32 and row % (2 * machine.lanes):
+        most = min(most, row // width.nbytes)
+    return most

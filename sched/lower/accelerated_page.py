@@ -17,7 +17,9 @@ from mensa.golden.options import (
     PackOptions,
     ReducerOptions,
     ResizeBilinearOptions,
+    SVDFOptions,
     TransposeConvOptions,
+    UnidirectionalSequenceLSTMOptions,
 )
 from mensa.rtl.machine import edge_tpu
 from mensa.sched.lower.network import lower
@@ -135,6 +137,39 @@ def _prelu(builder: GraphBuilder, x: int) -> int:
     return builder.apply("PRELU", x, slopes)
 
 
+def _lstm(builder: GraphBuilder, x: int) -> int:
+    sequence = builder.reshape(x, (1, 784, 64))
+    inputs = [sequence] + [-1] * 23
+    state = {"scale": 2.0**-7, "is_variable": True}
+    for gate in range(4):
+        for place in (1, 5):
+            inputs[place + gate] = builder.tensor(data=_weights(64, 64), scale=0.01, dtype=np.int8)
+        inputs[12 + gate] = builder.tensor(data=np.zeros(64), dtype=np.int32)
+    inputs[18] = builder.tensor((1, 64), **state)
+    inputs[19] = builder.tensor((1, 64), dtype=np.int16, **{**state, "scale": 2.0**-12})
+    internal = [builder.tensor((0,), dtype=np.float32) for _ in range(4)]
+    internal.append(builder.tensor((0,), scale=2.0**-7))
+    y = builder.tensor((1, 784, 64), scale=2.0**-7)
+    builder.operator(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        tuple(inputs),
+        (y,),
+        UnidirectionalSequenceLSTMOptions(activation="TANH"),
+        intermediates=tuple(internal),
+    )
+    return y
+
+
+def _svdf(builder: GraphBuilder, x: int) -> int:
+    rows = builder.reshape(x, (784, 64))
+    features = builder.tensor(data=_weights(64, 64), scale=0.01, dtype=np.int8)
+    times = builder.tensor(data=_weights(64, 8), scale=2.0**-7, dtype=np.int16)
+    bias = builder.tensor(data=np.zeros(64), dtype=np.int32)
+    memory = builder.tensor((784, 512), dtype=np.int16, scale=0.001, is_variable=True)
+    options = SVDFOptions(rank=1, activation="RELU")
+    return builder.apply("SVDF", rows, features, times, bias, memory, options=options)
+
+
 def _pack(builder: GraphBuilder, x: int) -> int:
     return builder.apply("PACK", x, x, options=PackOptions(values_count=2, axis=0))
 
@@ -193,6 +228,18 @@ KINDS = (
         "PACK of two",
     ),
     Kind(("TRANSPOSE",), "the same; a single byte takes a cycle", _transpose, "channels first"),
+    Kind(
+        ("UNIDIRECTIONAL_SEQUENCE_LSTM",),
+        "products on the array, the rest in the LSTM cell",
+        _lstm,
+        "64 to 64, 784 steps",
+    ),
+    Kind(
+        ("SVDF",),
+        "features on the array, sums over time in the LSTM cell",
+        _svdf,
+        "64 units, 8 times, 784 rows",
+    ),
     Kind(
         ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"),
         "nothing: the same bytes",

@@ -25,6 +25,7 @@ from mensa.golden.operators.shape_ops import (
     TilePlan,
 )
 from mensa.golden.operators.space_batch import BatchToSpacePlan, SpaceToBatchPlan
+from mensa.golden.operators.svdf import SvdfPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.sched.lower.concatenation import concatenation_parts
 from mensa.sched.lower.convolution import convolution_parts
@@ -42,6 +43,7 @@ from mensa.sched.lower.products import ProductsPlan, WordsPlan, lower_words, pro
 from mensa.sched.lower.reduction import lower_reduce
 from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.resize import resize_parts
+from mensa.sched.lower.svdf import svdf_parts
 from mensa.sched.lower.tables import table_parts
 from mensa.sched.lower.transposed import transposed_parts
 from mensa.sched.lower.work import Block, Home, LayerSite
@@ -61,7 +63,7 @@ OPERATORS = frozenset({
     "MEAN", "MINIMUM", "MIRROR_PAD", "MUL", "PACK", "PAD", "PADV2", "PRELU", "QUANTIZE", "RELU",
     "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR",
     "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE",
-    "SUB", "SUM", "TANH", "TILE", "TRANSPOSE", "TRANSPOSE_CONV",
+    "SUB", "SUM", "SVDF", "TANH", "TILE", "TRANSPOSE", "TRANSPOSE_CONV",
     "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNPACK",
 })  # fmt: skip
 """Operators of which the machine runs some form."""
@@ -107,6 +109,7 @@ PARAMETERISED: Mapping[
     ConcatPlan: concatenation_parts,
     ConvPlan: convolution_parts,
     LstmPlan: lstm_parts,
+    SvdfPlan: svdf_parts,
     ProductsPlan: products_parts,
     TablePlan: table_parts,
     TransposeConvPlan: transposed_parts,

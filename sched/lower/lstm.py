@@ -4,23 +4,32 @@ The products of all steps' inputs come first, as they depend on no state: each w
 many pixels. Then in each step the recurrent products, of a single pixel, the next cell state, the
 hidden state, and the projection. The sums of both products lie in the activation buffer, gate
 behind gate: forget, input, cell and output gate. Sequences of a batch go one after the other.
+
+A gate's peephole, a product of the cell state, takes the place of its recurrent sum, which before
+that is added to the sum of its inputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from mensa.golden.operators.lstm import LstmPlan
 from mensa.rtl.commands import Mode, Rounding, Unit, Width, compute_registers, register
 from mensa.rtl.machine import Machine
-from mensa.sched.lower.elementwise import IDENTITY, vector_loops
-from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.matrix_product import MatrixProduct, PlacedProduct
 from mensa.sched.lower.memory_map import MemoryMap
+from mensa.sched.lower.recurrent import (
+    UNCHANGED,
+    cell_command,
+    copy_on_chip,
+    require_on_chip,
+    up_to_rows,
+)
 from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.work import (
     Block,
@@ -33,7 +42,15 @@ from mensa.sched.lower.work import (
     Span,
 )
 
-__all__ = ["CELL_GATES", "LstmLayer", "integer_bits", "lstm_parts", "scratch_bytes"]
+__all__ = [
+    "CELL_GATES",
+    "LstmLayer",
+    "integer_bits",
+    "lstm_parts",
+    "own_bytes",
+    "peepholes",
+    "products",
+]
 
 CELL_GATES = ("forget", "input", "cell", "output")
 """Order of the gates' sums, as the cell takes them."""
@@ -51,7 +68,16 @@ def integer_bits(plan: LstmPlan) -> int:
     return 15 + plan.cell_power
 
 
-def scratch_bytes(plan: LstmPlan, machine: Machine) -> int:
+def peepholes(plan: LstmPlan) -> dict[str, npt.NDArray[np.int16]]:
+    """Weights of the peepholes by gate, in the order of `CELL_GATES`; none for most layers."""
+    return {
+        name: weights
+        for name in CELL_GATES
+        if name in plan.gates and (weights := plan.gates[name].peephole_weights) is not None
+    }
+
+
+def own_bytes(plan: LstmPlan, machine: Machine) -> int:
     """What the sums take in the activation buffer, wherever they begin."""
     return _Scratch.of(plan, machine, 0).end + machine.row_bytes - machine.beat_bytes
 
@@ -82,10 +108,9 @@ class _Scratch:
     @classmethod
     def of(cls, plan: LstmPlan, machine: Machine, start: int) -> _Scratch:
         """From an address on; sums begin at rows of the buffer."""
-        row = machine.row_bytes
 
         def up(nbytes: int) -> int:
-            return -(-nbytes // row) * row
+            return up_to_rows(machine, nbytes)
 
         sums = len(plan.gates) * plan.cells
         pitch = up(sums * Width.INT16.nbytes)
@@ -108,16 +133,11 @@ def lstm_parts(
     plan: LstmPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
 ) -> list[LstmLayer]:
     """The layer. Raises: LoweringError if something of it finds no room on chip."""
-    if not all(home.on_chip for home in (*sources, *targets)):
-        raise LoweringError(
-            site.layer,
-            f"its tensors, states and {scratch_bytes(plan, site.machine)} B of sums are not all in "
-            f"the activation buffer of {site.machine.activation_buffer_bytes} B at once; raise "
-            f"activation_buffer_bytes",
-        )
-    source, hidden, state = (home.address for home in sources)
+    require_on_chip(site, (*sources, *targets), own_bytes(plan, site.machine))
+    source, hidden, state, *weights = (home.address for home in sources)
     target, room = targets[0].address, targets[-1].address
-    return [LstmLayer(plan, site, room, source, hidden, state, target)]
+    found = dict(zip(peepholes(plan), weights, strict=True))
+    return [LstmLayer(plan, site, room, source, hidden, state, target, found)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +152,8 @@ class LstmLayer:
         Where the room for its sums begins.
     source, hidden, state, target : int
         Addresses of the inputs, of both states, and of the outputs.
+    peepholes : mapping of str to int
+        Of the weights of the peepholes, by gate.
     """
 
     plan: LstmPlan
@@ -141,6 +163,7 @@ class LstmLayer:
     hidden: int
     state: int
     target: int
+    peepholes: Mapping[str, int]
 
     @property
     def machine(self) -> Machine:
@@ -218,27 +241,70 @@ class LstmLayer:
                     for part in recurrent[:: -1 if (first + step) % 2 else 1]:
                         yield phase(part.command(before, scratch.recurrent), part.parameters)
                     sums = scratch.inputs + step * scratch.pitch
+                    for command in self._peephole("forget", "input", sums=sums, state=state):
+                        yield phase(command)
                     yield phase(self._cell_state(sums, state))
+                    for command in self._peephole("output", sums=sums, state=state):
+                        yield phase(command)
                     value = scratch.values if projection else target
                     yield phase(self._hidden_state(sums, state, value))
                     for part in projection[0] if projection else ():
                         yield phase(part.command(value, target), part.parameters)
                     before = target
-            yield phase(_copy(self.machine, before, hidden, outputs))
+            yield phase(copy_on_chip(self.machine, before, hidden, outputs))
+
+    def _peephole(self, *gates: str, sums: int, state: int) -> Iterator[Compute]:
+        """Add the shares of the cell state to gates that lie side by side.
+
+        Both sums become one, and the product of the state takes the place of the recurrent one.
+        """
+        found = [name for name in gates if name in self.peepholes]
+        if not found:
+            return
+        plan, cells = self.plan, self.plan.cells
+        short, wide = Width.INT16.nbytes, self.machine.recurrent_width
+        order = [name for name in CELL_GATES if name in plan.gates]
+        first = order.index(found[0])
+        inputs = sums + first * cells * short
+        recurrent = self.scratch.recurrent + first * cells * wide.nbytes
+        yield cell_command(
+            self.machine,
+            Mode.GATE_SUM,
+            len(found) * cells,
+            compute_registers(ACT_ADDRESS=inputs, RECURRENT_ADDRESS=recurrent, KERNEL_H=1)
+            | UNCHANGED,
+            (Span(inputs, inputs + len(found) * cells * short),),
+            inputs,
+            Width.INT16,
+        )
+        for number, name in enumerate(found):
+            gate, weights = plan.gates[name], self.peepholes[name]
+            most = 1 << (self.machine.result_bits - 1)
+            yield cell_command(
+                self.machine,
+                Mode.DOT,
+                cells,
+                compute_registers(
+                    ACT_ADDRESS=weights,
+                    STATE_ADDRESS=state,
+                    KERNEL_H=1,
+                    MULTIPLIER=gate.peephole_multiplier,
+                    SHIFT=gate.peephole_shift,
+                    ROUNDING=Rounding.DOUBLE,
+                    OUT_ZERO_POINT=0,
+                    CLAMP_MIN=-most,
+                    CLAMP_MAX=most - 1,
+                ),
+                (Span(state, state + cells * short), Span(weights, weights + cells * short)),
+                recurrent + number * cells * wide.nbytes,
+                wide,
+            )
 
     def _cell_state(self, sums: int, state: int) -> Compute:
         """The next cell state, in place of the one before."""
         plan, clip = self.plan, self.plan.cell_clip
         low, high = (-clip, clip) if clip > 0 else (-(1 << 15), (1 << 15) - 1)
-        scaling = compute_registers(
-            MULTIPLIER=1 << 30,
-            SHIFT=1,
-            ROUNDING=Rounding.SINGLE,
-            OUT_ZERO_POINT=0,
-            CLAMP_MIN=low,
-            CLAMP_MAX=high,
-            WIDTH=Width.INT16,
-        )
+        scaling = UNCHANGED | compute_registers(CLAMP_MIN=low, CLAMP_MAX=high)
         gates = len(plan.gates) - 1
         return self._cell(Mode.CELL_STATE, 0, gates, sums, state, scaling, state, Width.INT16)
 
@@ -252,7 +318,6 @@ class LstmLayer:
             OUT_ZERO_POINT=plan.output_zero_point,
             CLAMP_MIN=-128,
             CLAMP_MAX=127,
-            WIDTH=Width.BYTE,
         )
         first = len(plan.gates) - 1
         return self._cell(Mode.HIDDEN_STATE, first, 1, sums, state, scaling, target, Width.BYTE)
@@ -268,62 +333,27 @@ class LstmLayer:
         target: int,
         width: Width,
     ) -> Compute:
-        """A command of the LSTM cell on `gates` gates from number `first` on."""
-        cells, lanes = self.plan.cells, self.machine.state_lanes
+        """What gives a state of `gates` gates from number `first` on."""
+        cells = self.plan.cells
         short, long = Width.INT16.nbytes, self.machine.recurrent_width.nbytes
-        groups = -(-cells // lanes)
-        last = cells - (groups - 1) * lanes
         inputs, recurrent = sums + first * cells * short, self.scratch.recurrent
         recurrent += first * cells * long
         registers = compute_registers(
-            MODE=mode,
-            KEEP=0,
             ACT_ADDRESS=inputs,
             RECURRENT_ADDRESS=recurrent,
             STATE_ADDRESS=state,
             STATE_INTEGER_BITS=integer_bits(self.plan),
-            X_START=0,
-            Y_START=0,
-            INPUT_ROW_BYTES=cells * long,
-            INPUT_ROWS=1,
-            PIXELS=1,
-            OUT_WIDTH=1,
             KERNEL_H=gates,
-            KERNEL_W=1,
             TAP_Y_ADDRESS_STEP=cells * short,
-            SEGMENT=lanes * short,
-            LAST_SEGMENT=last * short,
-            GROUPS=groups,
-            GROUP_ACT_STEP=lanes * short,
-            GROUP_CHANNELS=lanes,
-            LAST_GROUP_CHANNELS=last,
-            EDGE_CHANNELS=0,
-            ACT_ZERO_POINT=0,
-            UNIFORM=1,
-            BIAS=0,
-            OUT_ADDRESS=target,
-            OUT_X_STEP=0,
-            OUT_Y_STEP=0,
         )
-        return Compute(
-            registers | dict(scaling),
-            reads=(
-                Span(state, state + cells * short),
-                Span(inputs, inputs + gates * cells * short),
-                Span(recurrent, recurrent + gates * cells * long),
-            ),
-            writes=Span(target, target + cells * width.nbytes),
+        reads = (
+            Span(state, state + cells * short),
+            Span(inputs, inputs + gates * cells * short),
+            Span(recurrent, recurrent + gates * cells * long),
         )
-
-
-def _copy(machine: Machine, source: int, target: int, nbytes: int) -> Compute:
-    """A copy on chip."""
-    registers = IDENTITY | compute_registers(MODE=Mode.MAX, KERNEL_H=1, ACT_ZERO_POINT=0)
-    return Compute(
-        {**registers, **vector_loops(machine, nbytes, (source,), target)},
-        reads=(Span(source, source + nbytes),),
-        writes=Span(target, target + nbytes),
-    )
+        return cell_command(
+            self.machine, mode, cells, {**registers, **scaling}, reads, target, width
+        )
 
 
 def products(plan: LstmPlan, machine: Machine) -> list[MatrixProduct]:

@@ -103,6 +103,12 @@ class MatrixProduct:
         )
 
     @property
+    def factors(self) -> Requantisation:
+        """What scales its results."""
+        multiplier, shift = self.plan.multiplier, self.plan.shift
+        return Requantisation(multiplier.astype(np.int64), shift.astype(np.int64), Rounding.DOUBLE)
+
+    @property
     def group_bytes(self) -> int:
         """Bytes of a column group's parameters."""
         return self.plan.input_shape[3] * self.machine.group_channels(Mode.CONV)
@@ -149,14 +155,11 @@ class MatrixProduct:
         self, memory: MemoryMap, run: Run, resident: tuple[int, int] | None
     ) -> PlacedProduct:
         plan, machine = self.plan, self.machine
-        factors = Requantisation(
-            plan.multiplier.astype(np.int64), plan.shift.astype(np.int64), Rounding.DOUBLE
-        )
         words = np.concatenate(
             [parameter_words(plan, _MAPPING, group, machine) for group in run.groups]
         )
         constants = np.concatenate(
-            [constant_entry(plan, factors, group, machine) for group in run.groups]
+            [constant_entry(plan, self.factors, group, machine) for group in run.groups]
         )
         content = ParameterSet(
             memory.put(words), words.size, memory.put(constants), constants.size, resident

@@ -334,10 +334,10 @@ class _Lowering:
         """What computes an operator from operands that are written out."""
         operands = [self.graph.tensors[operator.inputs[each]] for each in work.operands]
         sources = [self.operand(operator, work, each) for each in work.operands]
-        sources += self._own_constants(operator, work)
+        constants: list[Place] = []
         outputs = [self.views.place(each) for each in (*operator.outputs, *self.states(operator))]
-        if nbytes := own_bytes(work, self.machines[operator.index]):
-            outputs.append(self._unnamed(operator, _OWN_ROOM, nbytes))
+        if room := own_bytes(work, self.machines[operator.index]):
+            outputs.append(self._unnamed(operator, _OWN_ROOM, room))
         stages = stages_of(work, operands)
         for number, stage in enumerate(stages):
             results = tuple(outputs)
@@ -348,11 +348,13 @@ class _Lowering:
                 results = (self._unnamed(operator, len(operands) + number, nbytes),)
                 if stage.in_memory:
                     self.streamed.add(results[0].tensor)
+            else:
+                constants = self._own_constants(operator, work)
             yield Job(
                 operator,
                 stage.work,
                 tuple(operands[each] for each in stage.sources if each < len(operands)),
-                tuple(sources[each] for each in stage.sources),
+                (*(sources[each] for each in stage.sources), *constants),
                 results,
             )
             sources += results

@@ -20,13 +20,15 @@ from mensa.golden import (
     plan,
 )
 from mensa.golden.operators.lstm import LstmPlan
+from mensa.golden.operators.svdf import SvdfPlan
 from mensa.rtl.commands import TABLE_BYTES
 from mensa.rtl.machine import Machine
+from mensa.sched.lower import lstm, svdf
 from mensa.sched.lower.broadcast import spreads
 from mensa.sched.lower.buffer_plan import Lifetime, allocate, buffer_plans
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
-from mensa.sched.lower.lstm import products, scratch_bytes
+from mensa.sched.lower.lstm import peepholes
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.stages import stages_of
 from mensa.sched.lower.tables import has_tables
@@ -46,8 +48,8 @@ def lacks_room(
     It is asked for the smallest slots that a program may give it: those where all is streamed.
     """
     work = plan(graph, operator, rounding)
-    if isinstance(work, LstmPlan):
-        return _lacks_cell(work, machine) or _lacks_lstm_room(graph, operator, work, machine)
+    if isinstance(work, LstmPlan | SvdfPlan):
+        return _lacks_cell(work, machine) or _lacks_room_on_chip(graph, operator, work, machine)
     (buffers,) = buffer_plans((), machine, replace(options, residency=False))
     operands = tuple(graph.tensors[operator.inputs[each]] for each in work.operands)
     wanted: list[tuple[Plan, tuple[Tensor, ...], int]] = [
@@ -84,18 +86,22 @@ def states(graph: Graph, operator: Operator, rounding: str) -> list[int]:
 
 def own_constants(work: Plan) -> list[npt.NDArray[Any]]:
     """Constants that a layer's commands read from the activation buffer; none for most."""
-    return []
+    if isinstance(work, LstmPlan):
+        return list(peepholes(work).values())
+    return [svdf.time_weights(work)] if isinstance(work, SvdfPlan) else []
 
 
 def own_bytes(work: Plan, machine: Machine) -> int:
     """Bytes of the activation buffer that a layer has for itself; 0 for most."""
-    return scratch_bytes(work, machine) if isinstance(work, LstmPlan) else 0
+    if isinstance(work, LstmPlan):
+        return lstm.own_bytes(work, machine)
+    return svdf.own_bytes(work, machine) if isinstance(work, SvdfPlan) else 0
 
 
-def _lacks_cell(work: LstmPlan, machine: Machine) -> str | None:
+def _lacks_cell(work: LstmPlan | SvdfPlan, machine: Machine) -> str | None:
     if not machine.state_lanes:
         return f"{machine.name} has no LSTM cell"
-    if machine.cell != work.rounding:
+    if isinstance(work, LstmPlan) and machine.cell != work.rounding:
         return (
             f"{machine.name}'s LSTM cell has the arithmetic of {machine.cell}, not of "
             f"{work.rounding}; one with cell={work.rounding} would run it"
@@ -103,15 +109,16 @@ def _lacks_cell(work: LstmPlan, machine: Machine) -> str | None:
     return None
 
 
-def _lacks_lstm_room(
-    graph: Graph, operator: Operator, work: LstmPlan, machine: Machine
+def _lacks_room_on_chip(
+    graph: Graph, operator: Operator, work: LstmPlan | SvdfPlan, machine: Machine
 ) -> str | None:
     """It is asked for the layer alone in a program."""
     tensors = {*(operator.inputs[each] for each in work.operands), *operator.outputs}
     sizes = [graph.tensors[tensor].nbytes for tensor in tensors]
+    sizes += [content.nbytes for content in own_constants(work)]
     lifetimes = [
         Lifetime(number, nbytes, 0, 0)
-        for number, nbytes in enumerate([*sizes, scratch_bytes(work, machine)])
+        for number, nbytes in enumerate([*sizes, own_bytes(work, machine)])
     ]
     size = machine.activation_buffer_bytes
     if len(allocate(lifetimes, size, machine.beat_bytes)) < len(lifetimes):
@@ -120,7 +127,17 @@ def _lacks_lstm_room(
             f"{sum(each.nbytes for each in lifetimes)} B, are not all in the activation buffer of "
             f"{size} B at once; raise activation_buffer_bytes"
         )
-    group = max(product.group_bytes for product in products(work, machine))
+    if isinstance(work, LstmPlan):
+        products = lstm.products(work, machine)
+    else:
+        products = [svdf.features_of(work, machine)]
+        groups = -(-work.output_shape[1] // machine.state_lanes)
+        if groups > machine.constant_entries // 8:
+            return (
+                f"the biases of {groups} groups of units may find no room in {machine.name}'s "
+                f"{machine.constant_entries} constant_entries"
+            )
+    group = max(product.group_bytes for product in products)
     slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes
     if group > slot:
         return (

@@ -30,11 +30,12 @@ from mensa.golden.operators.lstm import LstmPlan
 from mensa.golden.operators.reduce import ReducePlan
 from mensa.golden.operators.resize import BilinearPlan
 from mensa.golden.operators.scaled import ScaledPlan
+from mensa.golden.operators.svdf import SvdfPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
 from mensa.sched.lower.broadcast import spreads
 from mensa.sched.lower.lowerings import LOWERINGS, OPERATORS, PARAMETERISED
-from mensa.sched.lower.lstm import integer_bits
+from mensa.sched.lower.lstm import integer_bits, peepholes
 from mensa.sched.lower.move_blocks import commands_needed
 from mensa.sched.lower.moves import fill_bytes, is_move, moves
 from mensa.sched.lower.products import ProductsPlan
@@ -194,10 +195,13 @@ def _shifts(work: Plan) -> tuple[int, ...]:
         return int(work.shift.max()), int(work.shift.min())
     if isinstance(work, ScaledPlan):
         return (*work.shifts, work.output_shift)
+    if isinstance(work, SvdfPlan):
+        return work.feature_shift, work.time_shift
     if isinstance(work, LstmPlan):
         shifts = [work.hidden_shift]
         shifts += [gate.input_shift for gate in work.gates.values()]
         shifts += [gate.recurrent_shift for gate in work.gates.values()]
+        shifts += [gate.peephole_shift for gate in work.gates.values()]
         if work.projection is not None:
             shifts.append(work.projection.shift)
         return tuple(shifts)
@@ -235,18 +239,28 @@ def restrict_combs(subject: Subject) -> Verdict:
 
 
 def restrict_lstm(subject: Subject) -> Verdict:
-    """The LSTM cell takes 8-bit activations, without peepholes or layer normalisation."""
+    """The LSTM cell takes 8-bit activations, and can't divide by a deviation as a norm does."""
     work = subject.plan
     if isinstance(work, LstmPlan):
         gates = work.gates.values()
         for wrong, what in (
             (work.int16, "its activations have 16 bits"),
-            (any(gate.peephole_weights is not None for gate in gates), "it has peepholes"),
+            (
+                # LiteRT then takes other elements together than one would think.
+                work.output_shape[2] != work.cells and bool(peepholes(work)),
+                "it has peepholes and a projection to fewer outputs",
+            ),
             (any(gate.layer_norm is not None for gate in gates), "it has layer normalisation"),
         ):
             if wrong:
                 return False, what
     return True, ""
+
+
+def restrict_svdf(subject: Subject) -> Verdict:
+    """SVDF must remember numbers of 16 bits."""
+    work = subject.plan
+    return not isinstance(work, SvdfPlan) or work.state_type == np.int16, ""
 
 
 def restrict_cell_state(subject: Subject) -> Verdict:
@@ -317,6 +331,7 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_reduction,
     restrict_bytes,
     restrict_lstm,
+    restrict_svdf,
     restrict_cell_state,
     restrict_resize,
     restrict_combs,

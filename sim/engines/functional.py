@@ -350,7 +350,7 @@ class FunctionalEngine:
         inputs = [numbers("ACT_ADDRESS", gate) for gate in gates]
         if mode == Mode.DOT:
             others = [numbers("STATE_ADDRESS", gate) for gate in gates]
-            return _wrap32(sum(a * b for a, b in zip(inputs, others, strict=True)))
+            return _wrap32((np.array(inputs) * np.array(others)).sum(axis=0))
         recurrent = [numbers("RECURRENT_ADDRESS", gate, wide, scale) for gate in gates]
         sums = list(zip(inputs, recurrent, strict=True))
         if mode == Mode.GATE_SUM:

@@ -57,6 +57,7 @@ ACCELERATED = (
     "STRIDED_SLICE",
     "SUB",
     "SUM",
+    "SVDF",
     "TILE",
     "TRANSPOSE",
     "TRANSPOSE_CONV",
@@ -70,6 +71,8 @@ EITHER_TYPE = {"ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_
 """Those of which golden runs int8 and uint8 files in either arithmetic."""
 
 TABLES = {"HARD_SWISH", "LOGISTIC", "PRELU", "RELU6"}
+
+RECURRENT = {"SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
 
 NETWORK = "several layers"
 
@@ -154,7 +157,7 @@ def test_random_layers_are_the_same_on_every_engine(shape, kind, record_property
         dtypes = tuple(each for each in ("int8", "uint8") if kind in EITHER_TYPE or each in known)
         if kind == "STRIDED_SLICE":
             most["oracle"] = "tflm"  # which knows fewer forms of it
-        if kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        if kind in RECURRENT:
             if not machine.state_lanes:
                 pytest.skip("the machine has no LSTM cell")
             most["oracle"] = machine.cell
@@ -162,7 +165,7 @@ def test_random_layers_are_the_same_on_every_engine(shape, kind, record_property
     if kind in TABLES and machine.parameter_buffer_bytes < 4 * TABLE_BYTES:
         pytest.skip("tables run on the host: the parameter buffer has no room")
     roundings = st.sampled_from([None, "litert"])
-    if kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+    if kind in RECURRENT:
         roundings = st.just(machine.cell)
     compared = 0
 

@@ -140,13 +140,12 @@ def _prelu(builder: GraphBuilder, x: int) -> int:
 def _lstm(builder: GraphBuilder, x: int) -> int:
     sequence = builder.reshape(x, (1, 784, 64))
     inputs = [sequence] + [-1] * 23
-    state = {"scale": 2.0**-7, "is_variable": True}
     for gate in range(4):
         for place in (1, 5):
             inputs[place + gate] = builder.tensor(data=_weights(64, 64), scale=0.01, dtype=np.int8)
         inputs[12 + gate] = builder.tensor(data=np.zeros(64), dtype=np.int32)
-    inputs[18] = builder.tensor((1, 64), **state)
-    inputs[19] = builder.tensor((1, 64), dtype=np.int16, **{**state, "scale": 2.0**-12})
+    inputs[18] = builder.tensor((1, 64), scale=2.0**-7, is_variable=True)
+    inputs[19] = builder.tensor((1, 64), dtype=np.int16, scale=2.0**-12, is_variable=True)
     internal = [builder.tensor((0,), dtype=np.float32) for _ in range(4)]
     internal.append(builder.tensor((0,), scale=2.0**-7))
     y = builder.tensor((1, 784, 64), scale=2.0**-7)

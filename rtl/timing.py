@@ -21,6 +21,7 @@ __all__ = [
     "VECTOR_LATENCY",
     "drain_cycles",
     "feed_cycles",
+    "room_cycles",
     "start_cycle",
 ]
 
@@ -35,7 +36,7 @@ OUTSTANDING_WRITES = 4
 """Write bursts that the store unit has in flight at most."""
 
 COMMANDS_IN_FLIGHT = 4
-"""Compute commands that have started and are not done, at most; only tiled ones overlap."""
+"""Compute commands that have started and are not done, at most."""
 
 SETUP_CYCLES = 1
 """From the start cycle to the one before the feed's first step."""
@@ -58,6 +59,23 @@ def start_cycle(handled: int, room: int, tokens: Iterable[int]) -> int:
     it, and for each token that it waits for the first one in which it is there.
     """
     return 1 + max((handled + 1, room, *tokens))
+
+
+def room_cycles(machine: Machine, before: int, mode: int) -> int | None:
+    """Cycles from a command's last feed step to the first one with room for the next command.
+
+    None if the next one needs all results of the one before to be written: the vector unit and the
+    array never have results together. Else it is when the feed is free, and for a mode of the
+    array's own after a tiled one when the array is, too.
+
+    Parameters: the modes of the two.
+    """
+    before, mode = Mode(before), Mode(mode)
+    if before.is_vector or mode.is_vector:
+        return None
+    if before.is_tiled and not mode.is_tiled:
+        return 1 + machine.array.spacing
+    return 2
 
 
 def drain_cycles(machine: Machine, mode: int) -> int:

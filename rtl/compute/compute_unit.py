@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl import timing
@@ -23,7 +23,9 @@ from mensa.rtl.commands import (
 from mensa.rtl.compute import operand_feed
 from mensa.rtl.compute.operand_feed import OperandFeed
 from mensa.rtl.machine import Machine
-from mensa.rtl.parts.unit import UnitFrontend, is_tiled, unit_members
+from mensa.rtl.parts.countdown import Countdown
+from mensa.rtl.parts.resetless import later
+from mensa.rtl.parts.unit import UnitFrontend, is_tiled, is_vector, unit_members
 from mensa.rtl.post import post_processor, vector_unit
 from mensa.rtl.post.post_processor import PostProcessor
 from mensa.rtl.post.vector_unit import VectorUnit
@@ -107,8 +109,8 @@ class ComputeUnit(wiring.Component):
             post.records.eq(self.records),
         ]
 
-        # A command: one cycle of set-up, then the feed's steps. After the last one a tiled command
-        # may start beside those whose beats and results are still on their way.
+        # A command: one cycle of set-up, then the feed's steps. After the last one a command may
+        # start beside those whose beats and results are still on their way: see `room_cycles`.
         fed = Signal()  # the last step was in the cycle before
         feed_is_free = Signal(init=1)  # as IDLE says, but undecoded: starts wait for it
         with m.FSM():
@@ -122,18 +124,27 @@ class ComputeUnit(wiring.Component):
                 m.d.comb += fed.eq(1)
                 m.d.sync += feed_is_free.eq(1)
                 m.next = "IDLE"
-        # Of the coming command it must be known in the first cycle in which it is pending. A mark
-        # of its own for the latest one stays where starts are decided.
-        latest_is_tiled, coming_is_tiled = Signal(), Signal()
+        # Of the coming command it must be known in the first cycle in which it is pending. Marks
+        # of its own for the latest one stay where starts are decided.
+        kind = data.StructLayout({"tiled": 1, "vector": 1})
+        latest, coming = Signal(kind), Signal(kind)
         arriving = frontend.arriving
+        mode = arriving.value[: len(r.mode)]
         with m.If(frontend.start):
-            m.d.sync += latest_is_tiled.eq(coming_is_tiled)
+            m.d.sync += latest.eq(coming)
         with m.If(arriving.valid & (arriving.register == REGISTER_NUMBER[Unit.COMPUTE]["MODE"])):
-            m.d.sync += coming_is_tiled.eq(is_tiled(arriving.value[: len(r.mode)]))
-        with m.If(self.reset):
-            m.d.sync += coming_is_tiled.eq(Mode(0).is_tiled)  # as all registers are 0
+            m.d.sync += [coming.tiled.eq(is_tiled(mode)), coming.vector.eq(is_vector(mode))]
+        with m.If(self.reset):  # all registers are 0
+            m.d.sync += [coming.tiled.eq(Mode(0).is_tiled), coming.vector.eq(Mode(0).is_vector)]
+        # Its last turn, from which on the array has given away its tiles, stays.
+        spaced = Countdown(machine.array.spacing.bit_length(), "spaced")
+        with m.If(fed):
+            m.d.sync += spaced.restart(machine.array.spacing)
+        with m.Else():
+            m.d.sync += spaced.step(~spaced.last)
+        array_is_free = coming.tiled | ~latest.tiled | spaced.last
         m.d.comb += frontend.ready.eq(
-            feed_is_free & (frontend.idle | (latest_is_tiled & coming_is_tiled))
+            feed_is_free & (frontend.idle | (array_is_free & ~latest.vector & ~coming.vector))
         )
 
         # Commands end a constant time after their last steps.
@@ -153,7 +164,9 @@ class ComputeUnit(wiring.Component):
         connect(m, feed.announce, post.announce)
         m.d.comb += [feed.registers.eq(r), post.registers.eq(r)]
         if Mode.FILTER in machine.modes:
-            m.d.comb += array.filter.eq(r.mode == Mode.FILTER)
+            # From the cycle before a command's first operands on.
+            filtering = later(m, r.mode == Mode.FILTER, timing.FEED_LATENCY, name="filtering")
+            m.d.comb += array.filter.eq(filtering)
         m.d.comb += [
             vector.mode.eq(r.mode),
             vector.multiplier[0].eq(r.scale_0_multiplier),
@@ -164,6 +177,7 @@ class ComputeUnit(wiring.Component):
             post.results.valid.eq(array.results.valid | vector.o.valid),
             post.results.payload.row.eq(Mux(vector.o.valid, 0, array.results.payload.row)),
             post.results.payload.last.eq(vector.o.valid | array.results.payload.last),
+            post.results.payload.alone.eq(vector.o.valid | array.results.payload.alone),
             post.results.payload.values.eq(array.results.payload.values),
         ]
         with m.If(vector.o.valid):

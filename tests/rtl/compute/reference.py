@@ -399,6 +399,13 @@ def random_commands(machine: Machine, rng: random.Random, mode: Mode) -> list[Re
         return chain
 
 
+def as_tiles(machine: Machine, filter_command: Registers) -> Registers | None:
+    """The tiled command that does what a filter does; None where its parameters lie otherwise."""
+    if machine.lanes != machine.array.group:
+        return None
+    return filter_command | {"MODE": int(Mode.DEPTHWISE), "DEPTH_MULTIPLIER": 1}
+
+
 def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registers | None:
     cols = machine.group_channels(mode)
     depth = rng.choice([1, rng.randrange(1, 4), rng.randrange(1, 2 * cols + 2)])

@@ -27,7 +27,13 @@ from mensa.rtl.post.post_processor import PostProcessor
 from mensa.rtl.post.requantizer import Requantizer
 from mensa.rtl.post.vector_unit import VectorUnit
 from tests.rtl import bench
-from tests.rtl.compute.reference import Reference, Registers, random_buffers, random_commands
+from tests.rtl.compute.reference import (
+    Reference,
+    Registers,
+    as_tiles,
+    random_buffers,
+    random_commands,
+)
 from tests.rtl.lockstep import Port, SideBySide
 
 # Components that are only looked at, or refused.
@@ -175,6 +181,12 @@ def sequence(machine: Machine, rng: random.Random) -> list[Registers]:
         commands += chain
         while len(chain) == 1 and rng.random() < 0.8:
             commands.append(near(machine, rng, commands[-1]))
+            tiles = as_tiles(machine, commands[-1]) if mode == Mode.FILTER else None
+            if tiles and rng.random() < 0.5:
+                # As close as they can come, whatever is on its way of one or the other.
+                commands += rng.choice([[tiles], [tiles, commands[-1]]])
+                if commands[-1] is tiles:
+                    break
     return commands
 
 
@@ -208,7 +220,7 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
     cycle = started = done = went = most = 0
     steps = range(0)  # cycles of the feed's steps
     ends: list[int] = []  # of all commands that have started
-    tiled = False  # the last of them
+    mode_before = Mode.MAX  # of the last of them
     quiet = 0
     pending = False
     while done < len(commands):
@@ -229,12 +241,13 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
         quiet += 1
         if pending and cycle > went:
             registers = commands[started]
-            overlaps = tiled and Mode(registers["MODE"]).is_tiled
             room = 0
-            if ends and not overlaps:
+            if ends and (mode_before.is_vector or Mode(registers["MODE"]).is_vector):
                 room = ends[-1] + 1
             elif ends:
                 room = steps.stop + 1
+                if mode_before != Mode.FILTER and registers["MODE"] == Mode.FILTER:
+                    room = steps.stop + machine.array.spacing
             if len(ends) >= timing.COMMANDS_IN_FLIGHT:
                 room = max(room, ends[-timing.COMMANDS_IN_FLIGHT] + 1)
             earliest = timing.start_cycle(went, room, ())
@@ -247,12 +260,12 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
             steps = range(first, first + timing.feed_cycles(machine, registers))
             drain = timing.drain_cycles(machine, registers["MODE"])
             ends.append(steps.stop - 1 + drain)
-            tiled = Mode(registers["MODE"]).is_tiled
+            mode_before = Mode(registers["MODE"])
             writes = reference.run(registers)
             for w in writes:
                 for part in range(0, len(w.data), machine.lanes):
                     at = first + w.last_step + drain + part // machine.lanes
-                    if tiled:
+                    if mode_before.is_tiled:
                         at -= (w.row + 1) * machine.array.pace - 1
                     assert at not in expected
                     expected[at] = w.address + part, w.data[part : part + machine.lanes]

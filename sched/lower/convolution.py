@@ -15,7 +15,15 @@ from mensa.rtl.machine import Machine
 from mensa.rtl.timing import drain_cycles, feed_cycles
 from mensa.sched.lower.blocks import Axis, Cutter, Image, Rectangle, Region, channel_ranges
 from mensa.sched.lower.buffer_plan import BufferPlan
-from mensa.sched.lower.mappings.choice import choose_mapping, loops, mapper, strips_of, taps, whole
+from mensa.sched.lower.mappings.choice import (
+    choose_mapping,
+    loops,
+    mapper,
+    quicker_plan,
+    strips_of,
+    taps,
+    whole,
+)
 from mensa.sched.lower.mappings.columns import (
     ColumnGroup,
     LayerMapping,
@@ -139,7 +147,11 @@ class Convolution:
         if plan.kind == "depthwise":
             source = replace(source, address=source.address + first // plan.depth_multiplier)
         target = replace(target, address=target.address + first)
-        plan = _channels(plan, first, last)
+        if spread is None and last - first == plan.output_shape[3]:
+            plan = quicker_plan(plan, machine)
+            input_bytes, output_bytes = plan.input_shape[3], plan.output_shape[3]
+        else:
+            plan = _channels(plan, first, last)
         batch, height, width, channels = plan.input_shape
         _, out_height, out_width, out_channels = plan.output_shape
         y = Axis(height, out_height, plan.kernel_h, plan.stride_h, plan.dilation_h, plan.pad_top)

@@ -63,10 +63,10 @@ def compute_commands(lowered):
     [
         ((9, 13), 8, (3, 3), 1, Mode.FILTER, 1),  # a group fills the columns
         ((9, 13), 20, (3, 3), 1, Mode.FILTER, 1),  # several groups, the last not full
-        ((6, 23), 2, (3, 3), 1, Mode.FILTER, 4),  # four pixels a word, and an edge of three
-        ((60, 5), 4, (2, 3), 2, Mode.FILTER, 1),
+        ((6, 23), 2, (3, 1), 1, Mode.FILTER, 4),  # four pixels a word, and an edge of three
+        ((60, 5), 20, (2, 3), 2, Mode.FILTER, 1),
         ((2, 13), 8, (3, 3), 2, Mode.DEPTHWISE, 1),  # many strips for so few outputs
-        ((5, 5), 8, (5, 5), 1, Mode.DEPTHWISE, 1),  # 25 taps and their rows don't fit 16 rows
+        ((5, 5), 20, (5, 5), 1, Mode.DEPTHWISE, 1),  # 25 taps and their rows don't fit 16 rows
     ],
 )
 def test_depthwise_layers_are_filters_where_their_taps_fit(

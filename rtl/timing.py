@@ -17,6 +17,7 @@ __all__ = [
     "POST_LATENCY",
     "READ_LATENCY",
     "RECORDS_LATENCY",
+    "SETTLED_AHEAD",
     "SETUP_CYCLES",
     "VECTOR_LATENCY",
     "drain_cycles",
@@ -44,6 +45,10 @@ SETUP_CYCLES = 1
 FEED_LATENCY = 12
 """From a step of the feed to its operands at the array or vector unit: three in the address
 generator, three to find the bytes that are real, five to read the buffers, one for zero points."""
+
+SETTLED_AHEAD = 9
+"""From a compute command's SETTLED to its end: who takes it starts two cycles later at the
+earliest, and reads for the first time in the cycle after that end."""
 
 VECTOR_LATENCY = 9
 """Of the vector unit, from a result's last operand to the result."""

@@ -18,6 +18,7 @@ from mensa.rtl.commands import (
     MODE_COUNTS,
     REGISTER_NUMBER,
     Mode,
+    Token,
     Unit,
 )
 from mensa.rtl.compute import operand_feed
@@ -72,6 +73,8 @@ class ComputeUnit(wiring.Component):
 
     def __init__(self, machine: Machine):
         assert operand_feed.LATENCY == timing.FEED_LATENCY
+        first_read = timing.start_cycle(0, 0, [1]) + timing.SETUP_CYCLES + 1
+        assert first_read + operand_feed.READ_CYCLES == timing.SETTLED_AHEAD + 1
         assert vector_unit.LATENCY == timing.VECTOR_LATENCY
         assert post_processor.LATENCY == timing.POST_LATENCY
         self._machine = machine
@@ -147,15 +150,21 @@ class ComputeUnit(wiring.Component):
             feed_is_free & (frontend.idle | (array_is_free & ~latest.vector & ~coming.vector))
         )
 
-        # Commands end a constant time after their last steps.
+        # Commands end a constant time after their last steps, and give SETTLED as long before.
         drains = [(mode, timing.drain_cycles(machine, mode)) for mode in machine.modes]
         ends = Signal(max(drain for _, drain in drains))  # bit n: a command ends in n cycles
-        was_fed = Signal()
-        m.d.comb += frontend.done.eq(ends[0])
-        m.d.sync += [ends.eq(ends >> 1), was_fed.eq(fed)]
+        settles = Signal.like(ends)  # bit n: it gives SETTLED then
+        was_fed, latest_settles = Signal(), Signal()
+        m.d.comb += [
+            frontend.done.eq(ends[0]),
+            self.give[Token.SETTLED].eq(settles[timing.SETTLED_AHEAD]),
+        ]
+        m.d.sync += [ends.eq(ends >> 1), settles.eq(settles >> 1), was_fed.eq(fed)]
+        with m.If(frontend.start):
+            m.d.sync += latest_settles.eq(frontend.signal[Token.SETTLED])
         for mode, drain in drains:
             with m.If(was_fed & (r.mode == mode)):
-                m.d.sync += ends[drain - 3].eq(1)
+                m.d.sync += [ends[drain - 3].eq(1), settles[drain - 3].eq(latest_settles)]
 
         connect(m, feed.activations, array.activations)
         connect(m, feed.parameters, array.parameters)

@@ -28,6 +28,9 @@ BOUNDS_CYCLES = 3
 BUFFER_CYCLES = BOUNDS_CYCLES + timing.READ_LATENCY
 """Cycles from a beat of the address generator to its bytes."""
 
+READ_CYCLES = address_generator.LATENCY + BOUNDS_CYCLES
+"""Cycles from a step of the loop nest to its read of the buffers."""
+
 LATENCY = address_generator.LATENCY + BUFFER_CYCLES + 1
 """Cycles from a step of the loop nest to its operands: address generator, bounds, buffer, zero
 points."""

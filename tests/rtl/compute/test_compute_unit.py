@@ -17,7 +17,15 @@ from mensa.rtl.arrays.systolic.gateware import SystolicArray
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.buffers.buffer import Buffer, WritePort
 from mensa.rtl.buffers.constant_buffer import ConstantBuffer
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, REGISTER_NUMBER, REGISTERS, TAG_BITS, Mode, Unit
+from mensa.rtl.commands import (
+    BUFFER_ADDRESS_BITS,
+    REGISTER_NUMBER,
+    REGISTERS,
+    TAG_BITS,
+    Mode,
+    Token,
+    Unit,
+)
 from mensa.rtl.compute.address_generator import AddressGenerator
 from mensa.rtl.compute.compute_unit import ComputeUnit
 from mensa.rtl.compute.operand_feed import OperandFeed
@@ -66,7 +74,7 @@ class WithBuffers(wiring.Component):
         super().__init__(
             {
                 "command": In(CommandSignature()),
-                "status": Out(4),
+                "status": Out(5),
                 "tag": Out(TAG_BITS),
                 "write": Out(WritePort(machine.row_bytes)),
                 "fill_activation": In(WritePort(machine.row_bytes)),
@@ -102,7 +110,15 @@ class WithBuffers(wiring.Component):
             m.d.comb += getattr(self.write, member).eq(getattr(unit.write, member))
         m.d.comb += [
             unit.available.eq(~0),
-            self.status.eq(Cat(unit.start, unit.done, unit.feeding, unit.write.valid)),
+            self.status.eq(
+                Cat(
+                    unit.start,
+                    unit.done,
+                    unit.feeding,
+                    unit.write.valid,
+                    unit.give[Token.SETTLED],
+                )
+            ),
             self.tag.eq(unit.tag),
             constant.valid.eq(self.fill_constant_valid),
             constant.address.eq(self.fill_constant_address),
@@ -220,6 +236,7 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
     cycle = started = done = went = most = 0
     steps = range(0)  # cycles of the feed's steps
     ends: list[int] = []  # of all commands that have started
+    settles: list[int] = []  # when they give SETTLED
     mode_before = Mode.MAX  # of the last of them
     quiet = 0
     pending = False
@@ -233,11 +250,13 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
             else:
                 went, pending = cycle, True
                 port.go_tag.value = len(commands) - words.count(None)
+                gives = rng.randrange(2)
+                port.go_signal.value = gives << Token.SETTLED
         else:
             port.set_valid.value = port.go_valid.value = 0
         await RisingEdge(dut.clk)
         status = int(top.status.value)
-        begins, ended, feeding, writing = (bool(status >> i & 1) for i in range(4))
+        begins, ended, feeding, writing, settled = (bool(status >> i & 1) for i in range(5))
         quiet += 1
         if pending and cycle > went:
             registers = commands[started]
@@ -260,6 +279,8 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
             steps = range(first, first + timing.feed_cycles(machine, registers))
             drain = timing.drain_cycles(machine, registers["MODE"])
             ends.append(steps.stop - 1 + drain)
+            if gives:
+                settles.append(ends[-1] - timing.SETTLED_AHEAD)
             mode_before = Mode(registers["MODE"])
             writes = reference.run(registers)
             for w in writes:
@@ -283,6 +304,7 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
             assert int(write.mask.value) == (1 << count) - 1
             data = int(write.data.value).to_bytes(machine.row_bytes, "little")
             assert data[:count] == wanted, f"{wanted.hex()}, not {data.hex()}: {registers}"
+        assert settled == (cycle in settles)
         assert ended == (done < started and cycle == ends[done]), f"{cycle} not {ends[done:]}"
         if ended:
             done += 1

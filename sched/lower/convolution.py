@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,11 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import ConvPlan
-from mensa.rtl.commands import Keep, compute_registers
+from mensa.rtl.commands import Keep, Mode, compute_registers
 from mensa.rtl.machine import Machine
-from mensa.rtl.timing import drain_cycles, feed_cycles
-from mensa.sched.lower.blocks import Axis, Cutter, Image, Rectangle, Region, channel_ranges
+from mensa.rtl.timing import SETUP_CYCLES, feed_cycles, room_cycles, start_cycle
+from mensa.sched.lower.blocks import (
+    Axis,
+    Cutter,
+    Image,
+    Rectangle,
+    Region,
+    channel_ranges,
+    largest,
+)
 from mensa.sched.lower.buffer_plan import BufferPlan
+from mensa.sched.lower.cuts import Cut, Part
 from mensa.sched.lower.mappings.choice import (
     choose_mapping,
     loops,
@@ -37,7 +47,10 @@ from mensa.sched.lower.mappings.columns import (
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation, requantisation
 from mensa.sched.lower.residency import Demand, ParameterPlan
-from mensa.sched.lower.work import Block, Compute, Home, LayerSite, ParameterSet, Phase
+from mensa.sched.lower.work import Block, Compute, Home, LayerSite, ParameterSet, Phase, Span
+
+MOST_CUTS = 12
+"""So many even cuts of a layer are looked at."""
 
 
 def convolution_parts(
@@ -71,6 +84,19 @@ def convolution_parts(
     for each in parts:
         each.cutter.check(layer)
     return parts
+
+
+def _even(whole: int, unit: int) -> range:
+    """Where to cut a whole at multiples of a unit, not too often."""
+    return range(unit, whole, unit * max(1, whole // unit // MOST_CUTS))
+
+
+def _cut_runs(runs: list[Run], cut: Cut | None) -> list[Run]:
+    """The runs, the only one before and behind a cut between its groups."""
+    if cut is None or not cut.of_groups:
+        return runs
+    (run,) = runs
+    return [run.part(0, cut.at), run.part(cut.at, len(run.groups))]
 
 
 def _channels(plan: ConvPlan, first: int, last: int) -> ConvPlan:
@@ -122,6 +148,7 @@ class Convolution:
     inputs: Image  # of the whole batch, one below the other
     outputs: Image
     cutter: Cutter
+    cut: Cut | None = None
 
     @classmethod
     def of(
@@ -237,7 +264,8 @@ class Convolution:
             capacity = room.slot_bytes // self.machine.group_channels(mapping.mode)
             split = self._most_words(mapping) > capacity
         if resident is not None:
-            sets = [self._set(mapping, self._runs(mapping), memory, resident)]
+            runs = _cut_runs(self._runs(mapping), self.cut)
+            sets = [self._set(mapping, runs, memory, resident)]
         elif split:
             sets = list(self._split_sets(mapping, capacity, memory))
         else:
@@ -267,46 +295,113 @@ class Convolution:
                 pixels=mapping.pixels if mapping.mode.is_tiled else 0,
             )
         )
-        if len(rectangles) == 1 and sets == 1 and mapping.mode.is_tiled and not self.cutter.streams:
-            return self._halves(mapping, rectangles[0])
+        if len(rectangles) == 1 and sets == 1:
+            return self._cut_rectangle(rectangles[0], self.cut)
         return rectangles
 
-    def _halves(self, mapping: LayerMapping, rectangle: Rectangle) -> list[Rectangle]:
-        """Two parts that take no longer than the whole, if there are.
-
-        The next layer can begin with the first part's results while the second is computed, so
-        that nothing waits for results to drain.
-        """
+    def _cut_rectangle(self, rectangle: Rectangle, cut: Cut | None) -> list[Rectangle]:
+        """The parts of a block of all outputs: above and below the cut, or left and right of it."""
+        if cut is None or cut.of_groups:
+            return [rectangle]
         (top, bottom), (left, right) = rectangle.rows, rectangle.columns
         if self.y.outputs > 1:
-            cuts = [
-                (Rectangle((top, row), (left, right)), Rectangle((row, bottom), (left, right)))
-                for row in range(top + 1, bottom)
+            return [
+                Rectangle((top, cut.at), (left, right)),
+                Rectangle((cut.at, bottom), (left, right)),
             ]
-        else:
-            step = self.machine.array.tile * mapping.pixels
-            cuts = [
-                (Rectangle((top, bottom), (left, at)), Rectangle((top, bottom), (at, right)))
-                for at in range(left + step, right, step)
-            ]
-        drain = drain_cycles(self.machine, mapping.mode)
-        whole_feed = self._feed(mapping, rectangle)
-        best, gain = [rectangle], 0
-        for first, last in cuts:
-            feeds = self._feed(mapping, first), self._feed(mapping, last)
-            hidden = min(drain, feeds[0], feeds[1])
-            if sum(feeds) == whole_feed and hidden > gain:
-                best, gain = [first, last], hidden
-        return best
+        return [Rectangle((top, bottom), (left, cut.at)), Rectangle((top, bottom), (cut.at, right))]
 
-    def _feed(self, mapping: LayerMapping, rectangle: Rectangle) -> int:
-        """Cycles of the feed for a rectangle."""
-        rows = rectangle.rows[1] - rectangle.rows[0]
-        commands = (
-            loops(self.plan, mapping, run, self._whole(mapping, run), rows, rectangle.width, 1)
-            for run in self._runs(mapping)
+    def cuts(self, results: Sequence[Span]) -> list[Cut]:
+        """Cuts that are worth a look; see `Parts` of `mensa.sched.lower.cuts`."""
+        mapping, (run, *others) = self.best_mapping, self._runs(self.best_mapping)
+        blocks = self._rectangles("", mapping, 1, False)
+        if self.batch > 1 or self.cutter.streams or len(blocks) > 1:
+            return []
+        one_row = self.y.outputs == 1
+        outputs, unit = (self.x.outputs, mapping.pixels) if one_row else (self.y.outputs, 1)
+        found = dict.fromkeys(map(Cut, _even(outputs, unit)))
+        if mapping.mode.is_tiled:  # parts that fill the array
+            tile, packs = self.machine.array.tile, -(-self.x.outputs // mapping.pixels)
+            step = tile * unit if one_row else tile // math.gcd(tile, packs)
+            found |= dict.fromkeys(map(Cut, _even(outputs, step)))
+
+        # And those whose first part sees no more than what is there early.
+        def sees(at: int) -> Span:
+            source, _ = self._regions(0, self._cut_rectangle(blocks[0], Cut(at * unit))[0])
+            assert source.span is not None
+            return source.span
+
+        most = (outputs - 1) // unit
+        for span in results if most else ():
+            if span.overlaps(sees(most)):
+                early = largest(most, lambda at, end=span.end: sees(at).end <= end)  # type: ignore[misc]
+                if early:
+                    found[Cut(early * unit)] = None
+        if not others and len(run.groups) > 1:
+            found |= dict.fromkeys(Cut(at, True) for at in _even(len(run.groups), 1))
+        return list(found)
+
+    def parts(self, cut: Cut | None) -> list[Part]:
+        """What is to be done; see `Parts` of `mensa.sched.lower.cuts`."""
+        mapping = self.best_mapping
+        runs = self._runs(mapping)
+        shares = [runs]
+        if cut is not None and cut.of_groups:
+            shares = [[run] for run in _cut_runs(runs, cut)]
+        rectangles = self._rectangles("", mapping, 1, False)
+        if len(rectangles) == 1:
+            rectangles = self._cut_rectangle(rectangles[0], cut)
+        parts = []
+        for number in range(self.batch):
+            for rectangle in rectangles:
+                source, target = self._regions(number, rectangle)
+                for share in shares:
+                    spans = [self._spans(mapping, run, source, target) for run in share]
+                    reads, writes = spans[0] if len(share) == 1 else (source.span, target.span)
+                    feeds = self._feeds(mapping, share, rectangle, source)
+                    cycles = sum(feeds) + (len(feeds) - 1) * self._between(mapping.mode)
+                    parts.append(Part(mapping.mode, len(feeds), cycles, reads, writes))
+        return parts
+
+    def _spans(
+        self, mapping: LayerMapping, run: Run, source: Region, target: Region
+    ) -> tuple[Span | None, Span | None]:
+        """What commands of some column groups read and write of two regions."""
+        if mapping.pixels > 1:
+            return source.span, target.span
+        first, last = run.groups[0], run.groups[-1]
+        return (
+            self.inputs.channels_of(
+                source.span, first.first_input, last.first_input + last.segment
+            ),
+            self.outputs.channels_of(
+                target.span, first.first_output, last.first_output + last.outputs
+            ),
         )
-        return sum(feed_cycles(self.machine, each) for each in commands if each["PIXELS"])
+
+    def _between(self, mode: Mode) -> int:
+        """Cycles without a step between a command of the layer and the next one."""
+        room = room_cycles(self.machine, mode, mode)
+        assert room is not None
+        return start_cycle(0, room, ()) + SETUP_CYCLES
+
+    def _feeds(
+        self, mapping: LayerMapping, runs: Sequence[Run], rectangle: Rectangle, source: Region
+    ) -> list[int]:
+        """Cycles in which the feed takes a step, of each command for a rectangle."""
+        rows = rectangle.rows[1] - rectangle.rows[0]
+        feeds = []
+        for run in runs:
+            for left, right in self._strips(mapping, run, rectangle, source):
+                piece = self._whole(mapping, run)
+                registers = loops(
+                    self.plan, mapping, run, piece, rows, right - left, source.pixel_pitch
+                )
+                if mapping.mode in self.machine.array.own_modes:
+                    registers |= mapper(self.machine).own_registers(registers, source.pitch)
+                if registers["PIXELS"]:
+                    feeds.append(feed_cycles(self.machine, registers))
+        return feeds
 
     def _whole(self, mapping: LayerMapping, run: Run) -> Piece:
         return whole(self.plan, mapping, run, self._dense_inputs)
@@ -324,12 +419,13 @@ class Convolution:
 
     def _sets(self, mapping: LayerMapping, most: int, memory: MemoryMap) -> Iterator[_Set]:
         """Sets of at most so many column groups."""
-        count = sum(len(run.groups) for run in self._runs(mapping))
+        runs = _cut_runs(self._runs(mapping), self.cut)
+        count = sum(len(run.groups) for run in runs)
         most = min(count, most)
         most = -(-count // -(-count // most))  # sets of about the same size
         parts: list[Run] = []
         room = most
-        for run in self._runs(mapping):
+        for run in runs:
             first = 0
             while first < len(run.groups):
                 part = run.part(first, min(first + room, len(run.groups)))
@@ -410,14 +506,8 @@ class Convolution:
         self, mapping: LayerMapping, number: int, rectangle: Rectangle, sets: list[_Set]
     ) -> Block:
         """Rectangle `rectangle` of the outputs of image `number`."""
-        beat = self.machine.beat_bytes
         rows, columns = self.y.seen(*rectangle.rows), self.x.seen(*rectangle.columns)
-        above = number * self.y.inputs
-        source = self.inputs.region((above + rows[0], above + rows[1]), columns, beat)
-        above = number * self.y.outputs
-        target = self.outputs.region(
-            (above + rectangle.rows[0], above + rectangle.rows[1]), rectangle.columns, beat
-        )
+        source, target = self._regions(number, rectangle)
         top = self.y.start(rectangle.rows[0]) - rows[0]
         phases = tuple(
             Phase(
@@ -433,11 +523,12 @@ class Convolution:
                             target,
                         ),
                         source.streamed,
-                        () if source.span is None else (source.span,),
-                        target.span,
+                        () if reads is None else (reads,),
+                        writes,
                     )
                     for job in one.jobs
-                    for strip in self._strips(mapping, job, rectangle, source)
+                    for reads, writes in [self._spans(mapping, job.run, source, target)]
+                    for strip in self._strips(mapping, job.run, rectangle, source)
                     if self._has_outputs(mapping, job, rectangle)
                 ),
                 one.content,
@@ -448,13 +539,25 @@ class Convolution:
             source.copies, tuple(phase for phase in phases if phase.commands), target.copies
         )
 
+    def _regions(self, number: int, rectangle: Rectangle) -> tuple[Region, Region]:
+        """What a rectangle of the outputs of image `number` sees, and where it goes."""
+        beat = self.machine.beat_bytes
+        rows, columns = self.y.seen(*rectangle.rows), self.x.seen(*rectangle.columns)
+        above = number * self.y.inputs
+        source = self.inputs.region((above + rows[0], above + rows[1]), columns, beat)
+        above = number * self.y.outputs
+        target = self.outputs.region(
+            (above + rectangle.rows[0], above + rectangle.rows[1]), rectangle.columns, beat
+        )
+        return source, target
+
     def _has_outputs(self, mapping: LayerMapping, job: _Job, rectangle: Rectangle) -> bool:
         """Whether the job's columns are in use: of a narrow block's packs some are not."""
         rectangle_bytes = rectangle.width * self.plan.output_shape[3]
         return mapping.pixels == 1 or job.run.groups[0].first_output < rectangle_bytes
 
     def _strips(
-        self, mapping: LayerMapping, job: _Job, rectangle: Rectangle, source: Region
+        self, mapping: LayerMapping, run: Run, rectangle: Rectangle, source: Region
     ) -> list[tuple[int, int]]:
         """Ranges of output columns that one command computes."""
         left, right = rectangle.columns
@@ -463,7 +566,7 @@ class Convolution:
         found = strips_of(
             self.plan,
             mapping,
-            job.run,
+            run,
             self.machine,
             rectangle.rows[1] - rectangle.rows[0],
             rectangle.width,

@@ -17,6 +17,8 @@ from mensa.rtl.commands import TAG_BITS
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setup
 from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
+from mensa.sched.lower.convolution import Convolution
+from mensa.sched.lower.cuts import choose_cuts
 from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED, Parameterised
@@ -462,6 +464,7 @@ class _Section:
     ) -> tuple[_ProgramDraft, dict[int, Traffic]]:
         """The program, and its traffic by layer; the parameters that stay join `resident`."""
         lowering = self.lowering
+        self._choose_cuts()
         layers = []
         for operator in self.operators:
             index = operator.index
@@ -488,6 +491,22 @@ class _Section:
             ),
             emitter.traffic,
         )
+
+    def _choose_cuts(self) -> None:
+        """Cut layers of one part in two where that saves cycles."""
+        layers = [
+            (index, part)
+            for index in (operator.index for operator in self.operators)
+            for part in self.parameterised.get(index, [None] if index in self.blocks else [])
+        ]
+        parts = [part if isinstance(part, Convolution) else None for _, part in layers]
+        cuts = choose_cuts(self.machine, parts)
+        for (index, _), part, cut in zip(layers, parts, cuts, strict=True):
+            if part is not None and cut is not None:
+                of_layer = self.parameterised[index]
+                self.parameterised[index] = [
+                    replace(part, cut=cut) if each is part else each for each in of_layer
+                ]
 
     def _sources(self, operator: Operator) -> list[int]:
         """The tensors that an operator's commands read."""

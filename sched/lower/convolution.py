@@ -96,7 +96,8 @@ def _cut_runs(runs: list[Run], cut: Cut | None) -> list[Run]:
     if cut is None or not cut.of_groups:
         return runs
     (run,) = runs
-    return [run.part(0, cut.at), run.part(cut.at, len(run.groups))]
+    parts = run.part(0, cut.at), run.part(cut.at, len(run.groups))
+    return [part for part in parts if part.groups]
 
 
 def _channels(plan: ConvPlan, first: int, last: int) -> ConvPlan:
@@ -337,17 +338,30 @@ class Convolution:
                 early = largest(most, lambda at, end=span.end: sees(at).end <= end)  # type: ignore[misc]
                 if early:
                     found[Cut(early * unit)] = None
-        if not others and len(run.groups) > 1:
+        if not others:
             found |= dict.fromkeys(Cut(at, True) for at in _even(len(run.groups), 1))
+            if self._keeps(mapping):
+                known = {span.channels.last for span in results if span.channels}
+                most = run.groups[0].segment - 1
+                found |= dict.fromkeys(Cut(1, True, some) for some in known if some <= most)
         return list(found)
+
+    def _keeps(self, mapping: LayerMapping) -> bool:
+        """Whether sums may be kept from some input channels to the others: of a tile, one tap."""
+        pixels = -(-self.x.outputs // mapping.pixels) * self.y.outputs
+        one_tap = self.plan.kernel_h == self.plan.kernel_w == 1
+        return mapping.mode.is_dense and one_tap and pixels <= self.machine.array.tile
 
     def parts(self, cut: Cut | None) -> list[Part]:
         """What is to be done; see `Parts` of `mensa.sched.lower.cuts`."""
         mapping = self.best_mapping
         runs = self._runs(mapping)
-        shares = [runs]
-        if cut is not None and cut.of_groups:
-            shares = [[run] for run in _cut_runs(runs, cut)]
+        works = [
+            (run, piece)
+            for run in _cut_runs(runs, cut)
+            for piece, _ in self._pieces(mapping, run, cut)
+        ]
+        shares = [[work] for work in works] if cut is not None and cut.of_groups else [works]
         rectangles = self._rectangles("", mapping, 1, False)
         if len(rectangles) == 1:
             rectangles = self._cut_rectangle(rectangles[0], cut)
@@ -356,24 +370,29 @@ class Convolution:
             for rectangle in rectangles:
                 source, target = self._regions(number, rectangle)
                 for share in shares:
-                    spans = [self._spans(mapping, run, source, target) for run in share]
+                    spans = [self._spans(mapping, *work, source, target) for work in share]
                     reads, writes = spans[0] if len(share) == 1 else (source.span, target.span)
-                    feeds = self._feeds(mapping, share, rectangle, source)
+                    feeds = [
+                        feed
+                        for work in share
+                        for feed in self._feeds(mapping, *work, rectangle, source)
+                    ]
                     cycles = sum(feeds) + (len(feeds) - 1) * self._between(mapping.mode)
                     parts.append(Part(mapping.mode, len(feeds), cycles, reads, writes))
         return parts
 
     def _spans(
-        self, mapping: LayerMapping, run: Run, source: Region, target: Region
+        self, mapping: LayerMapping, run: Run, piece: Piece, source: Region, target: Region
     ) -> tuple[Span | None, Span | None]:
         """What commands of some column groups read and write of two regions."""
         if mapping.pixels > 1:
             return source.span, target.span
         first, last = run.groups[0], run.groups[-1]
+        start, end = first.first_input, last.first_input + last.segment
+        if self.plan.kernel_h == self.plan.kernel_w == 1 and len(run.groups) == 1:
+            start, end = start + piece.byte, start + piece.byte + piece.nbytes
         return (
-            self.inputs.channels_of(
-                source.span, first.first_input, last.first_input + last.segment
-            ),
+            self.inputs.channels_of(source.span, start, end),
             self.outputs.channels_of(
                 target.span, first.first_output, last.first_output + last.outputs
             ),
@@ -386,22 +405,31 @@ class Convolution:
         return start_cycle(0, room, ()) + SETUP_CYCLES
 
     def _feeds(
-        self, mapping: LayerMapping, runs: Sequence[Run], rectangle: Rectangle, source: Region
+        self, mapping: LayerMapping, run: Run, piece: Piece, rectangle: Rectangle, source: Region
     ) -> list[int]:
         """Cycles in which the feed takes a step, of each command for a rectangle."""
         rows = rectangle.rows[1] - rectangle.rows[0]
         feeds = []
-        for run in runs:
-            for left, right in self._strips(mapping, run, rectangle, source):
-                piece = self._whole(mapping, run)
-                registers = loops(
-                    self.plan, mapping, run, piece, rows, right - left, source.pixel_pitch
-                )
-                if mapping.mode in self.machine.array.own_modes:
-                    registers |= mapper(self.machine).own_registers(registers, source.pitch)
-                if registers["PIXELS"]:
-                    feeds.append(feed_cycles(self.machine, registers))
+        for left, right in self._strips(mapping, run, rectangle, source):
+            registers = loops(
+                self.plan, mapping, run, piece, rows, right - left, source.pixel_pitch
+            )
+            if mapping.mode in self.machine.array.own_modes:
+                registers |= mapper(self.machine).own_registers(registers, source.pitch)
+            if registers["PIXELS"]:
+                feeds.append(feed_cycles(self.machine, registers))
         return feeds
+
+    def _pieces(self, mapping: LayerMapping, run: Run, cut: Cut | None) -> list[tuple[Piece, Keep]]:
+        """The pieces of a run's reduction: all of it, or what is before and behind a cut."""
+        piece = self._whole(mapping, run)
+        if cut is None or not cut.reduced or run.groups[0].first_output:
+            return [(piece, Keep(0))]
+        at, rest = cut.reduced, piece.nbytes - cut.reduced
+        return [
+            (replace(piece, nbytes=at, words=at), Keep.UNDRAINED),
+            (replace(piece, byte=at, nbytes=rest, first_word=at, words=rest), Keep.CONTINUE),
+        ]
 
     def _whole(self, mapping: LayerMapping, run: Run) -> Piece:
         return whole(self.plan, mapping, run, self._dense_inputs)
@@ -448,7 +476,10 @@ class Convolution:
         jobs = []
         word = entry = 0
         for run in parts:
-            jobs.append(_Job(run, self._whole(mapping, run), Keep(0), word, entry))
+            jobs += [
+                _Job(run, piece, keep, word + piece.first_word, entry)
+                for piece, keep in self._pieces(mapping, run, self.cut)
+            ]
             word += len(run.groups) * self._words(mapping, run)
             entry += len(run.groups)
         groups = [group for run in parts for group in run.groups]
@@ -527,7 +558,7 @@ class Convolution:
                         writes,
                     )
                     for job in one.jobs
-                    for reads, writes in [self._spans(mapping, job.run, source, target)]
+                    for reads, writes in [self._spans(mapping, job.run, job.piece, source, target)]
                     for strip in self._strips(mapping, job.run, rectangle, source)
                     if self._has_outputs(mapping, job, rectangle)
                 ),

@@ -36,10 +36,15 @@ COMMAND_WORDS = 24
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a layer is cut: before this output row (of a single row: column), or column group."""
+    """Where a layer is cut: before this output row (of a single row: column), or column group.
+
+    If `reduced` is not 0, the first part is one column group whose sums of so many input channels
+    are kept in the array until the others are there.
+    """
 
     at: int
     of_groups: bool = False
+    reduced: int = 0
 
 
 @dataclass(frozen=True)

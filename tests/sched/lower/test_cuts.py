@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mensa.golden as golden
-from mensa.rtl.commands import Mode, Token, Unit
+from mensa.rtl.commands import Keep, Mode, Token, Unit
 from mensa.rtl.machine import edge_tpu
 from mensa.sched.lower import cuts, lower, network
 from mensa.sched.lower.work import Channels, Span
@@ -105,6 +105,21 @@ def test_channels_of_one_group_are_all_that_a_filter_s_waits_for():
     assert [c.tag for c in commands[first - 2 : first]] == [2, 2]
     assert Token.SETTLED in commands[first].wait
     assert Token.SETTLED in commands[first - 2].signal
+
+
+def test_sums_of_the_channels_that_are_there_wait_for_the_others():
+    graph = chain((5, 3), 32, pairs=3)
+    lowered = lower(graph, all_on(SMALL))
+    (program,) = lowered.programs
+    commands = [c for c in program.commands() if c.unit == Unit.COMPUTE]
+    kept = [c for c in commands if c["KEEP"] == Keep.UNDRAINED]
+    assert {c.tag for c in kept} >= {2}
+    for command in kept:
+        following = commands[commands.index(command) + 1]
+        assert following["KEEP"] == Keep.CONTINUE
+        assert command["SEGMENT"] + following["SEGMENT"] == 32
+        assert all(Token.SETTLED in each.wait for each in (command, following))
+    assert_equals_golden(lowered, random_inputs(graph, 2), Watcher)
 
 
 def test_a_span_of_some_channels_meets_only_what_shares_them():

@@ -331,6 +331,16 @@ class Cutter:
         if cut:
             enough = -(-OVERLAP_ROWS * array // width)
             wanted = min(height, max(enough, -(-self.y.outputs // blocks)))
+        if pixels and cut:
+            # The fewest rows that fill the array as well as any.
+            packs, tile = -(-width // pixels), self.machine.array.tile
+
+            def tiles(rows: int) -> int:
+                blocks, rest = divmod(self.y.outputs, rows)
+                return blocks * -(-rows * packs // tile) + -(-rest * packs // tile)
+
+            least = -(-self.y.outputs // blocks)
+            return min(range(min(least, height), height + 1), key=tiles), width
         if pixels and width == full:
             # So many rows fill the array each time.
             step = self.machine.array.tile // math.gcd(self.machine.array.tile, -(-width // pixels))

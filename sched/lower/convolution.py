@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -86,9 +87,9 @@ def convolution_parts(
     return parts
 
 
-def _even(whole: int, unit: int) -> range:
-    """Where to cut a whole at multiples of a unit, not too often."""
-    return range(unit, whole, unit * max(1, whole // unit // MOST_CUTS))
+def _even(whole: int, unit: int, most: int) -> range:
+    """About `most` places at most, at multiples of a unit, that cut a whole evenly."""
+    return range(unit, whole, unit * max(1, whole // unit // most))
 
 
 def _cut_runs(runs: list[Run], cut: Cut | None) -> list[Run]:
@@ -96,8 +97,13 @@ def _cut_runs(runs: list[Run], cut: Cut | None) -> list[Run]:
     if cut is None or not cut.of_groups:
         return runs
     (run,) = runs
-    parts = run.part(0, cut.at), run.part(cut.at, len(run.groups))
-    return [part for part in parts if part.groups]
+    return [run.part(*part) for part in _ranges(cut.at, 0, len(run.groups))]
+
+
+def _ranges(at: tuple[int, ...], first: int, last: int) -> list[tuple[int, int]]:
+    """What is before, between and behind some places of a range; nothing that is empty."""
+    edges = itertools.pairwise((first, *at, last))
+    return [(start, end) for start, end in edges if start < end]
 
 
 def _channels(plan: ConvPlan, first: int, last: int) -> ConvPlan:
@@ -304,47 +310,71 @@ class Convolution:
         """The parts of a block of all outputs: above and below the cut, or left and right of it."""
         if cut is None or cut.of_groups:
             return [rectangle]
-        (top, bottom), (left, right) = rectangle.rows, rectangle.columns
         if self.y.outputs > 1:
-            return [
-                Rectangle((top, cut.at), (left, right)),
-                Rectangle((cut.at, bottom), (left, right)),
-            ]
-        return [Rectangle((top, bottom), (left, cut.at)), Rectangle((top, bottom), (cut.at, right))]
+            return [Rectangle(rows, rectangle.columns) for rows in _ranges(cut.at, *rectangle.rows)]
+        return [
+            Rectangle(rectangle.rows, columns) for columns in _ranges(cut.at, *rectangle.columns)
+        ]
 
     def cuts(self, results: Sequence[Span]) -> list[Cut]:
         """Cuts that are worth a look; see `Parts` of `mensa.sched.lower.cuts`."""
-        mapping, (run, *others) = self.best_mapping, self._runs(self.best_mapping)
-        blocks = self._rectangles("", mapping, 1, False)
-        if self.batch > 1 or self.cutter.streams or len(blocks) > 1:
+        if not self._can_be_cut:
             return []
-        one_row = self.y.outputs == 1
-        outputs, unit = (self.x.outputs, mapping.pixels) if one_row else (self.y.outputs, 1)
-        found = dict.fromkeys(map(Cut, _even(outputs, unit)))
-        if mapping.mode.is_tiled:  # parts that fill the array
-            tile, packs = self.machine.array.tile, -(-self.x.outputs // mapping.pixels)
-            step = tile * unit if one_row else tile // math.gcd(tile, packs)
-            found |= dict.fromkeys(map(Cut, _even(outputs, step)))
-
-        # And those whose first part sees no more than what is there early.
-        def sees(at: int) -> Span:
-            source, _ = self._regions(0, self._cut_rectangle(blocks[0], Cut(at * unit))[0])
-            assert source.span is not None
-            return source.span
-
-        most = (outputs - 1) // unit
-        for span in results if most else ():
-            if span.overlaps(sees(most)):
-                early = largest(most, lambda at, end=span.end: sees(at).end <= end)  # type: ignore[misc]
-                if early:
-                    found[Cut(early * unit)] = None
+        mapping, (run, *others) = self.best_mapping, self._runs(self.best_mapping)
+        # Where a first part sees no more than what is there early.
+        unit, count = self._units
+        early = {
+            unit * largest(count - 1, lambda n, end=span.end: self._seen(n * unit).end <= end)  # type: ignore[misc]
+            for span in results
+            if count > 1 and span.overlaps(self._seen(count * unit))
+        }
+        ordered = sorted(early - {0})
+        rows: dict[tuple[int, ...], None] = {}
+        rows |= dict.fromkeys((at,) for at in (*self._even_cuts, *ordered))
+        rows |= dict.fromkeys(itertools.combinations(ordered, 2))
+        rows |= dict.fromkeys(itertools.combinations(_even(count * unit, unit, 4), 2))
+        cuts = [Cut(at) for at in rows]
         if not others:
-            found |= dict.fromkeys(Cut(at, True) for at in _even(len(run.groups), 1))
+            groups = len(run.groups)
+            cuts += [Cut((at,), True) for at in _even(groups, 1, MOST_CUTS)]
             if self._keeps(mapping):
-                known = {span.channels.last for span in results if span.channels}
-                most = run.groups[0].segment - 1
-                found |= dict.fromkeys(Cut(1, True, some) for some in known if some <= most)
-        return list(found)
+                known = sorted({span.channels.last for span in results if span.channels})
+                segment = run.groups[0].segment
+                cuts += [Cut((1,), True, channels) for channels in known if channels < segment]
+        return cuts
+
+    @cached_property
+    def _can_be_cut(self) -> bool:
+        """Whether it is one block of one image, all of it on chip."""
+        blocks = self._rectangles("", self.best_mapping, 1, False)
+        return self.batch == 1 and not self.cutter.streams and len(blocks) == 1
+
+    @cached_property
+    def _units(self) -> tuple[int, int]:
+        """Of what is cut: how many rows stay together, or columns of the only row; and how often
+        that is."""
+        if self.y.outputs > 1:
+            return 1, self.y.outputs
+        return self.best_mapping.pixels, -(-self.x.outputs // self.best_mapping.pixels)
+
+    @cached_property
+    def _even_cuts(self) -> list[int]:
+        """Rows, or columns, that cut it evenly, and those whose parts fill the array."""
+        unit, count = self._units
+        places = dict.fromkeys(_even(count * unit, unit, MOST_CUTS))
+        if self.best_mapping.mode.is_tiled:
+            tile, packs = self.machine.array.tile, -(-self.x.outputs // self.best_mapping.pixels)
+            step = tile if self.y.outputs == 1 else tile // math.gcd(tile, packs)
+            places |= dict.fromkeys(_even(count * unit, step * unit, MOST_CUTS))
+        return list(places)
+
+    def _seen(self, at: int) -> Span:
+        """What is seen by the outputs above a row, or left of a column."""
+        outputs = Rectangle((0, self.y.outputs), (0, self.x.outputs))
+        at = min(at, self.x.outputs if self.y.outputs == 1 else self.y.outputs)
+        source, _ = self._regions(0, self._cut_rectangle(outputs, Cut((at,)))[0])
+        assert source.span is not None
+        return source.span
 
     def _keeps(self, mapping: LayerMapping) -> bool:
         """Whether sums may be kept from some input channels to the others: of a tile, one tap."""

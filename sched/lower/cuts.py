@@ -1,8 +1,8 @@
-"""Where layers are cut in two, so that the next one begins while the first one's results drain.
+"""Where layers are cut, so that the next one begins while the first one's results drain.
 
 A command that reads what one before it writes waits until that one's results are in the buffer,
-hundreds of cycles after its feed's last step. A layer in two commands lets the next one's first
-begin while its own second is fed; but a window sees rows of both, and a filter passes these twice.
+hundreds of cycles after its feed's last step. A layer in two parts lets the next one's first begin
+while its own second is fed; but a window sees rows of both, and a filter passes these twice.
 So which cuts pay depends on the layers before and behind: all that are worth a look are followed
 from layer to layer, by the closed forms of `mensa.rtl.timing`, and those that end first are taken.
 """
@@ -36,13 +36,13 @@ COMMAND_WORDS = 24
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a layer is cut: before this output row (of a single row: column), or column group.
+    """Where a layer is cut: before these output rows (of a single row: columns), or column groups.
 
     If `reduced` is not 0, the first part is one column group whose sums of so many input channels
     are kept in the array until the others are there.
     """
 
-    at: int
+    at: tuple[int, ...]
     of_groups: bool = False
     reduced: int = 0
 
@@ -148,14 +148,15 @@ def choose_cuts(machine: Machine, layers: Sequence[Parts | None]) -> list[Cut | 
 
 def _cut(machine: Machine, layer: Parts, ways: Sequence[_Way]) -> Iterator[_Way]:
     """The ways with the layer, in whole and cut."""
-    late = {span for way in ways for span, end in way.results if end > way.fed}
-    choices = {cut: layer.parts(cut) for cut in (None, *layer.cuts(list(late)))}
+    parts_of: dict[Cut | None, list[Part]] = {}
     for way in ways:
         known = tuple((span, end) for span, end in way.results if end > way.fed)
-        for cut, parts in choices.items():
+        for cut in (None, *layer.cuts([span for span, _ in known])):
+            if cut not in parts_of:
+                parts_of[cut] = layer.parts(cut)
             longer = replace(way, results=known, cuts=(*way.cuts, cut))
             first = None
-            for part in parts:
+            for part in parts_of[cut]:
                 longer = longer.after(machine, part)
                 first = longer.end if first is None else first
             yield replace(longer, first=first or 0)

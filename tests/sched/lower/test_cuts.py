@@ -1,4 +1,4 @@
-"""Layers in two parts: the next one begins while results of the one before drain."""
+"""Layers in parts: the next one begins while results of the one before drain."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class Mode(enum.IntEnum):
 
     @property
     def is_tiled(self) -> bool:
-        """Whether results grow in the array tile by tile, so that commands may overlap."""
+        """Whether results grow in the array tile by tile."""
         return self in (Mode.CONV, Mode.DEPTHWISE)
 
     @property

@@ -18,11 +18,13 @@ __all__ = [
     "POST_LATENCY",
     "READ_LATENCY",
     "RECORDS_LATENCY",
+    "SETTLED_AHEAD",
     "SETUP_CYCLES",
     "VECTOR_LATENCY",
     "cell_taps",
     "drain_cycles",
     "feed_cycles",
+    "room_cycles",
     "start_cycle",
 ]
 
@@ -37,7 +39,7 @@ OUTSTANDING_WRITES = 4
 """Write bursts that the store unit has in flight at most."""
 
 COMMANDS_IN_FLIGHT = 4
-"""Compute commands that have started and are not done, at most; only tiled ones overlap."""
+"""Compute commands that have started and are not done, at most."""
 
 SETUP_CYCLES = 1
 """From the start cycle to the one before the feed's first step."""
@@ -45,6 +47,10 @@ SETUP_CYCLES = 1
 FEED_LATENCY = 12
 """From a step of the feed to its operands at the array or vector unit: three in the address
 generator, three to find the bytes that are real, five to read the buffers, one for zero points."""
+
+SETTLED_AHEAD = 9
+"""From a compute command's SETTLED to its end: who takes it starts two cycles later at the
+earliest, and reads for the first time in the cycle after that end."""
 
 VECTOR_LATENCY = 9
 """Of the vector unit, from a result's last operand to the result."""
@@ -71,6 +77,23 @@ def cell_taps(mode: Mode, gates: int) -> int:
     Of DOT: both numbers of each pair.
     """
     return 2 * gates + (mode in (Mode.CELL_STATE, Mode.HIDDEN_STATE))
+
+
+def room_cycles(machine: Machine, before: int, mode: int) -> int | None:
+    """Cycles from a command's last feed step to the first one with room for the next command.
+
+    None if the next one needs all results of the one before to be written: the vector unit and the
+    array never have results together. Else it is when the feed is free, and for a mode of the
+    array's own after a tiled one when the array is, too.
+
+    Parameters: the modes of the two.
+    """
+    before, mode = Mode(before), Mode(mode)
+    if before.is_vector or mode.is_vector:
+        return None
+    if before.is_tiled and not mode.is_tiled:
+        return 1 + machine.array.spacing
+    return 2
 
 
 def drain_cycles(machine: Machine, mode: int, width: int = Width.BYTE) -> int:

@@ -84,7 +84,7 @@ def patches(machine: Machine, layer: Layer) -> int:
 
 @dataclass(frozen=True)
 class Filtered:
-    """A layer in MODE FILTER: pixels a strip is wide, cycles one after another, words that pass."""
+    """A layer in MODE FILTER: pixels a strip is wide, cycles in all, words that pass."""
 
     strips: tuple[int, ...]
     cycles: int
@@ -122,7 +122,8 @@ def _filtered(machine: Machine, layer: Layer, pixels: int) -> Filtered | None:
         stream = filter_stream(machine.array.tile, command, 0)
         assert stream is not None
         words += command["GROUPS"] * filter_words(stream)
-    return Filtered(tuple(width * pixels for width in found[0]), found[1], words)
+    cycles = SETUP_CYCLES + found[1] + drain_cycles(machine, Mode.FILTER)
+    return Filtered(tuple(width * pixels for width in found[0]), cycles, words)
 
 
 def share(machine: Machine, layer: Layer, cycles: int) -> str:

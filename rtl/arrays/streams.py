@@ -52,7 +52,10 @@ def parameters_signature(array: Array) -> stream.Signature:
 
 
 def results_signature(array: Array) -> stream.Signature:
-    """The sums of one row, a value for each channel; `last` marks a tile's last row to leave."""
+    """The sums of one row, a value for each channel.
+
+    `last` marks a tile's last row to leave. What is no part of a tile is `alone`, and row 0.
+    """
     sums = data.ArrayLayout(signed(ACCUMULATOR_BITS), array.group)
-    layout = data.StructLayout({"row": range(array.tile), "last": 1, "values": sums})
+    layout = data.StructLayout({"row": range(array.tile), "last": 1, "alone": 1, "values": sums})
     return stream.Signature(layout, always_ready=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl import timing
@@ -18,13 +18,16 @@ from mensa.rtl.commands import (
     MODE_COUNTS,
     REGISTER_NUMBER,
     Mode,
+    Token,
     Unit,
     Width,
 )
 from mensa.rtl.compute import operand_feed
 from mensa.rtl.compute.operand_feed import OperandFeed
 from mensa.rtl.machine import Machine
-from mensa.rtl.parts.unit import UnitFrontend, is_one_of, is_tiled, unit_members
+from mensa.rtl.parts.countdown import Countdown
+from mensa.rtl.parts.resetless import later
+from mensa.rtl.parts.unit import UnitFrontend, is_one_of, is_tiled, is_vector, unit_members
 from mensa.rtl.post import post_processor, vector_unit
 from mensa.rtl.post.cell import cell
 from mensa.rtl.post.cell.cell import Cell
@@ -76,6 +79,8 @@ class ComputeUnit(wiring.Component):
 
     def __init__(self, machine: Machine):
         assert operand_feed.LATENCY == timing.FEED_LATENCY
+        first_read = timing.start_cycle(0, 0, [1]) + timing.SETUP_CYCLES + 1
+        assert first_read + operand_feed.READ_CYCLES == timing.SETTLED_AHEAD + 1
         assert vector_unit.LATENCY == timing.VECTOR_LATENCY
         assert cell.LATENCY == timing.CELL_LATENCY
         assert post_processor.LATENCY == timing.POST_LATENCY
@@ -116,8 +121,8 @@ class ComputeUnit(wiring.Component):
             post.records.eq(self.records),
         ]
 
-        # A command: one cycle of set-up, then the feed's steps. After the last one a tiled command
-        # may start beside those whose beats and results are still on their way.
+        # A command: one cycle of set-up, then the feed's steps. After the last one a command may
+        # start beside those whose beats and results are still on their way: see `room_cycles`.
         fed = Signal()  # the last step was in the cycle before
         feed_is_free = Signal(init=1)  # as IDLE says, but undecoded: starts wait for it
         with m.FSM():
@@ -131,36 +136,51 @@ class ComputeUnit(wiring.Component):
                 m.d.comb += fed.eq(1)
                 m.d.sync += feed_is_free.eq(1)
                 m.next = "IDLE"
-        # Of the coming command it must be known in the first cycle in which it is pending. A mark
-        # of its own for the latest one stays where starts are decided.
-        latest_is_tiled, coming_is_tiled = Signal(), Signal()
+        # Of the coming command it must be known in the first cycle in which it is pending. Marks
+        # of its own for the latest one stay where starts are decided.
+        kind = data.StructLayout({"tiled": 1, "vector": 1})
+        latest, coming = Signal(kind), Signal(kind)
         arriving = frontend.arriving
+        mode = arriving.value[: len(r.mode)]
         with m.If(frontend.start):
-            m.d.sync += latest_is_tiled.eq(coming_is_tiled)
+            m.d.sync += latest.eq(coming)
         with m.If(arriving.valid & (arriving.register == REGISTER_NUMBER[Unit.COMPUTE]["MODE"])):
-            m.d.sync += coming_is_tiled.eq(is_tiled(arriving.value[: len(r.mode)]))
-        with m.If(self.reset):
-            m.d.sync += coming_is_tiled.eq(Mode(0).is_tiled)  # as all registers are 0
+            m.d.sync += [coming.tiled.eq(is_tiled(mode)), coming.vector.eq(is_vector(mode))]
+        with m.If(self.reset):  # all registers are 0
+            m.d.sync += [coming.tiled.eq(Mode(0).is_tiled), coming.vector.eq(Mode(0).is_vector)]
+        # Its last turn, from which on the array has given away its tiles, stays.
+        spaced = Countdown(machine.array.spacing.bit_length(), "spaced")
+        with m.If(fed):
+            m.d.sync += spaced.restart(machine.array.spacing)
+        with m.Else():
+            m.d.sync += spaced.step(~spaced.last)
+        array_is_free = coming.tiled | ~latest.tiled | spaced.last
         m.d.comb += frontend.ready.eq(
-            feed_is_free & (frontend.idle | (latest_is_tiled & coming_is_tiled))
+            feed_is_free & (frontend.idle | (array_is_free & ~latest.vector & ~coming.vector))
         )
 
-        # Commands end a constant time after their last steps.
+        # Commands end a constant time after their last steps, and give SETTLED as long before.
         drains: list[tuple[Value, int]] = []
-        for mode in machine.modes:
-            found, drain = r.mode == mode, timing.drain_cycles(machine, mode)
-            if mode.is_tiled and Width.INT32 in machine.widths:
+        for each in machine.modes:
+            found, drain = r.mode == each, timing.drain_cycles(machine, each)
+            if each.is_tiled and Width.INT32 in machine.widths:
                 is_long = r.width == Width.INT32
-                drains.append((found & is_long, timing.drain_cycles(machine, mode, Width.INT32)))
+                drains.append((found & is_long, timing.drain_cycles(machine, each, Width.INT32)))
                 found &= ~is_long
             drains.append((found, drain))
         ends = Signal(max(drain for _, drain in drains))  # bit n: a command ends in n cycles
-        was_fed = Signal()
-        m.d.comb += frontend.done.eq(ends[0])
-        m.d.sync += [ends.eq(ends >> 1), was_fed.eq(fed)]
+        settles = Signal.like(ends)  # bit n: it gives SETTLED then
+        was_fed, latest_settles = Signal(), Signal()
+        m.d.comb += [
+            frontend.done.eq(ends[0]),
+            self.give[Token.SETTLED].eq(settles[timing.SETTLED_AHEAD]),
+        ]
+        m.d.sync += [ends.eq(ends >> 1), settles.eq(settles >> 1), was_fed.eq(fed)]
+        with m.If(frontend.start):
+            m.d.sync += latest_settles.eq(frontend.signal[Token.SETTLED])
         for found, drain in drains:
             with m.If(was_fed & found):
-                m.d.sync += ends[drain - 3].eq(1)
+                m.d.sync += [ends[drain - 3].eq(1), settles[drain - 3].eq(latest_settles)]
 
         connect(m, feed.activations, array.activations)
         connect(m, feed.parameters, array.parameters)
@@ -178,7 +198,9 @@ class ComputeUnit(wiring.Component):
         connect(m, feed.announce, post.announce)
         m.d.comb += [feed.registers.eq(r), post.registers.eq(r)]
         if Mode.FILTER in machine.modes:
-            m.d.comb += array.filter.eq(r.mode == Mode.FILTER)
+            # From the cycle before a command's first operands on.
+            filtering = later(m, r.mode == Mode.FILTER, timing.FEED_LATENCY, name="filtering")
+            m.d.comb += array.filter.eq(filtering)
         m.d.comb += [
             vector.mode.eq(r.mode),
             vector.multiplier[0].eq(r.scale_0_multiplier),
@@ -209,6 +231,7 @@ class ComputeUnit(wiring.Component):
             post.results.valid.eq(array.results.valid | alone),
             post.results.payload.row.eq(Mux(alone, 0, array.results.payload.row)),
             post.results.payload.last.eq(alone | array.results.payload.last),
+            post.results.payload.alone.eq(alone | array.results.payload.alone),
             post.results.payload.values.eq(array.results.payload.values),
         ]
         for other in others:

@@ -28,6 +28,9 @@ BOUNDS_CYCLES = 3
 BUFFER_CYCLES = BOUNDS_CYCLES + timing.READ_LATENCY
 """Cycles from a beat of the address generator to its bytes."""
 
+READ_CYCLES = address_generator.LATENCY + BOUNDS_CYCLES
+"""Cycles from a step of the loop nest to its read of the buffers."""
+
 LATENCY = address_generator.LATENCY + BUFFER_CYCLES + 1
 """Cycles from a step of the loop nest to its operands: address generator, bounds, buffer, zero
 points."""
@@ -39,9 +42,13 @@ def _vector_bytes(machine: Machine) -> int:
 
 
 class _Modes:
-    """The mode, decoded into registers: they drive much, and it is cycles until a beat comes."""
+    """The mode, decoded into registers, for they drive much; as late as its beats' bytes come."""
 
     def __init__(self, m: Module, mode: Value, own: Set[Mode]):
+        mode = later(m, mode, BOUNDS_CYCLES, name="mode")
+        self.reads_taps = Signal()  # while the buffers' addresses are found
+        m.d.sync += self.reads_taps.eq(is_one_of(mode, {Mode.FILTER} & own))
+        mode = later(m, mode, BUFFER_CYCLES - BOUNDS_CYCLES - 1, name="mode")
         self.vector, self.tiled, self.is_filter = Signal(), Signal(), Signal()
         self.is_max, self.is_min, self.has_operands = Signal(), Signal(), Signal()
         m.d.sync += [
@@ -54,10 +61,10 @@ class _Modes:
         ]
 
 
-class _Tiled:
-    """What the buffers' bytes need of a tiled command, as late as its beats come.
+class _Operands:
+    """What the buffers' bytes need of a command for the array, as late as its beats come.
 
-    The next command's registers may be there before its last ones.
+    The next command's registers may be there before the last ones.
     """
 
     def __init__(self, m: Module, r: Any):
@@ -104,7 +111,7 @@ class OperandFeed(wiring.Component):
         As of `AddressGenerator`.
     registers : In(registers_layout(Unit.COMPUTE))
         The command, from its start until three cycles after its last step; then another one's, if
-        both are tiled, else until `LATENCY` cycles after it.
+        both are for the array, else until `LATENCY` cycles after it.
     read_activation, read_parameter : Out(ReadPort)
         To the buffers.
     activations : Out(activations_signature(machine.array))
@@ -159,7 +166,7 @@ class OperandFeed(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         modes = _Modes(m, self.registers.mode, self._machine.array.own_modes)
-        command = _Tiled(m, self.registers)
+        command = _Operands(m, self.registers)
         m.submodules.generator = generator = AddressGenerator(self._machine)
         m.d.comb += [
             generator.start.eq(self.start),
@@ -227,7 +234,7 @@ class OperandFeed(wiring.Component):
             reads.eq(low < high),
             first.eq(beat.address + low),
             last.eq(beat.address + high - 1),
-            parameter_last.eq(beat.parameter_address + Mux(modes.is_filter, lanes - 1, cols - 1)),
+            parameter_last.eq(beat.parameter_address + Mux(modes.reads_taps, lanes - 1, cols - 1)),
         ]
         m.d.sync += [inside[byte].eq((low <= byte) & (byte < high)) for byte in range(len(inside))]
         m.d.comb += [
@@ -243,7 +250,7 @@ class OperandFeed(wiring.Component):
         return later(m, inside, timing.READ_LATENCY, name="inside")
 
     def _prepare(
-        self, m: Module, beats: _Beats, modes: _Modes, command: _Tiled
+        self, m: Module, beats: _Beats, modes: _Modes, command: _Operands
     ) -> tuple[Signal, Signal]:
         """Decide what to do with the buffers' bytes, a cycle before these come.
 
@@ -276,7 +283,7 @@ class OperandFeed(wiring.Component):
             m.d.sync += word[byte].eq(Mux(inside[byte], value - zero_point, outside))
         return word
 
-    def _weights(self, m: Module, command: _Tiled, blank: Signal) -> data.View[data.ArrayLayout]:
+    def _weights(self, m: Module, command: _Operands, blank: Signal) -> data.View[data.ArrayLayout]:
         """Subtract the zero point from each parameter; a column that sees none gets 0."""
         weights = resetless(data.ArrayLayout(signed(OPERAND_BITS), len(blank)))
         for col in range(len(blank)):

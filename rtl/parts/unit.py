@@ -132,6 +132,8 @@ class UnitFrontend(wiring.Component):
         unit that leaves it unconnected always can.
     start, done : Out(1), In(1)
         Strobes of a command's first and last cycle.
+    signal : Out(8)
+        With `start`: tokens that the command gives.
     idle : Out(1)
         No command is running.
     tag : Out(16)
@@ -164,6 +166,7 @@ class UnitFrontend(wiring.Component):
                 **members,
                 "ready": In(1, init=1),
                 "done": In(1),
+                "signal": Out(TOKEN_COUNT),
                 "arriving": Out(data.StructLayout({"valid": 1, "register": 8, "value": 32})),
                 "coming": Out(registers_layout(unit)),
                 "registers": Out(registers_layout(unit)),
@@ -228,6 +231,7 @@ class UnitFrontend(wiring.Component):
             self.command.pending.eq(pending),
             self.idle.eq(running[0]),
             self.tag.eq(oldest.tag),
+            self.signal.eq(signal),
             self.coming.eq(shadow),
             self.registers.eq(registers),
             place.eq(Mux(self.done, running >> 1, running)),

@@ -49,15 +49,17 @@ def places_in_flight(machine: Machine) -> int:
     """Results that were announced and have not come; a power of two.
 
     Tiles free their places with their last result. In other modes a result is announced and comes
-    in a cycle of its own, one of the LSTM cell with several between.
+    in a cycle of its own; those of the array's own modes may come behind tiles, or before them, and
+    those of the LSTM cell have several cycles between them.
     """
     array = machine.array
-    latencies = [timing.VECTOR_LATENCY, *map(array.latency, array.own_modes)]
-    single = timing.FEED_LATENCY + max(latencies)
+    tiles = (_tiles_before(machine) + 1) * array.tile
+    own = max((timing.FEED_LATENCY + array.latency(mode) for mode in array.own_modes), default=0)
+    vector = timing.FEED_LATENCY + timing.VECTOR_LATENCY
     if machine.state_lanes:
         cells = timing.FEED_LATENCY + timing.CELL_LATENCY[machine.cell or ""]
-        single = max(single, -(-cells // timing.cell_taps(Mode.DOT, 1)))
-    return 1 << max((_tiles_before(machine) + 1) * array.tile, single).bit_length()
+        vector = max(vector, -(-cells // timing.cell_taps(Mode.DOT, 1)))
+    return 1 << max(tiles + own, vector).bit_length()
 
 
 def _tiles_before(machine: Machine) -> int:
@@ -158,10 +160,10 @@ class PostProcessor(wiring.Component):
     """Requantises rows of C sums, L a cycle, and writes each to the address announced for it.
 
     In the tiled modes the rows of a tile may come in any order, and one that was not announced
-    (beyond the pixels of the last tile) is dropped; in the other modes every result is a tile of
-    one row. Tiles come in the order of their announcement. Latency is `LATENCY` cycles for the
-    first L channels, a cycle more for each L after them; the next row may come after as many cycles
-    as the row takes. Results of four bytes take twice as many.
+    (beyond the pixels of the last tile) is dropped; in the other modes every result comes alone, as
+    a tile of one row. Tiles come in the order of their announcement. Latency is `LATENCY` cycles
+    for the first L channels, a cycle more for each L after them; the next row may come after as
+    many cycles as the row takes. Results of four bytes take twice as many.
 
     Results of up to `timing.COMMANDS_IN_FLIGHT` commands may be inside: each is treated as the
     command asks that was there when it was announced.
@@ -177,8 +179,7 @@ class PostProcessor(wiring.Component):
         Strobe in the first cycle of a command's `registers`, at least two cycles before its first
         announcement.
     registers : In(registers_layout(Unit.COMPUTE))
-        The command whose results are being announced. Another kind of mode (tiled or not) may only
-        begin when nothing is inside.
+        The command whose results are being announced.
     announce : In(stream of announcement_layout(machine), always ready)
         One per result, at least two cycles before it.
     results : In(results_signature(machine.array))
@@ -216,7 +217,7 @@ class PostProcessor(wiring.Component):
         m.d.sync += tiled.eq(is_tiled(self.registers.mode))
         number, contexts = self._keep_contexts(m)
         places = self._keep_places(m, tiled, number)
-        row = self._find_place(m, tiled, places)
+        row = self._find_place(m, places)
         part = self._cut(m, row)
         m.submodules.requantizer = scaler = requantizer.Requantizer(
             self._machine.lanes, self._machine.result_bits
@@ -290,20 +291,20 @@ class PostProcessor(wiring.Component):
                 m.d.sync += next_tile.eq(next_tile + 1)
         return _Places(base, tile, where_read, tiles_read)
 
-    def _find_place(self, m: Module, tiled: Signal, places: _Places) -> _Row:
+    def _find_place(self, m: Module, places: _Places) -> _Row:
         """Cycles 1 and 2: look up where the row goes."""
         result = self.results.payload
         rows_now = Signal(range(self._machine.array.tile + 1))
         valid_1, valid_2 = Signal(), Signal()
         m.d.comb += [
             places.sizes.addr.eq(places.tile),
-            rows_now.eq(Mux(tiled, places.sizes.data, 1)),
+            rows_now.eq(Mux(result.alone, 1, places.sizes.data)),
             places.targets.addr.eq(places.base + result.row),
         ]
         with m.If(self.results.valid & result.last):
             m.d.sync += [
                 places.base.eq(places.base + rows_now),
-                places.tile.eq(places.tile + tiled),
+                places.tile.eq(places.tile + ~result.alone),
             ]
         m.d.sync += [
             valid_1.eq(self.results.valid & (result.row < rows_now)),

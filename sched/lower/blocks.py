@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mensa.rtl.commands import Unit, register
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.error import LoweringError
-from mensa.sched.lower.work import Copy, Home, Span
+from mensa.sched.lower.work import Channels, Copy, Home, Span
 
 OVERLAP_BLOCKS = 4
 """Blocks that a layer is cut into even if fewer would fit, so that copying and
@@ -143,6 +143,13 @@ class Image:
     def line(self) -> int:
         """Bytes from row to row where it is."""
         return self.line_bytes or self.width * self.pixel_bytes
+
+    def channels_of(self, span: Span | None, first: int, last: int) -> Span | None:
+        """Only channels `first` to `last` - 1 of its bytes on chip; None stays None."""
+        if span is None or last - first >= self.channels:
+            return span
+        channels = Channels(self.home.address, self.pixel_bytes, first, last)
+        return replace(span, channels=channels)
 
     def pixel_pitch(self, beat_bytes: int) -> int:
         """Bytes from pixel to pixel in the activation buffer."""
@@ -324,6 +331,16 @@ class Cutter:
         if cut:
             enough = -(-OVERLAP_ROWS * array // width)
             wanted = min(height, max(enough, -(-self.y.outputs // blocks)))
+        if pixels and cut:
+            # The fewest rows that fill the array as well as any.
+            packs, tile = -(-width // pixels), self.machine.array.tile
+
+            def tiles(rows: int) -> int:
+                blocks, rest = divmod(self.y.outputs, rows)
+                return blocks * -(-rows * packs // tile) + -(-rest * packs // tile)
+
+            least = -(-self.y.outputs // blocks)
+            return min(range(min(least, height), height + 1), key=tiles), width
         if pixels and width == full:
             # So many rows fill the array each time.
             step = self.machine.array.tile // math.gcd(self.machine.array.tile, -(-width // pixels))

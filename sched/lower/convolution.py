@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,12 +12,29 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import ConvPlan
-from mensa.rtl.commands import Keep, compute_registers
+from mensa.rtl.commands import Keep, Mode, compute_registers
 from mensa.rtl.machine import Machine
-from mensa.rtl.timing import drain_cycles, feed_cycles
-from mensa.sched.lower.blocks import Axis, Cutter, Image, Rectangle, Region, channel_ranges
+from mensa.rtl.timing import SETUP_CYCLES, feed_cycles, room_cycles, start_cycle
+from mensa.sched.lower.blocks import (
+    Axis,
+    Cutter,
+    Image,
+    Rectangle,
+    Region,
+    channel_ranges,
+    largest,
+)
 from mensa.sched.lower.buffer_plan import BufferPlan
-from mensa.sched.lower.mappings.choice import choose_mapping, loops, mapper, strips_of, taps, whole
+from mensa.sched.lower.cuts import Cut, Part
+from mensa.sched.lower.mappings.choice import (
+    choose_mapping,
+    loops,
+    mapper,
+    quicker_plan,
+    strips_of,
+    taps,
+    whole,
+)
 from mensa.sched.lower.mappings.columns import (
     ColumnGroup,
     LayerMapping,
@@ -29,7 +48,10 @@ from mensa.sched.lower.mappings.columns import (
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation, requantisation
 from mensa.sched.lower.residency import Demand, ParameterPlan
-from mensa.sched.lower.work import Block, Compute, Home, LayerSite, ParameterSet, Phase
+from mensa.sched.lower.work import Block, Compute, Home, LayerSite, ParameterSet, Phase, Span
+
+MOST_CUTS = 12
+"""So many even cuts of a layer are looked at."""
 
 
 def convolution_parts(
@@ -66,6 +88,25 @@ def convolution_parts(
     for each in parts:
         each.cutter.check(layer)
     return parts
+
+
+def _even(whole: int, unit: int, most: int) -> range:
+    """About `most` places at most, at multiples of a unit, that cut a whole evenly."""
+    return range(unit, whole, unit * max(1, whole // unit // most))
+
+
+def _cut_runs(runs: list[Run], cut: Cut | None) -> list[Run]:
+    """The runs, the only one before and behind a cut between its groups."""
+    if cut is None or not cut.of_groups:
+        return runs
+    (run,) = runs
+    return [run.part(*part) for part in _ranges(cut.at, 0, len(run.groups))]
+
+
+def _ranges(at: tuple[int, ...], first: int, last: int) -> list[tuple[int, int]]:
+    """What is before, between and behind some places of a range; nothing that is empty."""
+    edges = itertools.pairwise((first, *at, last))
+    return [(start, end) for start, end in edges if start < end]
 
 
 def _channels(plan: ConvPlan, first: int, last: int) -> ConvPlan:
@@ -125,6 +166,7 @@ class Convolution:
     outputs: Image
     cutter: Cutter
     words: int | None = None
+    cut: Cut | None = None
 
     @classmethod
     def of(
@@ -154,7 +196,11 @@ class Convolution:
         target = replace(target, address=target.address + first)
         if words is not None:
             words += first * plan.weights[0].size
-        plan = _channels(plan, first, last)
+        if spread is None and words is None and last - first == plan.output_shape[3]:
+            plan = quicker_plan(plan, machine)
+            input_bytes, output_bytes = plan.input_shape[3], plan.output_shape[3]
+        else:
+            plan = _channels(plan, first, last)
         batch, height, width, channels = plan.input_shape
         _, out_height, out_width, out_channels = plan.output_shape
         y = Axis(height, out_height, plan.kernel_h, plan.stride_h, plan.dilation_h, plan.pad_top)
@@ -241,7 +287,8 @@ class Convolution:
             capacity = slot_bytes // self.machine.group_channels(mapping.mode)
             split = self._most_words(mapping) > capacity
         if resident is not None:
-            sets = [self._set(mapping, self._runs(mapping), memory, resident)]
+            runs = _cut_runs(self._runs(mapping), self.cut)
+            sets = [self._set(mapping, runs, memory, resident)]
         elif split:
             sets = list(self._split_sets(mapping, capacity, memory))
         else:
@@ -271,46 +318,164 @@ class Convolution:
                 pixels=mapping.pixels if mapping.mode.is_tiled else 0,
             )
         )
-        if len(rectangles) == 1 and sets == 1 and mapping.mode.is_tiled and not self.cutter.streams:
-            return self._halves(mapping, rectangles[0])
+        if len(rectangles) == 1 and sets == 1:
+            return self._cut_rectangle(rectangles[0], self.cut)
         return rectangles
 
-    def _halves(self, mapping: LayerMapping, rectangle: Rectangle) -> list[Rectangle]:
-        """Two parts that take no longer than the whole, if there are.
-
-        The next layer can begin with the first part's results while the second is computed, so
-        that nothing waits for results to drain.
-        """
-        (top, bottom), (left, right) = rectangle.rows, rectangle.columns
+    def _cut_rectangle(self, rectangle: Rectangle, cut: Cut | None) -> list[Rectangle]:
+        """The parts of a block of all outputs: above and below the cut, or left and right of it."""
+        if cut is None or cut.of_groups:
+            return [rectangle]
         if self.y.outputs > 1:
-            cuts = [
-                (Rectangle((top, row), (left, right)), Rectangle((row, bottom), (left, right)))
-                for row in range(top + 1, bottom)
-            ]
-        else:
-            step = self.machine.array.tile * mapping.pixels
-            cuts = [
-                (Rectangle((top, bottom), (left, at)), Rectangle((top, bottom), (at, right)))
-                for at in range(left + step, right, step)
-            ]
-        drain = drain_cycles(self.machine, mapping.mode)
-        whole_feed = self._feed(mapping, rectangle)
-        best, gain = [rectangle], 0
-        for first, last in cuts:
-            feeds = self._feed(mapping, first), self._feed(mapping, last)
-            hidden = min(drain, feeds[0], feeds[1])
-            if sum(feeds) == whole_feed and hidden > gain:
-                best, gain = [first, last], hidden
-        return best
+            return [Rectangle(rows, rectangle.columns) for rows in _ranges(cut.at, *rectangle.rows)]
+        return [
+            Rectangle(rectangle.rows, columns) for columns in _ranges(cut.at, *rectangle.columns)
+        ]
 
-    def _feed(self, mapping: LayerMapping, rectangle: Rectangle) -> int:
-        """Cycles of the feed for a rectangle."""
-        rows = rectangle.rows[1] - rectangle.rows[0]
-        commands = (
-            loops(self.plan, mapping, run, self._whole(mapping, run), rows, rectangle.width, 1)
-            for run in self._runs(mapping)
+    def cuts(self, results: Sequence[Span]) -> list[Cut]:
+        """Cuts that are worth a look; see `Parts` of `mensa.sched.lower.cuts`."""
+        if not self._can_be_cut:
+            return []
+        mapping, (run, *others) = self.best_mapping, self._runs(self.best_mapping)
+        # Where a first part sees no more than what is there early.
+        unit, count = self._units
+        early = {
+            unit * largest(count - 1, lambda n, end=span.end: self._seen(n * unit).end <= end)  # type: ignore[misc]
+            for span in results
+            if count > 1 and span.overlaps(self._seen(count * unit))
+        }
+        ordered = sorted(early - {0})
+        rows: dict[tuple[int, ...], None] = {}
+        rows |= dict.fromkeys((at,) for at in (*self._even_cuts, *ordered))
+        rows |= dict.fromkeys(itertools.combinations(ordered, 2))
+        rows |= dict.fromkeys(itertools.combinations(_even(count * unit, unit, 4), 2))
+        cuts = [Cut(at) for at in rows]
+        if not others:
+            groups = len(run.groups)
+            cuts += [Cut((at,), True) for at in _even(groups, 1, MOST_CUTS)]
+            if self._keeps(mapping):
+                known = sorted({span.channels.last for span in results if span.channels})
+                segment = run.groups[0].segment
+                cuts += [Cut((1,), True, channels) for channels in known if channels < segment]
+        return cuts
+
+    @cached_property
+    def _can_be_cut(self) -> bool:
+        """Whether it is one block of one image, all of it on chip."""
+        blocks = self._rectangles("", self.best_mapping, 1, False)
+        return self.batch == 1 and not self.cutter.streams and len(blocks) == 1
+
+    @cached_property
+    def _units(self) -> tuple[int, int]:
+        """Of what is cut: how many rows stay together, or columns of the only row; and how often
+        that is."""
+        if self.y.outputs > 1:
+            return 1, self.y.outputs
+        return self.best_mapping.pixels, -(-self.x.outputs // self.best_mapping.pixels)
+
+    @cached_property
+    def _even_cuts(self) -> list[int]:
+        """Rows, or columns, that cut it evenly, and those whose parts fill the array."""
+        unit, count = self._units
+        places = dict.fromkeys(_even(count * unit, unit, MOST_CUTS))
+        if self.best_mapping.mode.is_tiled:
+            tile, packs = self.machine.array.tile, -(-self.x.outputs // self.best_mapping.pixels)
+            step = tile if self.y.outputs == 1 else tile // math.gcd(tile, packs)
+            places |= dict.fromkeys(_even(count * unit, step * unit, MOST_CUTS))
+        return list(places)
+
+    def _seen(self, at: int) -> Span:
+        """What is seen by the outputs above a row, or left of a column."""
+        outputs = Rectangle((0, self.y.outputs), (0, self.x.outputs))
+        at = min(at, self.x.outputs if self.y.outputs == 1 else self.y.outputs)
+        source, _ = self._regions(0, self._cut_rectangle(outputs, Cut((at,)))[0])
+        assert source.span is not None
+        return source.span
+
+    def _keeps(self, mapping: LayerMapping) -> bool:
+        """Whether sums may be kept from some input channels to the others: of a tile, one tap."""
+        pixels = -(-self.x.outputs // mapping.pixels) * self.y.outputs
+        one_tap = self.plan.kernel_h == self.plan.kernel_w == 1
+        return mapping.mode.is_dense and one_tap and pixels <= self.machine.array.tile
+
+    def parts(self, cut: Cut | None) -> list[Part]:
+        """What is to be done; see `Parts` of `mensa.sched.lower.cuts`."""
+        mapping = self.best_mapping
+        runs = self._runs(mapping)
+        works = [
+            (run, piece)
+            for run in _cut_runs(runs, cut)
+            for piece, _ in self._pieces(mapping, run, cut)
+        ]
+        shares = [[work] for work in works] if cut is not None and cut.of_groups else [works]
+        rectangles = self._rectangles("", mapping, 1, False)
+        if len(rectangles) == 1:
+            rectangles = self._cut_rectangle(rectangles[0], cut)
+        parts = []
+        for number in range(self.batch):
+            for rectangle in rectangles:
+                source, target = self._regions(number, rectangle)
+                for share in shares:
+                    spans = [self._spans(mapping, *work, source, target) for work in share]
+                    reads, writes = spans[0] if len(share) == 1 else (source.span, target.span)
+                    feeds = [
+                        feed
+                        for work in share
+                        for feed in self._feeds(mapping, *work, rectangle, source)
+                    ]
+                    cycles = sum(feeds) + (len(feeds) - 1) * self._between(mapping.mode)
+                    parts.append(Part(mapping.mode, len(feeds), cycles, reads, writes))
+        return parts
+
+    def _spans(
+        self, mapping: LayerMapping, run: Run, piece: Piece, source: Region, target: Region
+    ) -> tuple[Span | None, Span | None]:
+        """What commands of some column groups read and write of two regions."""
+        if mapping.pixels > 1:
+            return source.span, target.span
+        first, last = run.groups[0], run.groups[-1]
+        start, end = first.first_input, last.first_input + last.segment
+        if self.plan.kernel_h == self.plan.kernel_w == 1 and len(run.groups) == 1:
+            start, end = start + piece.byte, start + piece.byte + piece.nbytes
+        return (
+            self.inputs.channels_of(source.span, start, end),
+            self.outputs.channels_of(
+                target.span, first.first_output, last.first_output + last.outputs
+            ),
         )
-        return sum(feed_cycles(self.machine, each) for each in commands if each["PIXELS"])
+
+    def _between(self, mode: Mode) -> int:
+        """Cycles without a step between a command of the layer and the next one."""
+        room = room_cycles(self.machine, mode, mode)
+        assert room is not None
+        return start_cycle(0, room, ()) + SETUP_CYCLES
+
+    def _feeds(
+        self, mapping: LayerMapping, run: Run, piece: Piece, rectangle: Rectangle, source: Region
+    ) -> list[int]:
+        """Cycles in which the feed takes a step, of each command for a rectangle."""
+        rows = rectangle.rows[1] - rectangle.rows[0]
+        feeds = []
+        for left, right in self._strips(mapping, run, rectangle, source):
+            registers = loops(
+                self.plan, mapping, run, piece, rows, right - left, source.pixel_pitch
+            )
+            if mapping.mode in self.machine.array.own_modes:
+                registers |= mapper(self.machine).own_registers(registers, source.pitch)
+            if registers["PIXELS"]:
+                feeds.append(feed_cycles(self.machine, registers))
+        return feeds
+
+    def _pieces(self, mapping: LayerMapping, run: Run, cut: Cut | None) -> list[tuple[Piece, Keep]]:
+        """The pieces of a run's reduction: all of it, or what is before and behind a cut."""
+        piece = self._whole(mapping, run)
+        if cut is None or not cut.reduced or run.groups[0].first_output:
+            return [(piece, Keep(0))]
+        at, rest = cut.reduced, piece.nbytes - cut.reduced
+        return [
+            (replace(piece, nbytes=at, words=at), Keep.UNDRAINED),
+            (replace(piece, byte=at, nbytes=rest, first_word=at, words=rest), Keep.CONTINUE),
+        ]
 
     def _whole(self, mapping: LayerMapping, run: Run) -> Piece:
         return whole(self.plan, mapping, run, self._dense_inputs)
@@ -328,12 +493,13 @@ class Convolution:
 
     def _sets(self, mapping: LayerMapping, most: int, memory: MemoryMap) -> Iterator[_Set]:
         """Sets of at most so many column groups."""
-        count = sum(len(run.groups) for run in self._runs(mapping))
+        runs = _cut_runs(self._runs(mapping), self.cut)
+        count = sum(len(run.groups) for run in runs)
         most = min(count, most)
         most = -(-count // -(-count // most))  # sets of about the same size
         parts: list[Run] = []
         room = most
-        for run in self._runs(mapping):
+        for run in runs:
             first = 0
             while first < len(run.groups):
                 part = run.part(first, min(first + room, len(run.groups)))
@@ -357,9 +523,12 @@ class Convolution:
         at = parts[0].groups[0].first_output * self._words(mapping, parts[0])
         byte, entry = self._skew(at), 0
         for run in parts:
-            jobs.append(_Job(run, self._whole(mapping, run), Keep(0), byte, entry))
-            words = len(run.groups) * self._words(mapping, run)
-            byte += words * self.machine.group_channels(mapping.mode)
+            word_bytes = self.machine.group_channels(mapping.mode)
+            jobs += [
+                _Job(run, piece, keep, byte + piece.first_word * word_bytes, entry)
+                for piece, keep in self._pieces(mapping, run, self.cut)
+            ]
+            byte += len(run.groups) * self._words(mapping, run) * word_bytes
             entry += len(run.groups)
         groups = [group for run in parts for group in run.groups]
         parameters = np.concatenate(
@@ -434,14 +603,8 @@ class Convolution:
         self, mapping: LayerMapping, number: int, rectangle: Rectangle, sets: list[_Set]
     ) -> Block:
         """Rectangle `rectangle` of the outputs of image `number`."""
-        beat = self.machine.beat_bytes
         rows, columns = self.y.seen(*rectangle.rows), self.x.seen(*rectangle.columns)
-        above = number * self.y.inputs
-        source = self.inputs.region((above + rows[0], above + rows[1]), columns, beat)
-        above = number * self.y.outputs
-        target = self.outputs.region(
-            (above + rectangle.rows[0], above + rectangle.rows[1]), rectangle.columns, beat
-        )
+        source, target = self._regions(number, rectangle)
         top = self.y.start(rectangle.rows[0]) - rows[0]
         phases = tuple(
             Phase(
@@ -457,11 +620,12 @@ class Convolution:
                             target,
                         ),
                         source.streamed,
-                        () if source.span is None else (source.span,),
-                        target.span,
+                        () if reads is None else (reads,),
+                        writes,
                     )
                     for job in one.jobs
-                    for strip in self._strips(mapping, job, rectangle, source)
+                    for reads, writes in [self._spans(mapping, job.run, job.piece, source, target)]
+                    for strip in self._strips(mapping, job.run, rectangle, source)
                     if self._has_outputs(mapping, job, rectangle)
                 ),
                 one.content,
@@ -472,13 +636,25 @@ class Convolution:
             source.copies, tuple(phase for phase in phases if phase.commands), target.copies
         )
 
+    def _regions(self, number: int, rectangle: Rectangle) -> tuple[Region, Region]:
+        """What a rectangle of the outputs of image `number` sees, and where it goes."""
+        beat = self.machine.beat_bytes
+        rows, columns = self.y.seen(*rectangle.rows), self.x.seen(*rectangle.columns)
+        above = number * self.y.inputs
+        source = self.inputs.region((above + rows[0], above + rows[1]), columns, beat)
+        above = number * self.y.outputs
+        target = self.outputs.region(
+            (above + rectangle.rows[0], above + rectangle.rows[1]), rectangle.columns, beat
+        )
+        return source, target
+
     def _has_outputs(self, mapping: LayerMapping, job: _Job, rectangle: Rectangle) -> bool:
         """Whether the job's columns are in use: of a narrow block's packs some are not."""
         rectangle_bytes = rectangle.width * self.plan.output_shape[3]
         return mapping.pixels == 1 or job.run.groups[0].first_output < rectangle_bytes
 
     def _strips(
-        self, mapping: LayerMapping, job: _Job, rectangle: Rectangle, source: Region
+        self, mapping: LayerMapping, run: Run, rectangle: Rectangle, source: Region
     ) -> list[tuple[int, int]]:
         """Ranges of output columns that one command computes."""
         left, right = rectangle.columns
@@ -487,7 +663,7 @@ class Convolution:
         found = strips_of(
             self.plan,
             mapping,
-            job.run,
+            run,
             self.machine,
             rectangle.rows[1] - rectangle.rows[0],
             rectangle.width,

@@ -139,7 +139,7 @@ class _Results:
         """The next command: let it wait for what it reads."""
         number = len(self._commands)
         before = self._commands[-1:]
-        if not all(_tiled(each) for each in (*before, command)):
+        if any(_is_vector(each) for each in (*before, command)):
             self._done = number - 1
         needed = [
             writer
@@ -158,8 +158,8 @@ class _Results:
         self._commands.append(command)
 
 
-def _tiled(command: _Command) -> bool:
-    return Mode(command.registers["MODE"]).is_tiled
+def _is_vector(command: _Command) -> bool:
+    return Mode(command.registers["MODE"]).is_vector
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from mensa.rtl.machine import Machine
 from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setup
 from mensa.sched.lower.broadcast import is_pair, spreads
 from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
+from mensa.sched.lower.convolution import Convolution
+from mensa.sched.lower.cuts import choose_cuts
 from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.jobs import Job
@@ -581,6 +583,7 @@ class _Section:
         Parameters: `numbers` are those of the jobs with parameters, in `room`.
         """
         lowering = self.lowering
+        self._choose_cuts()
         layers = []
         for job in self.jobs:
             if job in self.parameterised:
@@ -607,6 +610,21 @@ class _Section:
             ),
             emitter.traffic,
         )
+
+    def _choose_cuts(self) -> None:
+        """Cut layers of one part in two where that saves cycles."""
+        layers = [(job, part) for job in self.jobs for part in self.parameterised.get(job, [None])]
+        parts = [
+            part if isinstance(part, Convolution) and part.words is None else None
+            for _, part in layers
+        ]
+        cuts = choose_cuts(self.machine, parts)
+        for (job, _), part, cut in zip(layers, parts, cuts, strict=True):
+            if part is not None and cut is not None:
+                self.parameterised[job] = [
+                    replace(part, cut=cut) if each is part else each
+                    for each in self.parameterised[job]
+                ]
 
     def _produced(self) -> list[int]:
         """The tensors that the commands write, in order."""

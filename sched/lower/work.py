@@ -60,18 +60,44 @@ class LayerSite:
 
 
 @dataclass(frozen=True)
+class Channels:
+    """Channels `first` to `last` - 1 of every pixel of a tensor on chip.
+
+    Attributes
+    ----------
+    tensor, pixel_bytes : int
+        Address of the tensor's first byte, and bytes from pixel to pixel.
+    """
+
+    tensor: int
+    pixel_bytes: int
+    first: int
+    last: int
+
+    def apart(self, other: Channels) -> bool:
+        """Whether they are known to share no byte."""
+        same = (self.tensor, self.pixel_bytes) == (other.tensor, other.pixel_bytes)
+        return same and (self.last <= other.first or other.last <= self.first)
+
+
+@dataclass(frozen=True)
 class Span:
-    """Bytes `start` to `end` - 1 of the activation buffer."""
+    """Bytes `start` to `end` - 1 of the activation buffer, or of these only some channels'."""
 
     start: int
     end: int
+    channels: Channels | None = None
 
     def overlaps(self, other: Span) -> bool:
-        """Whether they share a byte."""
+        """Whether they may share a byte."""
+        if self.channels and other.channels and self.channels.apart(other.channels):
+            return False
         return self.start < other.end and other.start < self.end
 
     def covers(self, other: Span) -> bool:
         """Whether all of `other` is inside."""
+        if self.channels not in (None, other.channels):
+            return False
         return self.start <= other.start and other.end <= self.end
 
 

@@ -12,7 +12,7 @@ from mensa.rtl.program import Command
 
 __all__ = ["CommandOrder"]
 
-_TILED = frozenset(mode for mode in Mode if mode.is_tiled)
+_VECTOR = frozenset(mode for mode in Mode if mode.is_vector)
 
 
 class CommandOrder:
@@ -20,7 +20,7 @@ class CommandOrder:
 
     Compute commands overlap, so one may read where an earlier one has not written yet. A unit knows
     a compute command to be done by a token that this one or a later one gave, at first or at second
-    hand, and the compute unit also because commands that are not tiled wait and are waited for.
+    hand, and the compute unit also because those in a vector mode wait and are waited for.
 
     For each command in program order: `start`, then `read` and `written` for what it does to the
     activation buffer, then `done`.
@@ -50,14 +50,14 @@ class CommandOrder:
                 return token
             self._known[unit] = max(self._known[unit], self._tokens[token].popleft())
         if unit is Unit.COMPUTE:
-            if command["MODE"] not in _TILED:
+            if command["MODE"] in _VECTOR:
                 self._known[unit] = self._number
             self._number += 1
         return None
 
     def done(self, command: Command) -> None:
         """Give what the command signals."""
-        if command.unit is Unit.COMPUTE and command["MODE"] not in _TILED:
+        if command.unit is Unit.COMPUTE and command["MODE"] in _VECTOR:
             self._known[Unit.COMPUTE] = self._number
         if command.unit is Unit.COMPUTE and command["WIDTH"] == Width.INT32:
             self._long = self._number
@@ -69,7 +69,7 @@ class CommandOrder:
         """Whether a command's results may come while long ones are written, which takes longer."""
         return (
             command.unit is Unit.COMPUTE
-            and command["PIXELS"] > 1
+            and (command["PIXELS"] > 1 or command["MODE"] == Mode.FILTER)
             and self._known[Unit.COMPUTE] < self._long
         )
 

@@ -104,15 +104,41 @@ def test_kept_sums_have_settled_when_their_command_ends(machine):
 
 
 @each_machine
-def test_results_of_overlapping_commands_come_after_all_of_the_command_before(machine):
-    # A command may start as soon as the feed has taken its last step; its first row's first lanes
-    # leave the spacing, less one cycle, before its first tile's last ones.
-    fed = 0
-    start = timing.start_cycle(0, fed + 2, ())
-    least = timing.feed_cycles(machine, conv(machine, 1, 1))
-    first_tile = start + timing.SETUP_CYCLES + least
-    drain = timing.drain_cycles(machine, Mode.CONV)
-    assert first_tile + drain - (machine.array.spacing - 1) > fed + drain
+@pytest.mark.parametrize("mode", [Mode.CONV, Mode.FILTER])
+@pytest.mark.parametrize("before", [Mode.CONV, Mode.FILTER])
+def test_results_of_overlapping_commands_come_after_all_of_the_command_before(
+    machine, before, mode
+):
+    # The least until the first result: of a tile, whose first row's first lanes leave the spacing,
+    # less one cycle, before its last ones; of a filter of one tap after the step that clears, the
+    # tap's and one word.
+    start = timing.start_cycle(0, timing.room_cycles(machine, before, mode), ())
+    first = start + timing.SETUP_CYCLES + timing.drain_cycles(machine, mode)
+    if mode == Mode.CONV:
+        first += timing.feed_cycles(machine, conv(machine, 1, 1)) - (machine.array.spacing - 1)
+    else:
+        first += 3
+    assert first > timing.drain_cycles(machine, before)
+
+
+@each_machine
+@pytest.mark.parametrize("mode", Mode)
+def test_vector_modes_run_alone(machine, mode):
+    for vector in (Mode.MAX, Mode.TABLE):
+        assert timing.room_cycles(machine, vector, mode) is None
+        assert timing.room_cycles(machine, mode, vector) is None
+
+
+@each_machine
+def test_a_filter_finds_the_drain_registers_free_of_a_tile(machine):
+    # Row r's is read by the row below in the step in which that one takes what is R - 1 - r rows
+    # from the bottom: R + 4 + r P cycles after the tile's last beat in column 0 (a row a cycle,
+    # the multiplier, the product, the sum, the drain register, the decision). A filter's beat is
+    # in row r after r cycles.
+    room = timing.room_cycles(machine, Mode.CONV, Mode.FILTER)
+    first = timing.start_cycle(0, room, ()) + timing.SETUP_CYCLES + 1
+    rows, pace = machine.array.tile, machine.array.pace
+    assert all(first + r >= rows + 4 + r * pace for r in range(rows))
 
 
 @pytest.mark.parametrize("width", [2, 5])

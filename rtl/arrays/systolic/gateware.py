@@ -42,9 +42,12 @@ class SystolicArray(wiring.Component):
     one with `tap` makes its values the taps of row `row`; any other beat is a word of activations,
     with `last` where a result is complete. The result of word n is the sum over rows r of the tap
     of row r times word n - (R - 1 - r); it leaves `Systolic.latency` of FILTER
-    cycles after word n, as row 0, `last`. Words follow each other without a gap, and so do a
+    cycles after word n, `alone`. Words follow each other without a gap, and so do a
     `clear`, its taps and its words, as far as a tap that is not zero reaches. Activations are not
     used.
+
+    Tiles and filters may follow each other while results are on their way: an element's drain
+    register is free of a tile, or its sum has left it, before it does something else.
 
     Parameters
     ----------
@@ -54,15 +57,15 @@ class SystolicArray(wiring.Component):
     Members
     -------
     filter : In(1)
-        High for a filter, low for tiles; the same from a cycle before the first beat until the last
-        result.
+        High for a filter, low for tiles, from the cycle before the first beat on. It rises at least
+        R x P + 3 cycles after a tile's last beat, and falls at least 4 after a filter's.
     activations : In(stream of {lane, values: R x signed(9)}, always ready)
         Up to R consecutive values of the reduction for row `lane`; unused ones are 0.
     parameters : In(stream of {first, last, clear, tap, row, values: C x signed(9)}, always ready)
         One value per column. A cycle without a beat counts as zeros. `first` matters for tiles,
         `clear`, `tap` and `row` for a filter.
-    results : Out(stream of {row, last, values: C x signed(32)}, always ready)
-        Sums, modulo 2**32; `last` marks the last row of a tile.
+    results : Out(stream of {row, last, alone, values: C x signed(32)}, always ready)
+        Sums, modulo 2**32; `last` marks the last row of a tile, `alone` a filter's result.
     """
 
     def __init__(self, array: Array):
@@ -80,9 +83,8 @@ class SystolicArray(wiring.Component):
         m = Module()
         rows, cols, pace = self._array.tile, self._array.group, self._array.pace
         m.submodules.elements = elements = ProcessingElements(rows, cols)
-        filtering = Signal()
+        filtering = Signal()  # what comes is a filter's
         m.d.sync += filtering.eq(self.filter)
-        m.d.comb += elements.filter.eq(self.filter)
 
         # Left edge: one shift register a row, whose first place is in the first element.
         word = self.activations.payload
@@ -99,17 +101,21 @@ class SystolicArray(wiring.Component):
         # Top edge: column c sees its parameter and the marks c cycles after column 0. A filter's
         # taps are cleared by the elements' mark `last`, which its sums don't need.
         beat, valid = self.parameters.payload, self.parameters.valid
+        clear = valid & filtering & beat.clear
+        tile_over, complete = valid & beat.last & ~filtering, valid & beat.last & filtering
         first = valid & Mux(filtering, beat.clear, beat.first)
-        last = valid & beat.last
+        filter_now = self.filter
         first_now = later(m, first, ACCUMULATE_CYCLES - 1, name="first")
-        last_now = Mux(filtering, first, later(m, last, ACCUMULATE_CYCLES, name="last"))
+        last_now = later(m, tile_over, ACCUMULATE_CYCLES, name="last") | clear
         for col in range(cols):
             value = Mux(valid, beat.values[col], 0)
             m.d.comb += [
                 elements.b[col].eq(later(m, value, col, name=f"parameter_{col}")),
+                elements.filter[col].eq(filter_now),
                 elements.first[col].eq(first_now),
                 elements.last[col].eq(last_now),
             ]
+            filter_now = later(m, filter_now, name=f"filter_{col}")
             first_now = later(m, first_now, name=f"first_{col}")
             last_now = later(m, last_now, name=f"last_{col}")
 
@@ -124,16 +130,18 @@ class SystolicArray(wiring.Component):
         # Drain. When the bottom element of column 0 has put its sum into its drain register, rows
         # 1.. shift down; at the next step rows 2.., and so on, so that an upper row is free for its
         # next sum as soon as it can be. Of a filter only the bottom row gives results.
-        coming = Signal(ACCUMULATE_CYCLES + rows)  # the `last` marks of column 0, all the way
-        m.d.sync += coming.eq(Cat(last, coming))
-        finished = coming[-1]
-        begin, step = Signal(), Signal()
+        # The `last` marks of column 0, all the way.
+        coming, coming_alone = Signal(ACCUMULATE_CYCLES + rows), Signal(ACCUMULATE_CYCLES + rows)
+        m.d.sync += [
+            coming.eq(Cat(tile_over, coming)),
+            coming_alone.eq(Cat(complete, coming_alone)),
+        ]
+        begin, alone, step = coming[-1], coming_alone[-1], Signal()
         wait = Signal(range(pace))  # cycles to the next step
         row = Signal(range(rows))  # of the results that column 0 gives now
         shift = Signal(rows)
         down = Signal(rows)  # bit r: row r takes from above in the next cycle
         m.d.comb += [
-            begin.eq(finished & ~filtering),
             step.eq(begin | (row.any() & ~wait.any())),
             elements.shift.eq(down | hold),
         ]
@@ -155,11 +163,12 @@ class SystolicArray(wiring.Component):
             value = later(m, elements.d[col], cols - 1 - col, name=f"result_{col}")
             m.d.comb += self.results.payload.values[col].eq(value)
         leaving = Signal(cols)  # bit c: a row of results leaves in c cycles
-        m.d.sync += leaving.eq(Cat(leaving[1:], finished & filtering | step))
+        m.d.sync += leaving.eq(Cat(leaving[1:], alone | step))
         row_last = later(m, row, cols - 1, name="row")
         m.d.comb += [
             self.results.valid.eq(leaving[0]),
             self.results.payload.row.eq(row_last),
             self.results.payload.last.eq(~row_last.any()),
+            self.results.payload.alone.eq(later(m, alone, cols, name="alone")),
         ]
         return m

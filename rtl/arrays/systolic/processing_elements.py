@@ -24,8 +24,8 @@ class ProcessingElements(wiring.Component):
 
     An element has registers `a` and `b` for its operands, the multiplier's copies of them, their
     product, an accumulator and a drain register `d`. Operands `a` and the mark `shift` move to the
-    right, `b`, `first`, `last` and, for a whole row, `filter` down, an element a cycle. What is
-    given at an edge in cycle t is in the edge's elements in cycle t + 1.
+    right, `b`, `first`, `last` and `filter` down, an element a cycle. What is given at an edge in
+    cycle t is in the edge's elements in cycle t + 1.
 
     For tiles (`filter` low) the product of what `a` and `b` hold in cycle t joins the accumulator
     after cycle t + 2; with `first` there in that cycle, the accumulator starts anew. With `last`
@@ -46,8 +46,9 @@ class ProcessingElements(wiring.Component):
 
     Members
     -------
-    filter : In(1)
-        What the first row does; to be changed while nothing that counts is inside.
+    filter : In(C)
+        What the first row does; an element that is told in cycle t does so with what is given to it
+        from cycle t + 1 on, and with the sums and drain registers that it has then.
     a : In(data.ArrayLayout(signed(9), R))
         Activations for the first column.
     b : In(data.ArrayLayout(signed(9), C))
@@ -68,7 +69,7 @@ class ProcessingElements(wiring.Component):
         self._cols = cols
         super().__init__(
             {
-                "filter": In(1),
+                "filter": In(cols),
                 "a": In(data.ArrayLayout(signed(OPERAND_BITS), rows)),
                 "b": In(data.ArrayLayout(signed(OPERAND_BITS), cols)),
                 "first": In(cols),
@@ -104,10 +105,10 @@ class ProcessingElements(wiring.Component):
 
 _VERILOG = """\
   localparam ROWS = {rows}, COLS = {cols}, A = {operand}, D = {accumulator};
-  input clk, filter_edge;
+  input clk;
   input [ROWS * A - 1:0] a_edge;
   input [COLS * A - 1:0] b_edge;
-  input [COLS - 1:0] first_edge, last_edge;
+  input [COLS - 1:0] filter_edge, first_edge, last_edge;
   input [ROWS - 1:0] shift_edge;
   output reg [COLS * D - 1:0] d_edge;
 
@@ -142,7 +143,7 @@ _VERILOG = """\
       a[i] = 0;
       b[i] = 0;
       d[i] = 0;
-      filter[i] = filter_edge;
+      filter[i] = 0;
       first[i] = 0;
       last[i] = 0;
       shift[i] = 0;
@@ -153,6 +154,7 @@ _VERILOG = """\
     end
     for (i = 0; i < COLS; i = i + 1) begin
       b[END + COLS - 1 - i] = b_edge[i * A +: A];
+      filter[END + COLS - 1 - i] = filter_edge[i];
       first[END + COLS - 1 - i] = first_edge[i];
       last[END + COLS - 1 - i] = last_edge[i];
     end

@@ -18,6 +18,7 @@ from mensa.rtl.commands import Mode, compute_registers
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sched.lower.mappings.columns import LayerMapping, Piece, Run, column_runs
+from mensa.sched.lower.mappings.dense import shapes_of
 from mensa.sched.lower.mappings.mapper import Mapper
 from mensa.sched.lower.mappings.systolic import SystolicMapper
 from mensa.sched.lower.work import Registers
@@ -28,7 +29,16 @@ MOST_PIXELS = 16
 NEARLY = 0.02
 """So much longer than with the fewest cycles a layer may take, if its mapping is simpler."""
 
-__all__ = ["MAPPERS", "choose_mapping", "loops", "mapper", "strips_of", "taps", "whole"]
+__all__ = [
+    "MAPPERS",
+    "choose_mapping",
+    "loops",
+    "mapper",
+    "quicker_plan",
+    "strips_of",
+    "taps",
+    "whole",
+]
 
 
 MAPPERS: Mapping[type[Array], type[Mapper]] = {Systolic: SystolicMapper}
@@ -124,17 +134,45 @@ def choose_mapping(
     several : bool
         Whether a pack may be several pixels, and depthwise layers may be filters.
     """
-    diagonal = plan.kind == "depthwise" and plan.depth_multiplier <= machine.array.group
-    plain = LayerMapping(Mode.DEPTHWISE if diagonal else Mode.CONV)
     if not several:
-        return plain
-    cycles = {
-        mapping: _cycles(plan, mapping, machine, rows, columns, dense)
-        for mapping in (plain, *_candidates(plan, machine, dense))
-    }
-    known = {mapping: count for mapping, count in cycles.items() if count is not None}
+        return _plain(plan, machine)
+    known = _known_cycles(plan, machine, rows, columns, dense)
     enough = min(known.values()) * (1 + NEARLY)
     return next(mapping for mapping, count in known.items() if count <= enough)
+
+
+def quicker_plan(plan: ConvPlan, machine: Machine) -> ConvPlan:
+    """A layer whose pixels lie side by side, or a convolution that does the same in fewer cycles.
+
+    That has more parameters, so it must be quicker by more than a little.
+    """
+
+    def cycles(shape: ConvPlan) -> int:
+        _, rows, columns, _ = shape.output_shape
+        return min(_known_cycles(shape, machine, rows, columns, True).values())
+
+    best, least = None, cycles(plan) / (1 + NEARLY)
+    for shape in shapes_of(plan, machine.array.group):
+        count = cycles(shape.plan)
+        if count < least:
+            best, least = shape, count
+    return plan if best is None else best.whole()
+
+
+def _plain(plan: ConvPlan, machine: Machine) -> LayerMapping:
+    diagonal = plan.kind == "depthwise" and plan.depth_multiplier <= machine.array.group
+    return LayerMapping(Mode.DEPTHWISE if diagonal else Mode.CONV)
+
+
+def _known_cycles(
+    plan: ConvPlan, machine: Machine, rows: int, columns: int, dense: bool
+) -> dict[LayerMapping, int]:
+    """Cycles by mapping, the simplest first."""
+    cycles = {
+        mapping: _cycles(plan, mapping, machine, rows, columns, dense)
+        for mapping in (_plain(plan, machine), *_candidates(plan, machine, dense))
+    }
+    return {mapping: count for mapping, count in cycles.items() if count is not None}
 
 
 def _candidates(plan: ConvPlan, machine: Machine, dense: bool) -> Iterator[LayerMapping]:

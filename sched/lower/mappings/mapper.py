@@ -57,7 +57,8 @@ class Mapper:
         Returns
         -------
         tuple of int, int
-            Widths from left to right; cycles of all strips, one after another.
+            Widths from left to right; cycles from the first strip's first step to the last one's
+            last.
         None
             If not even one pack can be.
         """

@@ -13,7 +13,7 @@ from mensa.golden import ConvPlan
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import Mode
 from mensa.rtl.machine import Machine
-from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
+from mensa.rtl.timing import SETUP_CYCLES, feed_cycles, room_cycles, start_cycle
 from mensa.sched.lower.mappings.columns import LayerMapping
 from mensa.sched.lower.mappings.mapper import Mapper
 from mensa.sched.lower.work import Registers
@@ -48,8 +48,10 @@ class SystolicMapper(Mapper):
     def strips(
         self, packs: int, loops: Callable[[int], Registers]
     ) -> tuple[tuple[int, ...], int] | None:
-        """Strips whose taps fit the array's rows."""
-        overhead = SETUP_CYCLES + drain_cycles(self.machine, Mode.FILTER)
+        """Strips whose taps fit the array's rows, each as soon as the feed is free."""
+        room = room_cycles(self.machine, Mode.FILTER, Mode.FILTER)
+        assert room is not None
+        between = start_cycle(0, room, ()) + SETUP_CYCLES  # one strip's steps and the next one's
         costs: dict[int, int | None] = {}
 
         def cost(width: int) -> int | None:
@@ -58,7 +60,7 @@ class SystolicMapper(Mapper):
                 stream = self._array.stream(registers, 0)
                 costs[width] = None
                 if stream is not None:
-                    costs[width] = overhead + feed_cycles(self.machine, {**registers, **stream})
+                    costs[width] = between + feed_cycles(self.machine, {**registers, **stream})
             return costs[width]
 
         best: tuple[tuple[int, ...], int] | None = None
@@ -69,7 +71,7 @@ class SystolicMapper(Mapper):
             first, last = cost(narrow + (wider > 0)), cost(narrow)
             if first is None or last is None:
                 continue
-            cycles = wider * first + (count - wider) * last
+            cycles = wider * first + (count - wider) * last - between
             if best is not None and cycles >= best[1]:
                 break  # ever more of the columns that two strips see
             best = (narrow + 1,) * wider + (narrow,) * (count - wider), cycles

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from mensa.rtl.commands import Mode, Token
+from mensa.rtl.commands import Token
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command
 from mensa.rtl.registers import CATEGORIES
@@ -17,6 +17,7 @@ from mensa.rtl.timing import (
     SETUP_CYCLES,
     drain_cycles,
     feed_cycles,
+    room_cycles,
     start_cycle,
 )
 
@@ -88,7 +89,7 @@ class ComputeTiming:
         self._timeline = _Timeline()
         self.start = self.done = -1
         self._fed = -1  # the latest command's last feed step
-        self._tiled = False  # and whether it is tiled
+        self._mode: int | None = None  # and its mode
         self._dones = deque([-1] * COMMANDS_IN_FLIGHT)  # of as many latest commands
 
     def run(self, command: Command, handled: int, given: Mapping[Token, int]) -> None:
@@ -103,10 +104,12 @@ class ComputeTiming:
         given : mapping
             For each token that it waits for, the first cycle in which it is there.
         """
-        tiled = Mode(command["MODE"]).is_tiled
+        mode = command["MODE"]
         room = 1 + self.done
-        if tiled and self._tiled:
-            room = 1 + max(self._fed + 1, self._dones[0])
+        if self._mode is not None:
+            after_feed = room_cycles(self._machine, self._mode, mode)
+            if after_feed is not None:
+                room = max(self._fed + after_feed, 1 + self._dones[0])
         self.start = start_cycle(handled, room, given.values())
 
         self.wait(handled + 1)
@@ -117,10 +120,10 @@ class ComputeTiming:
 
         self._fed = self.start + SETUP_CYCLES + feed_cycles(self._machine, command.registers)
         self._timeline.until(self._fed + 1, _COMPUTE)
-        self.done = self._fed + drain_cycles(self._machine, command["MODE"], command["WIDTH"])
+        self.done = self._fed + drain_cycles(self._machine, mode, command["WIDTH"])
         self._dones.popleft()
         self._dones.append(self.done)
-        self._tiled = tiled
+        self._mode = mode
 
     def wait(self, cycle: int) -> None:
         """Until before `cycle` no token is missing."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mensa.rtl.commands import HEADER_WORDS, WORD_BYTES, Token, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command, Program, word_kinds
-from mensa.rtl.timing import start_cycle
+from mensa.rtl.timing import SETTLED_AHEAD, start_cycle
 from mensa.sim.engines.command_check import check_command, refusal
 from mensa.sim.engines.events import CommandEvent, RunTrace
 from mensa.sim.engines.model import dma as copies
@@ -114,7 +114,8 @@ class ModelEngine:
                     writes += copied.beats
                 unit.start, unit.done, beats = start, copied.done, copied.beats
             for token in command.signal:
-                tokens[token].append(unit.done)
+                ahead = SETTLED_AHEAD if token is Token.SETTLED else 0
+                tokens[token].append(unit.done - ahead)
             events.append((command, unit.start, unit.done, beats))
 
         # END waits for all units, and for what they may still complain of.

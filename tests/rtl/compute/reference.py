@@ -518,6 +518,13 @@ def _random_cell_command(machine: Machine, rng: random.Random, mode: Mode) -> Re
     }
 
 
+def as_tiles(machine: Machine, filter_command: Registers) -> Registers | None:
+    """The tiled command that does what a filter does; None where its parameters lie otherwise."""
+    if machine.lanes != machine.array.group:
+        return None
+    return filter_command | {"MODE": int(Mode.DEPTHWISE), "DEPTH_MULTIPLIER": 1}
+
+
 def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registers | None:
     if mode.is_cell:
         return _random_cell_command(machine, rng, mode)

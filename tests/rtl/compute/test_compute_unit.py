@@ -23,6 +23,7 @@ from mensa.rtl.commands import (
     REGISTERS,
     TAG_BITS,
     Mode,
+    Token,
     Unit,
     Width,
 )
@@ -35,7 +36,13 @@ from mensa.rtl.post.post_processor import PostProcessor
 from mensa.rtl.post.requantizer import Requantizer
 from mensa.rtl.post.vector_unit import VectorUnit
 from tests.rtl import bench
-from tests.rtl.compute.reference import Reference, Registers, random_buffers, random_commands
+from tests.rtl.compute.reference import (
+    Reference,
+    Registers,
+    as_tiles,
+    random_buffers,
+    random_commands,
+)
 from tests.rtl.lockstep import Port, SideBySide
 
 # Components that are only looked at, or refused.
@@ -74,7 +81,7 @@ class WithBuffers(wiring.Component):
         super().__init__(
             {
                 "command": In(CommandSignature()),
-                "status": Out(4),
+                "status": Out(5),
                 "tag": Out(TAG_BITS),
                 "write": Out(WritePort(machine.row_bytes)),
                 "fill_activation": In(WritePort(machine.row_bytes)),
@@ -110,7 +117,15 @@ class WithBuffers(wiring.Component):
             m.d.comb += getattr(self.write, member).eq(getattr(unit.write, member))
         m.d.comb += [
             unit.available.eq(~0),
-            self.status.eq(Cat(unit.start, unit.done, unit.feeding, unit.write.valid)),
+            self.status.eq(
+                Cat(
+                    unit.start,
+                    unit.done,
+                    unit.feeding,
+                    unit.write.valid,
+                    unit.give[Token.SETTLED],
+                )
+            ),
             self.tag.eq(unit.tag),
             constant.valid.eq(self.fill_constant_valid),
             constant.address.eq(self.fill_constant_address),
@@ -192,6 +207,12 @@ def sequence(machine: Machine, rng: random.Random) -> list[Registers]:
         commands += chain
         while len(chain) == 1 and rng.random() < 0.8:
             commands.append(near(machine, rng, commands[-1]))
+            tiles = as_tiles(machine, commands[-1]) if mode == Mode.FILTER else None
+            if tiles and rng.random() < 0.5:
+                # As close as they can come, whatever is on its way of one or the other.
+                commands += rng.choice([[tiles], [tiles, commands[-1]]])
+                if commands[-1] is tiles:
+                    break
     return commands
 
 
@@ -250,7 +271,8 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
     cycle = started = done = went = most = 0
     steps = range(0)  # cycles of the feed's steps
     ends: list[int] = []  # of all commands that have started
-    tiled = False  # the last of them
+    settles: list[int] = []  # when they give SETTLED
+    mode_before = Mode.MAX  # of the last of them
     quiet = 0
     pending = False
     while done < len(commands):
@@ -263,20 +285,23 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
             else:
                 went, pending = cycle, True
                 port.go_tag.value = len(commands) - words.count(None)
+                gives = rng.randrange(2)
+                port.go_signal.value = gives << Token.SETTLED
         else:
             port.set_valid.value = port.go_valid.value = 0
         await RisingEdge(dut.clk)
         status = int(top.status.value)
-        begins, ended, feeding, writing = (bool(status >> i & 1) for i in range(4))
+        begins, ended, feeding, writing, settled = (bool(status >> i & 1) for i in range(5))
         quiet += 1
         if pending and cycle > went:
             registers = commands[started]
-            overlaps = tiled and Mode(registers["MODE"]).is_tiled
             room = 0
-            if ends and not overlaps:
+            if ends and (mode_before.is_vector or Mode(registers["MODE"]).is_vector):
                 room = ends[-1] + 1
             elif ends:
                 room = steps.stop + 1
+                if mode_before != Mode.FILTER and registers["MODE"] == Mode.FILTER:
+                    room = steps.stop + machine.array.spacing
             if len(ends) >= timing.COMMANDS_IN_FLIGHT:
                 room = max(room, ends[-timing.COMMANDS_IN_FLIGHT] + 1)
             earliest = timing.start_cycle(went, room, ())
@@ -291,12 +316,14 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
             drain = timing.drain_cycles(machine, registers["MODE"], width)
             turns = machine.array.pace * (2 if width == Width.INT32 else 1)
             ends.append(steps.stop - 1 + drain)
-            tiled = Mode(registers["MODE"]).is_tiled
+            if gives:
+                settles.append(ends[-1] - timing.SETTLED_AHEAD)
+            mode_before = Mode(registers["MODE"])
             writes = reference.run(registers)
             for w in writes:
                 for turn, (start_byte, data) in enumerate(turns_of(machine, width, w.data)):
                     at = first + w.last_step + drain + turn
-                    if tiled:
+                    if mode_before.is_tiled:
                         at -= w.row * machine.array.pace + turns - 1
                     assert at not in expected
                     expected[at] = w.address + start_byte, data
@@ -314,6 +341,7 @@ async def commands_write_what_the_loops_say_in_the_cycles_of_the_closed_form(dut
             assert int(write.mask.value) == (1 << count) - 1
             data = int(write.data.value).to_bytes(machine.row_bytes, "little")
             assert data[:count] == wanted, f"{wanted.hex()}, not {data.hex()}: {registers}"
+        assert settled == (cycle in settles)
         assert ended == (done < started and cycle == ends[done]), f"{cycle} not {ends[done:]}"
         if ended:
             done += 1

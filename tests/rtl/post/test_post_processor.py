@@ -190,7 +190,9 @@ async def rows_are_written_where_they_were_announced_as_their_command_says(dut, 
             dut.announce__payload.value = layout.const(told[cycle]).as_value().value
         dut.results__valid.value = cycle in results
         row, last, sums = results.get(cycle, (0, 1, [0] * cols))
-        dut.results__payload.value = pack(sums, 32) << row_bits + 1 | last << row_bits | row
+        dut.results__payload.value = (
+            pack(sums, 32) << row_bits + 2 | (not tiled) << row_bits + 1 | last << row_bits | row
+        )
         await RisingEdge(clk)
         answers.append(entry_bytes(records[int(dut.entry.value) % len(records)]))
         dut.records.value = answers.popleft()

@@ -11,7 +11,7 @@ from mensa.rtl.commands import Mode, Space, Token, Unit, Width
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Assembler, Program
 from mensa.rtl.registers import PROGRAM_ALIGNMENT_BYTES
-from tests.rtl.compute.reference import random_buffers, random_commands
+from tests.rtl.compute.reference import as_tiles, random_buffers, random_commands
 
 GIVES = {
     Unit.LOAD: (Token.PARAMETERS_READY, Token.ACTIVATIONS_READY),
@@ -129,8 +129,11 @@ def compute_commands(small: Machine, rng: random.Random, length: int) -> list[Go
             deck = rng.sample(small.modes, len(small.modes))
         mode = deck.pop() if rng.random() < 0.5 else rng.choice(small.modes[:3])
         chain = random_commands(small, rng, mode)
-        if mode.is_tiled and rng.random() < 0.5:
+        if not mode.is_vector and rng.random() < 0.5:
             # Little changes from one to the next, so that fetch keeps up with a short feed.
+            tiles = as_tiles(small, chain[0]) if mode == Mode.FILTER else None
+            if tiles and rng.random() < 0.5:
+                chain.append(tiles)
             chain *= rng.randrange(2, 6)
         reads = rng.randrange(2) if rng.random() < 0.3 else 0
         for registers in chain:

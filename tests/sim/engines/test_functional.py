@@ -409,6 +409,7 @@ def test_the_hook_of_accesses_sees_what_every_command_reads_and_writes():
 
 
 HERE = PLAIN | {"ACT_ADDRESS": OUT}  # reads what PLAIN writes
+FILTER_HERE = FILTER | {"ACT_ADDRESS": OUT, "OUT_ADDRESS": OUT + 300}
 ELSEWHERE = PLAIN | {"OUT_ADDRESS": OUT + 100}
 SUM = HERE | {"MODE": Mode.SUM, "SEGMENT": 3, "LAST_SEGMENT": 3, "OUT_ADDRESS": OUT + 200}
 STORE_HERE = COPY | {"MEMORY_ADDRESS": OUT, "BUFFER_ADDRESS": OUT}
@@ -425,6 +426,11 @@ WRITTEN, READY = [Token.SETTLED], [Token.RESULTS_READY]
         ([(PLAIN, [], WRITTEN), (PLAIN,), (HERE, WRITTEN)], False),
         ([(PLAIN,), (ELSEWHERE, [], WRITTEN), (HERE, WRITTEN)], True),  # a later one gave it
         ([(ELSEWHERE, [], WRITTEN), (PLAIN, [], WRITTEN), (HERE, WRITTEN)], False),
+        ([(FILTER,), (HERE,)], False),
+        ([(PLAIN,), (FILTER_HERE,)], False),
+        ([(FILTER,), (FILTER_HERE,)], False),
+        ([(FILTER, [], WRITTEN), (FILTER_HERE, WRITTEN)], True),
+        ([(PLAIN, [], WRITTEN), (FILTER_HERE, WRITTEN)], True),
         ([(PLAIN,), (SUM,)], True),  # a vector mode waits
         ([(PLAIN,), (SUM | {"ACT_ADDRESS": 0},), (HERE,)], True),
         ([(SUM | {"OUT_ADDRESS": OUT},), (HERE,)], True),
@@ -433,10 +439,10 @@ WRITTEN, READY = [Token.SETTLED], [Token.RESULTS_READY]
 def test_results_must_be_settled_before_a_compute_command_reads_them(commands, fine):
     program = [(Unit.COMPUTE, *command) for command in commands]
     if fine:
-        run(program)
+        run(program, TALL)
     else:
         with pytest.raises(ProgramError, match=r"word \d+ \(COMPUTE.* no token says that it is"):
-            run(program)
+            run(program, TALL)
 
 
 def test_a_store_must_know_that_results_are_there_and_may_pass_it_on():

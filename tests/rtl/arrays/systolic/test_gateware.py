@@ -26,6 +26,8 @@ SHAPES = {
         (5, 3, 1), (9, 5, 1), (9, 5, 5), (4, 12, 1), (4, 12, 3),
     )
 }  # fmt: skip
+ALONE = None
+"""The row of a result that is no tile's."""
 LONG = os.environ.get("MENSA_REGRESS") == "1"
 TILES = 60 if LONG else 24
 FILTERS = 40 if LONG else 16
@@ -117,8 +119,8 @@ class Schedule:
         self.words: dict[int, int] = {}
         self.beats: dict[int, int] = {}
         self.filter: list[int] = []  # by cycle
-        self.is_filter = 0
-        self.results: dict[int, tuple[int, np.ndarray | None]] = {}
+        self.latest = {False: -cols * rows, True: -4}  # last beat of a tile, of a filter
+        self.results: dict[int, tuple[int | None, np.ndarray | None]] = {}
 
     @property
     def cycles(self) -> int:
@@ -128,10 +130,11 @@ class Schedule:
         return self.rng.randrange(most) if self.rng else 0
 
     def settle(self, is_filter: bool) -> None:
-        """When all results are out, the array becomes what `is_filter` says, a cycle ahead."""
-        idle = max(self.results, default=-1) + 1 + self.bubble(3)
-        self.filter += [self.is_filter] * (idle - len(self.filter)) + [int(is_filter)]
-        self.is_filter = int(is_filter)
+        """As soon as it may, the array becomes what `is_filter` says, a cycle ahead."""
+        tile, word = self.latest[False], self.latest[True]
+        room = tile + self.array.spacing + 3 if is_filter else word + 4
+        change = max(room, tile, word, 0) + self.bubble(3)
+        self.filter += [int(word > tile)] * (change - len(self.filter)) + [int(is_filter)]
 
     def beat(self, cycle: int, values: np.ndarray, **marks: int) -> None:
         assert cycle not in self.beats
@@ -171,7 +174,7 @@ class Schedule:
                         last=int(start + beat == last),
                     )
                 done += size
-            latest = cycle + last
+            latest = self.latest[False] = cycle + last
             sums = tile.sums()
             for row in range(rows):
                 at = latest + self.array.latency(Mode.CONV) - row * self.array.pace
@@ -212,9 +215,11 @@ class Schedule:
                         self.beat(cycle, values, clear=0, tap=0, last=int(complete))
                         if complete:
                             at = cycle + self.array.latency(Mode.FILTER)
-                            self.results[at] = 0, sums[out_y, pixels[number]]
+                            assert at not in self.results
+                            self.results[at] = ALONE, sums[out_y, pixels[number]]
                         cycle += 1
             assert cycle - before == filter_feed_cycles(c)
+            self.latest[True] = cycle - 1
             cycle += self.bubble(2 * rows)
 
 
@@ -259,10 +264,12 @@ async def sums_of_tiles_and_filters_leave_at_their_exact_cycles(dut, idle):
         row_bits = (rows - 1).bit_length()
         for t, (row, sums) in plan.results.items():
             word = seen[f"{name}__results__payload"][t]
+            alone, row = row is ALONE, row or 0
             assert word & ((1 << row_bits) - 1) == row, (name, t)
             assert word >> row_bits & 1 == (row == 0), (name, t)
+            assert word >> row_bits + 1 & 1 == alone, (name, t)
             if sums is not None:
-                assert unpack(word >> row_bits + 1, 32, cols) == list(sums), (name, t, row)
+                assert unpack(word >> row_bits + 2, 32, cols) == list(sums), (name, t, row)
 
 
 @cocotb.test()

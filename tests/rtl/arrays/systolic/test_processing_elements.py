@@ -104,10 +104,11 @@ async def every_register_follows_its_recurrence(dut):
         elements = Elements(rows, cols)
         d = expected[name] = []
         given = {member: [] for member in ("filter", "a", "b", "first", "last", "shift")}
-        is_filter = 0
+        is_filter = np.zeros(cols, int)
         for _ in range(CYCLES):
-            is_filter ^= int(random.random() < 0.02)
+            is_filter = is_filter ^ marks(cols, 0.02)
             edge = {
+                "filter": is_filter,
                 "a": operands(rows),
                 "b": operands(cols),
                 "first": marks(cols, 0.1),
@@ -115,8 +116,7 @@ async def every_register_follows_its_recurrence(dut):
                 "shift": marks(rows, 0.4),
             }
             d.append(elements.now["d"][-1].tolist())
-            elements.step(edge | {"filter": np.full(cols, is_filter)})
-            given["filter"].append(is_filter)
+            elements.step(edge)
             for member, values in edge.items():
                 bits = OPERAND_BITS if member in "ab" else 1
                 given[member].append(pack(map(int, values), bits))

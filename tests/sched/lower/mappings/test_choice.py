@@ -11,7 +11,7 @@ import mensa.golden as golden
 from mensa.rtl.arrays.systolic.filter_stream import filter_stream
 from mensa.rtl.commands import Mode, Unit
 from mensa.rtl.machine import KIB, edge_tpu
-from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
+from mensa.rtl.timing import SETUP_CYCLES, feed_cycles, room_cycles, start_cycle
 from mensa.sched.lower import lower
 from mensa.sched.lower.mappings.choice import mapper
 from mensa.sched.placement import all_on
@@ -63,10 +63,10 @@ def compute_commands(lowered):
     [
         ((9, 13), 8, (3, 3), 1, Mode.FILTER, 1),  # a group fills the columns
         ((9, 13), 20, (3, 3), 1, Mode.FILTER, 1),  # several groups, the last not full
-        ((6, 23), 2, (3, 3), 1, Mode.FILTER, 4),  # four pixels a word, and an edge of three
-        ((60, 5), 4, (2, 3), 2, Mode.FILTER, 1),
-        ((9, 13), 4, (3, 3), 2, Mode.DEPTHWISE, 1),  # many strips for so few outputs
-        ((5, 5), 8, (5, 5), 1, Mode.DEPTHWISE, 1),  # 25 taps and their rows don't fit 16 rows
+        ((6, 23), 2, (3, 1), 1, Mode.FILTER, 4),  # four pixels a word, and an edge of three
+        ((60, 5), 20, (2, 3), 2, Mode.FILTER, 1),
+        ((2, 13), 8, (3, 3), 2, Mode.DEPTHWISE, 1),  # many strips for so few outputs
+        ((5, 5), 20, (5, 5), 1, Mode.DEPTHWISE, 1),  # 25 taps and their rows don't fit 16 rows
     ],
 )
 def test_depthwise_layers_are_filters_where_their_taps_fit(
@@ -118,13 +118,14 @@ def test_strips_cover_a_row_and_no_even_cut_is_faster(words, kernel, stride, row
         }  # fmt: skip
 
     def cycles(widths):
-        total = 0
+        room = room_cycles(machine, Mode.FILTER, Mode.FILTER)
+        between = start_cycle(0, room, ()) + SETUP_CYCLES
+        total = between * (len(widths) - 1)
         for width in widths:
             stream = filter_stream(array_rows, loops(width), 0)
             if stream is None:
                 return None
-            feed = feed_cycles(machine, loops(width) | stream)
-            total += SETUP_CYCLES + feed + drain_cycles(machine, Mode.FILTER)
+            total += feed_cycles(machine, loops(width) | stream)
         return total
 
     found = mapper(machine).strips(words, loops)

@@ -69,7 +69,7 @@ MACHINES = {
 COMMANDS = 30
 """Per mode and machine."""
 
-MIXED_COMMANDS = 250
+MIXED_COMMANDS = 500
 """Of all modes, per machine."""
 
 
@@ -202,7 +202,7 @@ def sequence(machine: Machine, rng: random.Random) -> list[Registers]:
     """Commands of all modes, many of which come close behind one another."""
     commands: list[Registers] = []
     while len(commands) < MIXED_COMMANDS:
-        mode = rng.choice([*machine.modes, Mode.CONV, Mode.DEPTHWISE])
+        mode = rng.choice([*machine.modes, Mode.CONV, Mode.DEPTHWISE, Mode.FILTER])
         chain = random_commands(machine, rng, mode)
         commands += chain
         while len(chain) == 1 and rng.random() < 0.8:

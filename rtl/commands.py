@@ -290,7 +290,7 @@ class ComputeRegisters(TypedDict, total=False):
         int, Unsigned(8), "output channels of the last pixel of an output row; 0: as of others"
     ]
     DEPTH_MULTIPLIER: Annotated[int, Unsigned(8), "depthwise: output channels per input channel"]
-    # The stream of a filter (rtl/arrays/systolic/filter_stream.py gives these from others).
+    # The stream of a filter (rtl/arrays/filter/filter_stream.py gives these from others).
     STREAM_ROWS: Annotated[int, Unsigned(16), "filter: input rows that pass, at least 1"]
     STREAM_COLUMNS: Annotated[int, Unsigned(16), "filter: positions in an input row, at least 1"]
     STREAM_TAPS: Annotated[

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mensa.rtl.arrays.systolic.filter_stream import filter_stream, filter_words
+from mensa.rtl.arrays.filter.filter_stream import filter_stream, filter_words
 from mensa.rtl.commands import Mode
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from mensa.rtl import timing
-from mensa.rtl.arrays.systolic.filter_stream import filter_stream
+from mensa.rtl.arrays.filter.filter_stream import filter_stream
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import REGISTERS, Mode, Unit
 from mensa.rtl.compute import operand_feed

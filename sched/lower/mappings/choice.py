@@ -19,8 +19,8 @@ from mensa.rtl.machine import Machine
 from mensa.rtl.timing import SETUP_CYCLES, drain_cycles, feed_cycles
 from mensa.sched.lower.mappings.columns import LayerMapping, Piece, Run, column_runs
 from mensa.sched.lower.mappings.dense import shapes_of
+from mensa.sched.lower.mappings.filters import FilterMapper
 from mensa.sched.lower.mappings.mapper import Mapper
-from mensa.sched.lower.mappings.systolic import SystolicMapper
 from mensa.sched.lower.work import Registers
 
 MOST_PIXELS = 16
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-MAPPERS: Mapping[type[Array], type[Mapper]] = {Systolic: SystolicMapper}
+MAPPERS: Mapping[type[Array], type[Mapper]] = {Systolic: FilterMapper}
 """Arrays that have mappings of their own."""
 
 

@@ -17,7 +17,7 @@ from mensa.golden.arithmetic.fixed_point import (
     rounding_divide_by_pot,
     wrap32,
 )
-from mensa.rtl.arrays.systolic.filter_stream import filter_stream
+from mensa.rtl.arrays.filter.filter_stream import filter_stream
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import REGISTERS, Keep, Mode, Rounding, Unit, Width
 from mensa.rtl.machine import Machine

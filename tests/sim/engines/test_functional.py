@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from mensa.rtl.arrays.systolic.filter_stream import filter_stream
+from mensa.rtl.arrays.filter.filter_stream import filter_stream
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import Keep, Mode, Space, Token, Unit
 from mensa.rtl.machine import CELLS, Machine

@@ -8,8 +8,8 @@ import cocotb
 import numpy as np
 import pytest
 
+from mensa.rtl.arrays.filter.filter_stream import filter_feed_cycles, filter_stream, filter_taps
 from mensa.rtl.arrays.streams import OPERAND_BITS
-from mensa.rtl.arrays.systolic.filter_stream import filter_feed_cycles, filter_stream, filter_taps
 from mensa.rtl.arrays.systolic.gateware import SystolicArray
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import Mode

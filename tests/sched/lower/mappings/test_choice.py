@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mensa.golden as golden
-from mensa.rtl.arrays.systolic.filter_stream import filter_stream
+from mensa.rtl.arrays.filter.filter_stream import filter_stream
 from mensa.rtl.commands import Mode, Unit
 from mensa.rtl.machine import KIB, edge_tpu
 from mensa.rtl.timing import SETUP_CYCLES, feed_cycles, room_cycles, start_cycle

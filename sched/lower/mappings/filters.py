@@ -1,8 +1,8 @@
-"""Mappings that the systolic array has beside tiles: depthwise convolution as a filter.
+"""Mappings that arrays with MODE FILTER have beside tiles: depthwise convolution as a filter.
 
-The taps of a tap row lie as many array rows apart as words of an input row pass between them, so
-the width of a strip of output columns is bounded. Neighbouring strips both pass the input columns
-that both see.
+The words of an input row lie in the array between those that a tap row sees and those of the next,
+so the width of a strip of output columns is bounded. Neighbouring strips both pass the input
+columns that both see.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from mensa.golden import ConvPlan
-from mensa.rtl.arrays.systolic.systolic import Systolic
+from mensa.rtl.arrays.filter.filter_array import FilterArray
 from mensa.rtl.commands import Mode
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import SETUP_CYCLES, feed_cycles, room_cycles, start_cycle
@@ -18,15 +18,15 @@ from mensa.sched.lower.mappings.columns import LayerMapping
 from mensa.sched.lower.mappings.mapper import Mapper
 from mensa.sched.lower.work import Registers
 
-__all__ = ["SystolicMapper"]
+__all__ = ["FilterMapper"]
 
 
-class SystolicMapper(Mapper):
-    """The filters of a systolic array."""
+class FilterMapper(Mapper):
+    """The filters of an array."""
 
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine)
-        assert isinstance(machine.array, Systolic)
+        assert isinstance(machine.array, FilterArray)
         self._array = machine.array
 
     def candidates(
@@ -48,7 +48,7 @@ class SystolicMapper(Mapper):
     def strips(
         self, packs: int, loops: Callable[[int], Registers]
     ) -> tuple[tuple[int, ...], int] | None:
-        """Strips whose taps fit the array's rows, each as soon as the feed is free."""
+        """Strips whose taps fit the array, each as soon as the feed is free."""
         room = room_cycles(self.machine, Mode.FILTER, Mode.FILTER)
         assert room is not None
         between = start_cycle(0, room, ()) + SETUP_CYCLES  # one strip's steps and the next one's

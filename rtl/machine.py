@@ -221,7 +221,7 @@ class Machine:
     @property
     def _longest_word(self) -> int:
         """Bytes of activations, or of parameters, that are read at once."""
-        return max(self.array.chunk, self.array.group)
+        return max(self.array.chunk, self.array.group * self.array.parameter_rows)
 
     @property
     def burst_bytes(self) -> int:

@@ -92,7 +92,7 @@ def room_cycles(machine: Machine, before: int, mode: int) -> int | None:
     if before.is_vector or mode.is_vector:
         return None
     if before.is_tiled and not mode.is_tiled:
-        return 1 + machine.array.spacing
+        return 1 + machine.array.clearance
     return 2
 
 

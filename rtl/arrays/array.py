@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mensa.rtl.commands import Mode
+from mensa.rtl.commands import Mode, Width
 from mensa.rtl.setting import check_range
 
 __all__ = ["Array"]
@@ -74,6 +74,29 @@ class Array(ABC):
         """Output channels at once: parameters of a beat and results of a row."""
 
     @property
+    def parameter_rows(self) -> int:
+        """Bytes of the reduction whose parameters one beat brings, a power of two."""
+        return 1
+
+    @property
+    def least_chunk(self) -> int:
+        """Cycles that a chunk takes at least, however few its pixels and bytes are."""
+        return 1
+
+    @property
+    def leaves_by_pixel(self) -> bool:
+        """Whether a pixel's sums leave a constant time after its last word, pixel after pixel.
+
+        Else a tile's leave after its last beat, row after row.
+        """
+        return False
+
+    @property
+    def tap_places(self) -> int:
+        """Places for taps in a column, for MODE FILTER; 0 without it."""
+        return 0
+
+    @property
     def pace(self) -> int:
         """Cycles from one row of a tile's results to the next: the post-processor takes L a
         cycle."""
@@ -83,6 +106,12 @@ class Array(ABC):
     @abstractmethod
     def spacing(self) -> int:
         """Cycles between the `last` beats of two tiles, at least."""
+
+    @property
+    def clearance(self) -> int:
+        """Cycles from a tile's last beat on in which a mode of its own may not begin; what begins
+        after another command is four cycles later anyhow."""
+        return self.spacing
 
     @property
     @abstractmethod
@@ -96,7 +125,8 @@ class Array(ABC):
 
     @abstractmethod
     def latency(self, mode: Mode) -> int:
-        """Cycles from the last beat of a tile, or of a result, to its last row of results."""
+        """Cycles from the last beat of a tile, or of a result, to its last row of results; where
+        the array `leaves_by_pixel`, from a pixel's last word to its row."""
 
     @abstractmethod
     def group_channels(self, mode: Mode) -> int:
@@ -119,28 +149,44 @@ class Array(ABC):
         where there are none."""
         return None
 
-    def tile_cycles(self, pixels: int, taps: int, segment: int) -> int:
-        """Cycles that a tile of `pixels` keeps the feed busy.
+    def turns_of_word(self, width: int) -> int:
+        """Cycles from one to the next of a tile's last words, with results of a WIDTH: where sums
+        leave with them, what the post-processor needs."""
+        if not self.leaves_by_pixel:
+            return 1
+        return self.pace * (2 if width == Width.INT32 else 1)
 
-        A chunk takes max(pixels, its bytes), and a tile at least the spacing.
+    def chunk_cycles(self, words: int, nbytes: int) -> int:
+        """Cycles of a chunk whose words take so many and whose bytes are so many."""
+        return max(words, -(-nbytes // self.parameter_rows), self.least_chunk)
+
+    def tile_cycles(self, pixels: int, taps: int, segment: int, turns: int = 1) -> int:
+        """Cycles that a tile of `pixels` keeps the feed busy, at least the spacing.
+
+        `turns` is `turns_of_word`, for its last chunk.
         """
         full, rest = divmod(segment, self.chunk)
-        chunks = full * max(pixels, self.chunk) + (max(pixels, rest) if rest else 0)
-        return max(self.spacing, taps * chunks)
+        chunks = full * self.chunk_cycles(pixels, self.chunk)
+        if rest:
+            chunks += self.chunk_cycles(pixels, rest)
+        last = rest or self.chunk
+        longer = self.chunk_cycles(turns * pixels, last) - self.chunk_cycles(pixels, last)
+        return max(self.spacing, taps * chunks + longer)
 
     def feed_cycles(self, registers: Mapping[str, int]) -> int:
         """Cycles in which the feed of a command for the array takes a step."""
         if registers["MODE"] in self.own_modes:
             return self.own_feed_cycles(registers)
         taps = registers["KERNEL_H"] * registers["KERNEL_W"]
+        turns = self.turns_of_word(registers.get("WIDTH", Width.BYTE))
         full_tiles, rest = divmod(registers["PIXELS"], self.tile)
         cycles = 0
         for count, segment in (
             (registers["GROUPS"] - 1, registers["SEGMENT"]),
             (1, registers["LAST_SEGMENT"]),
         ):
-            group = full_tiles * self.tile_cycles(self.tile, taps, segment)
+            group = full_tiles * self.tile_cycles(self.tile, taps, segment, turns)
             if rest:
-                group += self.tile_cycles(rest, taps, segment)
+                group += self.tile_cycles(rest, taps, segment, turns)
             cycles += count * group
         return cycles

@@ -9,6 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.array import Array
+from mensa.rtl.arrays.streams import WORD_MARKS
 from mensa.rtl.commands import (
     BUFFER_ADDRESS_BITS,
     CHANNELS_BITS,
@@ -53,11 +54,13 @@ def work_fields(array: Array) -> dict[str, Any]:
         "diagonal": CHANNELS_BITS,  # depthwise: first column that sees it
         "clear": 1,  # filter: forget all taps
         # Row of the array that the activations, or a filter's tap, are for.
-        "lane": range(array.tile),
+        "lane": range(max(array.tile, array.tap_places)),
         # Marks of a reduction: a tile's first and last beat, so that the last ones of two tiles
         # are the spacing apart even where the second has fewer parameters.
         "first": 1,
         "last": 1,
+        # The same of a pixel's words, whose sums leave with the last.
+        **(WORD_MARKS if array.leaves_by_pixel else {}),
         # The lane's result, told once per tile. A step's channels are those of all pixels but the
         # edge, where that has its own number.
         "announce": 1,

@@ -14,6 +14,7 @@ from mensa.rtl.commands import Mode
 __all__ = [
     "ACCUMULATOR_BITS",
     "OPERAND_BITS",
+    "WORD_MARKS",
     "activations_signature",
     "parameters_signature",
     "results_signature",
@@ -26,26 +27,37 @@ ACCUMULATOR_BITS = 32
 """Bits of a sum, which wraps."""
 
 
+WORD_MARKS = {"opens": 1, "closes": 1, "ends": 1}
+"""Of a word: its pixel's sums begin with it, leave with it, and are the last of their tile."""
+
+
 def activations_signature(array: Array) -> stream.Signature:
-    """Up to a chunk of consecutive values of the reduction, for one lane: a pixel of the tile."""
+    """Up to a chunk of consecutive values of the reduction, for one lane: a pixel of the tile.
+
+    Words have `WORD_MARKS` where sums leave pixel by pixel.
+    """
     operands = data.ArrayLayout(signed(OPERAND_BITS), array.chunk)
-    layout = data.StructLayout({"lane": range(array.tile), "values": operands})
+    marks = WORD_MARKS if array.leaves_by_pixel else {}
+    layout = data.StructLayout({"lane": range(array.tile), **marks, "values": operands})
     return stream.Signature(layout, always_ready=True)
 
 
 def parameters_signature(array: Array) -> stream.Signature:
-    """One value for each channel of the group.
+    """One value for each channel of the group, of each of the bytes that a beat is for.
 
     `first` and `last` mark a tile's first and last beat. An array with MODE FILTER also has beats
-    that clear the taps, and those that are the tap of its row `row`.
+    that clear the taps, and those that are the tap of its row `row`, which all bytes of the beat
+    hold. If it has a store of input rows, `last` marks the last tap of a tap row, `first` the first
+    word of an input row, and the beats of a word have their number as `row`.
     """
-    filter_fields = {"clear": 1, "tap": 1, "row": range(array.tile)}
+    filter_fields = {"clear": 1, "tap": 1, "row": range(array.tap_places)}
+    values = array.parameter_rows * array.group
     layout = data.StructLayout(
         {
             "first": 1,
             "last": 1,
             **(filter_fields if Mode.FILTER in array.own_modes else {}),
-            "values": data.ArrayLayout(signed(OPERAND_BITS), array.group),
+            "values": data.ArrayLayout(signed(OPERAND_BITS), values),
         }
     )
     return stream.Signature(layout, always_ready=True)

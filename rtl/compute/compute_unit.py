@@ -149,9 +149,10 @@ class ComputeUnit(wiring.Component):
         with m.If(self.reset):  # all registers are 0
             m.d.sync += [coming.tiled.eq(Mode(0).is_tiled), coming.vector.eq(Mode(0).is_vector)]
         # Its last turn, from which on the array has given away its tiles, stays.
-        spaced = Countdown(machine.array.spacing.bit_length(), "spaced")
+        clearance = machine.array.clearance
+        spaced = Countdown(clearance.bit_length(), "spaced")
         with m.If(fed):
-            m.d.sync += spaced.restart(machine.array.spacing)
+            m.d.sync += spaced.restart(clearance)
         with m.Else():
             m.d.sync += spaced.step(~spaced.last)
         array_is_free = coming.tiled | ~latest.tiled | spaced.last

@@ -1,0 +1,1 @@
+"""The data-centric array of Jacquard: parameters stay, sums are reduced in space."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mensa.rtl.arrays.array import Array
+from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import Mode, Width
@@ -30,6 +31,7 @@ __all__ = [
     "Machine",
     "MachineError",
     "edge_tpu",
+    "jacquard",
     "machines",
 ]
 
@@ -299,7 +301,7 @@ class Machine:
         return Machine.of(self.settings | changes)
 
 
-ARRAYS: dict[str, type[Array]] = {kind.kind: kind for kind in (Systolic,)}
+ARRAYS: dict[str, type[Array]] = {kind.kind: kind for kind in (Systolic, Jacquard)}
 """The kinds of array, by name."""
 
 edge_tpu = Machine(
@@ -312,5 +314,14 @@ edge_tpu = Machine(
 )
 """The baseline: a 64 x 64 output-stationary systolic array in the manner of Google's Edge TPU."""
 
-machines = {m.name: m for m in (edge_tpu,)}
+jacquard = Machine(
+    name="jacquard",
+    array=Jacquard(rows=16, cols=16, parameter_rows=16),  # [R-h] 16 x 16; parameters [D], below
+    clock_hz=1_000_000_000,  # [D] 16 x 16 PEs x 2 FLOP x 1 GHz = 512 GFLOP/s [R-h]
+    parameter_buffer_bytes=128 * KIB,  # [R-h]
+    activation_buffer_bytes=128 * KIB,  # [R-h]
+)
+"""The data-centric machine of Mensa-G, in the logic layer of a stacked memory."""
+
+machines = {m.name: m for m in (edge_tpu, jacquard)}
 """The named machines, by name."""

@@ -75,7 +75,8 @@ class Array(ABC):
 
     @property
     def parameter_rows(self) -> int:
-        """Bytes of the reduction whose parameters one beat brings, a power of two."""
+        """Bytes of the reduction whose parameters one beat brings: a chunk, or a power of two that
+        divides it."""
         return 1
 
     @property
@@ -149,6 +150,14 @@ class Array(ABC):
         where there are none."""
         return None
 
+    def parameter_beats(self, nbytes: Any) -> Any:
+        """Beats for the parameters of so many bytes of a chunk, a number or a signal."""
+        if self.parameter_rows == 1:
+            return nbytes
+        if self.parameter_rows == self.chunk:
+            return 1
+        return (nbytes + (self.parameter_rows - 1)) >> (self.parameter_rows.bit_length() - 1)
+
     def turns_of_word(self, width: int) -> int:
         """Cycles from one to the next of a tile's last words, with results of a WIDTH: where sums
         leave with them, what the post-processor needs."""
@@ -158,7 +167,8 @@ class Array(ABC):
 
     def chunk_cycles(self, words: int, nbytes: int) -> int:
         """Cycles of a chunk whose words take so many and whose bytes are so many."""
-        return max(words, -(-nbytes // self.parameter_rows), self.least_chunk)
+        beats: int = self.parameter_beats(nbytes)
+        return max(words, beats, self.least_chunk)
 
     def tile_cycles(self, pixels: int, taps: int, segment: int, turns: int = 1) -> int:
         """Cycles that a tile of `pixels` keeps the feed busy, at least the spacing.

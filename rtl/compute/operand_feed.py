@@ -11,7 +11,12 @@ from amaranth.lib.wiring import In, Out
 
 from mensa.rtl import timing
 from mensa.rtl.arrays.nest import POSITION_BITS, size_shape
-from mensa.rtl.arrays.streams import OPERAND_BITS, activations_signature, parameters_signature
+from mensa.rtl.arrays.streams import (
+    OPERAND_BITS,
+    WORD_MARKS,
+    activations_signature,
+    parameters_signature,
+)
 from mensa.rtl.buffers.buffer import ReadPort
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, CHANNELS_BITS, Mode, Unit
 from mensa.rtl.compute import address_generator
@@ -117,9 +122,9 @@ class OperandFeed(wiring.Component):
     activations : Out(activations_signature(machine.array))
         For the array: the bytes of a chunk for one lane.
     parameters : Out(parameters_signature(machine.array))
-        For the array: one value per column, zeros where a tile's last beat has no parameters. In
-        mode FILTER: a beat that clears the taps, the tap of array row `row`, or a word of
-        activations, `last` if a result is complete with it.
+        For the array: one value per column and byte of the beat, zeros where a tile's last beat has
+        no parameters. In mode FILTER: a beat that clears the taps, the tap of array row `row`, or
+        a word of activations, `last` if a result is complete with it.
     vector : Out(stream of {first, last, tap, values: signed(9) each}, always ready)
         For the vector unit and the LSTM cell: the bytes of a tap, L or what the cell takes.
     table : Out(stream of bytes, always ready)
@@ -179,7 +184,7 @@ class OperandFeed(wiring.Component):
         inside = self._read(m, beats, modes, bounds)
         zero_point, blank = self._prepare(m, beats, modes, command)
         word = self._activations(m, modes, inside, zero_point)
-        weights = self._weights(m, command, blank)
+        weights = self._weights(m, modes, command, blank)
         self._hand_out(m, beats, modes, word, weights)
         return m
 
@@ -230,11 +235,14 @@ class OperandFeed(wiring.Component):
         reads = Signal()
         first, last = resetless(BUFFER_ADDRESS_BITS), resetless(BUFFER_ADDRESS_BITS)
         parameter_last = resetless(BUFFER_ADDRESS_BITS)
+        # Of several bytes of the reduction, whatever the beat needs of it.
+        rows = self._machine.array.parameter_rows
+        reach = rows * cols - 1 if rows > 1 else Mux(modes.reads_taps, lanes - 1, cols - 1)
         m.d.sync += [
             reads.eq(low < high),
             first.eq(beat.address + low),
             last.eq(beat.address + high - 1),
-            parameter_last.eq(beat.parameter_address + Mux(modes.reads_taps, lanes - 1, cols - 1)),
+            parameter_last.eq(beat.parameter_address + reach),
         ]
         m.d.sync += [inside[byte].eq((low <= byte) & (byte < high)) for byte in range(len(inside))]
         m.d.comb += [
@@ -254,22 +262,28 @@ class OperandFeed(wiring.Component):
     ) -> tuple[Signal, Signal]:
         """Decide what to do with the buffers' bytes, a cycle before these come.
 
-        Returns: the activations' zero point, and a bit for each column that sees no parameter.
+        Returns: the activations' zero point, and for each byte of the reduction that a beat is for
+        a bit for each column that sees no parameter.
         """
-        coming = beats.asked[-2]
-        diagonal_end = Signal(CHANNELS_BITS + 1)
-        m.d.sync += diagonal_end.eq(beats.asked[-3].diagonal + command.depth_multiplier)
+        coming, array = beats.asked[-2], self._machine.array
+        diagonal = [coming.diagonal]  # where each byte's columns begin, and its last one's end
+        for row in range(array.parameter_rows):
+            end = Signal(CHANNELS_BITS + 1, name=f"diagonal_end_{row}" if row else "diagonal_end")
+            multiple = command.depth_multiplier * (row + 1) if row else command.depth_multiplier
+            m.d.sync += end.eq(beats.asked[-3].diagonal + multiple)
+            diagonal.append(end)
         zero_point = Signal(signed(8))
-        blank = Signal(self._machine.array.group)
+        blank = Signal(array.parameter_rows * array.group)
         with m.If(modes.is_max | modes.is_min):
             m.d.sync += zero_point.eq(0)
         with m.Elif(modes.has_operands & coming.operand):
             m.d.sync += zero_point.eq(self.registers.act_zero_point_1)
         with m.Else():
             m.d.sync += zero_point.eq(command.act_zero_point)
-        for col in range(len(blank)):
-            seen = (coming.diagonal <= col) & (col < diagonal_end)
-            m.d.sync += blank[col].eq(~coming.fetch_parameter | (command.is_depthwise & ~seen))
+        for place in range(len(blank)):
+            row, col = divmod(place, array.group)
+            seen = (diagonal[row] <= col) & (col < diagonal[row + 1])
+            m.d.sync += blank[place].eq(~coming.fetch_parameter | (command.is_depthwise & ~seen))
         return zero_point, blank
 
     def _activations(
@@ -283,12 +297,25 @@ class OperandFeed(wiring.Component):
             m.d.sync += word[byte].eq(Mux(inside[byte], value - zero_point, outside))
         return word
 
-    def _weights(self, m: Module, command: _Operands, blank: Signal) -> data.View[data.ArrayLayout]:
-        """Subtract the zero point from each parameter; a column that sees none gets 0."""
+    def _weights(
+        self, m: Module, modes: _Modes, command: _Operands, blank: Signal
+    ) -> data.View[data.ArrayLayout]:
+        """Subtract the zero point from each parameter; a column that sees none gets 0.
+
+        Where each byte of the reduction has no parameters of its own, it sees those of the first.
+        """
         weights = resetless(data.ArrayLayout(signed(OPERAND_BITS), len(blank)))
-        for col in range(len(blank)):
-            value = self.read_parameter.data.word_select(col, 8).as_signed()
-            m.d.sync += weights[col].eq(Mux(blank[col], 0, value - command.parameter_zero_point))
+        cols = self._machine.array.group
+        shared = command.is_depthwise | modes.is_filter
+        for place in range(len(blank)):
+            byte = self.read_parameter.data.word_select(place, 8)
+            if place >= cols:
+                first = self.read_parameter.data.word_select(place % cols, 8)
+                byte = Mux(shared, first, byte)
+            value = byte.as_signed()
+            m.d.sync += weights[place].eq(
+                Mux(blank[place], 0, value - command.parameter_zero_point)
+            )
         return weights
 
     def _hand_out(
@@ -318,6 +345,8 @@ class OperandFeed(wiring.Component):
             self.parameters.payload.first.eq(operands.first),
             self.parameters.payload.last.eq(operands.last),
         ]
+        if self._machine.array.leaves_by_pixel:
+            m.d.comb += [self.activations.payload[mark].eq(operands[mark]) for mark in WORD_MARKS]
         if Mode.FILTER in self._machine.modes:
             m.d.sync += [
                 self.parameters.payload.clear.eq(is_filter & here.clear),
@@ -328,8 +357,10 @@ class OperandFeed(wiring.Component):
         m.d.sync += passes.eq(is_filter & here.fetch_activation)
         parameters, activations = self.parameters.payload.values, self.activations.payload.values
         vector = self.vector.payload.values
-        for col in range(len(weights)):
-            m.d.comb += parameters[col].eq(Mux(passes, word[col], weights[col]))
+        for place in range(len(weights)):
+            weight = weights[place]
+            takes = place < self._machine.array.group
+            m.d.comb += parameters[place].eq(Mux(passes, word[place], weight) if takes else weight)
         m.d.comb += [
             self.table.payload[i].eq(weights[i][:8]) for i in range(len(self.table.payload))
         ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, ValueLike, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.nest import POSITION_BITS, ROW_BITS, NestSignature
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, CHANNELS_BITS, Mode, compute_bits
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, CHANNELS_BITS, Mode, Width, compute_bits
 from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.parts.strip_loop import StripLoop
@@ -69,8 +71,17 @@ class _WalkedChunk:
         # The step shown is its last, or no chunk is being walked.
         self.over = Signal(init=1, name="chunk_over")
         self.fetch_activation, self.fetch_parameter = Signal(), Signal(name="fetch_parameter")
+        # Of a word, if it may stay for several cycles: the first and the last.
+        self.word_begins: Value | None = None
+        self.word_over: Value | None = None
+        self.parameters_end: Value = Const(1)  # the chunk's last ones are in this beat
         # By this chunk.
         self.ended_tap, self.ended_tile = Signal(), Signal(name="ended_tile")
+
+
+def _all(condition: Value, *others: Value | None) -> Value:
+    """Whether conditions hold, of which some are None on an array that doesn't have them."""
+    return functools.reduce(operator.and_, (each for each in others if each is not None), condition)
 
 
 class TileNest(wiring.Component):
@@ -209,32 +220,39 @@ class TileNest(wiring.Component):
 
     def _walk(self, m: Module, coming: _ComingChunk, walked: _WalkedChunk, vector: Signal) -> None:
         """Walk a chunk: how long it still takes."""
-        spacing, tiles, chunks = self._array.spacing, coming.tiles, coming.chunks
-        lanes_left = Countdown(tiles.size.shape().width, "lanes_left")
-        bytes_left = Countdown(chunks.size.shape().width, "bytes_left")
+        spacing, chunks = self._array.spacing, coming.chunks
+        words, least = self._stretch(m, coming, walked, vector), self._array.least_chunk
+        beats = Value.cast(self._array.parameter_beats(chunks.size))
+        lanes_left = Countdown(words.shape().width, "lanes_left")
+        bytes_left = Countdown(beats.shape().width, "bytes_left")
+        walked.parameters_end = bytes_left.last
         # Its last turn is the one before the tile's spacing is full, and stays.
         spaced = Countdown(spacing.bit_length(), "spaced")
         one_beat, spaced_next = Signal(), Signal()
         m.d.comb += [
-            one_beat.eq((tiles.size <= 1) & (vector | (chunks.size <= 1))),
+            one_beat.eq((words <= 1) & (vector | (beats <= 1 if least == 1 else 0))),
             spaced_next.eq(Mux(coming.begins_tile, vector | (spacing == 1), spaced.last)),
         ]
+        long_enough = self._is_long_enough(m, walked, vector)
         with m.If(walked.over):
             m.d.sync += [
                 walked.over.eq(~coming.comes | (one_beat & (~coming.ends_tile | spaced_next))),
                 walked.fetch_activation.eq(coming.comes),
                 walked.fetch_parameter.eq(coming.comes & ~vector),
-                lanes_left.restart(tiles.size),
-                bytes_left.restart(chunks.size),
+                lanes_left.restart(words),
+                bytes_left.restart(beats),
                 walked.ended_tap.eq(coming.comes & chunks.last),
                 walked.ended_tile.eq(coming.comes & coming.ends_tile),
             ]
         with m.Else():
             m.d.sync += [
                 walked.over.eq(
-                    (lanes_left.ending | ~walked.fetch_activation)
-                    & (bytes_left.ending | ~walked.fetch_parameter)
-                    & (spaced.last | ~walked.ended_tile)
+                    _all(
+                        (lanes_left.ending | ~walked.fetch_activation)
+                        & (bytes_left.ending | ~walked.fetch_parameter)
+                        & (spaced.last | ~walked.ended_tile),
+                        long_enough,
+                    )
                 ),
                 lanes_left.step(),
                 bytes_left.step(),
@@ -248,6 +266,45 @@ class TileNest(wiring.Component):
         with m.Else():
             m.d.sync += spaced.step(~spaced.last)
 
+    def _stretch(
+        self, m: Module, coming: _ComingChunk, walked: _WalkedChunk, vector: Signal
+    ) -> Value:
+        """Return the cycles of the coming chunk's words, which are several for each of a tile's
+        last if sums leave with them and the post-processor needs so long."""
+        array, size = self._array, coming.tiles.size
+        if not array.leaves_by_pixel:
+            return size
+        is_long = self.nest.registers.width == Width.INT32
+        once = vector | ~coming.ends_tile
+        few, many = (array.turns_of_word(width) for width in (Width.BYTE, Width.INT32))
+        turns, stays = Signal(range(many + 1)), resetless(range(many + 1), name="stays")
+        words, begins = Signal(range(many * array.tile + 1)), Signal()
+        turn = Countdown(len(turns), "turn")
+        m.d.comb += [
+            turns.eq(Mux(once, 1, Mux(is_long, many, few))),
+            words.eq(Mux(once, size, Mux(is_long, size * many, size * few))),
+        ]
+        with m.If(walked.over):
+            m.d.sync += [begins.eq(1), stays.eq(turns), turn.restart(turns)]
+        with m.Elif(turn.last):
+            m.d.sync += [begins.eq(1), turn.restart(stays)]
+        with m.Else():
+            m.d.sync += [begins.eq(0), turn.step()]
+        walked.word_begins, walked.word_over = begins, turn.last
+        return words
+
+    def _is_long_enough(self, m: Module, walked: _WalkedChunk, vector: Signal) -> Value | None:
+        """Return whether the next step may be the last of a chunk, if a chunk has a least time."""
+        least = self._array.least_chunk
+        if least == 1:
+            return None
+        left = Countdown(least.bit_length(), "least_left")
+        with m.If(walked.over):
+            m.d.sync += left.restart(Mux(vector, 1, least))
+        with m.Else():
+            m.d.sync += left.step(~left.last)
+        return left.ending
+
     def _loop_over_pixels(
         self, m: Module, coming: _ComingChunk, walked: _WalkedChunk
     ) -> data.View[data.StructLayout]:
@@ -256,7 +313,7 @@ class TileNest(wiring.Component):
         pixel, tile_start = resetless(_PIXEL), resetless(_PIXEL)
         pixel_next, origin = Signal(_PIXEL), Signal(_PIXEL)
         m.d.comb += [pixel_next.eq(pixel), origin.columns_left.eq(r.out_width - 2)]
-        with m.If(walked.fetch_activation):
+        with m.If(_all(walked.fetch_activation, walked.word_over)):
             with m.If(_is_edge(pixel)):
                 m.d.comb += [
                     pixel_next.columns_left.eq(origin.columns_left),
@@ -289,11 +346,15 @@ class TileNest(wiring.Component):
 
         Conv takes a word per byte, depthwise one per tap; every tile returns to the group's first.
         """
-        r = self.nest.registers
+        r, array = self.nest.registers, self._array
+        words = self._words_of_beat(m, coming, walked)
         parameter, group_parameter = resetless(BUFFER_ADDRESS_BITS), resetless(BUFFER_ADDRESS_BITS)
         parameter_next = Signal(BUFFER_ADDRESS_BITS)
         word_over = Mux(depthwise, walked.over & walked.ended_tap, walked.fetch_parameter)
-        m.d.comb += parameter_next.eq(parameter + Mux(word_over, self._array.group, 0))
+        seen: Value = r.depth_multiplier  # columns that see a byte of the beat
+        if array.parameter_rows > 1:
+            words, seen = Mux(depthwise, 1, words), seen * array.parameter_rows
+        m.d.comb += parameter_next.eq(parameter + Mux(word_over, words * array.group, 0))
         diagonal = Signal(CHANNELS_BITS)
         m.d.sync += parameter.eq(parameter_next)
         with m.If(walked.over & coming.begins_group):
@@ -303,10 +364,22 @@ class TileNest(wiring.Component):
         with m.If(walked.over & coming.begins_tap):
             m.d.sync += diagonal.eq(0)
         with m.Elif(walked.fetch_parameter):
-            m.d.sync += diagonal.eq(diagonal + r.depth_multiplier)
+            m.d.sync += diagonal.eq(diagonal + seen)
         with m.If(~self.nest.active):
             m.d.sync += parameter.eq(r.parameter_address)
         return parameter, diagonal
+
+    def _words_of_beat(self, m: Module, coming: _ComingChunk, walked: _WalkedChunk) -> ValueLike:
+        """Return how many bytes have their parameters in this beat, if it has any."""
+        rows = self._array.parameter_rows
+        if rows == 1:
+            return 1
+        rest = resetless(range(rows + 1), name="rest")
+        with m.If(walked.over):
+            size = coming.chunks.size
+            alone = rows == self._array.chunk
+            m.d.sync += rest.eq(size if alone else ((size - 1) & (rows - 1)) + 1)
+        return Mux(walked.parameters_end, rest, rows)
 
     def _take_step(
         self,
@@ -322,7 +395,7 @@ class TileNest(wiring.Component):
         first_beat, first_chunk = Signal(), Signal()  # of a tile
         m.d.sync += [
             first_beat.eq(walked.over & coming.begins_tile),
-            step.lane.eq(step.lane + 1),
+            step.lane.eq(step.lane + (1 if walked.word_over is None else walked.word_over)),
         ]
         with m.If(walked.over):
             m.d.sync += [
@@ -339,8 +412,15 @@ class TileNest(wiring.Component):
                 step.channels.eq(Mux(group.is_last, r.last_group_channels, r.group_channels)),
             ]
         continued, kept = r.keep[0], r.keep[1]
+        fetches = _all(walked.fetch_activation, walked.word_begins)
+        if self._array.leaves_by_pixel:
+            m.d.comb += [
+                step.opens.eq(first_chunk & ~continued),
+                step.closes.eq(walked.ended_tile & ~kept),
+                step.ends.eq(step.lane + 1 == step.lanes),
+            ]
         m.d.comb += [
-            step.fetch_activation.eq(walked.fetch_activation),
+            step.fetch_activation.eq(fetches),
             step.outer_x.eq(pixel.x),
             step.outer_y.eq(pixel.y),
             step.outer_y_address.eq(pixel.y_address),
@@ -349,7 +429,7 @@ class TileNest(wiring.Component):
             step.diagonal.eq(diagonal),
             step.first.eq(first_beat & ~continued),
             step.last.eq(walked.over & walked.ended_tile & ~kept),
-            step.announce.eq(first_chunk & walked.fetch_activation & ~kept),
+            step.announce.eq(first_chunk & fetches & ~kept),
             step.edge.eq(_is_edge(pixel)),
             step.out_x.eq(pixel.out_x),
             step.out_y.eq(pixel.out_y),

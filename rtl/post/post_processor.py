@@ -54,6 +54,10 @@ def places_in_flight(machine: Machine) -> int:
     """
     array = machine.array
     tiles = (_tiles_before(machine) + 1) * array.tile
+    if array.leaves_by_pixel:
+        # The tile that is announced, the one that leaves, and those between them, which take a
+        # cycle for each result.
+        tiles = 2 * array.tile + timing.FEED_LATENCY + array.latency(Mode.CONV)
     own = max((timing.FEED_LATENCY + array.latency(mode) for mode in array.own_modes), default=0)
     vector = timing.FEED_LATENCY + timing.VECTOR_LATENCY
     if machine.state_lanes:

@@ -73,4 +73,4 @@ class FilterArray(Array):
         """The nest of a filter."""
         from mensa.rtl.arrays.filter.filter_nest import FilterNest
 
-        return FilterNest(self, self.group_channels(Mode.FILTER))
+        return FilterNest(self, self.group_channels(Mode.FILTER), self.lines)

@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from mensa.rtl.arrays.array import Array
+from mensa.rtl.arrays.filter.filter_stream import Lines
 from mensa.rtl.arrays.nest import POSITION_BITS, ROW_BITS, NestSignature, step_layout
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, compute_bits
 from mensa.rtl.parts.countdown import Countdown
@@ -29,6 +30,17 @@ class _Phase:
         self.in_taps, self.in_words = Signal(), Signal(name="in_words")
         self.clear = active & ~self.in_taps & ~self.in_words
         self.row_over, self.group_over = Signal(), Signal(name="group_over")
+        # Where a word may stay for several turns: the turn's number, and whether it is the last.
+        self.turn: Signal | None = None
+        self.word_over: Value | None = None
+
+    def after_word(self, m: Module) -> Any:
+        """The Else for what happens with every word."""
+        return m.Else() if self.word_over is None else m.Elif(self.word_over)
+
+    def with_word(self, condition: Value) -> Value:
+        """A condition that holds in a word's last turn only."""
+        return condition if self.word_over is None else condition & self.word_over
 
 
 class _Taps:
@@ -86,6 +98,8 @@ class FilterNest(wiring.Component):
         Its numbers.
     word_bytes : int
         Bytes of a parameter word, which is a tap of every column.
+    lines : Lines, optional
+        The array's store of input rows.
 
     Members
     -------
@@ -93,8 +107,9 @@ class FilterNest(wiring.Component):
         Its steps.
     """
 
-    def __init__(self, array: Array, word_bytes: int):
+    def __init__(self, array: Array, word_bytes: int, lines: Lines | None = None):
         self._array = array
+        self._lines = lines
         self._word_bytes = word_bytes
         super().__init__({"nest": In(NestSignature(array))})
 
@@ -103,8 +118,11 @@ class FilterNest(wiring.Component):
         r, active = self.nest.registers, self.nest.active
         phase, taps, words, results = _Phase(active), _Taps(), _Words(), _Results()
         in_words = phase.in_words
+        self._count_turns(m, phase)
         m.d.comb += [
-            phase.row_over.eq(in_words & words.positions.last & words.in_position.last),
+            phase.row_over.eq(
+                phase.with_word(in_words & words.positions.last & words.in_position.last)
+            ),
             phase.group_over.eq(phase.row_over & words.rows.last),
             self.nest.group_over.eq(phase.group_over),
         ]
@@ -123,6 +141,16 @@ class FilterNest(wiring.Component):
             ]
         self._take_step(m, phase, taps, words, results)
         return m
+
+    def _count_turns(self, m: Module, phase: _Phase) -> None:
+        """A word stays for a turn more if there are taps in places before those at once."""
+        lines = self._lines
+        if lines is None:
+            return
+        assert self._array.tap_places == 2 * lines.at_once
+        turn, several = Signal(), self.nest.registers.filter_row < lines.at_once
+        m.d.sync += turn.eq(phase.in_words & several & ~turn)
+        phase.turn, phase.word_over = turn, turn | ~several
 
     def _load_taps(self, m: Module, phase: _Phase, taps: _Taps) -> None:
         """Go through the kernel, row by row, and to the words when all taps are loaded."""
@@ -178,9 +206,9 @@ class FilterNest(wiring.Component):
     def _loop_over_words(self, m: Module, phase: _Phase, words: _Words, results: _Results) -> None:
         """Go through the positions of a row and their words, and along the row of results."""
         r = self.nest.registers
-        with m.If(~phase.in_words | words.in_position.last):
+        with m.If(~phase.in_words | phase.with_word(words.in_position.last)):
             m.d.sync += [words.in_position.restart(r.stream_taps), words.word_x.eq(0)]
-        with m.Else():
+        with phase.after_word(m):
             m.d.sync += [words.in_position.step(), words.word_x.eq(words.word_x + r.tap_x_step)]
         with m.If(~phase.in_words | phase.row_over):
             m.d.sync += [
@@ -191,7 +219,7 @@ class FilterNest(wiring.Component):
                 results.row_is_full.eq(0),
                 results.out_x.eq(0),
             ]
-        with m.Else():
+        with phase.after_word(m):
             m.d.sync += results.word_wait.step()
             with m.If(results.word_wait.last):
                 m.d.sync += results.word_wait.restart(r.stream_result_step)
@@ -213,19 +241,26 @@ class FilterNest(wiring.Component):
         """Give the step, a cycle after it is taken."""
         r, group = self.nest.registers, self.nest.group
         step = resetless(step_layout(self._array))
+        complete = phase.with_word(results.complete)
+        row, last, fetches = taps.array_row, complete, phase.in_words
+        if phase.turn is not None:
+            row = Mux(phase.in_words, phase.turn, taps.array_row)
+            last = complete | (phase.in_taps & taps.columns.last)
+            fetches = phase.in_words & ~phase.turn
+            m.d.comb += step.first.eq(self._begins_row(m, phase))
         m.d.comb += [
             step.clear.eq(phase.clear),
             step.fetch_parameter.eq(phase.in_taps),
             step.parameter_address.eq(taps.parameter),
-            step.lane.eq(taps.array_row),
-            step.fetch_activation.eq(phase.in_words),
+            step.lane.eq(row),
+            step.fetch_activation.eq(fetches),
             step.size.eq(Mux(group.is_last, r.last_segment, r.segment)),
             step.outer_x.eq(words.position_x),
             step.inner_x.eq(words.word_x),
             step.inner_y.eq(words.y),
             step.outer_y_address.eq(words.y_address),
-            step.last.eq(results.complete),
-            step.announce.eq(results.complete),
+            step.last.eq(last),
+            step.announce.eq(complete),
             step.lanes.eq(1),
             step.edge.eq(results.columns.last),
             step.out_x.eq(results.out_x),
@@ -235,3 +270,12 @@ class FilterNest(wiring.Component):
             step.channels.eq(Mux(group.is_last, r.last_group_channels, r.group_channels)),
         ]
         m.d.sync += self.nest.step.eq(step)
+
+    def _begins_row(self, m: Module, phase: _Phase) -> Value:
+        """Whether the word is the first of its input row."""
+        begins = Signal()
+        with m.If(~phase.in_words | phase.row_over):
+            m.d.sync += begins.eq(1)
+        with phase.after_word(m):
+            m.d.sync += begins.eq(0)
+        return begins

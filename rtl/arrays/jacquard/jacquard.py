@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from mensa.rtl.arrays.filter.filter_array import FilterArray
 from mensa.rtl.arrays.filter.filter_stream import Lines
 from mensa.rtl.commands import Mode
-from mensa.rtl.setting import check_power_of_two, check_range, next_power_of_two
+from mensa.rtl.setting import MachineError, check_power_of_two, check_range
 
 __all__ = ["LINES", "Jacquard"]
 
@@ -29,8 +29,8 @@ class Jacquard(FilterArray):
         Pixels whose sums the accumulator memory holds (T), 2 to 256; words of an input row that a
         filter may have.
     parameter_rows : int
-        Rows that get their parameters in one cycle (W), a power of two up to R rounded up to one.
-        R of them read a word of R x C bytes.
+        Rows that get their parameters in one cycle (W): R, or a power of two that divides it. A
+        parameter word has W x C bytes.
     """
 
     kind: ClassVar[str] = "jacquard"
@@ -48,7 +48,13 @@ class Jacquard(FilterArray):
         check_range("rows", self.rows, 1, 64)
         check_range("cols", self.cols, 1, 128)
         check_range("accumulators", self.accumulators, 2, 256)
-        check_power_of_two("parameter_rows", self.parameter_rows, 1, next_power_of_two(self.rows))
+        check_range("parameter_rows", self.parameter_rows, 1, self.rows, ", the rows")
+        if self.parameter_rows != self.rows:
+            check_power_of_two("parameter_rows", self.parameter_rows, 1, self.rows)
+            if self.rows % self.parameter_rows:
+                raise MachineError(
+                    f"parameter_rows must divide the {self.rows} rows, not {self.parameter_rows}"
+                )
         super().__post_init__()
 
     @property
@@ -74,7 +80,7 @@ class Jacquard(FilterArray):
     @property
     def least_chunk(self) -> int:
         """The beats of a whole chunk: as long its parameters wait for the last of them."""
-        return -(-self.rows // self.parameter_rows)
+        return self.rows // self.parameter_rows
 
     @property
     def leaves_by_pixel(self) -> bool:

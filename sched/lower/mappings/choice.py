@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from mensa.golden import ConvPlan
 from mensa.rtl.arrays.array import Array
+from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import Mode, compute_registers
 from mensa.rtl.machine import Machine
@@ -41,7 +42,10 @@ __all__ = [
 ]
 
 
-MAPPERS: Mapping[type[Array], type[Mapper]] = {Systolic: FilterMapper}
+MAPPERS: Mapping[type[Array], type[Mapper]] = {
+    Systolic: FilterMapper,
+    Jacquard: FilterMapper,
+}
 """Arrays that have mappings of their own."""
 
 

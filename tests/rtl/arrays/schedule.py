@@ -98,7 +98,7 @@ class Schedule:
                 starts.append(length)
                 is_last = number == len(tile.chunks) - 1
                 length += array.chunk_cycles(pixels * (turns if is_last else 1), size)
-            last = starts[-1] + self._beats(tile.chunks[-1]) - 1
+            last = starts[-1] + array.parameter_beats(tile.chunks[-1]) - 1
             cycle = max(cycle, latest + array.spacing - last)
             done = 0
             for start, size in zip(starts, tile.chunks, strict=True):
@@ -113,7 +113,7 @@ class Schedule:
                         closes=int(is_last),
                         ends=int(is_last and pixel == pixels - 1),
                     )
-                for beat in range(self._beats(size)):
+                for beat in range(array.parameter_beats(size)):
                     self.beat(
                         cycle + start + beat,
                         self._parameters(tile.parameters[done : done + size], beat),
@@ -125,9 +125,6 @@ class Schedule:
             self._tile_leaves(tile, latest, cycle + starts[-1])
             self.latest[False] = cycle + length - 1 if array.leaves_by_pixel else latest
             cycle += length + self.bubble(2 * array.chunk)
-
-    def _beats(self, nbytes: int) -> int:
-        return -(-nbytes // self.array.parameter_rows)
 
     def _parameters(self, chunk: np.ndarray, beat: int) -> np.ndarray:
         """Of the bytes of a beat; of bytes that the chunk doesn't have, anything."""

@@ -17,7 +17,6 @@ from mensa.golden.arithmetic.fixed_point import (
     rounding_divide_by_pot,
     wrap32,
 )
-from mensa.rtl.arrays.filter.filter_stream import filter_stream
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import REGISTERS, Keep, Mode, Rounding, Unit, Width
 from mensa.rtl.machine import Machine
@@ -59,12 +58,17 @@ class Step:
     first: bool = False  #: of its tile
     last: bool = False
     first_chunk: bool = False  #: in the tile's first chunk
+    last_chunk: bool = False  #: in its last one
     fetch: Fetch | None = None
     parameter: int | None = None  #: address of the word
     byte: int = 0  #: of the segment, to which the word belongs
+    count: int = 1  #: bytes of the segment that have parameters in the step, a word each
     clear: bool = False  #: of a filter's taps
-    row: int = 0  #: of the array, for a filter's tap
+    row: int = 0  #: of the array, for a filter's tap; of its word, the turn
+    first_of_row: bool = False  #: of a filter's input row
+    last_of_row: bool = False  #: of a filter's taps in a tap row
     result: bool = False  #: of a filter, complete with this word
+    pixel: int = 0  #: which one
     table: bool = False  #: brings a part of a table
 
 
@@ -96,18 +100,27 @@ def steps(machine: Machine, r: Registers) -> Iterator[Step]:
                 for kx in range(r["KERNEL_W"]):
                     for offset in range(0, segment, chunk_max):
                         size = min(chunk_max, segment - offset)
-                        for beat in range(1 if vector else max(len(pixels), size)):
+                        is_last = (ky, kx) == (r["KERNEL_H"] - 1, r["KERNEL_W"] - 1)
+                        is_last = is_last and offset + size == segment and not vector
+                        turns = machine.array.turns_of_word(r["WIDTH"]) if is_last else 1
+                        beats = 0 if vector else machine.array.parameter_beats(size)
+                        length = machine.array.chunk_cycles(turns * len(pixels), size)
+                        for beat in range(1 if vector else length):
                             step = Step(group, tile_number, len(pixels))
                             step.first_chunk = ky == kx == offset == 0
-                            if beat < len(pixels):
+                            step.last_chunk = is_last
+                            lane, turn = divmod(beat, turns)
+                            if lane < len(pixels) and turn == 0:
                                 step.fetch = _fetch(
-                                    r, beat, pixels[beat], ky, kx, group, offset, size
+                                    r, lane, pixels[lane], ky, kx, group, offset, size
                                 )
-                            if not vector and beat < size:
+                            if beat < beats:
+                                rows = machine.array.parameter_rows
                                 step.parameter = parameter
-                                step.byte = offset + beat
+                                step.byte = offset + beat * rows
+                                step.count = min(rows, size - beat * rows)
                                 if r["MODE"] == Mode.CONV:
-                                    parameter += machine.array.group
+                                    parameter += machine.array.group * step.count
                             cycles.append(step)
                     if r["MODE"] == Mode.DEPTHWISE:
                         parameter += machine.array.group
@@ -148,7 +161,8 @@ def _filter_steps(machine: Machine, r: Registers) -> Iterator[Step]:
         for ky in range(r["KERNEL_H"]):
             for kx in range(r["KERNEL_W"]):
                 row = r["FILTER_ROW"] + ky * r["FILTER_TAP_ROW_STEP"] + kx * r["FILTER_TAP_STEP"]
-                yield Step(group, group, 1, parameter=parameter, row=row)
+                last = kx == r["KERNEL_W"] - 1
+                yield Step(group, group, 1, parameter=parameter, row=row, last_of_row=last)
                 parameter += machine.lanes
         for row in range(r["STREAM_ROWS"]):
             for position in range(r["STREAM_COLUMNS"]):
@@ -166,7 +180,18 @@ def _filter_steps(machine: Machine, r: Registers) -> Iterator[Step]:
                         tap=0,
                         pixel=pixel or 0,
                     )
-                    yield Step(group, group, 1, fetch=fetch, result=pixel is not None)
+                    turns = machine.array.turns(r)
+                    for turn in range(turns):
+                        yield Step(
+                            group,
+                            group,
+                            1,
+                            fetch=fetch if turn == 0 else None,
+                            row=turn,
+                            first_of_row=word == 0,
+                            result=pixel is not None and turn == turns - 1,
+                            pixel=fetch.pixel,
+                        )
 
 
 def _cell_steps(machine: Machine, r: Registers) -> Iterator[Step]:
@@ -286,7 +311,7 @@ class Reference:
         assert len(data) == len(writes)
         complete = [(n, s) for n, s in enumerate(steps(self.machine, r)) if s.result]
         assert len(complete) == len(writes)
-        addresses = [out_address(r, step.group, step.fetch.pixel) for _, step in complete]
+        addresses = [out_address(r, step.group, step.pixel) for _, step in complete]
         return [
             Write(number, 0, address, data[address])
             for (number, _), address in zip(complete, addresses, strict=True)
@@ -295,6 +320,7 @@ class Reference:
     def _tile(self, r: Registers, tile: list[tuple[int, Step]]) -> list[Write]:
         mode, group = r["MODE"], tile[0][1].group
         pixels: dict[int, int] = {}  # by lane
+        words: dict[int, int] = {}  # by lane, the step of its last word
         if Mode(mode).is_vector:
             sums = self._vector(r, [step for _, step in tile])[None, :]
             pixels[0] = tile[0][1].fetch.pixel
@@ -303,15 +329,16 @@ class Reference:
                 self.sums[:] = 0
             chunk: dict[int, np.ndarray] = {}
             start = 0
-            for place, (_, step) in enumerate(tile):
+            for place, (number, step) in enumerate(tile):
                 if step.fetch is not None:
+                    words[step.fetch.lane] = number
                     if step.fetch.lane == 0:
                         chunk, start = {}, place
                         parameters = []
                     chunk[step.fetch.lane] = self._bytes(r, step.fetch, r["ACT_ZERO_POINT"], 0)
                     pixels.setdefault(step.fetch.lane, step.fetch.pixel)
                 if step.parameter is not None:
-                    parameters.append(self._word(r, step))
+                    parameters += [self._word(r, step, row) for row in range(step.count)]
                 following = tile[place + 1][1].fetch if place + 1 < len(tile) else None
                 if place + 1 == len(tile) or (following is not None and following.lane == 0):
                     assert len(chunk) == step.lanes <= place + 1 - start + 1
@@ -323,14 +350,15 @@ class Reference:
             return []
         outputs = self._post(r, sums, r["CONSTANT_ENTRY"] + group)
         outputs = outputs.astype(f"<i{1 << r['WIDTH']}")
+        leaves = self.machine.array.leaves_by_pixel and not Mode(mode).is_vector
         return [
             Write(
-                tile[-1][0],
-                lane,
+                words[lane] if leaves else tile[-1][0],
+                0 if leaves else lane,
                 out_address(r, group, pixel),
                 outputs[lane, : channels(r, group, pixel)].tobytes(),
             )
-            for lane, pixel in sorted(pixels.items(), reverse=True)
+            for lane, pixel in sorted(pixels.items(), reverse=not leaves)
         ]
 
     def _bytes(self, r: Registers, fetch: Fetch, zero_point: int, outside: int) -> np.ndarray:
@@ -343,14 +371,16 @@ class Reference:
                 values[i] -= zero_point
         return values
 
-    def _word(self, r: Registers, step: Step) -> np.ndarray:
+    def _word(self, r: Registers, step: Step, row: int) -> np.ndarray:
+        """What the columns see with byte `row` of a step."""
         cols = self.machine.array.group
-        word = self.parameter[step.parameter : step.parameter + cols].view("i1").astype(np.int64)
+        start = step.parameter + (row * cols if r["MODE"] == Mode.CONV else 0)
+        word = self.parameter[start : start + cols].view("i1").astype(np.int64)
         word = np.pad(word, (0, cols - len(word)))  # columns that a filter does not use
         word -= r["PARAMETER_ZERO_POINT"]
         if r["MODE"] == Mode.DEPTHWISE:
             column = np.arange(cols)
-            word[column // r["DEPTH_MULTIPLIER"] != step.byte] = 0
+            word[column // r["DEPTH_MULTIPLIER"] != step.byte + row] = 0
         return word
 
     def _vector(self, r: Registers, taps: list[Step]) -> np.ndarray:
@@ -534,6 +564,8 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
     kernels = [(2, 1), (3, 3), (1, 4), (3, 2)]
     # Small arrays can filter few of the larger ones.
     kernels += [(1, 1), (1, 1)] if mode != Mode.FILTER else [*kernels, (1, 1)]
+    if mode == Mode.FILTER and machine.array.tap_places >= 25:
+        kernels += [(5, 5), (5, 5), (4, 2)]
     kernel_h, kernel_w = rng.choice(kernels)
     stride_y, stride_x = rng.randrange(1, 3), rng.randrange(1, 3)
     dilation_y, dilation_x = rng.choice([(1, 1), (1, 1), (2, 1), (1, 2), (2, 3)])
@@ -652,7 +684,7 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
     if not _widen(machine, rng, r):
         return None
     if mode == Mode.FILTER:
-        stream = filter_stream(machine.array.tile, r, pitch)
+        stream = machine.array.stream(r, pitch)
         if stream is None:
             return None
         r.update(stream)

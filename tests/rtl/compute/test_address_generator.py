@@ -8,6 +8,8 @@ import cocotb
 from cocotb.triggers import RisingEdge
 
 from mensa.rtl import timing
+from mensa.rtl.arrays.array import Array
+from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Unit
 from mensa.rtl.compute.address_generator import LATENCY, AddressGenerator, beat_layout
@@ -17,22 +19,28 @@ from tests.rtl import bench
 from tests.rtl.compute.reference import Step, channels, out_address, random_commands, steps
 from tests.rtl.lockstep import SideBySide
 
+ARRAYS = {
+    "r2c2": (Systolic(rows=2, cols=2), "tflm"),
+    "r5c3": (Systolic(rows=5, cols=3), None),
+    "r4c12": (Systolic(rows=4, cols=12, post_lanes=5), "litert"),
+    "r8c8": (Systolic(rows=8, cols=8), "tflm"),
+    "stays": (Jacquard(rows=4, cols=6, accumulators=12, parameter_rows=4), "tflm"),
+    "deep": (Jacquard(rows=13, cols=2, accumulators=16), None),
+    "slow": (Jacquard(rows=6, cols=8, accumulators=9, parameter_rows=2, post_lanes=4), "litert"),
+}
+"""With whose arithmetic an LSTM cell is there."""
+
 MACHINES = {
-    f"r{rows}c{cols}": Machine(
-        name=f"{rows}x{cols}",
-        array=Systolic(rows=rows, cols=cols, post_lanes=lanes),
+    name: Machine(
+        name=name,
+        array=array,
         clock_hz=1,
         parameter_buffer_bytes=8 * KIB,
         activation_buffer_bytes=4 * KIB,
         constant_entries=8,
         cell=cell,
     )
-    for rows, cols, lanes, cell in (
-        (2, 2, 2, "tflm"),
-        (5, 3, 3, None),
-        (4, 12, 5, "litert"),
-        (8, 8, 8, "tflm"),
-    )
+    for name, (array, cell) in ARRAYS.items()
 }
 COMMANDS = 12 if os.environ.get("MENSA_REGRESS") == "1" else 6
 """Per mode and machine."""
@@ -73,10 +81,10 @@ def anywhere(rng: random.Random, r: dict[str, int]) -> dict[str, int]:
 def beats(machine: Machine, r: dict[str, int]) -> Iterator[dict[str, int]]:
     """The fields that matter of every beat of a command."""
     for step in steps(machine, r):
-        yield {name: int(value) for name, value in beat(r, step).items()}
+        yield {name: int(value) for name, value in beat(machine.array, r, step).items()}
 
 
-def beat(r: dict[str, int], step: Step) -> dict[str, int]:
+def beat(array: Array, r: dict[str, int], step: Step) -> dict[str, int]:
     drained = not r["KEEP"] & Keep.UNDRAINED
     is_filter = r["MODE"] == Mode.FILTER
     fetch = step.fetch
@@ -88,7 +96,21 @@ def beat(r: dict[str, int], step: Step) -> dict[str, int]:
     }
     if not is_filter:
         fields["first"] = step.first and not r["KEEP"] & Keep.CONTINUE
-    told = fetch is not None and (step.result if is_filter else step.first_chunk and drained)
+    told = fetch is not None and step.first_chunk and drained
+    if is_filter:
+        told = step.result
+        if array.lines:
+            fields["last"] = step.result or step.last_of_row
+            if fetch is not None:
+                fields["first"] = step.first_of_row
+            if not step.clear:
+                fields["lane"] = step.row
+    elif fetch is not None and array.leaves_by_pixel and not Mode(r["MODE"]).is_vector:
+        fields |= {
+            "opens": step.first_chunk and not r["KEEP"] & Keep.CONTINUE,
+            "closes": step.last_chunk and drained,
+            "ends": fetch.lane == step.lanes - 1,
+        }
     fields["announce"] = told
     if fetch is not None:
         fields |= {
@@ -108,11 +130,12 @@ def beat(r: dict[str, int], step: Step) -> dict[str, int]:
         if is_filter:
             fields["lane"] = step.row
     if told:
+        pixel = step.pixel if is_filter else fetch.pixel
         fields |= {
             "lanes": step.lanes,
-            "out_address": out_address(r, step.group, fetch.pixel) & WRAP,
+            "out_address": out_address(r, step.group, pixel) & WRAP,
             "entry": r["CONSTANT_ENTRY"] + step.group,
-            "channels": channels(r, step.group, fetch.pixel),
+            "channels": channels(r, step.group, pixel),
         }
     return fields
 

@@ -29,29 +29,37 @@ from mensa.rtl.registers import CATEGORIES
 from mensa.rtl.shell.control import Control
 from mensa.rtl.shell.faults import Faults
 from mensa.rtl.shell.fetch_unit import FetchUnit
+from mensa.rtl.shell.lanes import ReadLanes, WriteLanes
 from mensa.rtl.shell.load_unit import LoadUnit
 from mensa.rtl.shell.store_unit import StoreUnit
 from mensa.rtl.verilog import to_verilog
 
-__all__ = ["Core", "core_verilog"]
+__all__ = ["Core", "core_verilog", "data_lanes"]
 
 
 def core_verilog(machine: Machine) -> str:
     """Verilog of a machine's core, ports under their usual AXI names.
 
     The top module is ``mensa_`` and the machine's name; control is ``s_axi_control_…``, command
-    fetch ``m_axi_command_…``, data ``m_axi_data_…``.
+    fetch ``m_axi_command_…``, data ``m_axi_data_…``, of several lanes ``m_axi_data_0_…`` and so on.
     """
+    lanes = data_lanes(machine)
     return to_verilog(
         Core(machine),
         f"mensa_{machine.name}",
         {
             "control__": "s_axi_control_",
             "command__": "m_axi_command_",
-            "data_read__": "m_axi_data_",
-            "data_write__": "m_axi_data_",
+            **{f"data_read{lane}__": f"m_axi_data{lane}_" for lane in lanes},
+            **{f"data_write{lane}__": f"m_axi_data{lane}_" for lane in lanes},
         },
     )
+
+
+def data_lanes(machine: Machine) -> list[str]:
+    """What stands behind the data port's name for each of its lanes; nothing for a single one."""
+    count = machine.data_lanes
+    return [""] if count == 1 else [f"_{lane}" for lane in range(count)]
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ class Core(wiring.Component):
     command : Out(ReadSignature(32, 8))
         Reads programs.
     data_read, data_write : Out(ReadSignature), Out(WriteSignature)
-        The two halves of the data port.
+        The two halves of the data port; of several lanes (`lanes.py`), data_read_0 and so on.
     trace_busy : Out(1)
         A program is running.
     trace_category : Out(3)
@@ -106,13 +114,17 @@ class Core(wiring.Component):
         if not isinstance(machine, Machine):
             raise TypeError(f"Machine must be a mensa.rtl.machine.Machine, not {machine!r}")
         self._machine = machine
+        lane_bytes = machine.beat_bytes // machine.data_lanes
         super().__init__(
             {
                 "control": In(LiteSignature(CONTROL_ADDRESS_BITS)),
                 "irq": Out(1),
                 "command": Out(ReadSignature(ADDRESS_BITS, WORD_BYTES)),
-                "data_read": Out(ReadSignature(ADDRESS_BITS, machine.beat_bytes)),
-                "data_write": Out(WriteSignature(ADDRESS_BITS, machine.beat_bytes)),
+                **{
+                    f"data_{half}{lane}": Out(signature(ADDRESS_BITS, lane_bytes))
+                    for half, signature in (("read", ReadSignature), ("write", WriteSignature))
+                    for lane in data_lanes(machine)
+                },
                 "trace_busy": Out(1),
                 "trace_category": Out(range(len(CATEGORIES))),
                 "trace_start": Out(len(Unit)),
@@ -134,18 +146,18 @@ class Core(wiring.Component):
         parts = self._add_parts(m)
         connect(m, flipped(self.control), parts.control.bus)
         connect(m, flipped(self.command), parts.fetch.bus)
-        connect(m, flipped(self.data_read), parts.load.bus)
-        connect(m, flipped(self.data_write), parts.store.bus)
+        read, write = self._connect_data(m, parts)
         m.submodules.tokens = tokens = TokenCounters()
         m.submodules.faults = faults = Faults()
         beats = {
-            "read": self.data_read.rvalid & self.data_read.rready,
-            "write": self.data_write.wvalid & self.data_write.wready,
+            "read": read.rvalid & read.rready,
+            "write": write.wvalid & write.wready,
             "fetch": self.command.rvalid & self.command.rready,
         }
         self._connect_commands(m, parts, tokens)
         activation = self._connect_buffers(m, parts)
-        self._connect_faults(m, parts, faults, activation, beats)
+        answers = write.bvalid & write.bready
+        self._connect_faults(m, parts, faults, activation, beats, answers)
         category = self._category(m, parts.compute)
         self._connect_control(m, parts, category, beats)
         self._connect_trace(m, parts, category)
@@ -165,6 +177,22 @@ class Core(wiring.Component):
         m.submodules.compute = ResetInserter(stopped)(compute)
         m.submodules.store = ResetInserter(flushed)(store)
         return _Parts(control, fetch, load, compute, store)
+
+    def _connect_data(self, m: Module, parts: _Parts) -> tuple[Any, Any]:
+        """Connect the data port. Returns: where its read and its write channels are whole."""
+        machine = self._machine
+        if machine.data_lanes == 1:
+            connect(m, flipped(self.data_read), parts.load.bus)
+            connect(m, flipped(self.data_write), parts.store.bus)
+            return self.data_read, self.data_write
+        shape = ADDRESS_BITS, machine.beat_bytes, machine.data_lanes
+        m.submodules.read_lanes = read = ReadLanes(*shape)
+        m.submodules.write_lanes = write = WriteLanes(*shape)
+        for half, wide, bus in (("read", read, parts.load.bus), ("write", write, parts.store.bus)):
+            connect(m, bus, wide.bus)
+            for suffix, lane in zip(data_lanes(machine), wide.lanes, strict=True):
+                connect(m, flipped(getattr(self, f"data_{half}{suffix}")), lane)
+        return parts.load.bus, parts.store.bus
 
     def _connect_commands(self, m: Module, parts: _Parts, tokens: TokenCounters) -> None:
         """Commands go from the fetch unit to the units, tokens from units to units."""
@@ -249,6 +277,7 @@ class Core(wiring.Component):
         faults: Faults,
         activation: Buffer,
         beats: dict[str, Value],
+        answers: Value,
     ) -> None:
         """What units, buffers and watchdog find wrong ends the program."""
         control, fetch, units = parts.control, parts.fetch, parts.units
@@ -256,7 +285,7 @@ class Core(wiring.Component):
         m.d.sync += faults.progress.eq(
             Cat(
                 *beats.values(),
-                self.data_write.bvalid & self.data_write.bready,
+                answers,
                 fetch.handled,
                 parts.compute.feeding,
                 *(Cat(unit.start, unit.done) for unit in units),

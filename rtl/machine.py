@@ -23,6 +23,7 @@ from mensa.rtl.setting import (
 
 __all__ = [
     "ARRAYS",
+    "AXI_BEAT_BYTES",
     "AXI_PAGE_BYTES",
     "CELLS",
     "KIB",
@@ -46,6 +47,12 @@ CELLS = ("tflm", "litert")
 
 AXI_PAGE_BYTES = 4096
 """No AXI burst crosses a boundary of this size (AMBA AXI, A3.4.1)."""
+
+AXI_BEAT_BYTES = 128
+"""Of AXI's widest beat, 1,024 bits (AMBA AXI, A3.4.1)."""
+
+MOST_LANES = 8
+"""AXI ports of a data port at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +84,9 @@ class Machine:
         Groups of channel records, one for each channel that the array computes at once, that the
         constant buffer holds: a power of two from 2 to 4096; used as the parameter buffer is.
     port_bytes : int or None
-        Bytes per beat of the data port (B), a power of two from 4 to 128 (AXI's widest). None
-        gives twice the longer of the array's words, rounded up to a power of two, 4 to 128.
+        Bytes per beat of the data port (B), a power of two from 4 to 1,024. More than 128, AXI's
+        widest, are lanes of 128 in lock step. None gives twice the longer of the array's words,
+        rounded up to a power of two, 4 to 128.
     burst_beats : int
         Longest burst of the data port, beats: a power of two up to 256, a page at most.
     outstanding_reads : int
@@ -111,7 +119,7 @@ class Machine:
         check_power_of_two("activation_banks", self.activation_banks, 2, 16)
         check_power_of_two("constant_entries", self.constant_entries, 2, 4096)
         if self.port_bytes is not None:
-            check_power_of_two("port_bytes", self.port_bytes, 4, 128)
+            check_power_of_two("port_bytes", self.port_bytes, 4, MOST_LANES * AXI_BEAT_BYTES)
         check_power_of_two("burst_beats", self.burst_beats, 1, 256)
         if self.burst_bytes > AXI_PAGE_BYTES:
             raise MachineError(
@@ -218,7 +226,12 @@ class Machine:
         """Bytes per beat of the data port (B)."""
         if self.port_bytes is not None:
             return self.port_bytes
-        return min(128, max(4, 2 * next_power_of_two(self._longest_word)))
+        return min(AXI_BEAT_BYTES, max(4, 2 * next_power_of_two(self._longest_word)))
+
+    @property
+    def data_lanes(self) -> int:
+        """AXI ports in lock step that the data port is made of."""
+        return max(1, self.beat_bytes // AXI_BEAT_BYTES)
 
     @property
     def _longest_word(self) -> int:
@@ -282,7 +295,7 @@ class Machine:
     def config_hash(self) -> int:
         """32 bits that stand for every number the hardware was built with (not name and clock)."""
         built = self.settings | {
-            "post_lanes": self.lanes,
+            **self.array.built,
             "port_bytes": self.beat_bytes,
             "cell_lanes": self.state_lanes,
         }
@@ -316,10 +329,12 @@ edge_tpu = Machine(
 
 jacquard = Machine(
     name="jacquard",
-    array=Jacquard(rows=16, cols=16, parameter_rows=16),  # [R-h] 16 x 16; parameters [D], below
+    array=Jacquard(rows=16, cols=16),  # [R-h]
     clock_hz=1_000_000_000,  # [D] 16 x 16 PEs x 2 FLOP x 1 GHz = 512 GFLOP/s [R-h]
     parameter_buffer_bytes=128 * KIB,  # [R-h]
     activation_buffer_bytes=128 * KIB,  # [R-h]
+    activation_banks=2,  # copies are short beside the rows that smaller slots would repeat
+    port_bytes=256,  # [D] 256 GB/s [R-h] at 1 GHz
 )
 """The data-centric machine of Mensa-G, in the logic layer of a stacked memory."""
 

@@ -14,6 +14,9 @@ from mensa.golden.error import printable
 from mensa.golden.macs import operator_macs
 from mensa.golden.planning import resolve_rounding
 from mensa.golden.schema import INT4
+from mensa.rtl.machine import Machine
+from mensa.sched.lower.options import LoweringOptions
+from mensa.sched.lower.room import lacks_room
 from mensa.sched.lower.supported import why_on_host
 
 __all__ = ["LayerView", "Total", "inspect", "summary", "table", "total"]
@@ -74,8 +77,12 @@ class LayerView:
         }
 
 
-def inspect(graph: Graph, rounding: str | None = None) -> list[LayerView]:
+def inspect(
+    graph: Graph, rounding: str | None = None, machine: Machine | None = None
+) -> list[LayerView]:
     """Look at every operator of a network, whether or not it can be run.
+
+    With a machine also at whether that has room for each.
 
     Raises
     ------
@@ -92,6 +99,8 @@ def inspect(graph: Graph, rounding: str | None = None) -> list[LayerView]:
             computable, reason = False, error.reason
         else:
             reason = why_on_host(graph, operator, rounding)
+            if reason is None and machine is not None:
+                reason = lacks_room(graph, operator, rounding, machine, LoweringOptions())
         tensor = graph.first_output(operator)
         layers.append(
             LayerView(

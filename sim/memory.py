@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mensa.rtl.commands import ADDRESS_BITS
 from mensa.rtl.setting import check_known
 
-__all__ = ["Memory", "MemoryConfigError", "PortTiming", "lpddr4", "memories"]
+__all__ = ["Memory", "MemoryConfigError", "PortTiming", "lpddr4", "memories", "stacked"]
 
 GIB = 1 << 30
 
@@ -147,5 +147,14 @@ lpddr4 = Memory(
 )
 """The baseline's memory: LPDDR4 at 32 GB/s."""
 
-memories = {m.name: m for m in (lpddr4,)}
+stacked = Memory(
+    name="stacked",
+    size_bytes=1 * GIB,  # our own assumption
+    latency_ns=50,  # our own assumption: half of LPDDR4's, as nothing leaves the stack
+    bandwidth_bytes_per_s=256_000_000_000,  # [R-h], see docs/architecture.md
+    outstanding=16,  # our own assumption
+)
+"""A stacked memory at 256 GB/s, as a machine in its logic layer sees it."""
+
+memories = {m.name: m for m in (lpddr4, stacked)}
 """The named memories, by name."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from mensa.rtl.machine import Machine, MachineError, machines
 from mensa.sim.host import HOST, Host, HostConfigError, cortex_a53, hosts
-from mensa.sim.memory import Memory, MemoryConfigError, lpddr4, memories
+from mensa.sim.memory import Memory, MemoryConfigError, lpddr4, memories, stacked
 
 __all__ = ["Setting", "Site", "Soc", "SocError", "edge_tpu", "find", "load", "socs"]
 
@@ -111,6 +111,8 @@ class Soc:
     def with_machine(self, name: str) -> Soc:
         """Return a copy with one machine: this system's of that name, or a named one in its place.
 
+        In place of a named system it is the system of the machine's name, with its memory.
+
         Raises: SocError if there is none, or if several would have to go.
         """
         ours = tuple(site for site in self.sites if site.machine.name == name)
@@ -120,6 +122,8 @@ class Soc:
             names = ", ".join(machine.name for machine in self.machines)
             raise SocError(f"{self.name} has no machine {name!r}; there are {names}")
         machine = _named("machine", machines, name)
+        if self == socs.get(self.name):
+            return socs[name]
         return Soc.single(self.name, machine, self.sites[0].memory, self.host)
 
     def with_settings(self, settings: Mapping[str, Setting]) -> Soc:
@@ -177,7 +181,10 @@ def _changed(site: Site, settings: Mapping[str, Any]) -> Site:
 edge_tpu = Soc.single("edge_tpu", machines["edge_tpu"], lpddr4)
 """The baseline: the Edge TPU's array on LPDDR4."""
 
-socs = {soc.name: soc for soc in (edge_tpu,)}
+jacquard = Soc.single("jacquard", machines["jacquard"], stacked)
+"""The data-centric machine in the logic layer of a stacked memory."""
+
+socs = {soc.name: soc for soc in (edge_tpu, jacquard)}
 """The named systems, by name."""
 
 

@@ -49,6 +49,11 @@ class Array(ABC):
         return self.group if self.post_lanes is None else self.post_lanes
 
     @property
+    def built(self) -> dict[str, int]:
+        """The settings that follow from others where they are None, as they are built."""
+        return {"post_lanes": self.lanes}
+
+    @property
     @abstractmethod
     def edges(self) -> dict[str, int]:
         """The settings that say how large it is, by name."""

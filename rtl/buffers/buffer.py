@@ -61,12 +61,23 @@ class ReadPort(wiring.Signature):
         )
 
 
+_SHIFTED = 128
+"""Units of a value that a shifter turns. Of a longer one Amaranth, which follows every bit to every
+other, would take minutes, so it is turned in a step for each bit of the distance."""
+
+
 def _rotated_right(m: Module, value: Value, by: Value, unit: int) -> Value:
     """The value, rotated so that place `by`, in units of so many bits, comes first."""
     # Signals, because Amaranth builds an expression once for every part of it that is used.
-    rotated = Signal(len(value))
-    m.d.comb += rotated.eq(Cat(value, value) >> (by * unit))
-    return rotated
+    if len(value) // unit <= _SHIFTED:
+        rotated = Signal(len(value))
+        m.d.comb += rotated.eq(Cat(value, value) >> (by * unit))
+        return rotated
+    for bit, choice in enumerate(by):
+        turned = Signal(len(value), name=f"turned_{bit}")
+        m.d.comb += turned.eq(Mux(choice, value.rotate_right(unit << bit), value))
+        value = turned
+    return value
 
 
 def _rotated_left(m: Module, value: Value, by: Value, unit: int) -> Value:

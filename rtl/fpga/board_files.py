@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,12 @@ def example_top(machine: Machine) -> str:
     """
     core = f"mensa_{machine.name}"
     control = list(_ports("s_axi_control", LiteSignature(CONTROL_ADDRESS_BITS)))
-    memory = [
-        *_ports("m_axi_command", ReadSignature(ADDRESS_BITS, WORD_BYTES)),
+    command = list(_ports("m_axi_command", ReadSignature(ADDRESS_BITS, WORD_BYTES)))
+    data = [
         *_ports("m_axi_data", ReadSignature(ADDRESS_BITS, machine.beat_bytes)),
         *_ports("m_axi_data", WriteSignature(ADDRESS_BITS, machine.beat_bytes)),
     ]
+    memory = [*command, *data]
     ports = ["  input clk,", "  input rst,"]
     ports += [
         f"  {'input' if by_manager else 'output'} {_width(bits)}{name},"
@@ -54,7 +55,10 @@ def example_top(machine: Machine) -> str:
     wires = [f"  wire {_width(bits)}{name};" for name, bits, _ in memory]
     # The memory wants no protection bits.
     unused = [name for name, _, _ in memory if name.endswith("prot")]
-    to_core = [f"    .{name}({name})," for name, _, _ in (*control, *memory)]
+    lanes, joints, alike = _lanes(machine, data)
+    wires += [f"  wire {_width(bits)}{name};" for name, bits in lanes]
+    core_ports = [*control, *command, *(data if machine.data_lanes == 1 else ())]
+    to_core = [f"    .{name}({name})," for name, *_ in (*core_ports, *lanes)]
     to_memory = [
         f"    .{name.removeprefix('m_axi_')}({name}),"
         for name, _, _ in memory
@@ -76,6 +80,7 @@ def example_top(machine: Machine) -> str:
             ");",
             *wires,
             "",
+            *joints,
             f"  {core} core (",
             "    .clk(clk),",
             "    .rst(rst),",
@@ -87,7 +92,7 @@ def example_top(machine: Machine) -> str:
             "    .irq(irq)",
             "  );",
             "",
-            f"  wire unused = &{{1'b0, {', '.join(unused)}}};",
+            f"  wire unused = &{{1'b0, {', '.join((*unused, *alike))}}};",
             "",
             "  mensa_axi_ram #(",
             f"    .BEAT_BYTES({machine.beat_bytes}),",
@@ -102,6 +107,43 @@ def example_top(machine: Machine) -> str:
             "",
         ]
     )
+
+
+def _lanes(
+    machine: Machine, data: Sequence[tuple[str, int, bool]]
+) -> tuple[list[tuple[str, int]], list[str], list[str]]:
+    """How a data port of several lanes, all on one memory, is one port as wide as all of them.
+
+    Parameters: its signals as those of one port. Returns: the lanes' signals and their bits, what
+    joins them, and those of which one lane's are enough.
+    """
+    count = machine.data_lanes
+    if count == 1:
+        return [], [], []
+    signals: list[tuple[str, int]] = []
+    joints = ["  // The lanes are in lock step: what one asks for, all do."]
+    alike: list[str] = []
+    for name, bits, by_manager in data:
+        signal = name.removeprefix("m_axi_data_")
+        is_split = signal in ("rdata", "wdata", "wstrb")
+        part = bits // count if is_split else bits
+        lanes = [f"m_axi_data_{lane}_{signal}" for lane in range(count)]
+        signals += [(lane, part) for lane in lanes]
+        if not by_manager:
+            for number, lane in enumerate(lanes):
+                mine = f"[{(number + 1) * part - 1}:{number * part}]" if is_split else ""
+                joints.append(f"  assign {lane} = {name}{mine};")
+            continue
+        given = lanes[0]
+        if is_split:
+            given = "{" + ", ".join(reversed(lanes)) + "}"
+        else:
+            alike += lanes
+        if signal.endswith("addr"):
+            low = count.bit_length() - 1
+            given = f"{{{lanes[0]}[{bits - 1 - low}:0], {low}'b0}}"
+        joints.append(f"  assign {name} = {given};")
+    return signals, [*joints, ""], alike
 
 
 TRACES = (

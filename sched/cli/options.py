@@ -39,7 +39,8 @@ MachineOption = Annotated[
     typer.Option(
         "--machine",
         metavar="NAME",
-        help="The machine: one of the system's, or a named one in its place.",
+        help="The machine: one of the system's, or a named one in its place; in that of a named "
+        "system with its own memory.",
     ),
 ]
 SetOption = Annotated[
@@ -98,7 +99,7 @@ SeedOption = Annotated[
     int, typer.Option("--seed", metavar="N", min=0, help="Seed of random input.")
 ]
 MachineArgument = Annotated[
-    str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu.")
+    str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu or jacquard.")
 ]
 DirectoryOption = Annotated[
     Path,

@@ -37,7 +37,8 @@ from mensa.sched.lower.work import Home, LayerSite
 __all__ = ["lacks_room", "own_bytes", "own_constants", "states"]
 
 _MUST_RUN = (AddPlan, ConvPlan, PoolPlan, RequantPlan, ReshapePlan)
-"""What a network is made of: if one of these has no room, the machine is too small for it."""
+"""What a network is made of: if one of these has no room, the machine is too small for it. But a
+pool over a whole image is a mean, whose window may be larger than any other."""
 
 
 def lacks_room(
@@ -57,7 +58,8 @@ def lacks_room(
         for spread in spreads(graph, operator, work)
         for step in spread.steps
     ]
-    if not isinstance(work, _MUST_RUN):
+    is_mean = isinstance(work, PoolPlan) and work.output_shape[1:3] == (1, 1)
+    if is_mean or not isinstance(work, _MUST_RUN):
         wanted += [
             (stage.work, operands, len(stage.sources)) for stage in stages_of(work, operands)
         ]

@@ -500,10 +500,15 @@ def _memories(verilog: str, top: str) -> list[tuple[str, str]]:
 
 
 def _configuration(machine: Machine, top: str, memories: Sequence[tuple[str, str]]) -> str:
+    lanes = machine.data_lanes
+    ports = [f"m_axi_data_{lane}_" for lane in range(lanes)] if lanes > 1 else ["m_axi_data_"]
     lines = [
         "// Written by sim/engines/rtl.py.",
         "#include <cstdint>",
-        f"constexpr unsigned BEAT_BYTES = {machine.beat_bytes};",
+        f"constexpr unsigned BEAT_BYTES = {machine.beat_bytes}, LANES = {machine.data_lanes};",
+        "constexpr unsigned LANE_BYTES = BEAT_BYTES / LANES, STROBE_BYTES = (LANE_BYTES + 7) / 8;",
+        f"#define MENSA_LANE_0(signal) {ports[0]}##signal",
+        f"#define MENSA_LANES(X) {' '.join(f'X({n}, {port})' for n, port in enumerate(ports))}",
         f"constexpr unsigned COUNTERS = {len(COUNTERS)};",
         f"constexpr uint32_t COUNTER_BASE = {COUNTER_BASE};",
         "constexpr uint32_t START = 1, INTERRUPT_ENABLE = 2;",

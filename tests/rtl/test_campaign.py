@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mensa import golden
-from mensa.rtl.machine import edge_tpu
+from mensa.rtl.machine import edge_tpu, jacquard
 from mensa.sched.lower import lower, tensor_to_memory
 from mensa.sched.placement import all_on
 from tests.rtl import bench
@@ -60,11 +60,17 @@ def write_network(path, machine):
     )
 
 
-@pytest.mark.parametrize(("rows", "cols"), [(8, 8), (5, 3)])
-def test_whatever_happens_the_next_program_is_exact(rows, cols, tmp_path, capsys):
-    machine = edge_tpu.replace(
-        rows=rows, cols=cols, parameter_buffer_bytes=32768, activation_buffer_bytes=32768
-    )
+CORES = {
+    "8 x 8": edge_tpu.replace(rows=8, cols=8),
+    "5 x 3": edge_tpu.replace(rows=5, cols=3),
+    "6 x 4 Jacquard": jacquard.replace(rows=6, cols=4, reload_rows=2, port_bytes=16),
+}
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_whatever_happens_the_next_program_is_exact(core, tmp_path, capsys):
+    machine = CORES[core].replace(parameter_buffer_bytes=32768, activation_buffer_bytes=32768)
+    rows = machine.array.chunk
     write_network(tmp_path / "network.npz", machine)
     alone = os.environ.get("MENSA_CAMPAIGN")
     environment = {
@@ -72,13 +78,13 @@ def test_whatever_happens_the_next_program_is_exact(rows, cols, tmp_path, capsys
         "FIRST": alone or rows * 10_000,
         "RUNS": 1 if alone else RUNS,
     }
-    name = f"a {rows} x {cols} core with checkers"
+    name = f"a {core} core with checkers"
     log = bench.run_verilog(name, campaign_top(machine), BENCH, env=environment)
     figures = re.findall(r"campaign: (.*)", log)
     assert len(figures) == len(faults.KINDS)
     with capsys.disabled():  # the figures are for everyone to see
         print(
-            f"\ncampaign, {rows} x {cols}: runs by kind, and the codes that ended them",
+            f"\ncampaign, {core}: runs by kind, and the codes that ended them",
             *figures,
             sep="\n  ",
             file=sys.stderr,

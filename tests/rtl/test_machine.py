@@ -61,7 +61,7 @@ def test_buffers_divide_into_whole_rows_and_entries_hold_all_records(machine):
         *(("clock_hz", v) for v in (0, 2.5e8, 10**11 + 1)),
         *(("activation_banks", v) for v in (0, 1, 3, 32)),
         *(("constant_entries", v) for v in (1, 48, 8192)),
-        *(("port_bytes", v) for v in (2, 12, 256)),
+        *(("port_bytes", v) for v in (2, 12, 2048)),
         *(("burst_beats", v) for v in (0, 3, 512)),
         *(("outstanding_reads", v) for v in (0, 65)),
         *(("parameter_buffer_bytes", v) for v in (0, 8 * KIB + 16, 512 * MIB)),

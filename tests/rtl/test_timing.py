@@ -1,28 +1,36 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
 from mensa.rtl import timing
+from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.filter.filter_stream import filter_stream
+from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.systolic.systolic import Systolic
-from mensa.rtl.commands import REGISTERS, Mode, Unit
+from mensa.rtl.commands import REGISTERS, Mode, Unit, Width
 from mensa.rtl.compute import operand_feed
 from mensa.rtl.machine import KIB, Machine
 from mensa.rtl.post import post_processor, vector_unit
 from mensa.rtl.post.cell import cell
 from tests.rtl.compute.reference import random_commands, steps
 
-MACHINES = [
-    Machine(
-        name=f"{rows}x{cols}, {lanes} lanes",
-        array=Systolic(rows=rows, cols=cols, post_lanes=lanes),
+
+def machine_of(array: Array) -> Machine:
+    return Machine(
+        name=f"{array.kind} {array.size}, {array.lanes} lanes",
+        array=array,
         clock_hz=1,
         parameter_buffer_bytes=16 * KIB,
         activation_buffer_bytes=16 * KIB,
         constant_entries=8,
     )
+
+
+SYSTOLIC = [
+    machine_of(Systolic(rows=rows, cols=cols, post_lanes=lanes))
     for rows, cols, lanes in (
         (2, 2, 2),
         (2, 9, 9),
@@ -35,7 +43,25 @@ MACHINES = [
         (8, 8, 4),
     )
 ]
-each_machine = pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
+JACQUARD = [
+    machine_of(
+        Jacquard(rows=rows, cols=cols, accumulators=pixels, reload_rows=wide, post_lanes=lanes)
+    )
+    for rows, cols, pixels, wide, lanes in (
+        (1, 3, 2, None, 3),
+        (4, 12, 9, None, 12),
+        (6, 5, 20, 2, 5),
+        (9, 4, 16, 1, 2),
+        (16, 8, 33, 4, 3),
+    )
+]
+
+
+def each(machines: list[Machine]) -> Any:
+    return pytest.mark.parametrize("machine", machines, ids=lambda machine: machine.name)
+
+
+each_machine, each_systolic, each_jacquard = map(each, (SYSTOLIC + JACQUARD, SYSTOLIC, JACQUARD))
 
 
 @each_machine
@@ -65,15 +91,31 @@ def conv(machine: Machine, pixels: int, segment: int) -> dict[str, int]:
 def test_full_tiles_and_chunks_keep_every_element_busy_in_every_cycle(machine):
     for tiles in (1, 3):
         for chunks in (1, 4):
+            array = machine.array
             # As many as the rows' results need to leave.
-            chunks *= machine.array.pace
-            registers = conv(machine, tiles * machine.array.tile, chunks * machine.array.tile)
-            macs = registers["PIXELS"] * registers["SEGMENT"] * machine.array.group
+            chunks *= array.pace
+            registers = conv(machine, tiles * array.tile, chunks * array.chunk)
+            macs = registers["PIXELS"] * registers["SEGMENT"] * array.group
             cycles = timing.feed_cycles(machine, registers)
+            if array.leaves_by_pixel:  # and the last of them takes as long
+                cycles -= tiles * array.tile * (array.pace - 1)
             assert cycles * machine.peak_macs_per_cycle == macs
 
 
-@each_machine
+@each_jacquard
+def test_a_tile_takes_a_cycle_a_pixel_and_chunk_and_in_the_last_what_a_row_needs(machine):
+    array = machine.array
+    least = array.rows // array.parameter_rows
+    for pixels in range(1, array.tile + 1):
+        for chunks in (1, 3):
+            cycles = timing.feed_cycles(machine, conv(machine, pixels, chunks * array.rows))
+            last = max(pixels * array.pace, least)
+            assert cycles == (chunks - 1) * max(pixels, least) + last
+    wide = conv(machine, 1, 1) | {"WIDTH": Width.INT32}
+    assert timing.feed_cycles(machine, wide) == max(2 * array.pace, least)
+
+
+@each_systolic
 def test_a_tile_takes_at_least_the_cycles_in_which_the_one_before_leaves(machine):
     leaving = machine.array.tile * -(-machine.array.group // machine.lanes)
     assert timing.feed_cycles(machine, conv(machine, 1, 1)) == leaving
@@ -96,7 +138,7 @@ def test_drains_add_up_the_latencies_that_the_pipeline_states(machine):
     assert operand_feed.LATENCY > timing.READ_LATENCY
 
 
-@each_machine
+@each_systolic
 def test_kept_sums_have_settled_when_their_command_ends(machine):
     # Feed, the array's register, then R - 1 rows and C - 1 columns to the farthest element.
     needed = operand_feed.LATENCY + 1 + (machine.array.tile - 1) + (machine.array.group - 1)
@@ -114,7 +156,9 @@ def test_results_of_overlapping_commands_come_after_all_of_the_command_before(
     # tap's and one word.
     start = timing.start_cycle(0, timing.room_cycles(machine, before, mode), ())
     first = start + timing.SETUP_CYCLES + timing.drain_cycles(machine, mode)
-    if mode == Mode.CONV:
+    if machine.array.leaves_by_pixel and mode == Mode.CONV:  # the first word's first lanes
+        first += 1 - (machine.array.pace - 1)
+    elif mode == Mode.CONV:
         first += timing.feed_cycles(machine, conv(machine, 1, 1)) - (machine.array.spacing - 1)
     else:
         first += 3
@@ -129,7 +173,7 @@ def test_vector_modes_run_alone(machine, mode):
         assert timing.room_cycles(machine, mode, vector) is None
 
 
-@each_machine
+@each_systolic
 def test_a_filter_finds_the_drain_registers_free_of_a_tile(machine):
     # Row r's is read by the row below in the step in which that one takes what is R - 1 - r rows
     # from the bottom: R + 4 + r P cycles after the tile's last beat in column 0 (a row a cycle,
@@ -167,6 +211,53 @@ def test_a_filter_takes_a_cycle_for_every_word_and_tap_and_one_more(
         "TAP_Y_STEP": 1,
     }
     stream = filter_stream(rows, command, row_step=100)
-    machine = MACHINES[0].replace(rows=rows)
+    machine = SYSTOLIC[0].replace(rows=rows)
     expected = groups * (1 + 3 * 3 + (height + 2) * words(width))
     assert timing.feed_cycles(machine, command | stream) == expected
+
+
+@pytest.mark.parametrize(("kernel", "turns"), [(1, 1), (3, 1), (4, 1), (5, 2)])
+def test_a_word_of_a_filter_stays_as_long_as_its_taps_need(kernel, turns):
+    machine = machine_of(Jacquard(rows=16, cols=4))
+    command = {
+        "MODE": Mode.FILTER,
+        "GROUPS": 2,
+        "PIXELS": 4 * 7,
+        "OUT_WIDTH": 7,
+        "PIXEL_X_STEP": 4,
+        "PIXEL_Y_STEP": 1,
+        "KERNEL_H": kernel,
+        "KERNEL_W": kernel,
+        "TAP_X_STEP": 4,
+        "TAP_Y_STEP": 1,
+    }
+    stream = machine.array.stream(command, 100)
+    words = (4 + kernel - 1) * (7 + kernel - 1)
+    expected = 2 * (1 + kernel**2 + turns * words)
+    assert timing.feed_cycles(machine, command | stream) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"KERNEL_H": 6},  # one input row more than is kept
+        {"TAP_Y_STEP": 2},
+        {"OUT_WIDTH": 63, "PIXELS": 63},  # 65 words of 64
+        {"KERNEL_W": 11},  # 33 taps of 32
+        {"OUT_WIDTH": 1, "PIXELS": 4, "KERNEL_W": 1},  # a row of one word
+    ],
+)
+def test_what_the_accumulator_memory_has_no_room_for_is_no_filter(change):
+    array = Jacquard(rows=16, cols=4)
+    command = {
+        "PIXELS": 4 * 7,
+        "OUT_WIDTH": 7,
+        "PIXEL_X_STEP": 4,
+        "PIXEL_Y_STEP": 1,
+        "KERNEL_H": 3,
+        "KERNEL_W": 3,
+        "TAP_X_STEP": 4,
+        "TAP_Y_STEP": 1,
+    }
+    assert array.stream(command, 100) is not None
+    assert array.stream(command | change, 100) is None

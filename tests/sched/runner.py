@@ -28,11 +28,14 @@ def load_network(name):
     return golden.load(network_path(name))
 
 
-def machine_of(rows, cols, bank_bytes, parameter_bytes, entries=16, banks=4, port=None):
-    """A machine whose buffers are rounded up to the nearest that is allowed."""
+def machine_of(rows, cols, bank_bytes, parameter_bytes, entries=16, banks=4, port=None, array=None):
+    """A machine whose buffers are rounded up to the nearest that is allowed.
+
+    Its array is a systolic one unless `array` says another.
+    """
     fields = {
         "name": f"{rows}x{cols}",
-        "array": Systolic(rows=rows, cols=cols),
+        "array": array or Systolic(rows=rows, cols=cols),
         "clock_hz": 1,
         "activation_banks": banks,
         "constant_entries": entries,

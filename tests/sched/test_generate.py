@@ -189,3 +189,15 @@ def test_files_named_after_another_machine_are_known_as_ours():
         assert re.fullmatch(MACHINE_FILES, name), name
     for name in ("README.md", "mensa_.txt", "top.v", "my_mensa_a.v"):
         assert not re.fullmatch(MACHINE_FILES, name)
+
+
+def test_a_port_of_several_lanes_is_silent_too(tmp_path):
+    folder = tmp_path / "hardware"
+    assert invoke(["rtl", "jacquard", *SMALL, "-o", str(folder)]) == 0
+    top = "mensa_jacquard_example"
+    example = ("mensa_axi_ram.v", f"{top}.v", "--top-module", top)
+    for more in ((), example):
+        assert lint(folder, "-f", "mensa_jacquard.f", *more) == ""
+    for port in ("rdata", "wdata"):
+        for lane in (0, 1):
+            assert f"[1023:0] m_axi_data_{lane}_{port}" in (folder / "mensa_jacquard.v").read_text()

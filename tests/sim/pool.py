@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import os
 
-from mensa.rtl.machine import KIB, Machine, edge_tpu
+from mensa.rtl.arrays.jacquard.jacquard import Jacquard
+from mensa.rtl.machine import KIB, Machine, edge_tpu, jacquard
 from tests.sched.runner import machine_of
 
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
 """Whether this is the long run."""
+
+
+def jacquard_of(
+    rows: int,
+    cols: int,
+    bank_bytes: int,
+    parameter_bytes: int,
+    accumulators: int,
+    *,
+    reload: int | None,
+    lanes: int | None,
+    cell: str | None,
+) -> Machine:
+    """A machine with Jacquard's array, whose buffers are rounded up to the nearest allowed."""
+    array = Jacquard(
+        rows=rows, cols=cols, accumulators=accumulators, reload_rows=reload, post_lanes=lanes
+    )
+    return machine_of(rows, cols, bank_bytes, parameter_bytes, array=array).replace(cell=cell)
+
 
 POOL: dict[str, Machine] = {
     "8x8": edge_tpu.replace(
@@ -23,12 +43,32 @@ POOL: dict[str, Machine] = {
     ),
     "4x12 tiled": machine_of(4, 12, 9 * KIB, 8 * KIB, entries=8).replace(post_lanes=5),
     "5x1 narrow port, split sums": machine_of(5, 1, 2000, 300, entries=4, port=4),
+    "8x8 jacquard, two lanes": jacquard.replace(
+        rows=8,
+        cols=8,
+        accumulators=20,
+        parameter_buffer_bytes=32 * KIB,
+        activation_buffer_bytes=64 * KIB,
+    ),
+    "6x5 jacquard, slow": jacquard_of(6, 5, 2500, 700, 9, reload=2, lanes=2, cell="litert"),
 }
 """By name: one to measure with, a square one, one whose buffers force tiles and whose
-sums leave slowly, an odd one."""
+sums leave slowly, an odd one; of Jacquard's array one with a port of two lanes, and one whose
+parameters and sums wait."""
 
 ROOMY = "8x8"
 """The one with room for every layer that the tests draw."""
+
+JACQUARDS = (
+    (1, 1, 300, 64, 2, None, None, None),
+    (9, 2, 600, 200, 16, 1, None, "tflm"),
+    (4, 12, 3000, 900, 64, None, 5, "tflm"),
+    (16, 8, 4000, 4000, 33, 4, None, "litert"),
+    (13, 7, 5000, 2000, 40, None, 3, "tflm"),
+    (16, 16, 8000, 8000, 64, 16, None, "litert"),
+)
+"""Rows, columns, bytes of a bank and of parameters, accumulators, rows that are reloaded at once,
+lanes and cell."""
 
 FEWER_LANES = {(2, 9): 3, (3, 16): 5, (5, 7): 1, (8, 16): 8, (13, 13): 6, (16, 16): 4}
 """Lanes of the post-processor, where there are fewer than columns."""
@@ -74,5 +114,13 @@ if REGRESS:
             (16, 1, 16, 4, 256, 64),
         )
     }
+
+    POOL |= {
+        f"{rows}x{cols} jacquard, {pixels} pixels": jacquard_of(
+            rows, cols, bank, parameters, pixels, reload=reload, lanes=lanes, cell=cell
+        )
+        for rows, cols, bank, parameters, pixels, reload, lanes, cell in JACQUARDS
+    }
+    POOL["jacquard"] = jacquard
 
 POOL = {name: machine.replace(clock_hz=edge_tpu.clock_hz) for name, machine in POOL.items()}

@@ -28,9 +28,9 @@ class Jacquard(FilterArray):
     accumulators : int
         Pixels whose sums the accumulator memory holds (T), 2 to 256; words of an input row that a
         filter may have.
-    parameter_rows : int
-        Rows that get their parameters in one cycle (W): R, or a power of two that divides it. A
-        parameter word has W x C bytes.
+    reload_rows : int or None
+        Rows that get their parameters in one cycle (W): R, which None gives, or a power of two that
+        divides it. They are read as a word of W x C bytes.
     """
 
     kind: ClassVar[str] = "jacquard"
@@ -42,18 +42,18 @@ class Jacquard(FilterArray):
     rows: int
     cols: int
     accumulators: int = 64
-    parameter_rows: int = 1
+    reload_rows: int | None = None
 
     def __post_init__(self) -> None:
         check_range("rows", self.rows, 1, 64)
         check_range("cols", self.cols, 1, 128)
         check_range("accumulators", self.accumulators, 2, 256)
-        check_range("parameter_rows", self.parameter_rows, 1, self.rows, ", the rows")
+        check_range("reload_rows", self.parameter_rows, 1, self.rows, ", the rows")
         if self.parameter_rows != self.rows:
-            check_power_of_two("parameter_rows", self.parameter_rows, 1, self.rows)
+            check_power_of_two("reload_rows", self.parameter_rows, 1, self.rows)
             if self.rows % self.parameter_rows:
                 raise MachineError(
-                    f"parameter_rows must divide the {self.rows} rows, not {self.parameter_rows}"
+                    f"reload_rows must divide the {self.rows} rows, not {self.parameter_rows}"
                 )
         super().__post_init__()
 
@@ -76,6 +76,16 @@ class Jacquard(FilterArray):
     def group(self) -> int:
         """A channel a column."""
         return self.cols
+
+    @property
+    def parameter_rows(self) -> int:
+        """W."""
+        return self.rows if self.reload_rows is None else self.reload_rows
+
+    @property
+    def built(self) -> dict[str, int]:
+        """Lanes, and the rows that are reloaded at once."""
+        return {**super().built, "reload_rows": self.parameter_rows}
 
     @property
     def least_chunk(self) -> int:

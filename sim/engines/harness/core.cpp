@@ -230,15 +230,39 @@ private:
         top.m_axi_command_rlast = command_.rlast();
         top.m_axi_command_rresp = command_.rresp();
         std::memcpy(bytes(top.m_axi_command_rdata), command_.rdata(), COMMAND_BEAT_BYTES);
-        top.m_axi_data_arready = read_.arready();
-        top.m_axi_data_rvalid = read_.rvalid();
-        top.m_axi_data_rlast = read_.rlast();
-        top.m_axi_data_rresp = read_.rresp();
-        std::memcpy(bytes(top.m_axi_data_rdata), read_.rdata(), BEAT_BYTES);
-        top.m_axi_data_awready = write_.awready();
-        top.m_axi_data_wready = write_.wready();
-        top.m_axi_data_bvalid = write_.bvalid();
-        top.m_axi_data_bresp = write_.bresp();
+#define MENSA_DRIVE(lane, port)                                                                   \
+    top.port##arready = read_.arready();                                                          \
+    top.port##rvalid = read_.rvalid();                                                            \
+    top.port##rlast = read_.rlast();                                                              \
+    top.port##rresp = read_.rresp();                                                              \
+    std::memcpy(bytes(top.port##rdata), read_.rdata() + lane * LANE_BYTES, LANE_BYTES);           \
+    top.port##awready = write_.awready();                                                         \
+    top.port##wready = write_.wready();                                                           \
+    top.port##bvalid = write_.bvalid();                                                           \
+    top.port##bresp = write_.bresp();
+        MENSA_LANES(MENSA_DRIVE)
+    }
+
+    // What the core writes: the lanes' parts of a beat side by side. Memory answers all lanes alike,
+    // so that they must ask alike.
+    void gather() {
+        Vtop &top = *top_;
+#define MENSA_GATHER(lane, port)                                                                  \
+    std::memcpy(wdata_ + lane * LANE_BYTES, bytes(top.port##wdata), LANE_BYTES);                  \
+    std::memcpy(wstrb_ + lane * STROBE_BYTES, bytes(top.port##wstrb), STROBE_BYTES);              \
+    if (top.port##arvalid != top.MENSA_LANE_0(arvalid) ||                                         \
+        top.port##araddr != top.MENSA_LANE_0(araddr) ||                                           \
+        top.port##arlen != top.MENSA_LANE_0(arlen) ||                                             \
+        top.port##rready != top.MENSA_LANE_0(rready) ||                                           \
+        top.port##awvalid != top.MENSA_LANE_0(awvalid) ||                                         \
+        top.port##awaddr != top.MENSA_LANE_0(awaddr) ||                                           \
+        top.port##awlen != top.MENSA_LANE_0(awlen) ||                                             \
+        top.port##wvalid != top.MENSA_LANE_0(wvalid) ||                                           \
+        top.port##wlast != top.MENSA_LANE_0(wlast) ||                                         \
+        top.port##bready != top.MENSA_LANE_0(bready))                                             \
+        report(1, {"the lanes of the data port are not in lock step", top.port##araddr,           \
+                   read_.cycle()});
+        MENSA_LANES(MENSA_GATHER)
     }
 
     // One clock cycle: memory, core, tallies.
@@ -251,11 +275,12 @@ private:
         uint64_t fetched = command_.beats();
         command_.clock(top.m_axi_command_arvalid, top.m_axi_command_araddr, top.m_axi_command_arlen,
                        top.m_axi_command_rready);
-        read_.clock(top.m_axi_data_arvalid, top.m_axi_data_araddr, top.m_axi_data_arlen,
-                    top.m_axi_data_rready);
-        write_.clock(top.m_axi_data_awvalid, top.m_axi_data_awaddr, top.m_axi_data_awlen,
-                     top.m_axi_data_wvalid, bytes(top.m_axi_data_wdata),
-                     bytes(top.m_axi_data_wstrb), top.m_axi_data_wlast, top.m_axi_data_bready);
+        gather();
+        read_.clock(top.MENSA_LANE_0(arvalid), LANES * uint64_t(top.MENSA_LANE_0(araddr)),
+                    top.MENSA_LANE_0(arlen), top.MENSA_LANE_0(rready));
+        write_.clock(top.MENSA_LANE_0(awvalid), LANES * uint64_t(top.MENSA_LANE_0(awaddr)),
+                     top.MENSA_LANE_0(awlen), top.MENSA_LANE_0(wvalid), wdata_, wstrb_,
+                     top.MENSA_LANE_0(wlast), top.MENSA_LANE_0(bready));
         bool moved = command_.beats() + read_.beats() + write_.beats() != before;
         size_t ended = events.size();  // commands, before this cycle
         if (top.trace_busy) {
@@ -335,11 +360,11 @@ private:
                 {command_.in_flight(), 0,
                  bits(top.m_axi_command_arvalid, top.m_axi_command_rvalid),
                  bits(top.m_axi_command_arready, top.m_axi_command_rready)},
-                {read_.in_flight(), 0, bits(top.m_axi_data_arvalid, top.m_axi_data_rvalid),
-                 bits(top.m_axi_data_arready, top.m_axi_data_rready)},
+                {read_.in_flight(), 0, bits(top.MENSA_LANE_0(arvalid), top.MENSA_LANE_0(rvalid)),
+                 bits(top.MENSA_LANE_0(arready), top.MENSA_LANE_0(rready))},
                 {write_.in_flight(), write_.complete(),
-                 bits(top.m_axi_data_awvalid, top.m_axi_data_wvalid, top.m_axi_data_bvalid),
-                 bits(top.m_axi_data_awready, top.m_axi_data_wready, top.m_axi_data_bready)},
+                 bits(top.MENSA_LANE_0(awvalid), top.MENSA_LANE_0(wvalid), top.MENSA_LANE_0(bvalid)),
+                 bits(top.MENSA_LANE_0(awready), top.MENSA_LANE_0(wready), top.MENSA_LANE_0(bready))},
             },
         };
     }
@@ -419,6 +444,7 @@ private:
 #endif
     std::deque<uint64_t> starts_[UNITS];  // of the commands in flight
     size_t hooked_ = 0;             // events that the hook has seen
+    uint8_t wdata_[BEAT_BYTES] = {}, wstrb_[LANES * STROBE_BYTES] = {};
     uint64_t counted_[UNITS] = {};  // beats of the commands done so far
     uint64_t quiet_ = 0;            // cycles in which nothing moved
 };

@@ -19,6 +19,7 @@ SHAPES = {
     "activation": (2 * 12 * 16, 16, 2, 2, 2),
     "parameter": (16 * 8, 8, 1, 1, 1),
     "one_row": (4 * 4, 4, 4, 1, 2),
+    "long_rows": (2 * 3 * 256, 256, 2, 1, 2),  # turned in steps
 }
 CYCLES = 3000
 

@@ -24,9 +24,9 @@ ARRAYS = {
     "r5c3": (Systolic(rows=5, cols=3), None),
     "r4c12": (Systolic(rows=4, cols=12, post_lanes=5), "litert"),
     "r8c8": (Systolic(rows=8, cols=8), "tflm"),
-    "stays": (Jacquard(rows=4, cols=6, accumulators=12, parameter_rows=4), "tflm"),
-    "deep": (Jacquard(rows=13, cols=2, accumulators=16), None),
-    "slow": (Jacquard(rows=6, cols=8, accumulators=9, parameter_rows=2, post_lanes=4), "litert"),
+    "stays": (Jacquard(rows=4, cols=6, accumulators=12, reload_rows=4), "tflm"),
+    "deep": (Jacquard(rows=13, cols=2, accumulators=16, reload_rows=1), None),
+    "slow": (Jacquard(rows=6, cols=8, accumulators=9, reload_rows=2, post_lanes=4), "litert"),
 }
 """With whose arithmetic an LSTM cell is there."""
 

@@ -53,9 +53,9 @@ ARRAYS = {
     "tall": (Systolic(rows=9, cols=2), None),
     "few": (Systolic(rows=3, cols=8, post_lanes=3), "tflm"),
     "long": (Systolic(rows=3, cols=8, post_lanes=4), "litert"),
-    "stays": (Jacquard(rows=4, cols=6, accumulators=12, parameter_rows=4), "tflm"),
-    "deep": (Jacquard(rows=13, cols=2, accumulators=16), None),
-    "slow": (Jacquard(rows=6, cols=8, accumulators=9, parameter_rows=2, post_lanes=4), "litert"),
+    "stays": (Jacquard(rows=4, cols=6, accumulators=12, reload_rows=4), "tflm"),
+    "deep": (Jacquard(rows=13, cols=2, accumulators=16, reload_rows=1), None),
+    "slow": (Jacquard(rows=6, cols=8, accumulators=9, reload_rows=2, post_lanes=4), "litert"),
 }
 """With whose arithmetic an LSTM cell is there."""
 

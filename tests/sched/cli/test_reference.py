@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.machine import edge_tpu
 from mensa.rtl.registers import register_map_markdown
 from mensa.sched.cli.app import app
@@ -34,8 +35,12 @@ def test_the_documentation_is_up_to_date():
     ],
 )
 def test_every_setting_is_documented_once(names, prefix):
+    of_edge_tpu, of_jacquard = page().split("Those of `jacquard`")
     for name in names:
-        assert page().count(f"\n| `{prefix}{name}=") == 1, name
+        assert of_edge_tpu.count(f"\n| `{prefix}{name}=") == 1, name
+    own = {field.name for field in dataclasses.fields(Jacquard)} - edge_tpu.settings.keys()
+    for name in own:
+        assert of_jacquard.count(f"\n| `{name}=") == 1, name
 
 
 def test_the_register_map_is_up_to_date():

@@ -8,6 +8,7 @@ import pytest
 from mensa import golden
 from mensa.golden.options import ReducerOptions
 from mensa.rtl.commands import Mode, Unit
+from mensa.sched.inspection import inspect
 from mensa.sched.lower import LoweringOptions, ProgramStep, lower
 from mensa.sched.lower.supported import why_on_host
 from mensa.sched.placement import all_on
@@ -84,13 +85,20 @@ def test_what_finds_no_room_runs_on_the_host_and_says_so():
     x = builder.input((1, 20, 20, 8), scale=0.1)
     axes = builder.tensor(data=np.array([1, 2], np.int32), dtype=np.int32)
     mean = builder.build([builder.apply("MEAN", x, axes)])
+    builder = golden.GraphBuilder()
+    x = builder.input((1, 20, 20, 8), scale=0.1)
+    pool = builder.build([builder.pool2d("average", x, window=(20, 20), stride=(20, 20))])
     for graph, machine, why in (
+        (pool, machine_of(8, 8, 1700, 1 << 14), "8x8 has no room for it: a single output pixel"),
         (table, machine_of(4, 4, 4000, 200), "its table of 256 B may find no room in 4x4's"),
         (mean, machine_of(8, 8, 1700, 1 << 14), "8x8 has no room for it: a single output pixel"),
     ):
         lowered = lower(graph, all_on(machine))
         (layer,) = lowered.layers
         assert layer.reason.startswith(why)
+        (view,) = inspect(graph, machine=machine)
+        assert view.reason == layer.reason
+        assert inspect(graph)[0].reason is None
         assert_equals_golden(lowered, random_inputs(graph, 3))
 
 

@@ -89,6 +89,8 @@ TINY_BANK_BYTES = 256
         *((name, "8x8") for name in NETWORKS),
         *((name, "16x16") for name in NETWORKS[:2]),
         *((name, "4x12 tiled") for name in NETWORKS[:2]),
+        *((name, "8x8 jacquard, two lanes") for name in NETWORKS[:5]),
+        *((name, "6x5 jacquard, slow") for name in NETWORKS[:1]),
     ],
 )
 def test_networks_are_the_same_on_every_engine(name, shape):
@@ -97,9 +99,10 @@ def test_networks_are_the_same_on_every_engine(name, shape):
     assert_equals_golden(lowered, random_inputs(graph, 11), AllEngines())
 
 
+@pytest.mark.parametrize("shape", ["4x12 tiled", "6x5 jacquard, slow"])
 @pytest.mark.parametrize("name", ["kws_ref_model", "pretrainedResnet_quant"])
-def test_buffers_are_the_same_after_every_command(name):
-    graph, machine = load_network(name), POOL["4x12 tiled"]
+def test_buffers_are_the_same_after_every_command(name, shape):
+    graph, machine = load_network(name), POOL[shape]
     lowered = lower(graph, all_on(machine))
     engines = AllEngines(every_command=True)
     assert_equals_golden(lowered, random_inputs(graph, 12), engines)
@@ -121,7 +124,7 @@ SELDOM_DRAWN = {
 """Layers whose like the draws below seldom have, or never."""
 
 
-@pytest.mark.parametrize("shape", ["8x8", "4x12 tiled"])
+@pytest.mark.parametrize("shape", ["8x8", "4x12 tiled", "8x8 jacquard, two lanes"])
 @pytest.mark.parametrize("name", SELDOM_DRAWN)
 def test_layers_that_are_seldom_drawn_are_the_same_on_every_engine(name, shape):
     graph = SELDOM_DRAWN[name]

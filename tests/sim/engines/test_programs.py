@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.commands import Mode, Unit, Width
 from mensa.rtl.timing import COMMANDS_IN_FLIGHT
 from mensa.sim.memory import lpddr4
@@ -18,6 +19,10 @@ MACHINES = {
     "4x4": machine_of(4, 4, 2048, 4096),
     "8x8": POOL["8x8"],
     "12x8": machine_of(12, 8, 2048, 4096, port=16).replace(cell="litert"),  # 3 x 3 taps fit
+    "6x5 jacquard": POOL["6x5 jacquard, slow"],
+    "16x8 jacquard": machine_of(  # 5 x 5 taps fit
+        16, 8, 4096, 8192, array=Jacquard(rows=16, cols=8, accumulators=24)
+    ),
 }
 if REGRESS:
     # So wide that COMMANDS_IN_FLIGHT is what holds commands back.

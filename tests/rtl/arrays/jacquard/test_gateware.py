@@ -18,7 +18,7 @@ ARRAYS = {
     f"array_{rows}x{cols}_{wide}_{tile}_{pace}": Jacquard(
         rows=rows,
         cols=cols,
-        parameter_rows=wide,
+        reload_rows=wide,
         accumulators=tile,
         post_lanes=-(-cols // pace),
     )

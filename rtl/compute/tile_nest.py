@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, ValueLike, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.nest import POSITION_BITS, ROW_BITS, NestSignature
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, CHANNELS_BITS, Mode, Width, compute_bits
-from mensa.rtl.parts.countdown import Countdown
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, CHANNELS_BITS, Mode, compute_bits
+from mensa.rtl.compute.chunk_walk import ComingChunk, WalkedChunk, all_of, walk, words_of_beat
 from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.parts.strip_loop import StripLoop
 from mensa.rtl.parts.unit import is_none_of, is_vector
@@ -32,56 +30,6 @@ _PIXEL = data.StructLayout(
     }
 )
 """An output pixel: where its inputs are, and its result."""
-
-
-class _ComingChunk:
-    """The chunk to walk next: where the loops over groups, tiles, taps and chunks are.
-
-    Vector modes: a tile is a pixel, and a segment a chunk. As long as none comes it is the
-    command's first, so that nothing waits for `start`.
-    """
-
-    def __init__(self, array: Array):
-        self.comes = Signal()
-        self.tiles = StripLoop(compute_bits("PIXELS"), array.tile, "tile")
-        segment = compute_bits("SEGMENT")
-        self.chunks = StripLoop(segment, max(array.chunk, array.group), "chunk")
-        self.offset = resetless(segment, name="chunk_offset")
-        self.tap_columns = Countdown(compute_bits("KERNEL_W"), "tap_columns")
-        self.tap_rows = Countdown(compute_bits("KERNEL_H"), "tap_rows")
-        row = signed(ROW_BITS + 2)
-        self.tap_x, self.tap_y = resetless(POSITION_BITS), resetless(row, name="tap_y")
-        self.tap_y_address = resetless(BUFFER_ADDRESS_BITS)
-        self.tap_row = Signal()  # its lowest bit
-        self.tap_is_last = Signal()  # of its tile: both counters', predicted a tap ahead
-        # What begins and ends with it; it ends a tap if it is the last of `chunks`.
-        self.begins_tap, self.begins_tile = Signal(), Signal()
-        self.begins_group = Signal()
-        self.ends_tile, self.ends_group = Signal(), Signal(name="ends_group")
-
-
-class _WalkedChunk:
-    """The chunk being walked.
-
-    It takes as many beats as it has pixels or bytes, whichever are more; the last chunk of a tile
-    is stretched to keep tiles the spacing apart.
-    """
-
-    def __init__(self) -> None:
-        # The step shown is its last, or no chunk is being walked.
-        self.over = Signal(init=1, name="chunk_over")
-        self.fetch_activation, self.fetch_parameter = Signal(), Signal(name="fetch_parameter")
-        # Of a word, if it may stay for several cycles: the first and the last.
-        self.word_begins: Value | None = None
-        self.word_over: Value | None = None
-        self.parameters_end: Value = Const(1)  # the chunk's last ones are in this beat
-        # By this chunk.
-        self.ended_tap, self.ended_tile = Signal(), Signal(name="ended_tile")
-
-
-def _all(condition: Value, *others: Value | None) -> Value:
-    """Whether conditions hold, of which some are None on an array that doesn't have them."""
-    return functools.reduce(operator.and_, (each for each in others if each is not None), condition)
 
 
 class TileNest(wiring.Component):
@@ -110,19 +58,19 @@ class TileNest(wiring.Component):
         r = self.nest.registers
         vector, depthwise = Signal(), Signal()  # of a command, from the cycle after its start on
         m.d.sync += [vector.eq(is_vector(r.mode)), depthwise.eq(r.mode == Mode.DEPTHWISE)]
-        coming, walked = _ComingChunk(self._array), _WalkedChunk()
+        coming, walked = ComingChunk(self._array), WalkedChunk()
         self._follow_commands(m, coming, walked)
         # The loops from the inside out, side by side: nested they would wait for one another.
         self._loop_over_chunks(m, coming, walked, vector)
         self._loop_over_taps(m, coming, walked)
         self._loop_over_tiles(m, coming, walked, vector)
-        self._walk(m, coming, walked, vector)
+        walk(m, self._array, r.width, coming, walked, vector)
         pixel = self._loop_over_pixels(m, coming, walked)
         parameter, diagonal = self._loop_over_parameters(m, coming, walked, depthwise)
         self._take_step(m, coming, walked, pixel, parameter, diagonal)
         return m
 
-    def _follow_commands(self, m: Module, coming: _ComingChunk, walked: _WalkedChunk) -> None:
+    def _follow_commands(self, m: Module, coming: ComingChunk, walked: WalkedChunk) -> None:
         """Chunks come from a command's start until its last group is over."""
         nest = self.nest
         ends_tap = coming.chunks.last
@@ -147,7 +95,7 @@ class TileNest(wiring.Component):
             m.d.sync += loop.restart(things, whole)
 
     def _loop_over_chunks(
-        self, m: Module, coming: _ComingChunk, walked: _WalkedChunk, vector: Signal
+        self, m: Module, coming: ComingChunk, walked: WalkedChunk, vector: Signal
     ) -> None:
         """Cut the bytes of a tap, which are a segment, into chunks."""
         array, r, group = self._array, self.nest.registers, self.nest.group
@@ -172,7 +120,7 @@ class TileNest(wiring.Component):
                 with m.Else():
                     self._restart(m, chunks, r.segment, array.chunk, array.group)
 
-    def _loop_over_taps(self, m: Module, coming: _ComingChunk, walked: _WalkedChunk) -> None:
+    def _loop_over_taps(self, m: Module, coming: ComingChunk, walked: WalkedChunk) -> None:
         """Go through the kernel, row by row."""
         r, group = self.nest.registers, self.nest.group
         comes, over, chunks = coming.comes, walked.over, coming.chunks
@@ -209,7 +157,7 @@ class TileNest(wiring.Component):
                 ]
 
     def _loop_over_tiles(
-        self, m: Module, coming: _ComingChunk, walked: _WalkedChunk, vector: Signal
+        self, m: Module, coming: ComingChunk, walked: WalkedChunk, vector: Signal
     ) -> None:
         """Cut the output pixels of a group into tiles."""
         tiles = coming.tiles
@@ -218,102 +166,15 @@ class TileNest(wiring.Component):
             with m.If(~coming.comes | tiles.last):
                 self._restart(m, tiles, self.nest.registers.pixels, self._array.tile, 1)
 
-    def _walk(self, m: Module, coming: _ComingChunk, walked: _WalkedChunk, vector: Signal) -> None:
-        """Walk a chunk: how long it still takes."""
-        spacing, chunks = self._array.spacing, coming.chunks
-        words, least = self._stretch(m, coming, walked, vector), self._array.least_chunk
-        beats = Value.cast(self._array.parameter_beats(chunks.size))
-        lanes_left = Countdown(words.shape().width, "lanes_left")
-        bytes_left = Countdown(beats.shape().width, "bytes_left")
-        walked.parameters_end = bytes_left.last
-        # Its last turn is the one before the tile's spacing is full, and stays.
-        spaced = Countdown(spacing.bit_length(), "spaced")
-        one_beat, spaced_next = Signal(), Signal()
-        m.d.comb += [
-            one_beat.eq((words <= 1) & (vector | (beats <= 1 if least == 1 else 0))),
-            spaced_next.eq(Mux(coming.begins_tile, vector | (spacing == 1), spaced.last)),
-        ]
-        long_enough = self._is_long_enough(m, walked, vector)
-        with m.If(walked.over):
-            m.d.sync += [
-                walked.over.eq(~coming.comes | (one_beat & (~coming.ends_tile | spaced_next))),
-                walked.fetch_activation.eq(coming.comes),
-                walked.fetch_parameter.eq(coming.comes & ~vector),
-                lanes_left.restart(words),
-                bytes_left.restart(beats),
-                walked.ended_tap.eq(coming.comes & chunks.last),
-                walked.ended_tile.eq(coming.comes & coming.ends_tile),
-            ]
-        with m.Else():
-            m.d.sync += [
-                walked.over.eq(
-                    _all(
-                        (lanes_left.ending | ~walked.fetch_activation)
-                        & (bytes_left.ending | ~walked.fetch_parameter)
-                        & (spaced.last | ~walked.ended_tile),
-                        long_enough,
-                    )
-                ),
-                lanes_left.step(),
-                bytes_left.step(),
-            ]
-            with m.If(lanes_left.last):
-                m.d.sync += walked.fetch_activation.eq(0)
-            with m.If(bytes_left.last):
-                m.d.sync += walked.fetch_parameter.eq(0)
-        with m.If(walked.over & coming.begins_tile):
-            m.d.sync += spaced.restart(Mux(vector, 1, max(1, spacing - 1)))
-        with m.Else():
-            m.d.sync += spaced.step(~spaced.last)
-
-    def _stretch(
-        self, m: Module, coming: _ComingChunk, walked: _WalkedChunk, vector: Signal
-    ) -> Value:
-        """Return the cycles of the coming chunk's words, which are several for each of a tile's
-        last if sums leave with them and the post-processor needs so long."""
-        array, size = self._array, coming.tiles.size
-        if not array.leaves_by_pixel:
-            return size
-        is_long = self.nest.registers.width == Width.INT32
-        once = vector | ~coming.ends_tile
-        few, many = (array.turns_of_word(width) for width in (Width.BYTE, Width.INT32))
-        turns, stays = Signal(range(many + 1)), resetless(range(many + 1), name="stays")
-        words, begins = Signal(range(many * array.tile + 1)), Signal()
-        turn = Countdown(len(turns), "turn")
-        m.d.comb += [
-            turns.eq(Mux(once, 1, Mux(is_long, many, few))),
-            words.eq(Mux(once, size, Mux(is_long, size * many, size * few))),
-        ]
-        with m.If(walked.over):
-            m.d.sync += [begins.eq(1), stays.eq(turns), turn.restart(turns)]
-        with m.Elif(turn.last):
-            m.d.sync += [begins.eq(1), turn.restart(stays)]
-        with m.Else():
-            m.d.sync += [begins.eq(0), turn.step()]
-        walked.word_begins, walked.word_over = begins, turn.last
-        return words
-
-    def _is_long_enough(self, m: Module, walked: _WalkedChunk, vector: Signal) -> Value | None:
-        """Return whether the next step may be the last of a chunk, if a chunk has a least time."""
-        least = self._array.least_chunk
-        if least == 1:
-            return None
-        left = Countdown(least.bit_length(), "least_left")
-        with m.If(walked.over):
-            m.d.sync += left.restart(Mux(vector, 1, least))
-        with m.Else():
-            m.d.sync += left.step(~left.last)
-        return left.ending
-
     def _loop_over_pixels(
-        self, m: Module, coming: _ComingChunk, walked: _WalkedChunk
+        self, m: Module, coming: ComingChunk, walked: WalkedChunk
     ) -> data.View[data.StructLayout]:
         """Return the beat's output pixel; every chunk returns to that of the tile's first beat."""
         r = self.nest.registers
         pixel, tile_start = resetless(_PIXEL), resetless(_PIXEL)
         pixel_next, origin = Signal(_PIXEL), Signal(_PIXEL)
         m.d.comb += [pixel_next.eq(pixel), origin.columns_left.eq(r.out_width - 2)]
-        with m.If(_all(walked.fetch_activation, walked.word_over)):
+        with m.If(all_of(walked.fetch_activation, walked.word_over)):
             with m.If(_is_edge(pixel)):
                 m.d.comb += [
                     pixel_next.columns_left.eq(origin.columns_left),
@@ -340,14 +201,14 @@ class TileNest(wiring.Component):
         return pixel
 
     def _loop_over_parameters(
-        self, m: Module, coming: _ComingChunk, walked: _WalkedChunk, depthwise: Signal
+        self, m: Module, coming: ComingChunk, walked: WalkedChunk, depthwise: Signal
     ) -> tuple[Value, Value]:
         """Return the beat's parameter address and diagonal.
 
         Conv takes a word per byte, depthwise one per tap; every tile returns to the group's first.
         """
         r, array = self.nest.registers, self._array
-        words = self._words_of_beat(m, coming, walked)
+        words = words_of_beat(m, array, coming, walked)
         parameter, group_parameter = resetless(BUFFER_ADDRESS_BITS), resetless(BUFFER_ADDRESS_BITS)
         parameter_next = Signal(BUFFER_ADDRESS_BITS)
         word_over = Mux(depthwise, walked.over & walked.ended_tap, walked.fetch_parameter)
@@ -369,23 +230,11 @@ class TileNest(wiring.Component):
             m.d.sync += parameter.eq(r.parameter_address)
         return parameter, diagonal
 
-    def _words_of_beat(self, m: Module, coming: _ComingChunk, walked: _WalkedChunk) -> ValueLike:
-        """Return how many bytes have their parameters in this beat, if it has any."""
-        rows = self._array.parameter_rows
-        if rows == 1:
-            return 1
-        rest = resetless(range(rows + 1), name="rest")
-        with m.If(walked.over):
-            size = coming.chunks.size
-            alone = rows == self._array.chunk
-            m.d.sync += rest.eq(size if alone else ((size - 1) & (rows - 1)) + 1)
-        return Mux(walked.parameters_end, rest, rows)
-
     def _take_step(
         self,
         m: Module,
-        coming: _ComingChunk,
-        walked: _WalkedChunk,
+        coming: ComingChunk,
+        walked: WalkedChunk,
         pixel: data.View[data.StructLayout],
         parameter: Value,
         diagonal: Value,
@@ -412,7 +261,7 @@ class TileNest(wiring.Component):
                 step.channels.eq(Mux(group.is_last, r.last_group_channels, r.group_channels)),
             ]
         continued, kept = r.keep[0], r.keep[1]
-        fetches = _all(walked.fetch_activation, walked.word_begins)
+        fetches = all_of(walked.fetch_activation, walked.word_begins)
         if self._array.leaves_by_pixel:
             m.d.comb += [
                 step.opens.eq(first_chunk & ~continued),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.machine import AXI_PAGE_BYTES, CELLS, MAX_CLOCK_HZ, MIB, Machine
 from mensa.sched.lower.options import LoweringOptions
@@ -30,18 +31,36 @@ def _powers_of_two(low, high):
 
 
 @st.composite
+def _systolic(draw):
+    return Systolic(rows=draw(_EDGES), cols=draw(_EDGES))
+
+
+@st.composite
+def _jacquard(draw):
+    rows = draw(_EDGES.filter(lambda edge: edge <= 64))
+    divisors = [each for each in (1, 2, 4, 8, 16, 32) if rows % each == 0]
+    return Jacquard(
+        rows=rows,
+        cols=draw(_EDGES),
+        accumulators=draw(st.integers(2, 256)),
+        reload_rows=draw(st.sampled_from([None, rows, *divisors])),
+    )
+
+
+@st.composite
 def any_machine(draw):
     """Machines of the whole domain of every field, small ones more often."""
     banks = draw(_powers_of_two(2, 16))
     largest = Machine(
         name="any",
-        array=Systolic(rows=draw(_EDGES), cols=draw(_EDGES)),
+        burst_beats=1,
+        array=draw(st.one_of(_systolic(), _jacquard())),
         clock_hz=draw(st.one_of(st.integers(1, MAX_CLOCK_HZ), st.just(250_000_000))),
         parameter_buffer_bytes=BUFFER_LIMIT,
         activation_buffer_bytes=BUFFER_LIMIT,
         activation_banks=banks,
         constant_entries=draw(_powers_of_two(2, 4096)),
-        port_bytes=draw(st.one_of(st.none(), _powers_of_two(4, 128))),
+        port_bytes=draw(st.one_of(st.none(), _powers_of_two(4, 1024))),
         outstanding_reads=draw(st.integers(1, 64)),
         cell=draw(st.sampled_from((None, *CELLS))),
     )

@@ -9,7 +9,16 @@ from hypothesis import given
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import Mode
-from mensa.rtl.machine import AXI_PAGE_BYTES, KIB, MIB, Machine, MachineError, edge_tpu, machines
+from mensa.rtl.machine import (
+    AXI_PAGE_BYTES,
+    KIB,
+    MIB,
+    Machine,
+    MachineError,
+    edge_tpu,
+    jacquard,
+    machines,
+)
 from tests.machines import any_machine
 
 SMALL = Machine(
@@ -27,7 +36,8 @@ def power_of_two(value: int) -> bool:
 
 @given(any_machine())
 def test_an_access_of_a_word_serves_every_column_and_row_and_a_row_whole_beats(machine):
-    assert machine.word_bytes >= max(machine.array.tile, machine.array.group)
+    array = machine.array
+    assert machine.word_bytes >= max(array.chunk, array.group * array.parameter_rows)
     assert machine.row_bytes == 2 * machine.word_bytes
     assert power_of_two(machine.row_bytes)
     assert machine.row_bytes % machine.beat_bytes == 0
@@ -36,7 +46,7 @@ def test_an_access_of_a_word_serves_every_column_and_row_and_a_row_whole_beats(m
 @given(any_machine())
 def test_bursts_and_beats_are_legal_axi(machine):
     assert power_of_two(machine.beat_bytes)
-    assert machine.beat_bytes <= 128
+    assert machine.beat_bytes // machine.data_lanes <= 128
     assert machine.burst_bytes <= AXI_PAGE_BYTES
     assert AXI_PAGE_BYTES % machine.burst_bytes == 0
 
@@ -122,6 +132,53 @@ def test_configuration_hash_tells_apart_what_is_built_differently_and_nothing_el
     )
     assert same.config_hash == SMALL.config_hash
     assert set(CHANGES) == set(SMALL.settings) - {"name", "array", "clock_hz"}
+
+
+JACQUARD_CHANGES = {
+    "rows": 8,
+    "cols": 8,
+    "accumulators": 32,
+    "reload_rows": 4,
+}
+
+
+def test_the_numbers_of_jacquard_s_array_are_in_the_hash_too():
+    hashes = {jacquard.replace(**{name: v}).config_hash for name, v in JACQUARD_CHANGES.items()}
+    hashes.add(jacquard.config_hash)
+    assert len(hashes) == len(JACQUARD_CHANGES) + 1
+    assert jacquard.replace(reload_rows=16).config_hash == jacquard.config_hash
+    assert set(JACQUARD_CHANGES) == {field.name for field in dataclasses.fields(jacquard.array)} - {
+        "post_lanes"
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *(({"rows": v}, "rows must be between 1 and 64") for v in (0, 65)),
+        *(({"cols": v}, "cols must be between 1 and 128") for v in (0, 129)),
+        *(({"accumulators": v}, "accumulators must be between 2 and 256") for v in (1, 257)),
+        *(({"reload_rows": v}, "reload_rows must be between 1 and 16, the rows") for v in (0, 17)),
+        ({"reload_rows": 6}, "reload_rows must be a power of two"),
+        ({"rows": 12, "reload_rows": 8}, "reload_rows must divide the 12 rows, not 8"),
+    ],
+)
+def test_an_array_of_jacquard_that_can_not_be_is_refused(change, message):
+    with pytest.raises(MachineError, match=message):
+        jacquard.replace(**change)
+
+
+def test_a_beat_wider_than_axi_s_is_that_of_several_lanes():
+    for port, lanes in ((64, 1), (128, 1), (256, 2), (1024, 8)):
+        assert jacquard.replace(port_bytes=port, burst_beats=4).data_lanes == lanes
+
+
+def test_jacquard_is_that_of_the_paper():
+    # Boroumand et al. 2021: 16 x 16 PEs, 512 GFLOP/s, 128 kB of parameters and of activations.
+    assert (jacquard.array.chunk, jacquard.array.group) == (16, 16)
+    assert jacquard.peak_macs_per_cycle * 2 * jacquard.clock_hz == 512 * 10**9
+    assert jacquard.parameter_buffer_bytes == jacquard.activation_buffer_bytes == 128 * KIB
+    assert jacquard.beat_bytes * jacquard.clock_hz == 256 * 10**9
 
 
 @given(any_machine())

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 
+import numpy as np
+
 from mensa.rtl.commands import Space, Token, Unit
 from mensa.rtl.program import Program
 from mensa.sim.engines.functional import FunctionalEngine
+
+MOST_RUNS = 16
+"""That an access is cut into, such as the operands of a sum, between which another may lie."""
 
 
 class Watcher:
@@ -46,13 +51,24 @@ class Watcher:
         for bank in range(int(banks.min()), int(banks.max()) + 1):
             within = addresses[banks == bank]
             if within.size:
-                self._now.add((kind, access.space, int(within.min()), int(within.max())))
+                for first, last in _runs(within):
+                    self._now.add((kind, access.space, first, last))
                 self._now.add((kind, "port of bank", bank, bank))
 
     def _command(self, command, buffers):
         self.touched.append(self._now)
         self._now = set()
         self._hook(command, buffers)
+
+
+def _runs(addresses):
+    """First and last of the bytes that lie side by side; of very many, of all together."""
+    ordered = np.unique(addresses)
+    breaks = np.flatnonzero(np.diff(ordered) > 1)
+    if len(breaks) > MOST_RUNS:
+        return [(int(ordered[0]), int(ordered[-1]))]
+    starts, ends = ordered[np.r_[0, breaks + 1]], ordered[np.r_[breaks, len(ordered) - 1]]
+    return list(zip(map(int, starts), map(int, ends), strict=True))
 
 
 def check(program, touched):

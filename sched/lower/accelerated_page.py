@@ -22,6 +22,7 @@ from mensa.golden.options import (
     UnidirectionalSequenceLSTMOptions,
 )
 from mensa.rtl.machine import edge_tpu
+from mensa.sched.lower.functions import ELEMENTWISE
 from mensa.sched.lower.network import lower
 from mensa.sched.lower.supported import RESTRICTIONS
 from mensa.sched.placement import all_on
@@ -294,6 +295,16 @@ def _lines() -> Iterator[str]:
         outputs, cycles = cycles_per_output(kind)
         names = ", ".join(f"`{name}`" for name in kind.operators)
         yield f"| {names} | {kind.how} | {kind.sample_name} | {outputs:,} | {cycles:.4f} |"
+    yield ""
+    names = ", ".join(f"`{name}`" for name in sorted(ELEMENTWISE))
+    yield "## Functions in several operators"
+    yield ""
+    yield (
+        "Operators that together give a function of one 8-bit value, as DEQUANTIZE, SQRT and "
+        "QUANTIZE do, are one table, whatever types lie between: golden says what it has for all "
+        "256 values. All of them must be on one machine and among these, each but the last read "
+        f"by the others alone, and constants single numbers: {names}."
+    )
     yield ""
     yield "## Restrictions"
     yield ""

@@ -34,7 +34,7 @@ from mensa.sched.lower.stages import stages_of
 from mensa.sched.lower.tables import has_tables
 from mensa.sched.lower.work import Home, LayerSite
 
-__all__ = ["lacks_room", "own_bytes", "own_constants", "states"]
+__all__ = ["lacks_room", "lacks_table", "own_bytes", "own_constants", "states"]
 
 _MUST_RUN = (AddPlan, ConvPlan, PoolPlan, RequantPlan, ReshapePlan)
 """What a network is made of: if one of these has no room, the machine is too small for it."""
@@ -61,13 +61,8 @@ def lacks_room(
         wanted += [
             (stage.work, operands, len(stage.sources)) for stage in stages_of(work, operands)
         ]
-    if any(has_tables(each) for each, _, _ in wanted):
-        slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes
-        if slot < TABLE_BYTES:
-            return (
-                f"its table of {TABLE_BYTES} B may find no room in {machine.name}'s parameter "
-                f"buffer of {machine.parameter_buffer_bytes} B"
-            )
+    if any(has_tables(each) for each, _, _ in wanted) and (reason := lacks_table(machine)):
+        return reason
     anywhere = Home(0)
     for each, taken, sources in wanted:
         site = LayerSite(machine, buffers, str(operator), taken)
@@ -76,6 +71,16 @@ def lacks_room(
             lowering(each, site, [anywhere] * sources, [anywhere] * len(operator.outputs))
         except LoweringError as error:
             return f"{machine.name} has no room for it: {error.reason}"
+    return None
+
+
+def lacks_table(machine: Machine) -> str | None:
+    """Why a machine may find no room for an operator's table, or None."""
+    if machine.parameter_buffer_bytes // 2 - machine.beat_bytes < TABLE_BYTES:
+        return (
+            f"its table of {TABLE_BYTES} B may find no room in {machine.name}'s parameter "
+            f"buffer of {machine.parameter_buffer_bytes} B"
+        )
     return None
 
 

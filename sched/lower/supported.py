@@ -33,7 +33,9 @@ from mensa.golden.operators.scaled import ScaledPlan
 from mensa.golden.operators.svdf import SvdfPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
+from mensa.golden.planning import resolve_rounding
 from mensa.sched.lower.broadcast import spreads
+from mensa.sched.lower.functions import functions
 from mensa.sched.lower.lowerings import LOWERINGS, OPERATORS, PARAMETERISED
 from mensa.sched.lower.lstm import integer_bits, peepholes
 from mensa.sched.lower.move_blocks import commands_needed
@@ -344,7 +346,9 @@ RESTRICTIONS: tuple[Restriction, ...] = (
 """All restrictions, in the order in which they are looked at: each may rely on those before."""
 
 
-def why_on_host(graph: Graph, operator: Operator, rounding: str | None = None) -> str | None:
+def why_on_host(
+    graph: Graph, operator: Operator, rounding: str | None = None, *, apart: bool = False
+) -> str | None:
     """Why an operator runs on the host; None if the accelerators run it.
 
     Parameters
@@ -353,6 +357,8 @@ def why_on_host(graph: Graph, operator: Operator, rounding: str | None = None) -
         Which operator.
     rounding : "tflm", "litert" or None
         Whose arithmetic is wanted; None is the graph's default.
+    apart : bool
+        Whether it is computed by itself, even if it is part of a function that is one table.
 
     Returns
     -------
@@ -364,6 +370,10 @@ def why_on_host(graph: Graph, operator: Operator, rounding: str | None = None) -
     mensa.golden.GraphError
         If golden can't compute the operator either.
     """
+    if not apart:
+        found = functions(graph, resolve_rounding(graph, rounding))
+        if any(operator.index in each.operators for each in found):
+            return None
     subject = Subject(graph, operator, rounding)
     for restriction in RESTRICTIONS:
         satisfied, details = restriction(subject)

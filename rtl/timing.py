@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mensa.rtl.commands import TABLE_BYTES, Mode, Width
+from mensa.rtl.commands import EXPONENTIAL_BYTES, TABLE_BYTES, Mode, Width
 from mensa.rtl.machine import Machine
 
 __all__ = [
@@ -20,11 +20,13 @@ __all__ = [
     "RECORDS_LATENCY",
     "SETTLED_AHEAD",
     "SETUP_CYCLES",
+    "SOFTMAX_LATENCY",
     "VECTOR_LATENCY",
     "cell_taps",
     "drain_cycles",
     "feed_cycles",
     "room_cycles",
+    "softmax_waits",
     "start_cycle",
 ]
 
@@ -55,8 +57,11 @@ earliest, and reads for the first time in the cycle after that end."""
 VECTOR_LATENCY = 9
 """Of the vector unit, from a result's last operand to the result."""
 
-CELL_LATENCY = {"tflm": 21, "litert": 95}
+CELL_LATENCY = {"tflm": 22, "litert": 95}
 """Of the LSTM cell, from a result's last operand to the result, by whose arithmetic it has."""
+
+SOFTMAX_LATENCY = 4
+"""Of the softmax unit, from an element of a row's last pass to its exponential."""
 
 POST_LATENCY = 17
 """Of the post-processor, from a row of sums to the write of its first lanes."""
@@ -77,6 +82,16 @@ def cell_taps(mode: Mode, gates: int) -> int:
     Of DOT: both numbers of each pair.
     """
     return 2 * gates + (mode in (Mode.CELL_STATE, Mode.HIDDEN_STATE))
+
+
+def softmax_waits(lanes: int) -> tuple[int, int]:
+    """Cycles from a row's last largest-so-far to its differences, and from its sum to its shares.
+
+    Both need what the pass before gives: the largest value of so many lanes is found by pairs, and
+    so is the sum, of which the reciprocal is then worked out.
+    """
+    levels = (lanes - 1).bit_length()
+    return levels + 1, levels + 56
 
 
 def room_cycles(machine: Machine, before: int, mode: int) -> int | None:
@@ -107,6 +122,8 @@ def drain_cycles(machine: Machine, mode: int, width: int = Width.BYTE) -> int:
     mode = Mode(mode)
     if mode.is_vector:
         latency = CELL_LATENCY[machine.cell or ""] if mode.is_cell else VECTOR_LATENCY
+        if mode == Mode.SOFTMAX:
+            latency = SOFTMAX_LATENCY
         return FEED_LATENCY + latency + POST_LATENCY
     parts = -(-machine.group_channels(mode) // machine.lanes)  # that the post-processor takes
     if width == Width.INT32:
@@ -122,6 +139,10 @@ def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:
     mode = Mode(registers["MODE"])
     if mode.is_cell:
         return registers["GROUPS"] * cell_taps(mode, registers["KERNEL_H"])
+    if mode == Mode.SOFTMAX:
+        passes = 3 * registers["GROUPS"] + sum(softmax_waits(machine.exponential_lanes))
+        table = EXPONENTIAL_BYTES // machine.exponential_step_bytes
+        return table + registers["PIXELS"] * passes
     if mode.is_vector:
         taps = registers["KERNEL_H"] * registers["KERNEL_W"]
         table = TABLE_BYTES // machine.table_step_bytes if mode == Mode.TABLE else 0

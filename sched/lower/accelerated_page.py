@@ -138,6 +138,10 @@ def _prelu(builder: GraphBuilder, x: int) -> int:
     return builder.apply("PRELU", x, slopes)
 
 
+def _softmax(builder: GraphBuilder, x: int) -> int:
+    return builder.softmax(x)
+
+
 def _lstm(builder: GraphBuilder, x: int) -> int:
     sequence = builder.reshape(x, (1, 784, 64))
     inputs = [sequence] + [-1] * 23
@@ -218,6 +222,7 @@ KINDS = (
         _logistic,
         "LOGISTIC",
     ),
+    Kind(("SOFTMAX",), "in the softmax unit, three times through a row", _softmax, "of 64"),
     Kind(("PRELU",), "in the vector unit, in four stages", _prelu, "a slope a channel"),
     Kind(
         ("BATCH_TO_SPACE_ND", "CONCATENATION", "DEPTH_TO_SPACE", "MIRROR_PAD", "PACK", "PAD",

@@ -16,6 +16,7 @@ from mensa.golden import (
     PoolPlan,
     RequantPlan,
     ReshapePlan,
+    SoftmaxPlan,
     Tensor,
     plan,
 )
@@ -31,7 +32,7 @@ from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
 from mensa.sched.lower.lstm import peepholes
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.stages import stages_of
-from mensa.sched.lower.tables import has_tables
+from mensa.sched.lower.tables import table_bytes
 from mensa.sched.lower.work import Home, LayerSite
 
 __all__ = ["lacks_room", "lacks_table", "own_bytes", "own_constants", "states"]
@@ -61,7 +62,12 @@ def lacks_room(
         wanted += [
             (stage.work, operands, len(stage.sources)) for stage in stages_of(work, operands)
         ]
-    if any(has_tables(each) for each, _, _ in wanted) and (reason := lacks_table(machine)):
+    if any(isinstance(each, SoftmaxPlan) for each, _, _ in wanted) and (
+        not machine.exponential_lanes
+    ):
+        return f"{machine.name} has no softmax unit"
+    longest = max((table_bytes(each) for each, _, _ in wanted), default=0)
+    if longest and (reason := lacks_table(machine, longest)):
         return reason
     anywhere = Home(0)
     for each, taken, sources in wanted:
@@ -74,11 +80,11 @@ def lacks_room(
     return None
 
 
-def lacks_table(machine: Machine) -> str | None:
-    """Why a machine may find no room for an operator's table, or None."""
-    if machine.parameter_buffer_bytes // 2 - machine.beat_bytes < TABLE_BYTES:
+def lacks_table(machine: Machine, nbytes: int = TABLE_BYTES) -> str | None:
+    """Why a machine may find no room for an operator's table of so many bytes, or None."""
+    if machine.parameter_buffer_bytes // 2 - machine.beat_bytes < nbytes:
         return (
-            f"its table of {TABLE_BYTES} B may find no room in {machine.name}'s parameter "
+            f"its table of {nbytes} B may find no room in {machine.name}'s parameter "
             f"buffer of {machine.parameter_buffer_bytes} B"
         )
     return None

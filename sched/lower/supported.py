@@ -20,6 +20,7 @@ from mensa.golden import (
     PoolPlan,
     RequantPlan,
     ReshapePlan,
+    SoftmaxPlan,
     Tensor,
     plan,
 )
@@ -34,6 +35,7 @@ from mensa.golden.operators.svdf import SvdfPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
 from mensa.golden.planning import resolve_rounding
+from mensa.rtl.commands import MOST_SOFTMAX_ELEMENTS
 from mensa.sched.lower.broadcast import spreads
 from mensa.sched.lower.functions import functions
 from mensa.sched.lower.lowerings import LOWERINGS, OPERATORS, PARAMETERISED
@@ -101,8 +103,8 @@ def restrict_kind(subject: Subject) -> Verdict:
 
 
 def restrict_division(subject: Subject) -> Verdict:
-    """Softmax and L2 normalisation divide by a sum of each row, which no lane can."""
-    return subject.operator.op not in ("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION"), ""
+    """The roots and logarithms of L2 normalisation and LOG_SOFTMAX are beyond every lane."""
+    return subject.operator.op not in ("LOG_SOFTMAX", "L2_NORMALIZATION"), ""
 
 
 def restrict_types(subject: Subject) -> Verdict:
@@ -210,6 +212,14 @@ def _shifts(work: Plan) -> tuple[int, ...]:
     if isinstance(work, RequantPlan | ReducePlan | MulPlan):
         return (work.shift,)
     return ()
+
+
+def restrict_softmax(subject: Subject) -> Verdict:
+    """The rows of a softmax must not have more than 4095 elements."""
+    work = subject.plan
+    if isinstance(work, SoftmaxPlan):
+        return work.shape[-1] <= MOST_SOFTMAX_ELEMENTS, f"they have {work.shape[-1]}"
+    return True, ""
 
 
 def restrict_reduction(subject: Subject) -> Verdict:
@@ -331,6 +341,7 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_broadcast,
     restrict_average,
     restrict_reduction,
+    restrict_softmax,
     restrict_bytes,
     restrict_lstm,
     restrict_svdf,

@@ -99,7 +99,7 @@ def beat(r: dict[str, int], step: Step) -> dict[str, int]:
         }
         if not is_filter:
             fields["lane"] = fetch.lane
-        if Mode(r["MODE"]).has_operands:
+        if Mode(r["MODE"]).has_operands or r["MODE"] == Mode.SOFTMAX:
             fields["operand"] = fetch.tap
     if step.parameter is not None:
         fields["parameter_address"] = step.parameter & WRAP
@@ -111,7 +111,7 @@ def beat(r: dict[str, int], step: Step) -> dict[str, int]:
         fields |= {
             "lanes": step.lanes,
             "out_address": out_address(r, step.group, fetch.pixel) & WRAP,
-            "entry": r["CONSTANT_ENTRY"] + step.group,
+            "entry": r["CONSTANT_ENTRY"] + (step.group if r["MODE"] != Mode.SOFTMAX else 0),
             "channels": channels(r, step.group, fetch.pixel),
         }
     return fields

@@ -83,15 +83,17 @@ class Machine:
         Read bursts that the load unit keeps in flight, 1 to 64.
     cell : "tflm", "litert" or None
         Whose sigmoid and tanh the LSTM cell has, and whose roundings: TensorFlow Lite Micro reads
-        an interpolated table, LiteRT computes in fixed point. None builds none. An array of fewer
-        channels a group than a sum has bytes, two or LiteRT's four, has none either.
+        an interpolated table, LiteRT computes in fixed point. Unless it is set, `mensa run` of a
+        system with one machine takes the one of the network's rounding. None builds none. An array
+        of fewer channels a group than a sum has bytes, two or LiteRT's four, has none either; nor
+        has one of a single row or lane LiteRT's.
     cell_lanes : int or None
-        Elements of a cell state that the cell takes at once, 1 to L, and to what a group has bytes
-        for. None gives an eighth of a group, at least 1, so that the cell's time is small beside
-        that of the products of all but the smallest layers.
+        Elements of a cell state that the cell takes at once, 1 to L, or half of L for LiteRT's, and
+        to what a group has bytes for. None gives an eighth of a group, at least 1, so that the
+        cell's time is small beside that of the products of all but the smallest layers.
     softmax_lanes : int
-        Elements of a row that the softmax unit takes at once, up to L; 0 builds none. An array of
-        fewer channels a group than an exponential has bytes, four, has none either.
+        Elements of a row that the softmax unit takes at once, or L if that is less; 0 builds none.
+        An array of fewer channels a group than an exponential has bytes, four, has none either.
     """
 
     name: str
@@ -126,7 +128,7 @@ class Machine:
         if self.cell_lanes is not None:
             most = max(1, self._most_state_lanes)
             check_range(
-                "cell_lanes", self.cell_lanes, 1, most, ", L and what a group has bytes for"
+                "cell_lanes", self.cell_lanes, 1, most, f", as cell={self.cell} has room for"
             )
         check_range("softmax_lanes", self.softmax_lanes, 0, 128)
         self._check_buffer("parameter_buffer_bytes", 2)
@@ -186,7 +188,11 @@ class Machine:
 
     @property
     def _most_state_lanes(self) -> int:
-        return min(self.lanes, self.array.group // self.recurrent_width.nbytes)
+        lanes = self.lanes
+        if self.recurrent_width == Width.INT32:
+            # Results of four bytes take two cycles, and those of a tile of one pixel have but one.
+            lanes = lanes // 2 if self.array.tile > 1 else 0
+        return min(lanes, self.array.group // self.recurrent_width.nbytes)
 
     @property
     def recurrent_width(self) -> Width:

@@ -17,6 +17,7 @@ __all__ = [
     "OUTSTANDING_WRITES",
     "POST_LATENCY",
     "READ_LATENCY",
+    "RECIPROCAL_CYCLES",
     "RECORDS_LATENCY",
     "SETTLED_AHEAD",
     "SETUP_CYCLES",
@@ -63,6 +64,9 @@ CELL_LATENCY = {"tflm": 22, "litert": 95}
 SOFTMAX_LATENCY = 4
 """Of the softmax unit, from an element of a row's last pass to its exponential."""
 
+RECIPROCAL_CYCLES = 55
+"""Of the softmax unit, from a row's sum to the multiplier that divides by it."""
+
 POST_LATENCY = 17
 """Of the post-processor, from a row of sums to the write of its first lanes."""
 
@@ -85,13 +89,13 @@ def cell_taps(mode: Mode, gates: int) -> int:
 
 
 def softmax_waits(lanes: int) -> tuple[int, int]:
-    """Cycles from a row's last largest-so-far to its differences, and from its sum to its shares.
+    """Cycles in which a softmax of so many lanes fetches nothing, after a row's first two passes.
 
-    Both need what the pass before gives: the largest value of so many lanes is found by pairs, and
-    so is the sum, of which the reciprocal is then worked out.
+    The largest value is found pair by pair, then compared with those before it. Exponentials are
+    added up likewise, and then the reciprocal is worked out, which results need behind their own.
     """
     levels = (lanes - 1).bit_length()
-    return levels + 1, levels + 56
+    return levels + 1, levels + 1 + RECIPROCAL_CYCLES
 
 
 def room_cycles(machine: Machine, before: int, mode: int) -> int | None:

@@ -32,6 +32,7 @@ from mensa.rtl.post import post_processor, vector_unit
 from mensa.rtl.post.cell import cell
 from mensa.rtl.post.cell.cell import Cell
 from mensa.rtl.post.post_processor import PostProcessor
+from mensa.rtl.post.softmax import reciprocal
 from mensa.rtl.post.softmax import softmax as softmax_unit
 from mensa.rtl.post.softmax.softmax import Softmax
 from mensa.rtl.post.vector_unit import VectorUnit
@@ -86,6 +87,7 @@ class ComputeUnit(wiring.Component):
         assert vector_unit.LATENCY == timing.VECTOR_LATENCY
         assert cell.LATENCY == timing.CELL_LATENCY
         assert softmax_unit.LATENCY == timing.SOFTMAX_LATENCY
+        assert reciprocal.LATENCY == timing.RECIPROCAL_CYCLES
         if machine.exponential_lanes:
             needed = softmax_unit.waits(machine.exponential_lanes)
             assert needed == timing.softmax_waits(machine.exponential_lanes)

@@ -96,11 +96,11 @@ def _smaller(machine: Machine, device: Device) -> dict[str, int | None]:
 
     def halve_array() -> None:
         smaller = {name: max(1, edge // 2) for name, edge in machine.array.edges.items()}
-        change(**smaller, post_lanes=None)
+        change(**smaller, post_lanes=None, cell_lanes=None)
 
     while over() - {"block_rams"}:
         if 4 * machine.lanes > machine.array.group and machine.lanes > 1:
-            change(post_lanes=machine.lanes // 2)
+            change(post_lanes=machine.lanes // 2, cell_lanes=None)
         else:
             halve_array()
     while over():

@@ -81,7 +81,10 @@ def _find(graph: Graph, rounding: str) -> Iterator[Function]:
         ):
             source, result = graph.tensors[sources.pop()], graph.tensors[operator.outputs[0]]
             ordered = tuple(sorted(members))
-            table = _table(graph, ordered, source, result, rounding)
+            try:
+                table = _table(graph, ordered, source, result, rounding)
+            except GraphError:
+                continue  # of some bytes, that may never occur, it has no value
             yield Function(ordered, source, result, TablePlan(shape=result.shape, table=table))
 
 
@@ -109,6 +112,8 @@ def _before(
         members.add(operator.index)
         for position in positions:
             tensor = graph.tensors[operator.inputs[position]]
+            if tensor.scale.size > 1:
+                return none  # its bytes mean something else in each channel
             if tensor.data is not None:
                 if tensor.size != 1:
                     return none

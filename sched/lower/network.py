@@ -304,11 +304,9 @@ class _Lowering:
         self._last_use = {
             self.root(tensor): op.index for op in graph.operators for tensor in op.inputs
         }
-        self._last_use |= {
-            root: max(self._last_use[root], function.operators[-1])
-            for function in self.functions.values()
-            for root in (self.root(function.source.index),)
-        }
+        for function in self.functions.values():
+            root = self.root(function.source.index)
+            self._last_use[root] = max(self._last_use[root], function.operators[-1])
         self._last_use |= {
             self.root(tensor): len(graph.operators) for tensor in (*graph.outputs, *kept)
         }
@@ -495,6 +493,8 @@ class _Lowering:
                         memory.tensor(self.root(index))
                 drafts.append(HostStep(operators[0].index, reason))
                 continue
+            if all(self._table_of(op.index) is not None for op in operators):
+                continue  # what they compute is in the table of an operator of another program
             section = sections[operators[0].index]
             draft, used = section.draft(rooms[machine.name], numbers, resident)
             drafts.append(draft)

@@ -65,7 +65,8 @@ def lacks_room(
     if any(isinstance(each, SoftmaxPlan) for each, _, _ in wanted) and (
         not machine.exponential_lanes
     ):
-        return f"{machine.name} has no softmax unit"
+        few = ", as an array of fewer than 4 channels a group" if machine.softmax_lanes else ""
+        return f"{machine.name} has no softmax unit{few}"
     longest = max((table_bytes(each) for each, _, _ in wanted), default=0)
     if longest and (reason := lacks_table(machine, longest)):
         return reason
@@ -112,6 +113,8 @@ def own_bytes(work: Plan, machine: Machine) -> int:
 def _lacks_cell(work: LstmPlan | SvdfPlan, machine: Machine) -> str | None:
     if not machine.state_lanes:
         return f"{machine.name} has no LSTM cell"
+    if isinstance(work, SvdfPlan) and machine.lanes < 2:
+        return f"{machine.name} has a single lane, which can't move numbers of two bytes"
     if isinstance(work, LstmPlan) and machine.cell != work.rounding:
         return (
             f"{machine.name}'s LSTM cell has the arithmetic of {machine.cell}, not of "

@@ -61,7 +61,7 @@ def table_set(
     Parameters
     ----------
     table : bytes
-        Its 256 entries, from that of -128 on; of a softmax from that of 0 on.
+        Its 256 entries, bytes from that of -128 on; of a softmax four bytes each from that of 0 on.
     number : int
         Which of the layer's tables it is, all of one size.
     machine, memory, layer, operator, room

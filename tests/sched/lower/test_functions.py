@@ -147,3 +147,40 @@ def test_a_machine_without_room_for_a_table():
 def test_movenet():
     found = functions(load_network("movenet_single_pose_lightning_ptq"), "litert")
     assert [each.operators for each in found] == [(0, 1), (122, 123, 124)]
+
+
+def test_a_scale_for_each_channel_is_no_function_of_the_byte():
+    builder = golden.GraphBuilder("channels")
+    x = builder.tensor((2, 3, 4), scale=[0.1, 0.2, 0.3, 0.4], quantized_dimension=2)
+    y = builder.quantize(builder.apply("DEQUANTIZE", x, dtype=np.float32), scale=0.05)
+    graph = dataclasses.replace(builder.build([y]), inputs=(x,))
+    assert not functions(graph, "litert")
+    assert_equals_golden(lower(graph, all_on(MACHINE), "litert"), random_inputs(graph, 0))
+
+
+def test_what_has_no_value_for_some_byte_is_no_table():
+    builder = golden.GraphBuilder("divided")
+    x = builder.input((1, 5), scale=1.0)
+    whole = builder.apply("CAST", x, dtype=np.int32)
+    thousand = builder.tensor(data=[1000], dtype=np.int32)
+    y = builder.apply("CAST", builder.apply("FLOOR_DIV", thousand, whole), dtype=np.int8)
+    graph = builder.build([y])
+    assert not functions(graph, "litert")
+    lowered = lower(graph, all_on(MACHINE), "litert")
+    assert all(layer.reason for layer in lowered.layers)
+    assert_equals_golden(lowered, [np.array([[1, -2, 100, 7, -128]], np.int8)])
+
+
+def test_programs_without_commands_are_none():
+    """Of a function whose operators others cut apart, only the last one's program is there."""
+    builder = golden.GraphBuilder("apart")
+    x = builder.input((3, 8), scale=0.02, zero_point=-128)
+    outputs = []
+    y = builder.apply("DEQUANTIZE", x, dtype=np.float32)
+    outputs.append(builder.apply("LOG_SOFTMAX", x, scale=16 / 256, zero_point=127))
+    y = builder.apply("SQRT", y)
+    outputs.append(builder.apply("LOG_SOFTMAX", x, scale=16 / 256, zero_point=127))
+    graph = builder.build([*outputs, builder.quantize(y, scale=0.01)])
+    lowered = lower(graph, all_on(MACHINE), "litert")
+    assert [program.layers for program in lowered.programs] == [(4,)]
+    assert_equals_golden(lowered, random_inputs(graph, 1))

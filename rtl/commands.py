@@ -19,7 +19,7 @@ import enum
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict, Unpack, cast, get_type_hints
 
-COMMAND_SET_VERSION = 5
+COMMAND_SET_VERSION = 6
 """Rises with every change that makes old programs mean something else."""
 
 MAGIC = 0x534E454D
@@ -106,6 +106,7 @@ class Mode(enum.IntEnum):
     HIDDEN_STATE = 11  #: LSTM cell: the output gate times the hyperbolic tangent of the cell state
     GATE_SUM = 12  #: LSTM cell: the sum of a gate's two sums, saturated to 16 bits
     DOT = 13  #: LSTM cell: products of pairs of 16-bit numbers, added up
+    SOFTMAX = 14  #: softmax unit: each value's share of its row's sum of exponentials
 
     @property
     def is_tiled(self) -> bool:
@@ -119,13 +120,13 @@ class Mode(enum.IntEnum):
 
     @property
     def is_vector(self) -> bool:
-        """Whether it needs no weights: the vector unit or the LSTM cell computes it."""
+        """Whether it needs no weights: vector unit, LSTM cell or softmax unit computes it."""
         return self >= Mode.MAX
 
     @property
     def is_cell(self) -> bool:
         """Whether the LSTM cell computes it, from values of two bytes."""
-        return self >= Mode.CELL_STATE
+        return Mode.CELL_STATE <= self <= Mode.DOT
 
     @property
     def is_scaled(self) -> bool:
@@ -152,6 +153,18 @@ SCALED_SUM_LEFT_SHIFT = 20
 
 TABLE_BYTES = 256
 """Bytes of a command's table: entry v + 128 is for value v."""
+
+
+EXPONENTIALS = 256
+"""Entries of a softmax's table, signed, of four bytes: entry d is the exponential of a value d
+below its row's largest, in units of 2**-31. That of the largest itself is always 2**31 - 1. What is
+below zero adds nothing to a sum; so -2 stands for a value that is too far away to count."""
+
+EXPONENTIAL_BYTES = 4 * EXPONENTIALS
+"""Bytes of such a table."""
+
+MOST_SOFTMAX_ELEMENTS = 4095
+"""Elements of a row of a softmax at most, so that its sum fits 31 bits."""
 
 
 class Keep(enum.IntFlag):

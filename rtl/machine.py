@@ -93,12 +93,17 @@ class Machine:
         Read bursts that the load unit keeps in flight, 1 to 64.
     cell : "tflm", "litert" or None
         Whose sigmoid and tanh the LSTM cell has, and whose roundings: TensorFlow Lite Micro reads
-        an interpolated table, LiteRT computes in fixed point. None builds none. An array of fewer
-        channels a group than a sum has bytes, two or LiteRT's four, has none either.
+        an interpolated table, LiteRT computes in fixed point. Unless it is set, `mensa run` of a
+        system with one machine takes the one of the network's rounding. None builds none. An array
+        of fewer channels a group than a sum has bytes, two or LiteRT's four, has none either; nor
+        has one of a single row or lane LiteRT's.
     cell_lanes : int or None
-        Elements of a cell state that the cell takes at once, 1 to L, and to what a group has bytes
-        for. None gives an eighth of a group, at least 1, so that the cell's time is small beside
-        that of the products of all but the smallest layers.
+        Elements of a cell state that the cell takes at once, 1 to L, or half of L for LiteRT's, and
+        to what a group has bytes for. None gives an eighth of a group, at least 1, so that the
+        cell's time is small beside that of the products of all but the smallest layers.
+    softmax_lanes : int
+        Elements of a row that the softmax unit takes at once, or L if that is less; 0 builds none.
+        An array of fewer channels a group than an exponential has bytes, four, has none either.
     """
 
     name: str
@@ -113,6 +118,7 @@ class Machine:
     outstanding_reads: int = 4
     cell: str | None = "tflm"
     cell_lanes: int | None = None
+    softmax_lanes: int = 16
 
     def __post_init__(self) -> None:
         check_range("clock_hz", self.clock_hz, 1, MAX_CLOCK_HZ)
@@ -132,8 +138,9 @@ class Machine:
         if self.cell_lanes is not None:
             most = max(1, self._most_state_lanes)
             check_range(
-                "cell_lanes", self.cell_lanes, 1, most, ", L and what a group has bytes for"
+                "cell_lanes", self.cell_lanes, 1, most, f", as cell={self.cell} has room for"
             )
+        check_range("softmax_lanes", self.softmax_lanes, 0, 128)
         self._check_buffer("parameter_buffer_bytes", 2)
         self._check_buffer("activation_buffer_bytes", self.activation_banks)
 
@@ -160,13 +167,13 @@ class Machine:
     @property
     def modes(self) -> tuple[Mode, ...]:
         """What the compute unit can do: the modes of every machine, and the array's own."""
+        missing = {mode for mode in Mode if mode.is_cell} if not self.state_lanes else set()
+        missing |= {Mode.SOFTMAX} if not self.exponential_lanes else set()
         own = self.array.own_modes
         return tuple(
             mode
             for mode in Mode
-            if mode.is_tiled
-            or (mode.is_vector and (self.state_lanes or not mode.is_cell))
-            or mode in own
+            if (mode.is_tiled or mode.is_vector or mode in own) and mode not in missing
         )
 
     def group_channels(self, mode: Mode) -> int:
@@ -176,6 +183,8 @@ class Machine:
         """
         if mode.is_cell:
             return self.state_lanes
+        if mode == Mode.SOFTMAX:
+            return self.exponential_lanes
         return self.lanes if mode.is_vector else self.array.group_channels(mode)
 
     @property
@@ -189,7 +198,11 @@ class Machine:
 
     @property
     def _most_state_lanes(self) -> int:
-        return min(self.lanes, self.array.group // self.recurrent_width.nbytes)
+        lanes = self.lanes
+        if self.recurrent_width == Width.INT32:
+            # Results of four bytes take two cycles, and those of a tile of one pixel have but one.
+            lanes = lanes // 2 if self.array.tile > 1 else 0
+        return min(lanes, self.array.group // self.recurrent_width.nbytes)
 
     @property
     def recurrent_width(self) -> Width:
@@ -220,6 +233,16 @@ class Machine:
     def table_step_bytes(self) -> int:
         """Bytes of a table that are loaded in a cycle: 4, or what a parameter word has of them."""
         return min(4, 1 << (self.array.group.bit_length() - 1))
+
+    @property
+    def exponential_lanes(self) -> int:
+        """Elements of a row that the softmax unit takes at once; 0 if there is no such unit."""
+        return min(self.softmax_lanes, self.lanes) if self.array.group >= 4 else 0
+
+    @property
+    def exponential_step_bytes(self) -> int:
+        """Bytes of a softmax's table that are loaded in a cycle: 64, or what a word has of them."""
+        return min(64, 1 << (self.array.group.bit_length() - 1))
 
     @property
     def beat_bytes(self) -> int:
@@ -298,6 +321,7 @@ class Machine:
             **self.array.built,
             "port_bytes": self.beat_bytes,
             "cell_lanes": self.state_lanes,
+            "softmax_lanes": self.exponential_lanes,
         }
         text = repr(sorted((k, v) for k, v in built.items() if k not in ("name", "clock_hz")))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mensa.rtl.commands import TABLE_BYTES, Mode, Width
+from mensa.rtl.commands import EXPONENTIAL_BYTES, TABLE_BYTES, Mode, Width
 from mensa.rtl.machine import Machine
 
 __all__ = [
@@ -17,14 +17,17 @@ __all__ = [
     "OUTSTANDING_WRITES",
     "POST_LATENCY",
     "READ_LATENCY",
+    "RECIPROCAL_CYCLES",
     "RECORDS_LATENCY",
     "SETTLED_AHEAD",
     "SETUP_CYCLES",
+    "SOFTMAX_LATENCY",
     "VECTOR_LATENCY",
     "cell_taps",
     "drain_cycles",
     "feed_cycles",
     "room_cycles",
+    "softmax_waits",
     "start_cycle",
 ]
 
@@ -55,8 +58,14 @@ earliest, and reads for the first time in the cycle after that end."""
 VECTOR_LATENCY = 9
 """Of the vector unit, from a result's last operand to the result."""
 
-CELL_LATENCY = {"tflm": 21, "litert": 95}
+CELL_LATENCY = {"tflm": 22, "litert": 95}
 """Of the LSTM cell, from a result's last operand to the result, by whose arithmetic it has."""
+
+SOFTMAX_LATENCY = 4
+"""Of the softmax unit, from an element of a row's last pass to its exponential."""
+
+RECIPROCAL_CYCLES = 55
+"""Of the softmax unit, from a row's sum to the multiplier that divides by it."""
 
 POST_LATENCY = 17
 """Of the post-processor, from a row of sums to the write of its first lanes."""
@@ -77,6 +86,16 @@ def cell_taps(mode: Mode, gates: int) -> int:
     Of DOT: both numbers of each pair.
     """
     return 2 * gates + (mode in (Mode.CELL_STATE, Mode.HIDDEN_STATE))
+
+
+def softmax_waits(lanes: int) -> tuple[int, int]:
+    """Cycles in which a softmax of so many lanes fetches nothing, after a row's first two passes.
+
+    The largest value is found pair by pair, then compared with those before it. Exponentials are
+    added up likewise, and then the reciprocal is worked out, which results need behind their own.
+    """
+    levels = (lanes - 1).bit_length()
+    return levels + 1, levels + 1 + RECIPROCAL_CYCLES
 
 
 def room_cycles(machine: Machine, before: int, mode: int) -> int | None:
@@ -107,6 +126,8 @@ def drain_cycles(machine: Machine, mode: int, width: int = Width.BYTE) -> int:
     mode = Mode(mode)
     if mode.is_vector:
         latency = CELL_LATENCY[machine.cell or ""] if mode.is_cell else VECTOR_LATENCY
+        if mode == Mode.SOFTMAX:
+            latency = SOFTMAX_LATENCY
         return FEED_LATENCY + latency + POST_LATENCY
     parts = -(-machine.group_channels(mode) // machine.lanes)  # that the post-processor takes
     if width == Width.INT32:
@@ -122,6 +143,10 @@ def feed_cycles(machine: Machine, registers: Mapping[str, int]) -> int:
     mode = Mode(registers["MODE"])
     if mode.is_cell:
         return registers["GROUPS"] * cell_taps(mode, registers["KERNEL_H"])
+    if mode == Mode.SOFTMAX:
+        passes = 3 * registers["GROUPS"] + sum(softmax_waits(machine.exponential_lanes))
+        table = EXPONENTIAL_BYTES // machine.exponential_step_bytes
+        return table + registers["PIXELS"] * passes
     if mode.is_vector:
         taps = registers["KERNEL_H"] * registers["KERNEL_W"]
         table = TABLE_BYTES // machine.table_step_bytes if mode == Mode.TABLE else 0

@@ -299,7 +299,7 @@ class _ExecutorBench:
             wanted = golden.run(
                 graph, list(arrays), keep="all", rounding=self._lowered.rounding, state=before
             )
-            exact = compare_values(graph, values, self._state, wanted)
+            exact = compare_values(self._lowered, values, self._state, wanted)
         return _Inference(_outputs(graph, values), exact, tuple(traces))
 
     def _compute(self, step: HostStep, values: dict[int, Values]) -> None:

@@ -118,6 +118,7 @@ def _layer_report(
         ),
         reason=layer.reason,
         copies=layer.copies,
+        table_of=layer.table_of,
     )
 
 

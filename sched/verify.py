@@ -22,13 +22,13 @@ Values = npt.NDArray[Any]
 
 
 def compare_values(
-    graph: Graph, values: Mapping[int, Values], state: Mapping[int, Values], wanted: Tensors
+    lowered: Lowered, values: Mapping[int, Values], state: Mapping[int, Values], wanted: Tensors
 ) -> dict[int, bool]:
     """Which operators gave golden's bits in one inference.
 
     Parameters
     ----------
-    graph : Graph
+    lowered : Lowered
         The network.
     values, state : mappings of int to array
         What the engine gave: tensors by index, and what it remembers afterwards, numbered as
@@ -40,13 +40,19 @@ def compare_values(
     -------
     dict of int to bool
         By operator index: whether all that it computes, and what of the state it reads, changes or
-        names, have golden's type, shape and bits. One NaN is as good as another.
+        names, have golden's type, shape and bits. One NaN is as good as another. Of an operator
+        that is in another one's table: whether that one's result has.
     """
+    graph = lowered.graph
     same = _equal(values, wanted) | _equal(state, wanted.state)
-    return {
+    found = {
         operator.index: all(same[index] for index in _results(graph, operator, wanted.state))
         for operator in graph.operators
     }
+    in_tables = {
+        layer.index: found[layer.table_of] for layer in lowered.layers if layer.table_of is not None
+    }
+    return found | in_tables
 
 
 def _equal(found: Mapping[int, Values], wanted: Mapping[int, Values]) -> dict[int, bool]:

@@ -52,6 +52,8 @@ class LayerReport:
         Why it ran on the host.
     copies : bool
         Whether the machine ran it as a copy: it computes nothing.
+    table_of : int or None
+        The layer whose table holds what it computes too: it has no time and no output of its own.
     """
 
     index: int
@@ -70,6 +72,7 @@ class LayerReport:
     bit_exact: bool | None = None
     reason: str | None = None
     copies: bool = False
+    table_of: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the layer's entry in the report's JSON."""
@@ -92,6 +95,7 @@ class LayerReport:
             "bit_exact": self.bit_exact,
             "reason": self.reason,
             "copies": self.copies,
+            "table_of": self.table_of,
         }
 
 

@@ -19,6 +19,7 @@ from mensa.rtl.arrays.nest import (
 )
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit, compute_bits
 from mensa.rtl.compute.cell_nest import CellNest
+from mensa.rtl.compute.softmax_nest import SoftmaxNest
 from mensa.rtl.compute.table_nest import TableNest
 from mensa.rtl.compute.tile_nest import TileNest
 from mensa.rtl.machine import Machine
@@ -94,6 +95,9 @@ class AddressGenerator(wiring.Component):
         if machine.array.own_modes:
             m.submodules.filter = own = machine.array.nest()
             others.append((machine.array.own_modes, own.nest))
+        if Mode.SOFTMAX in machine.modes:
+            m.submodules.softmax = softmax = SoftmaxNest(machine)
+            others.append((frozenset({Mode.SOFTMAX}), softmax.nest))
         nests += [nest for _, nest in others]
         r = self.registers
 
@@ -114,13 +118,14 @@ class AddressGenerator(wiring.Component):
                 nest.group.eq(group),
             ]
         # A table comes before all else.
-        is_table = r.mode == Mode.TABLE
+        has_table = is_one_of(r.mode, {Mode.TABLE, Mode.SOFTMAX})
+        start = Mux(has_table, table.over, self.start)
         m.d.comb += [
-            table.nest.start.eq(self.start & is_table),
-            tile.nest.start.eq(Mux(is_table, table.over, self.start & ~is_one_of(r.mode, cells))),
+            table.nest.start.eq(self.start & has_table),
+            tile.nest.start.eq(start & ~is_one_of(r.mode, {*cells, Mode.SOFTMAX})),
         ]
         for _, nest in others:
-            m.d.comb += nest.start.eq(self.start)
+            m.d.comb += nest.start.eq(start)
         with m.If(~self.active):
             m.d.sync += [
                 group.is_last.eq(r.groups == 1),

@@ -32,6 +32,9 @@ from mensa.rtl.post import post_processor, vector_unit
 from mensa.rtl.post.cell import cell
 from mensa.rtl.post.cell.cell import Cell
 from mensa.rtl.post.post_processor import PostProcessor
+from mensa.rtl.post.softmax import reciprocal
+from mensa.rtl.post.softmax import softmax as softmax_unit
+from mensa.rtl.post.softmax.softmax import Softmax
 from mensa.rtl.post.vector_unit import VectorUnit
 
 __all__ = ["ComputeUnit"]
@@ -83,6 +86,11 @@ class ComputeUnit(wiring.Component):
         assert first_read + operand_feed.READ_CYCLES == timing.SETTLED_AHEAD + 1
         assert vector_unit.LATENCY == timing.VECTOR_LATENCY
         assert cell.LATENCY == timing.CELL_LATENCY
+        assert softmax_unit.LATENCY == timing.SOFTMAX_LATENCY
+        assert reciprocal.LATENCY == timing.RECIPROCAL_CYCLES
+        if machine.exponential_lanes:
+            needed = softmax_unit.waits(machine.exponential_lanes)
+            assert needed == timing.softmax_waits(machine.exponential_lanes)
         assert post_processor.LATENCY == timing.POST_LATENCY
         self._machine = machine
         super().__init__(
@@ -105,8 +113,11 @@ class ComputeUnit(wiring.Component):
         m.submodules.array = array = machine.array.hardware()
         m.submodules.vector = vector = VectorUnit(machine.lanes, machine.table_step_bytes)
         m.submodules.post = post = PostProcessor(machine)
-        is_cell = Signal()
-        m.d.sync += is_cell.eq(is_one_of(frontend.registers.mode, _CELL_MODES))
+        is_cell, is_softmax = Signal(), Signal()
+        m.d.sync += [
+            is_cell.eq(is_one_of(frontend.registers.mode, _CELL_MODES)),
+            is_softmax.eq(frontend.registers.mode == Mode.SOFTMAX),
+        ]
         r = frontend.registers
 
         frontend.serve(m, self)
@@ -186,7 +197,7 @@ class ComputeUnit(wiring.Component):
         connect(m, feed.activations, array.activations)
         connect(m, feed.parameters, array.parameters)
         m.d.comb += [
-            vector.i.valid.eq(feed.vector.valid & ~is_cell),
+            vector.i.valid.eq(feed.vector.valid & ~is_cell & ~is_softmax),
             vector.i.payload.first.eq(feed.vector.payload.first),
             vector.i.payload.last.eq(feed.vector.payload.last),
             vector.i.payload.tap.eq(feed.vector.payload.tap),
@@ -195,7 +206,10 @@ class ComputeUnit(wiring.Component):
                 for lane in range(machine.lanes)
             ),
         ]
-        connect(m, feed.table, vector.table)
+        m.d.comb += [
+            vector.table.valid.eq(feed.table.valid & ~is_softmax),
+            vector.table.payload.eq(feed.table.payload.as_value()),
+        ]
         connect(m, feed.announce, post.announce)
         m.d.comb += [feed.registers.eq(r), post.registers.eq(r)]
         if Mode.FILTER in machine.modes:
@@ -226,7 +240,28 @@ class ComputeUnit(wiring.Component):
                 ),
             ]
             others.append(lstm.o)
-        # Vector modes run alone: no two of array, vector unit and cell have results together.
+        if Mode.SOFTMAX in machine.modes:
+            m.submodules.softmax = softmax = Softmax(machine)
+            m.d.comb += [
+                softmax.i.valid.eq(feed.vector.valid & is_softmax),
+                softmax.table.valid.eq(feed.table.valid & is_softmax),
+                softmax.table.payload.eq(feed.table.payload),
+                post.row_multiplier.eq(softmax.multiplier),
+                post.row_shift.eq(softmax.shift),
+                post.row_wrapped.eq(softmax.wrapped),
+                *(
+                    softmax.i.payload[name].eq(feed.vector.payload[name])
+                    for name in ("first", "last", "tap", "inside")
+                ),
+                *(
+                    byte.eq(value)
+                    for byte, value in zip(
+                        softmax.i.payload.values, feed.vector.payload.values, strict=False
+                    )
+                ),
+            ]
+            others.append(softmax.o)
+        # Vector modes run alone: no two of array and other units have results together.
         alone = Cat(other.valid for other in others).any()
         m.d.comb += [
             post.results.valid.eq(array.results.valid | alone),

@@ -42,8 +42,15 @@ points."""
 
 
 def _vector_bytes(machine: Machine) -> int:
-    """Bytes that the vector unit, or the LSTM cell, takes at once."""
+    """Bytes that the vector unit, the softmax unit or the LSTM cell takes at once."""
     return max(machine.lanes, machine.recurrent_width.nbytes * machine.state_lanes)
+
+
+def _table_bytes(machine: Machine) -> int:
+    """Bytes of a table that come at once."""
+    if machine.exponential_lanes:
+        return machine.exponential_step_bytes
+    return machine.table_step_bytes
 
 
 class _Modes:
@@ -125,10 +132,11 @@ class OperandFeed(wiring.Component):
         For the array: one value per column and byte of the beat, zeros where a tile's last beat has
         no parameters. In mode FILTER: a beat that clears the taps, the tap of array row `row`, or
         a word of activations, `last` if a result is complete with it.
-    vector : Out(stream of {first, last, tap, values: signed(9) each}, always ready)
-        For the vector unit and the LSTM cell: the bytes of a tap, L or what the cell takes.
+    vector : Out(stream of {first, last, tap, inside, values: signed(9) each}, always ready)
+        For the vector unit, the softmax unit and the LSTM cell: the bytes of a tap, L or what the
+        cell takes. `inside` says which are there of those that the softmax unit takes.
     table : Out(stream of bytes, always ready)
-        For the vector unit, in MODE TABLE before its taps: the table from its first byte on.
+        In modes TABLE and SOFTMAX before their values: the table from its first byte on.
     announce : Out(stream of announcement_layout(machine), always ready)
         For the post-processor: where a lane's result goes.
     """
@@ -151,6 +159,7 @@ class OperandFeed(wiring.Component):
                                 "first": 1,
                                 "last": 1,
                                 "tap": 1,
+                                "inside": machine.exponential_lanes,
                                 "values": data.ArrayLayout(
                                     signed(OPERAND_BITS), _vector_bytes(machine)
                                 ),
@@ -160,9 +169,7 @@ class OperandFeed(wiring.Component):
                     )
                 ),
                 "table": Out(
-                    stream.Signature(
-                        data.ArrayLayout(8, machine.table_step_bytes), always_ready=True
-                    )
+                    stream.Signature(data.ArrayLayout(8, _table_bytes(machine)), always_ready=True)
                 ),
                 "announce": Out(stream.Signature(announcement_layout(machine), always_ready=True)),
             }
@@ -186,6 +193,7 @@ class OperandFeed(wiring.Component):
         word = self._activations(m, modes, inside, zero_point)
         weights = self._weights(m, modes, command, blank)
         self._hand_out(m, beats, modes, word, weights)
+        m.d.sync += self.vector.payload.inside.eq(inside)
         return m
 
     def _announce(self, m: Module, generator: AddressGenerator) -> None:

@@ -1,15 +1,15 @@
-"""The steps before those of MODE TABLE: they bring the table to the vector unit."""
+"""The steps before those of modes TABLE and SOFTMAX: they bring the table to its unit."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.nest import NestSignature
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, TABLE_BYTES
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, EXPONENTIAL_BYTES, TABLE_BYTES, Mode
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import resetless
@@ -18,7 +18,7 @@ __all__ = ["TableNest"]
 
 
 class TableNest(wiring.Component):
-    """Walks a table, `Machine.table_step_bytes` a step.
+    """Walks a table, `Machine.table_step_bytes` or `Machine.exponential_step_bytes` a step.
 
     Parameters
     ----------
@@ -40,8 +40,14 @@ class TableNest(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         nest = self.nest
-        steps = TABLE_BYTES // self._machine.table_step_bytes
-        left = Countdown(steps.bit_length(), "table_steps")
+        machine = self._machine
+        is_softmax = nest.registers.mode == Mode.SOFTMAX
+        nbytes = Mux(is_softmax, machine.exponential_step_bytes, machine.table_step_bytes)
+        steps = (
+            EXPONENTIAL_BYTES // machine.exponential_step_bytes,
+            TABLE_BYTES // machine.table_step_bytes,
+        )
+        left = Countdown(max(steps).bit_length(), "table_steps")
         active = Signal()
         address = resetless(BUFFER_ADDRESS_BITS)
         m.d.comb += [nest.active.eq(active), self.over.eq(active & left.last)]
@@ -49,12 +55,12 @@ class TableNest(wiring.Component):
             m.d.sync += [
                 active.eq(~left.last),
                 left.step(),
-                address.eq(address + self._machine.table_step_bytes),
+                address.eq(address + nbytes),
             ]
         with m.Else():
             m.d.sync += [
                 active.eq(nest.start),
-                left.restart(steps),
+                left.restart(Mux(is_softmax, *steps)),
                 address.eq(nest.registers.parameter_address),
             ]
         m.d.sync += [nest.step.fetch_parameter.eq(active), nest.step.parameter_address.eq(address)]

@@ -21,6 +21,10 @@ CELL_MULTIPLIERS = {"tflm": 2, "litert": 10}
 """Of a lane of the LSTM cell, by whose arithmetic, without those with a constant factor."""
 
 
+SOFTMAX_MULTIPLIERS = 4
+"""Of the softmax unit: one product of 32 x 32 bits, whatever its lanes."""
+
+
 def estimate(machine: Machine, device: Device) -> Resources:
     """What a machine needs at least.
 
@@ -33,7 +37,8 @@ def estimate(machine: Machine, device: Device) -> Resources:
         flip_flops=machine.array.flip_flops_per_mac * macs,
         multipliers=macs
         + lanes * (REQUANTISER_MULTIPLIERS + VECTOR_MULTIPLIERS)
-        + machine.state_lanes * CELL_MULTIPLIERS.get(machine.cell or "", 0),
+        + machine.state_lanes * CELL_MULTIPLIERS.get(machine.cell or "", 0)
+        + (SOFTMAX_MULTIPLIERS if machine.exponential_lanes else 0),
         block_rams=sum(blocks for _, blocks in _memories(machine, device)),
     )
 
@@ -91,11 +96,11 @@ def _smaller(machine: Machine, device: Device) -> dict[str, int | None]:
 
     def halve_array() -> None:
         smaller = {name: max(1, edge // 2) for name, edge in machine.array.edges.items()}
-        change(**smaller, post_lanes=None)
+        change(**smaller, post_lanes=None, cell_lanes=None)
 
     while over() - {"block_rams"}:
         if 4 * machine.lanes > machine.array.group and machine.lanes > 1:
-            change(post_lanes=machine.lanes // 2)
+            change(post_lanes=machine.lanes // 2, cell_lanes=None)
         else:
             halve_array()
     while over():

@@ -91,6 +91,7 @@ def _context_layout() -> data.StructLayout:
         {
             "scaling": requantizer.scaling_layout(),
             "uniform": 1,
+            "by_row": 1,
             "bias": requantizer.BIAS,
             "multiplier": requantizer.MULTIPLIER,
             "shift": requantizer.SHIFT,
@@ -188,6 +189,8 @@ class PostProcessor(wiring.Component):
         One per result, at least two cycles before it.
     results : In(results_signature(machine.array))
         Of the array, or of the vector unit.
+    row_multiplier, row_shift, row_wrapped : In(31), In(signed(6)), In(1)
+        Of a softmax's row, from its first result to four cycles behind its last, what scales it.
     entry : Out(ENTRY_BITS)
         Entry of the constant buffer to read.
     records : In(C x 16 bytes)
@@ -204,6 +207,9 @@ class PostProcessor(wiring.Component):
                 "registers": In(registers_layout(Unit.COMPUTE)),
                 "announce": In(stream.Signature(announcement_layout(machine), always_ready=True)),
                 "results": In(results_signature(machine.array)),
+                "row_multiplier": In(requantizer.MULTIPLIER),
+                "row_shift": In(requantizer.SHIFT),
+                "row_wrapped": In(1),
                 "entry": Out(ENTRY_BITS),
                 "records": In(8 * CHANNEL_RECORD_BYTES * machine.array.group),
                 "write": Out(WritePort(machine.row_bytes)),
@@ -255,6 +261,7 @@ class PostProcessor(wiring.Component):
             context_write.data.scaling.clamp_min.eq(r.clamp_min),
             context_write.data.scaling.clamp_max.eq(r.clamp_max),
             context_write.data.uniform.eq(r.uniform),
+            context_write.data.by_row.eq(r.mode == Mode.SOFTMAX),
             context_write.data.bias.eq(r.bias),
             context_write.data.multiplier.eq(r.multiplier),
             context_write.data.shift.eq(r.shift),
@@ -405,13 +412,26 @@ class PostProcessor(wiring.Component):
     ) -> None:
         """Give the requantiser each channel, with what scales it.
 
-        That is its record, or what its command says, which is looked up until the records come.
+        That is its record, or what its command or its softmax's row says, which is looked up until
+        the records come.
         """
         lanes = self._machine.lanes
         number = later(m, part.number, _RECORDS_WAIT, name="part")
         values = later(m, part.values, _RECORDS_WAIT, name="values")
         m.d.comb += contexts.addr.eq(later(m, part.context, _RECORDS_WAIT - 1, name="context"))
-        context = later(m, contexts.data, name="scales")
+        looked_up = Signal(_context_layout())
+        m.d.comb += looked_up.eq(contexts.data)
+        if Mode.SOFTMAX in self._machine.modes:
+            with m.If(contexts.data.by_row):
+                m.d.comb += [
+                    looked_up.multiplier.eq(self.row_multiplier),
+                    looked_up.shift.eq(self.row_shift),
+                    looked_up.scaling.wrapped.eq(self.row_wrapped),
+                    looked_up.scaling.zero_point.eq(
+                        contexts.data.scaling.zero_point + self.row_wrapped
+                    ),
+                ]
+        context = later(m, looked_up, name="scales")
         scales = Signal(_RECORDS_WAIT)  # bit n: a part was there n + 1 cycles ago
         m.d.sync += scales.eq(Cat(part.valid, scales))
 

@@ -36,7 +36,8 @@ def scaling_layout() -> data.StructLayout:
     return data.StructLayout(
         {
             "rounding": compute_shape("ROUNDING"),
-            "zero_point": compute_shape("OUT_ZERO_POINT"),
+            "wrapped": 1,  # the kernel's shift was too large for it: round down, and add 1
+            "zero_point": signed(9),  # with that 1
             "clamp_min": compute_shape("CLAMP_MIN"),
             "clamp_max": compute_shape("CLAMP_MAX"),
         }
@@ -172,12 +173,12 @@ def _build_lane(
         m.d.sync += rounded.eq(product)
     half = resetless(62)
     right_6 = later(m, right, 5)
-    m.d.sync += half.eq((1 << 30) << right_6)
+    m.d.sync += half.eq(Mux(scaling[6].wrapped, 0, (1 << 30) << right_6))
     # 8 and 9: divide by 2**(31 + right shift), halves away from zero.
     quotient = resetless(signed(34))
     near = resetless(signed(34))
     m.d.sync += [
-        near.eq((rounded + half - (rounded < 0)) >> 31),
+        near.eq((rounded + half - ((rounded < 0) & ~scaling[7].wrapped)) >> 31),
         quotient.eq(near >> later(m, right_6, 2)),
     ]
     # 10 and 11: zero point and clamp. Beyond the bounds' bits the sign alone decides.

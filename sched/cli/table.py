@@ -186,6 +186,12 @@ def summary(report: Report) -> Iterator[str]:
         took = f", {spent:,} cycles" if spent else ""
         layers = ", ".join(f"{layer.index} {layer.op}" for layer in copies)
         yield printable(f"run as copies, which compute nothing: {layers}{took}")
+    tables: dict[int, list[str]] = {}
+    for layer in report.layers:
+        if layer.table_of is not None:
+            tables.setdefault(layer.table_of, []).append(f"{layer.index} {layer.op}")
+    for last, members in tables.items():
+        yield printable(f"computed by the table of layer {last}: {', '.join(members)}")
     for layer in report.layers:
         if layer.reason is not None:
             about = "" if layer.time_ns is None else f"; about {layer.time_ns / 1000:,.1f} us"

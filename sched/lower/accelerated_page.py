@@ -22,6 +22,7 @@ from mensa.golden.options import (
     UnidirectionalSequenceLSTMOptions,
 )
 from mensa.rtl.machine import edge_tpu
+from mensa.sched.lower.functions import ELEMENTWISE
 from mensa.sched.lower.network import lower
 from mensa.sched.lower.supported import RESTRICTIONS
 from mensa.sched.placement import all_on
@@ -137,6 +138,10 @@ def _prelu(builder: GraphBuilder, x: int) -> int:
     return builder.apply("PRELU", x, slopes)
 
 
+def _softmax(builder: GraphBuilder, x: int) -> int:
+    return builder.softmax(x)
+
+
 def _lstm(builder: GraphBuilder, x: int) -> int:
     sequence = builder.reshape(x, (1, 784, 64))
     inputs = [sequence] + [-1] * 23
@@ -217,6 +222,7 @@ KINDS = (
         _logistic,
         "LOGISTIC",
     ),
+    Kind(("SOFTMAX",), "in the softmax unit, three times through a row", _softmax, "of 64"),
     Kind(("PRELU",), "in the vector unit, in four stages", _prelu, "a slope a channel"),
     Kind(
         ("BATCH_TO_SPACE_ND", "CONCATENATION", "DEPTH_TO_SPACE", "MIRROR_PAD", "PACK", "PAD",
@@ -294,6 +300,16 @@ def _lines() -> Iterator[str]:
         outputs, cycles = cycles_per_output(kind)
         names = ", ".join(f"`{name}`" for name in kind.operators)
         yield f"| {names} | {kind.how} | {kind.sample_name} | {outputs:,} | {cycles:.4f} |"
+    yield ""
+    names = ", ".join(f"`{name}`" for name in sorted(ELEMENTWISE))
+    yield "## Functions in several operators"
+    yield ""
+    yield (
+        "Operators that together give a function of one 8-bit value, as DEQUANTIZE, SQRT and "
+        "QUANTIZE do, are one table, whatever types lie between: golden says what it has for all "
+        "256 values. All of them must be on one machine and among these, each but the last read "
+        f"by the others alone, and constants single numbers: {names}."
+    )
     yield ""
     yield "## Restrictions"
     yield ""

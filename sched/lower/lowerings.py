@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from mensa.golden import AddPlan, ConvPlan, Plan, PoolPlan, RequantPlan
+from mensa.golden import AddPlan, ConvPlan, Plan, PoolPlan, RequantPlan, SoftmaxPlan
 from mensa.golden.operators.elementwise import ExtremumPlan, MulPlan, SubPlan
 from mensa.golden.operators.lookup import TablePlan
 from mensa.golden.operators.lstm import LstmPlan
@@ -43,6 +43,7 @@ from mensa.sched.lower.products import ProductsPlan, WordsPlan, lower_words, pro
 from mensa.sched.lower.reduction import lower_reduce
 from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.resize import resize_parts
+from mensa.sched.lower.softmax import softmax_parts
 from mensa.sched.lower.svdf import svdf_parts
 from mensa.sched.lower.tables import table_parts
 from mensa.sched.lower.transposed import transposed_parts
@@ -62,8 +63,8 @@ OPERATORS = frozenset({
     "FULLY_CONNECTED", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "MAXIMUM", "MAX_POOL_2D",
     "MEAN", "MINIMUM", "MIRROR_PAD", "MUL", "PACK", "PAD", "PADV2", "PRELU", "QUANTIZE", "RELU",
     "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR",
-    "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE",
-    "SUB", "SUM", "SVDF", "TANH", "TILE", "TRANSPOSE", "TRANSPOSE_CONV",
+    "SLICE", "SOFTMAX", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE",
+    "STRIDED_SLICE", "SUB", "SUM", "SVDF", "TANH", "TILE", "TRANSPOSE", "TRANSPOSE_CONV",
     "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNPACK",
 })  # fmt: skip
 """Operators of which the machine runs some form."""
@@ -111,6 +112,7 @@ PARAMETERISED: Mapping[
     LstmPlan: lstm_parts,
     SvdfPlan: svdf_parts,
     ProductsPlan: products_parts,
+    SoftmaxPlan: softmax_parts,
     TablePlan: table_parts,
     TransposeConvPlan: transposed_parts,
 }

@@ -21,13 +21,14 @@ from mensa.sched.lower.convolution import Convolution
 from mensa.sched.lower.cuts import choose_cuts
 from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
+from mensa.sched.lower.functions import Function, functions
 from mensa.sched.lower.jobs import Job
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED, Parameterised
 from mensa.sched.lower.memory_map import MemoryMap, tensor_to_memory
 from mensa.sched.lower.moves import is_move
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan, parameter_plan
-from mensa.sched.lower.room import lacks_room, own_bytes, own_constants, states
+from mensa.sched.lower.room import lacks_room, lacks_table, own_bytes, own_constants, states
 from mensa.sched.lower.stages import stages_of
 from mensa.sched.lower.supported import why_on_host
 from mensa.sched.lower.tables import has_tables
@@ -116,6 +117,8 @@ class LoweredLayer:
         Parameters and constants that stay on chip from inference to inference.
     copies : bool
         Whether its commands compute nothing but move bytes.
+    table_of : int or None
+        The operator whose table computes it too, so that it has no commands and no output.
     """
 
     index: int
@@ -126,6 +129,7 @@ class LoweredLayer:
     traffic: Traffic
     cached_bytes: int = 0
     copies: bool = False
+    table_of: int | None = None
 
     @property
     def streamed_bytes(self) -> int:
@@ -264,11 +268,16 @@ class _Lowering:
         self.memory = MemoryMap(graph, placement.machines, rounding)
         self.machines: dict[int, Machine] = {}  # of the operators that are not on the host
         self.reasons: dict[int, str | None] = {}
+        self.functions = self._functions()
         for op in graph.operators:
             machine = placement.machine(op.index)
-            reason = ON_HOST if machine is None else why_on_host(graph, op, rounding)
-            if machine is not None and reason is None:
-                reason = lacks_room(graph, op, rounding, machine, options)
+            if machine is None:
+                reason: str | None = ON_HOST
+            elif op.index in self.functions:
+                reason = None
+            else:
+                reason = why_on_host(graph, op, rounding, apart=True)
+                reason = reason or lacks_room(graph, op, rounding, machine, options)
             self.reasons[op.index] = reason
             if machine is not None and reason is None:
                 self.machines[op.index] = machine
@@ -294,7 +303,26 @@ class _Lowering:
         kept = [state for op in graph.operators for state in self.states(op)]
         self._last_use = {
             self.root(tensor): op.index for op in graph.operators for tensor in op.inputs
-        } | {self.root(tensor): len(graph.operators) for tensor in (*graph.outputs, *kept)}
+        }
+        for function in self.functions.values():
+            root = self.root(function.source.index)
+            self._last_use[root] = max(self._last_use[root], function.operators[-1])
+        self._last_use |= {
+            self.root(tensor): len(graph.operators) for tensor in (*graph.outputs, *kept)
+        }
+
+    def _functions(self) -> dict[int, Function]:
+        """The functions that are tables of one machine, by each of their operators."""
+        found: dict[int, Function] = {}
+        for function in functions(self.graph, self.rounding):
+            machine, *others = (self.placement.machine(each) for each in function.operators)
+            if (
+                machine is not None
+                and all(each == machine for each in others)
+                and lacks_table(machine) is None
+            ):
+                found |= dict.fromkeys(function.operators, function)
+        return found
 
     def runs(self) -> list[tuple[list[Operator], Machine | None]]:
         """What runs where, in order."""
@@ -318,8 +346,19 @@ class _Lowering:
         """
         if operator.index in self.views.operators:
             return []
+        if operator.index in self.functions:
+            return self._table_jobs(operator, self.functions[operator.index])
         work = plan(self.graph, operator, self.rounding)
         return [*self._spread_jobs(operator, work), *self._stage_jobs(operator, work)]
+
+    def _table_jobs(self, operator: Operator, function: Function) -> list[Job]:
+        """The last operator of a function looks its values up; the others have nothing to do."""
+        if operator.index != function.operators[-1]:
+            return []
+        source, result = (
+            self.views.place(each.index) for each in (function.source, function.result)
+        )
+        return [Job(operator, function.work, (function.source,), (source,), (result,))]
 
     def _spread_jobs(self, operator: Operator, work: Plan) -> Iterator[Job]:
         """What writes computed operands out in full."""
@@ -454,6 +493,8 @@ class _Lowering:
                         memory.tensor(self.root(index))
                 drafts.append(HostStep(operators[0].index, reason))
                 continue
+            if all(self._table_of(op.index) is not None for op in operators):
+                continue  # what they compute is in the table of an operator of another program
             section = sections[operators[0].index]
             draft, used = section.draft(rooms[machine.name], numbers, resident)
             drafts.append(draft)
@@ -497,6 +538,7 @@ class _Lowering:
                     and op.index not in self.views.operators
                     and is_move(work := plan(graph, op, self.rounding))
                     and not has_tables(work),
+                    table_of=self._table_of(op.index),
                 )
                 for op in graph.operators
             ),
@@ -504,6 +546,12 @@ class _Lowering:
             setups={name: setup.step(self).program for name, setup in setups.items()},
         )
         return _with_identifier(lowered)
+
+    def _table_of(self, operator: int) -> int | None:
+        """The last operator of the function that another one is part of."""
+        function = self.functions.get(operator)
+        last = None if function is None else function.operators[-1]
+        return None if last == operator else last
 
     def _setup(
         self,

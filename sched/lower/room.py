@@ -16,6 +16,7 @@ from mensa.golden import (
     PoolPlan,
     RequantPlan,
     ReshapePlan,
+    SoftmaxPlan,
     Tensor,
     plan,
 )
@@ -31,10 +32,10 @@ from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
 from mensa.sched.lower.lstm import peepholes
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.stages import stages_of
-from mensa.sched.lower.tables import has_tables
+from mensa.sched.lower.tables import table_bytes
 from mensa.sched.lower.work import Home, LayerSite
 
-__all__ = ["lacks_room", "own_bytes", "own_constants", "states"]
+__all__ = ["lacks_room", "lacks_table", "own_bytes", "own_constants", "states"]
 
 _MUST_RUN = (AddPlan, ConvPlan, PoolPlan, RequantPlan, ReshapePlan)
 """What a network is made of: if one of these has no room, the machine is too small for it. But a
@@ -63,13 +64,14 @@ def lacks_room(
         wanted += [
             (stage.work, operands, len(stage.sources)) for stage in stages_of(work, operands)
         ]
-    if any(has_tables(each) for each, _, _ in wanted):
-        slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes
-        if slot < TABLE_BYTES:
-            return (
-                f"its table of {TABLE_BYTES} B may find no room in {machine.name}'s parameter "
-                f"buffer of {machine.parameter_buffer_bytes} B"
-            )
+    if any(isinstance(each, SoftmaxPlan) for each, _, _ in wanted) and (
+        not machine.exponential_lanes
+    ):
+        few = ", as an array of fewer than 4 channels a group" if machine.softmax_lanes else ""
+        return f"{machine.name} has no softmax unit{few}"
+    longest = max((table_bytes(each) for each, _, _ in wanted), default=0)
+    if longest and (reason := lacks_table(machine, longest)):
+        return reason
     anywhere = Home(0)
     for each, taken, sources in wanted:
         site = LayerSite(machine, buffers, str(operator), taken)
@@ -78,6 +80,16 @@ def lacks_room(
             lowering(each, site, [anywhere] * sources, [anywhere] * len(operator.outputs))
         except LoweringError as error:
             return f"{machine.name} has no room for it: {error.reason}"
+    return None
+
+
+def lacks_table(machine: Machine, nbytes: int = TABLE_BYTES) -> str | None:
+    """Why a machine may find no room for an operator's table of so many bytes, or None."""
+    if machine.parameter_buffer_bytes // 2 - machine.beat_bytes < nbytes:
+        return (
+            f"its table of {nbytes} B may find no room in {machine.name}'s parameter "
+            f"buffer of {machine.parameter_buffer_bytes} B"
+        )
     return None
 
 
@@ -103,6 +115,8 @@ def own_bytes(work: Plan, machine: Machine) -> int:
 def _lacks_cell(work: LstmPlan | SvdfPlan, machine: Machine) -> str | None:
     if not machine.state_lanes:
         return f"{machine.name} has no LSTM cell"
+    if isinstance(work, SvdfPlan) and machine.lanes < 2:
+        return f"{machine.name} has a single lane, which can't move numbers of two bytes"
     if isinstance(work, LstmPlan) and machine.cell != work.rounding:
         return (
             f"{machine.name}'s LSTM cell has the arithmetic of {machine.cell}, not of "

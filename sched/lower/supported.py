@@ -20,6 +20,7 @@ from mensa.golden import (
     PoolPlan,
     RequantPlan,
     ReshapePlan,
+    SoftmaxPlan,
     Tensor,
     plan,
 )
@@ -33,7 +34,10 @@ from mensa.golden.operators.scaled import ScaledPlan
 from mensa.golden.operators.svdf import SvdfPlan
 from mensa.golden.operators.transpose_conv import TransposeConvPlan
 from mensa.golden.plan import PairPlan
+from mensa.golden.planning import resolve_rounding
+from mensa.rtl.commands import MOST_SOFTMAX_ELEMENTS
 from mensa.sched.lower.broadcast import spreads
+from mensa.sched.lower.functions import functions
 from mensa.sched.lower.lowerings import LOWERINGS, OPERATORS, PARAMETERISED
 from mensa.sched.lower.lstm import integer_bits, peepholes
 from mensa.sched.lower.move_blocks import commands_needed
@@ -99,8 +103,8 @@ def restrict_kind(subject: Subject) -> Verdict:
 
 
 def restrict_division(subject: Subject) -> Verdict:
-    """Softmax and L2 normalisation divide by a sum of each row, which no lane can."""
-    return subject.operator.op not in ("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION"), ""
+    """The roots and logarithms of L2 normalisation and LOG_SOFTMAX are beyond every lane."""
+    return subject.operator.op not in ("LOG_SOFTMAX", "L2_NORMALIZATION"), ""
 
 
 def restrict_types(subject: Subject) -> Verdict:
@@ -208,6 +212,14 @@ def _shifts(work: Plan) -> tuple[int, ...]:
     if isinstance(work, RequantPlan | ReducePlan | MulPlan):
         return (work.shift,)
     return ()
+
+
+def restrict_softmax(subject: Subject) -> Verdict:
+    """The rows of a softmax must not have more than 4095 elements."""
+    work = subject.plan
+    if isinstance(work, SoftmaxPlan):
+        return work.shape[-1] <= MOST_SOFTMAX_ELEMENTS, f"they have {work.shape[-1]}"
+    return True, ""
 
 
 def restrict_reduction(subject: Subject) -> Verdict:
@@ -329,6 +341,7 @@ RESTRICTIONS: tuple[Restriction, ...] = (
     restrict_broadcast,
     restrict_average,
     restrict_reduction,
+    restrict_softmax,
     restrict_bytes,
     restrict_lstm,
     restrict_svdf,
@@ -344,7 +357,9 @@ RESTRICTIONS: tuple[Restriction, ...] = (
 """All restrictions, in the order in which they are looked at: each may rely on those before."""
 
 
-def why_on_host(graph: Graph, operator: Operator, rounding: str | None = None) -> str | None:
+def why_on_host(
+    graph: Graph, operator: Operator, rounding: str | None = None, *, apart: bool = False
+) -> str | None:
     """Why an operator runs on the host; None if the accelerators run it.
 
     Parameters
@@ -353,6 +368,8 @@ def why_on_host(graph: Graph, operator: Operator, rounding: str | None = None) -
         Which operator.
     rounding : "tflm", "litert" or None
         Whose arithmetic is wanted; None is the graph's default.
+    apart : bool
+        Whether it is computed by itself, even if it is part of a function that is one table.
 
     Returns
     -------
@@ -364,6 +381,10 @@ def why_on_host(graph: Graph, operator: Operator, rounding: str | None = None) -
     mensa.golden.GraphError
         If golden can't compute the operator either.
     """
+    if not apart:
+        found = functions(graph, resolve_rounding(graph, rounding))
+        if any(operator.index in each.operators for each in found):
+            return None
     subject = Subject(graph, operator, rounding)
     for restriction in RESTRICTIONS:
         satisfied, details = restriction(subject)

@@ -1,4 +1,7 @@
-"""Lowering functions of one 8-bit value: a table of 256 entries, loaded with the command."""
+"""Lowering functions of one 8-bit value: a table of 256 entries, loaded with the command.
+
+A softmax has such a table too, of exponentials: `softmax.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mensa.golden import Plan
+from mensa.golden import Plan, SoftmaxPlan
 from mensa.golden.operators.lookup import TablePlan
 from mensa.golden.operators.shape_ops import ConcatPlan
-from mensa.rtl.commands import TABLE_BYTES, Mode, compute_registers
+from mensa.rtl.commands import EXPONENTIAL_BYTES, TABLE_BYTES, Mode, compute_registers
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.elementwise import IDENTITY, vector_blocks
 from mensa.sched.lower.error import LoweringError
@@ -19,13 +22,20 @@ from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.work import Block, Home, LayerSite, ParameterSet
 
-__all__ = ["TableLayer", "has_tables", "table_parts", "table_set"]
+__all__ = ["TableLayer", "has_tables", "table_bytes", "table_parts", "table_set", "with_table"]
 
 
 def has_tables(work: Plan) -> bool:
     """Whether an operator looks values up, or some of them."""
     rescales = isinstance(work, ConcatPlan) and any(each is not None for each in work.rescaled)
     return rescales or isinstance(work, TablePlan)
+
+
+def table_bytes(work: Plan) -> int:
+    """Bytes of an operator's longest table, 0 without one."""
+    if isinstance(work, SoftmaxPlan):
+        return EXPONENTIAL_BYTES
+    return TABLE_BYTES if has_tables(work) else 0
 
 
 def table_parts(
@@ -51,9 +61,9 @@ def table_set(
     Parameters
     ----------
     table : bytes
-        Its 256 entries, from that of -128 on.
+        Its 256 entries, bytes from that of -128 on; of a softmax four bytes each from that of 0 on.
     number : int
-        Which of the layer's tables it is.
+        Which of the layer's tables it is, all of one size.
     machine, memory, layer, operator, room
         As of `Convolution.blocks`.
 
@@ -63,16 +73,24 @@ def table_set(
         If it stays on chip nowhere and no slot holds it.
     """
     resident = room.resident.get(operator)
-    if resident is None and room.slot_bytes < TABLE_BYTES:
+    if resident is None and room.slot_bytes < len(table):
         raise LoweringError(
             layer,
-            f"its table of {TABLE_BYTES} B finds no room in the parameter buffer of "
+            f"its table of {len(table)} B finds no room in the parameter buffer of "
             f"{machine.parameter_buffer_bytes} B; raise parameter_buffer_bytes",
         )
     if resident is not None:
-        resident = resident[0] + number * TABLE_BYTES, resident[1]
+        resident = resident[0] + number * len(table), resident[1]
     content = np.frombuffer(table, np.uint8)
-    return ParameterSet(memory.put(content), TABLE_BYTES, 0, 0, resident)
+    return ParameterSet(memory.put(content), len(table), 0, 0, resident)
+
+
+def with_table(blocks: Sequence[Block], table: ParameterSet) -> list[Block]:
+    """Blocks whose commands all have a table."""
+    return [
+        replace(block, phases=tuple(replace(each, parameters=table) for each in block.phases))
+        for block in blocks
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +132,4 @@ class TableLayer:
         """Its blocks; the table is placed in `memory`. Parameters: as of `Convolution.blocks`."""
         content = self.plan.table.tobytes()
         table = table_set(content, 0, self.site.machine, memory, layer, operator, room)
-        return [
-            replace(block, phases=tuple(replace(each, parameters=table) for each in block.phases))
-            for block in self.vectors()
-        ]
+        return with_table(self.vectors(), table)

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from mensa.golden.arithmetic.gates import MAX_INTEGER_BITS
-from mensa.rtl.commands import COUNTS, GROUP_COUNTS, MODE_COUNTS, Mode, Space, Unit, Width
+from mensa.rtl.commands import (
+    COUNTS,
+    GROUP_COUNTS,
+    MODE_COUNTS,
+    MOST_SOFTMAX_ELEMENTS,
+    Mode,
+    Space,
+    Unit,
+    Width,
+)
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command, ProgramError
 
@@ -106,6 +115,8 @@ def _check_compute(machine: Machine, command: Command) -> None:
     _check_width(machine, command, most=max(channels for _, channels in groups))
     if mode.is_cell:
         _check_cell(machine, command)
+    if mode == Mode.SOFTMAX:
+        _check_softmax(command)
     if mode == Mode.TABLE:
         require(command, taps == 1, f"a table's value has 1 tap, not {taps}")
         for name in ("ACT_ZERO_POINT", "PARAMETER_ZERO_POINT"):
@@ -160,6 +171,31 @@ def _check_width(machine: Machine, command: Command, most: int) -> None:
         command,
         aligned and (group <= row or row % (2 * machine.lanes) == 0),
         f"results of {width.nbytes} bytes must not lie across the rows of {row} B of the buffer",
+    )
+
+
+def _check_softmax(command: Command) -> None:
+    """A command of the softmax unit."""
+    for name in ("KERNEL_H", "KERNEL_W", "OUT_WIDTH", "UNIFORM", "INPUT_ROWS"):
+        require(command, command[name] == 1, f"{name} of a softmax must be 1")
+    zeros = ("X_START", "Y_START", "PIXEL_Y_STEP", "ACT_ZERO_POINT", "PARAMETER_ZERO_POINT")
+    for name in (*zeros, "EDGE_CHANNELS", "WIDTH", "ROUNDING"):
+        require(command, command[name] == 0, f"{name} of a softmax must be 0")
+    require(
+        command,
+        command["GROUP_ACT_STEP"] == command["SEGMENT"] or command["GROUPS"] == 1,
+        "groups of a softmax lie side by side",
+    )
+    elements = (command["GROUPS"] - 1) * command["SEGMENT"] + command["LAST_SEGMENT"]
+    require(
+        command,
+        elements <= MOST_SOFTMAX_ELEMENTS,
+        f"a row has {elements} elements, a softmax takes at most {MOST_SOFTMAX_ELEMENTS}",
+    )
+    require(
+        command,
+        command["INPUT_ROW_BYTES"] >= elements,
+        f"INPUT_ROW_BYTES of a softmax must be at least {elements}",
     )
 
 

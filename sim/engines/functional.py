@@ -6,7 +6,7 @@ it, and gateware is compared with it command by command.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from mensa.golden.arithmetic.fixed_point import requantize_double, requantize_si
 from mensa.rtl.channel_record import CHANNEL_RECORD, CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import (
     BUFFER_ADDRESS_BITS,
+    EXPONENTIAL_BYTES,
     SCALED_SUM_LEFT_SHIFT,
     TABLE_BYTES,
     Keep,
@@ -30,6 +31,7 @@ from mensa.rtl.program import Bytes, Command, Header, Program, ProgramError
 from mensa.sim.engines.command_check import check_command, columns_per_byte, refusal, require
 from mensa.sim.engines.command_order import CommandOrder
 from mensa.sim.engines.lstm_cell import cell_result, gate_sum
+from mensa.sim.engines.softmax import softmax_rows
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -238,6 +240,9 @@ class FunctionalEngine:
             for group in groups:
                 self._write(command, group, 0, self._cell(command, group)[None, :])
             return
+        if command["MODE"] == Mode.SOFTMAX:
+            self._softmax(command, groups)
+            return
         most = max(
             1, _GATHER_LIMIT // (command["KERNEL_H"] * command["KERNEL_W"] * groups[0].segment)
         )
@@ -364,6 +369,28 @@ class FunctionalEngine:
             sums,
         )
 
+    def _softmax(self, command: Command, groups: Sequence[_Group]) -> None:
+        """Every row's exponentials, scaled by the reciprocal of their sum."""
+        pixels = command["PIXELS"]
+        rows = [
+            self._gather(command, each.number * command["GROUP_ACT_STEP"], each.segment, 0, pixels)
+            for each in groups
+        ]
+        start = command["PARAMETER_ADDRESS"]
+        self._touch(
+            command,
+            Space.PARAMETER,
+            np.array([start, start + EXPONENTIAL_BYTES - 1]),
+            self.buffers.parameter,
+        )
+        table = self.buffers.parameter[start : start + EXPONENTIAL_BYTES]
+        values = np.concatenate([row.values[:, 0] for row in rows], axis=1)
+        softmax = softmax_rows(values, table.view("<i4"))
+        last = 0
+        for group in groups:
+            first, last = last, last + group.segment
+            self._put(command, group, 0, softmax.scaled(first, last, command["BIAS"]))
+
     def _numbers(self, command: Command, address: int, count: int, width: Width) -> Int64:
         """Signed numbers in the activation buffer; of four bytes the low 17 bits count."""
         used = (address + np.arange(count * width.nbytes)) & ((1 << BUFFER_ADDRESS_BITS) - 1)
@@ -400,9 +427,13 @@ class FunctionalEngine:
         bias, multiplier, shift = self._constants(command, group)
         single = command["ROUNDING"] == Rounding.SINGLE
         requantize = requantize_single if single else requantize_double
-        results = requantize(_wrap32(sums + bias), multiplier, shift) + command["OUT_ZERO_POINT"]
+        self._put(command, group, first, requantize(_wrap32(sums + bias), multiplier, shift))
+
+    def _put(self, command: Command, group: _Group, first: int, scaled: Int64) -> None:
+        """Write scaled sums [pixels, channels], with their zero point and clamped."""
+        results = scaled + command["OUT_ZERO_POINT"]
         results = np.clip(results, command["CLAMP_MIN"], command["CLAMP_MAX"])
-        pixel = np.arange(first, first + len(sums), dtype=np.int64)[:, None]
+        pixel = np.arange(first, first + len(scaled), dtype=np.int64)[:, None]
         oy, ox = np.divmod(pixel, command["OUT_WIDTH"])
         width = Width(command["WIDTH"])
         byte = np.arange(group.channels * width.nbytes, dtype=np.int64)

@@ -115,6 +115,7 @@ CHANGES = {
     "outstanding_reads": 2,
     "cell": "litert",
     "cell_lanes": 2,
+    "softmax_lanes": 1,
 }
 
 
@@ -129,6 +130,7 @@ def test_configuration_hash_tells_apart_what_is_built_differently_and_nothing_el
         post_lanes=SMALL.lanes,
         port_bytes=SMALL.beat_bytes,
         cell_lanes=SMALL.state_lanes,
+        softmax_lanes=SMALL.exponential_lanes,
     )
     assert same.config_hash == SMALL.config_hash
     assert set(CHANGES) == set(SMALL.settings) - {"name", "array", "clock_hz"}

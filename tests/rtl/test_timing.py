@@ -15,6 +15,7 @@ from mensa.rtl.compute import operand_feed
 from mensa.rtl.machine import KIB, Machine
 from mensa.rtl.post import post_processor, vector_unit
 from mensa.rtl.post.cell import cell
+from mensa.rtl.post.softmax import softmax
 from tests.rtl.compute.reference import random_commands, steps
 
 
@@ -67,7 +68,7 @@ each_machine, each_systolic, each_jacquard = map(each, (SYSTOLIC + JACQUARD, SYS
 @each_machine
 def test_closed_form_counts_the_steps_of_the_loop_nest(machine):
     rng = random.Random(1)
-    for mode in Mode:
+    for mode in machine.modes:
         for _ in range(40):
             for registers in random_commands(machine, rng, mode):
                 counted = sum(1 for _ in steps(machine, registers))
@@ -126,7 +127,9 @@ def test_a_tile_takes_at_least_the_cycles_in_which_the_one_before_leaves(machine
 def test_drains_add_up_the_latencies_that_the_pipeline_states(machine):
     within = operand_feed.LATENCY + post_processor.LATENCY
     for mode in machine.modes:
-        if mode.is_cell:
+        if mode == Mode.SOFTMAX:
+            latency = softmax.LATENCY
+        elif mode.is_cell:
             latency = cell.LATENCY[machine.cell]
         elif mode.is_vector:
             latency = vector_unit.LATENCY
@@ -168,7 +171,7 @@ def test_results_of_overlapping_commands_come_after_all_of_the_command_before(
 @each_machine
 @pytest.mark.parametrize("mode", Mode)
 def test_vector_modes_run_alone(machine, mode):
-    for vector in (Mode.MAX, Mode.TABLE):
+    for vector in (Mode.MAX, Mode.TABLE, Mode.SOFTMAX):
         assert timing.room_cycles(machine, vector, mode) is None
         assert timing.room_cycles(machine, mode, vector) is None
 

@@ -98,6 +98,8 @@ def assert_equals_golden(lowered, inputs, engine=None):
         machine = step.program.machine
         engines[machine.name].run(step.program, memory)
         for operator in step.program.layers:
+            if lowered.layers[operator].table_of is not None:
+                continue  # what it gives is nowhere
             for output in graph.operators[operator].outputs:
                 if output in lowered.tensors:
                     tensor, address = graph.tensors[output], lowered.tensors[output]

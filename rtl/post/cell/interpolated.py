@@ -26,7 +26,7 @@ _PART_BITS = 9
 class InterpolatedFunction(GateFunction):
     """TFLM's functions: sigmoid at every 1 / 24, and tanh(x) as 2 sigmoid(2 x) - 1."""
 
-    latency = 10
+    latency = 11
 
     def lane(
         self, m: Module, pipeline: Pipeline, x: Staged, tanh: Staged, integer_bits: Staged
@@ -78,7 +78,8 @@ class InterpolatedFunction(GateFunction):
         m.submodules.table = table = memory.Memory(shape=width, depth=len(content), init=content)
         read = table.read_port()
         m.d.comb += read.addr.eq(number.value)
-        return Staged(read.data, number.cycle + 1)
+        # The register behind a block RAM, which needs a while, is its own.
+        return pipeline.step(lambda entry: entry, Staged(read.data, number.cycle + 1))
 
 
 def _scaled(tripled: Value, tanh: Value, integer_bits: Value) -> Value:

@@ -5,6 +5,7 @@ Tests compare the gateware and its closed-form timing with this. It knows nothin
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from mensa.golden.arithmetic.fixed_point import (
     rounding_divide_by_pot,
     wrap32,
 )
+from mensa.golden.arithmetic.fixed_point_functions import one_over_one_plus
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import REGISTERS, Keep, Mode, Rounding, Unit, Width
 from mensa.rtl.machine import Machine
@@ -26,6 +28,7 @@ Registers = dict[str, int]
 
 SCALED_SUM_LEFT_SHIFT = 20
 TABLE_BYTES = 256
+EXPONENTIAL_BYTES = 1024
 COMBINE = {
     Mode.MAX: lambda values: np.max(values, 0),
     Mode.MIN: lambda values: np.min(values, 0),
@@ -79,6 +82,9 @@ def steps(machine: Machine, r: Registers) -> Iterator[Step]:
         return
     if Mode(r["MODE"]).is_cell:
         yield from _cell_steps(machine, r)
+        return
+    if r["MODE"] == Mode.SOFTMAX:
+        yield from _softmax_steps(machine, r)
         return
     vector = Mode(r["MODE"]).is_vector
     lanes_max = 1 if vector else machine.array.tile
@@ -230,6 +236,38 @@ def _cell_steps(machine: Machine, r: Registers) -> Iterator[Step]:
             )
 
 
+def _softmax_steps(machine: Machine, r: Registers) -> Iterator[Step]:
+    """The table, then three times through each row, waiting for what the next pass needs."""
+    for entry in range(0, EXPONENTIAL_BYTES, machine.exponential_step_bytes):
+        yield Step(0, 0, 0, parameter=r["PARAMETER_ADDRESS"] + entry, table=True)
+    levels = math.ceil(math.log2(machine.exponential_lanes))
+    for row in range(r["PIXELS"]):
+        for number in range(3):
+            for group in range(r["GROUPS"]):
+                final = group == r["GROUPS"] - 1
+                along = group * r["GROUP_ACT_STEP"]
+                fetch = Fetch(
+                    lane=0,
+                    address=r["ACT_ADDRESS"] + row * r["PIXEL_Y_ADDRESS_STEP"] + along,
+                    x=r["X_START"] + along,
+                    y=0,
+                    size=r["LAST_SEGMENT"] if final else r["SEGMENT"],
+                    tap=int(number == 1),
+                    pixel=row,
+                )
+                yield Step(
+                    group,
+                    row,
+                    1,
+                    first=group == 0,
+                    last=number == 2 or (number == 1 and final),
+                    first_chunk=number == 2,
+                    fetch=fetch,
+                )
+            if number < 2:
+                yield from (Step(0, row, 1) for _ in range(levels + (1, 56)[number]))
+
+
 def _completed(r: Registers, row: int, word: int) -> int | None:
     """The output pixel whose sum is complete with a word of a filter's input row."""
     for j in range(r["PIXELS"] // r["OUT_WIDTH"]):
@@ -284,7 +322,8 @@ class Reference:
 
     def run(self, r: Registers) -> list[Write]:
         """Carry out a command. Returns: its writes in their order, already made."""
-        writes = self._filter(r) if r["MODE"] == Mode.FILTER else self._tiles(r)
+        by_mode = {Mode.FILTER: self._filter, Mode.SOFTMAX: self._softmax}
+        writes = by_mode.get(Mode(r["MODE"]), self._tiles)(r)
         for write in writes:
             at = slice(write.address, write.address + len(write.data))
             self.activation[at] = np.frombuffer(write.data, np.uint8)
@@ -316,6 +355,35 @@ class Reference:
             Write(number, 0, address, data[address])
             for (number, _), address in zip(complete, addresses, strict=True)
         ]
+
+    def _softmax(self, r: Registers) -> list[Write]:
+        at = r["PARAMETER_ADDRESS"]
+        table = self.parameter[at : at + EXPONENTIAL_BYTES].view("<i4").astype(np.int64)
+        table[0] = (1 << 31) - 1
+        taken = list(enumerate(steps(self.machine, r)))
+        writes = []
+        for row in range(r["PIXELS"]):
+            reads = [
+                (number, step)
+                for number, step in taken
+                if step.first_chunk and step.fetch.pixel == row
+            ]
+            values = [self._bytes(r, step.fetch, 0, 0) for _, step in reads]
+            exponentials = [table[max(map(max, values)) - each] for each in values]
+            total = sum(int(((each[each >= 0] + (1 << 11)) >> 12).sum()) for each in exponentials)
+            places = 32 - total.bit_length()
+            scale = int(one_over_one_plus(np.array((total << places) - (1 << 31))))
+            by_row = {"MULTIPLIER": scale, "SHIFT": places - 35}
+            for (number, step), each in zip(reads, exponentials, strict=True):
+                if places >= 4:
+                    outputs = self._post(r | by_row, each[None, :], 0)[0].astype(np.int8)
+                else:
+                    # Shifts of 32 and more are what the kernel's 32 bits make of them.
+                    high = (wrap32(each + r["BIAS"]) * scale + (1 << 30)) >> 31
+                    outputs = (high >> (3 - places)) + 1 + r["OUT_ZERO_POINT"]
+                    outputs = np.clip(outputs, r["CLAMP_MIN"], r["CLAMP_MAX"]).astype(np.int8)
+                writes.append(Write(number, 0, out_address(r, step.group, row), outputs.tobytes()))
+        return writes
 
     def _tile(self, r: Registers, tile: list[tuple[int, Step]]) -> list[Write]:
         mode, group = r["MODE"], tile[0][1].group
@@ -493,6 +561,46 @@ def random_commands(machine: Machine, rng: random.Random, mode: Mode) -> list[Re
         return chain
 
 
+def _random_softmax_command(machine: Machine, rng: random.Random) -> Registers | None:
+    """A random table, rows in the lower half of the activation buffer, results in the upper."""
+    lanes, half = machine.exponential_lanes, machine.activation_buffer_bytes // 2
+    group = rng.choice([lanes, rng.randrange(1, lanes + 1)])
+    groups = rng.randrange(1, 5)
+    last = rng.randrange(1, group + 1)
+    elements = (groups - 1) * group + last
+    rows, pitch = rng.randrange(1, 4), elements + rng.randrange(9)
+    out_pitch = elements + rng.randrange(9)
+    beyond = machine.parameter_buffer_bytes - EXPONENTIAL_BYTES
+    if max(rows * pitch, rows * out_pitch) > half or beyond < 0:
+        return None
+    r = {register.name: 0 for register in REGISTERS[Unit.COMPUTE]}
+    return r | {
+        "MODE": int(Mode.SOFTMAX),
+        "INPUT_ROW_BYTES": elements,
+        "INPUT_ROWS": 1,
+        "PIXELS": rows,
+        "OUT_WIDTH": 1,
+        "KERNEL_H": 1,
+        "KERNEL_W": 1,
+        "ACT_ADDRESS": rng.randrange(half - rows * pitch + 1),
+        "PIXEL_Y_ADDRESS_STEP": pitch,
+        "PARAMETER_ADDRESS": rng.randrange(min(64, beyond) + 1),
+        "SEGMENT": group,
+        "LAST_SEGMENT": last,
+        "GROUPS": groups,
+        "GROUP_ACT_STEP": group,
+        "GROUP_CHANNELS": group,
+        "LAST_GROUP_CHANNELS": last,
+        "UNIFORM": 1,
+        "BIAS": rng.choice([0, 0, rng.randrange(-(1 << 31), 1 << 31)]),
+        "OUT_ZERO_POINT": rng.choice([-128, rng.randrange(-128, 128)]),
+        "CLAMP_MIN": rng.choice([-128, rng.randrange(-128, 0)]),
+        "CLAMP_MAX": rng.choice([127, rng.randrange(128)]),
+        "OUT_ADDRESS": rng.randrange(half, 2 * half - rows * out_pitch + 1),
+        "OUT_Y_STEP": out_pitch,
+    }
+
+
 def _random_cell_command(machine: Machine, rng: random.Random, mode: Mode) -> Registers | None:
     """Random sums and states in the lower half of the activation buffer, results in the upper."""
     lanes, half = machine.state_lanes, machine.activation_buffer_bytes // 2
@@ -558,6 +666,8 @@ def as_tiles(machine: Machine, filter_command: Registers) -> Registers | None:
 def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registers | None:
     if mode.is_cell:
         return _random_cell_command(machine, rng, mode)
+    if mode == Mode.SOFTMAX:
+        return _random_softmax_command(machine, rng)
     cols = machine.group_channels(mode)
     depth = rng.choice([1, rng.randrange(1, 4), rng.randrange(1, 2 * cols + 2)])
     height, width = rng.randrange(1, 6), rng.randrange(1, 7)

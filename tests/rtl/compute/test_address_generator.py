@@ -121,7 +121,7 @@ def beat(array: Array, r: dict[str, int], step: Step) -> dict[str, int]:
         }
         if not is_filter:
             fields["lane"] = fetch.lane
-        if Mode(r["MODE"]).has_operands:
+        if Mode(r["MODE"]).has_operands or r["MODE"] == Mode.SOFTMAX:
             fields["operand"] = fetch.tap
     if step.parameter is not None:
         fields["parameter_address"] = step.parameter & WRAP
@@ -134,7 +134,7 @@ def beat(array: Array, r: dict[str, int], step: Step) -> dict[str, int]:
         fields |= {
             "lanes": step.lanes,
             "out_address": out_address(r, step.group, pixel) & WRAP,
-            "entry": r["CONSTANT_ENTRY"] + step.group,
+            "entry": r["CONSTANT_ENTRY"] + (step.group if r["MODE"] != Mode.SOFTMAX else 0),
             "channels": channels(r, step.group, pixel),
         }
     return fields

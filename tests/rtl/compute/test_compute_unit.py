@@ -79,6 +79,9 @@ MIXED_COMMANDS = 500
 """Of all modes, per machine."""
 
 
+HAVE_TABLES = (Mode.TABLE, Mode.SOFTMAX)
+
+
 class WithBuffers(wiring.Component):
     """A compute unit between its buffers, which `fill` ports write."""
 
@@ -197,7 +200,9 @@ def near(machine: Machine, rng: random.Random, command: Registers) -> Registers:
     if register == "PIXELS" and (value > command["PIXELS"] or command["MODE"] == Mode.FILTER):
         return command
     mode = Mode(command["MODE"])
-    if register in ("ACT_ZERO_POINT", "PARAMETER_ZERO_POINT") and mode == Mode.TABLE:
+    if register in ("ACT_ZERO_POINT", "PARAMETER_ZERO_POINT") and mode in HAVE_TABLES:
+        return command
+    if register in ("UNIFORM", "ROUNDING") and mode == Mode.SOFTMAX:
         return command
     if register in ("ACT_ZERO_POINT", "PIXELS") and (mode.is_cell or command["WIDTH"]):
         return command

@@ -7,6 +7,7 @@ from typing import Any
 import cocotb
 import numpy as np
 from amaranth.hdl import Array, Const, Module, Mux, Signal
+from amaranth.hdl import signed as signed_shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import ClockCycles, RisingEdge, Timer
@@ -50,6 +51,15 @@ def golden(rounding: int, value, bias, multiplier, shift, zero_point: int, low: 
     return np.clip(scale(x, multiplier, shift) + zero_point, low, high)
 
 
+def rounded_down(
+    rounding: int, value, bias, multiplier, shift, zero_point: int, low: int, high: int
+):
+    """Shifts to the right without rounding; in DOUBLE the product's high half is rounded first."""
+    product = wrap32(np.asarray(value, np.int64) + bias) * multiplier
+    half = 1 << 30 if rounding == Rounding.DOUBLE else 0
+    return np.clip((product + half >> 31 >> -shift) + zero_point, low, high)
+
+
 # What the sweep feeds to lane `n % LANES` as its value number n, in gateware and in NumPy.
 
 
@@ -74,7 +84,7 @@ class Sweep(wiring.Component):
                 "clear": In(1),
                 "run": In(1),
                 "rounding": In(1),
-                "zero_point": In(8),
+                "zero_point": In(signed_shape(8)),
                 "clamp_min": In(WIDE),
                 "clamp_max": In(WIDE),
                 "index": Out(32),
@@ -207,17 +217,20 @@ async def every_output_equals_golden_and_comes_after_the_latency(dut, idle, bits
     for case in cases:
         while idle and random.random() < 0.4:
             valid.append(0)
-            payload.append(random.getrandbits(144))
+            payload.append(random.getrandbits(146))
         rounding = random.choice(list(Rounding))
         low, high = random.choice([*CLAMPS[bits], (random.randrange(-128, 0), 100)])
-        zero_point = random.randrange(-128, 128)
-        expected = golden(rounding, *(np.array([c]) for c in case), zero_point, low, high)
+        zero_point = random.randrange(-128, 129)
+        # Of a shift to the right the remainder may be left away.
+        wrapped = case[3] <= 0 and random.random() < 0.3
+        scale = rounded_down if wrapped else golden
+        expected = scale(rounding, *(np.array([c]) for c in case), zero_point, low, high)
         due[len(valid) + LATENCY] = int(expected[0])
         valid.append(1)
         value, bias, multiplier, shift = case
-        scaling = rounding | (zero_point & 255) << 1 | pack((low, high), WIDE) << 9
+        scaling = rounding | wrapped << 1 | (zero_point & 511) << 2 | pack((low, high), WIDE) << 11
         lane = pack((value, bias), 32) | multiplier << 64 | (shift & 63) << 95
-        payload.append(scaling | lane << 43)
+        payload.append(scaling | lane << 45)
     await bench.start(dut, **IDLE)
     one = f"of_{bits}"
     seen = await play(

@@ -285,7 +285,7 @@ def test_host_operators_cut_the_network_into_programs():
     builder = golden.GraphBuilder()
     x = builder.input((1, 8), scale=0.5)
     first = builder.add(x, x, scale=1.0)
-    soft = builder.softmax(first)
+    soft = builder.apply("LOG_SOFTMAX", first, scale=1 / 16, zero_point=127)
     y = builder.add(soft, soft, scale=1 / 128)
     graph = builder.build([y])
     lowered = lower(graph, all_on(SHAPES["8x8"]))
@@ -294,7 +294,7 @@ def test_host_operators_cut_the_network_into_programs():
     assert [program.layers for program in lowered.programs] == [(0,), (2,)]
     assert (
         lowered.layers[1].reason
-        == "softmax and L2 normalisation divide by a sum of each row, which no lane can"
+        == "the roots and logarithms of L2 normalisation and LOG_SOFTMAX are beyond every lane"
     )
     assert_equals_golden(lowered, random_inputs(graph, 10))
 
@@ -327,7 +327,7 @@ def test_programs_overlap_loading_and_computing():
     first_compute = units.index(Unit.COMPUTE)
     assert units[:first_compute].count(Unit.LOAD) >= 2  # this tile's and the next one's
     modes = {c["MODE"] for c in program.commands() if c.unit == Unit.COMPUTE}
-    assert modes == {Mode.CONV, Mode.SCALED_SUM, Mode.SUM}
+    assert modes == {Mode.CONV, Mode.SCALED_SUM, Mode.SUM, Mode.SOFTMAX}
 
 
 def test_buffers_too_small_for_a_pixel_are_named():

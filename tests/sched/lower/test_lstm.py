@@ -172,7 +172,7 @@ def test_a_layer_without_room_beside_others_has_a_program_of_its_own():
 def test_without_residency_the_layer_has_a_program_of_its_own():
     graph = golden.load(network_path("trained_lstm_int8"))
     lowered = lower(graph, all_on(MACHINES["8x8"]), options=LoweringOptions(residency=False))
-    assert [program.layers for program in lowered.programs] == [(0,), (1, 2)]
+    assert [program.layers for program in lowered.programs] == [(0,), (1, 2, 3)]
     assert_equals_golden(lowered, random_inputs(graph, 6))
 
 
@@ -182,3 +182,28 @@ def test_machines_from_small_to_large_give_the_same():
     for machine in MACHINES.values():
         assert_equals_golden(lower(graph, all_on(machine)), inputs)
     assert np.prod(graph.tensors[graph.outputs[0]].shape) == 10
+
+
+def odd_machines(cell):
+    """Of few rows, columns and lanes, with small buffers or none that matter."""
+    return st.builds(
+        edge_tpu.replace,
+        rows=st.sampled_from([1, 2, 3]),
+        cols=st.sampled_from([2, 4, 5, 9, 64]),
+        post_lanes=st.sampled_from([None, 1, 2]),
+        cell=st.just(cell),
+        activation_buffer_bytes=st.sampled_from([8 * KIB, 64 * KIB]),
+        parameter_buffer_bytes=st.sampled_from([2 * KIB, 8 * KIB]),
+    )
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("op", [LSTM, "SVDF"])
+def test_odd_machines_run_a_layer_or_say_why_not(op, cell):
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(layers(operators=(op,), dtypes=("int8",), oracle=cell), odd_machines(cell))
+    def compare(layer, machine):
+        lowered = lower(layer.graph, all_on(machine), cell)
+        assert_equals_golden(lowered, layer.inputs()[0])
+
+    compare()

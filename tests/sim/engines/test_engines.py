@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import tests.golden.makers  # noqa: F401  registers how layers are drawn
-from mensa.rtl.commands import TABLE_BYTES
+from mensa.rtl.commands import EXPONENTIAL_BYTES, TABLE_BYTES
 from mensa.sched.lower import LoweringError, ProgramStep, lower
 from mensa.sched.placement import all_on
 from mensa.sim.memory import lpddr4
@@ -18,6 +18,7 @@ from tests.golden.strategies import layers
 from tests.sched.lower.test_concatenation import rescaled
 from tests.sched.lower.test_products import attention, computed_weights
 from tests.sched.lower.test_resize import resized
+from tests.sched.lower.test_softmax import softmax_of
 from tests.sched.lower.test_views import detector, halves
 from tests.sched.runner import NETWORKS, assert_equals_golden, load_network, random_inputs
 from tests.sim.conftest import COMPARED
@@ -50,6 +51,7 @@ ACCELERATED = (
     "RELU6",
     "RESIZE_NEAREST_NEIGHBOR",
     "SLICE",
+    "SOFTMAX",
     "SPACE_TO_BATCH_ND",
     "SPACE_TO_DEPTH",
     "SPLIT",
@@ -70,7 +72,7 @@ EITHER_TYPE = {"ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_
                "MAX_POOL_2D", "QUANTIZE"}  # fmt: skip
 """Those of which golden runs int8 and uint8 files in either arithmetic."""
 
-TABLES = {"HARD_SWISH", "LOGISTIC", "PRELU", "RELU6"}
+TABLES = {"HARD_SWISH", "LOGISTIC", "PRELU", "RELU6", "SOFTMAX"}
 
 RECURRENT = {"SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
 
@@ -120,6 +122,8 @@ SELDOM_DRAWN = {
     "products of products": attention(),
     "parts of a tensor": halves(),
     "joined tensors": detector(),
+    "a softmax whose shifts are too large": softmax_of((3, 1001), 1e-6),
+    "a softmax of long rows": softmax_of((2, 1300), 0.01),
 }
 """Layers whose like the draws below seldom have, or never."""
 
@@ -165,7 +169,10 @@ def test_random_layers_are_the_same_on_every_engine(shape, kind, record_property
                 pytest.skip("the machine has no LSTM cell")
             most["oracle"] = machine.cell
         graphs = layers(operators=(kind,), dtypes=dtypes, **most)
-    if kind in TABLES and machine.parameter_buffer_bytes < 4 * TABLE_BYTES:
+    if kind == "SOFTMAX" and not machine.exponential_lanes:
+        pytest.skip("the machine has no softmax unit")
+    longest = EXPONENTIAL_BYTES if kind == "SOFTMAX" else TABLE_BYTES
+    if kind in TABLES and machine.parameter_buffer_bytes < 4 * longest:
         pytest.skip("tables run on the host: the parameter buffer has no room")
     roundings = st.sampled_from([None, "litert"])
     if kind in RECURRENT:

@@ -22,7 +22,7 @@ from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.work import Block, Home, LayerSite, ParameterSet
 
-__all__ = ["TableLayer", "has_tables", "table_bytes", "table_parts", "table_set", "with_table"]
+__all__ = ["TableLayer", "has_tables", "table_bytes", "table_parts"]
 
 
 def has_tables(work: Plan) -> bool:
@@ -42,12 +42,18 @@ def table_parts(
     plan: TablePlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
 ) -> list[TableLayer]:
     """The layer, which is never cut into ranges of channels."""
-    layer = TableLayer(plan, site, sources[0], targets[0])
-    layer.vectors()  # raises if not even a beat fits
-    return [layer]
+    registers = IDENTITY | compute_registers(
+        MODE=Mode.TABLE,
+        KERNEL_H=1,
+        ACT_ZERO_POINT=0,
+        PARAMETER_ADDRESS=0,
+        PARAMETER_ZERO_POINT=0,
+    )
+    blocks = vector_blocks(registers, site, math.prod(plan.shape), (sources[0],), targets[0])
+    return [TableLayer(site.machine, ((plan.table.tobytes(), blocks),))]
 
 
-def table_set(
+def _table_set(
     table: bytes,
     number: int,
     machine: Machine,
@@ -85,51 +91,47 @@ def table_set(
     return ParameterSet(memory.put(content), len(table), 0, 0, resident)
 
 
-def with_table(blocks: Sequence[Block], table: ParameterSet) -> list[Block]:
-    """Blocks whose commands all have a table."""
-    return [
-        replace(block, phases=tuple(replace(each, parameters=table) for each in block.phases))
-        for block in blocks
-    ]
-
-
 @dataclass(frozen=True, eq=False)
 class TableLayer:
-    """A layer whose parameters are its table.
+    """A layer whose parameters are tables.
 
     Attributes
     ----------
-    plan, site : TablePlan, LayerSite
-        What, and for which machine.
-    source, target : Home
-        Where its values come from and go to.
+    machine : Machine
+        What runs it.
+    pieces : tuple of (bytes or None, sequence of Block)
+        Its blocks, and the table that they go through, as of `_table_set`, or None.
     """
 
-    plan: TablePlan
-    site: LayerSite
-    source: Home
-    target: Home
+    machine: Machine
+    pieces: tuple[tuple[bytes | None, Sequence[Block]], ...]
+
+    @property
+    def tables(self) -> list[bytes]:
+        """The tables, each once."""
+        return list(dict.fromkeys(table for table, _ in self.pieces if table is not None))
 
     def demand(self, operator: int, *, can_stay: bool) -> Demand:
-        """What its table needs of the parameter buffer."""
-        return Demand(operator, TABLE_BYTES, 0, TABLE_BYTES, can_stay)
-
-    def vectors(self) -> list[Block]:
-        """Its blocks, but for the table."""
-        registers = IDENTITY | compute_registers(
-            MODE=Mode.TABLE,
-            KERNEL_H=1,
-            ACT_ZERO_POINT=0,
-            PARAMETER_ADDRESS=0,
-            PARAMETER_ZERO_POINT=0,
-        )
-        size = math.prod(self.plan.shape)
-        return vector_blocks(registers, self.site, size, (self.source,), self.target)
+        """What its tables need of the parameter buffer, if there are any."""
+        sizes = [len(table) for table in self.tables]
+        return Demand(operator, sum(sizes), 0, max(sizes, default=0), can_stay)
 
     def blocks(
         self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
     ) -> list[Block]:
-        """Its blocks; the table is placed in `memory`. Parameters: as of `Convolution.blocks`."""
-        content = self.plan.table.tobytes()
-        table = table_set(content, 0, self.site.machine, memory, layer, operator, room)
-        return with_table(self.vectors(), table)
+        """Its blocks; the tables are placed in `memory`. Parameters: as of `Convolution.blocks`."""
+        sets = {
+            table: _table_set(table, number, self.machine, memory, layer, operator, room)
+            for number, table in enumerate(self.tables)
+        }
+        return [
+            replace(
+                block,
+                phases=tuple(
+                    replace(phase, parameters=None if table is None else sets[table])
+                    for phase in block.phases
+                ),
+            )
+            for table, blocks in self.pieces
+            for block in blocks
+        ]

@@ -9,6 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.array import Array
+from mensa.rtl.arrays.kind import kind_layout
 from mensa.rtl.arrays.streams import WORD_MARKS
 from mensa.rtl.commands import (
     BUFFER_ADDRESS_BITS,
@@ -110,9 +111,10 @@ def group_layout() -> data.StructLayout:
 class NestSignature(wiring.Signature):
     """How a nest is driven.
 
-    `start` begins a command: `registers` are valid from then until its last step. If the mode is
-    the nest's, the nest takes a step in every cycle in which it is `active`, from the cycle after
-    `start` on without a gap; `step` is the one that was taken in the cycle before.
+    `start` begins a command: `registers` and `kind`, which is its mode decoded, are valid from then
+    until its last step. If the mode is the nest's, the nest takes a step in every cycle in which it
+    is `active`, from the cycle after `start` on without a gap; `step` is the one that was taken in
+    the cycle before.
 
     `group` is the group of output channels in which the nest is, from the cycle after `start` on;
     `group_over` goes on to the next one. A nest may run ahead of the steps it takes, so what a step
@@ -124,6 +126,7 @@ class NestSignature(wiring.Signature):
             {
                 "start": Out(1),
                 "registers": Out(registers_layout(Unit.COMPUTE)),
+                "kind": Out(kind_layout()),
                 "group": Out(group_layout()),
                 "group_over": In(1),
                 "active": In(1),

@@ -6,10 +6,11 @@ import functools
 import operator
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from mensa.rtl.arrays.kind import kind_layout
 from mensa.rtl.arrays.nest import (
     POSITION_BITS,
     ROW_BITS,
@@ -17,7 +18,7 @@ from mensa.rtl.arrays.nest import (
     step_layout,
     work_fields,
 )
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, Unit, compute_bits
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Unit, compute_bits
 from mensa.rtl.compute.cell_nest import CellNest
 from mensa.rtl.compute.softmax_nest import SoftmaxNest
 from mensa.rtl.compute.table_nest import TableNest
@@ -25,7 +26,7 @@ from mensa.rtl.compute.tile_nest import TileNest
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import resetless
-from mensa.rtl.parts.unit import is_one_of, registers_layout
+from mensa.rtl.parts.unit import registers_layout
 
 __all__ = ["LATENCY", "AddressGenerator", "beat_layout"]
 
@@ -61,9 +62,9 @@ class AddressGenerator(wiring.Component):
     Members
     -------
     start : In(1)
-        Strobe; `registers` are valid from this cycle until the last beat.
-    registers : In(registers_layout(Unit.COMPUTE))
-        The command.
+        Strobe; `registers` and `kind` are valid from this cycle until the last beat.
+    registers, kind : In(registers_layout(Unit.COMPUTE)), In(kind_layout())
+        The command, and what its mode means.
     active : Out(1)
         A step is being taken in this cycle.
     o : Out(stream.Signature(beat_layout(machine), always_ready=True))
@@ -76,6 +77,7 @@ class AddressGenerator(wiring.Component):
             {
                 "start": In(1),
                 "registers": In(registers_layout(Unit.COMPUTE)),
+                "kind": In(kind_layout()),
                 "active": Out(1),
                 "o": Out(stream.Signature(beat_layout(machine), always_ready=True)),
             }
@@ -87,17 +89,17 @@ class AddressGenerator(wiring.Component):
         m.submodules.tile = tile = TileNest(machine.array)
         m.submodules.table = table = TableNest(machine)
         nests = [tile.nest, table.nest]
-        cells = frozenset(mode for mode in machine.modes if mode.is_cell)
-        others: list[tuple[frozenset[Mode], Any]] = []  # with the modes that each is for
-        if cells:
+        kind = self.kind
+        others: list[tuple[Value, Any]] = []  # with whether a command is for it
+        if machine.state_lanes:
             m.submodules.cell = cell = CellNest(machine)
-            others.append((cells, cell.nest))
+            others.append((kind.cell, cell.nest))
         if machine.array.own_modes:
             m.submodules.filter = own = machine.array.nest()
-            others.append((machine.array.own_modes, own.nest))
-        if Mode.SOFTMAX in machine.modes:
+            others.append((kind.own, own.nest))
+        if machine.exponential_lanes:
             m.submodules.softmax = softmax = SoftmaxNest(machine)
-            others.append((frozenset({Mode.SOFTMAX}), softmax.nest))
+            others.append((kind.softmax, softmax.nest))
         nests += [nest for _, nest in others]
         r = self.registers
 
@@ -115,14 +117,14 @@ class AddressGenerator(wiring.Component):
         for nest in nests:
             m.d.comb += [
                 nest.registers.eq(r),
+                nest.kind.eq(kind),
                 nest.group.eq(group),
             ]
         # A table comes before all else.
-        has_table = is_one_of(r.mode, {Mode.TABLE, Mode.SOFTMAX})
-        start = Mux(has_table, table.over, self.start)
+        start = Mux(kind.has_table, table.over, self.start)
         m.d.comb += [
-            table.nest.start.eq(self.start & has_table),
-            tile.nest.start.eq(start & ~is_one_of(r.mode, {*cells, Mode.SOFTMAX})),
+            table.nest.start.eq(self.start & kind.has_table),
+            tile.nest.start.eq(start & ~(kind.own | kind.cell | kind.softmax)),
         ]
         for _, nest in others:
             m.d.comb += nest.start.eq(start)
@@ -148,9 +150,9 @@ class AddressGenerator(wiring.Component):
         edge_differs = Signal()  # of a command, from its first step on
         of_table = Signal()
         m.d.comb += step.eq(tile.nest.step)
-        for number, (modes, nest) in enumerate(others):
+        for number, (is_for_it, nest) in enumerate(others):
             of_nest = Signal(name=f"of_nest_{number}")
-            m.d.sync += of_nest.eq(is_one_of(r.mode, modes))
+            m.d.sync += of_nest.eq(is_for_it)
             with m.If(of_nest):
                 m.d.comb += step.eq(nest.step)
         with m.If(of_table):

@@ -9,15 +9,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from mensa.rtl.arrays.nest import NestSignature
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, compute_bits
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, compute_bits
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import resetless
-from mensa.rtl.parts.unit import is_one_of
 
 __all__ = ["CellNest"]
-
-_MODES = {mode for mode in Mode if mode.is_cell}
 
 
 class CellNest(wiring.Component):
@@ -48,7 +45,7 @@ class CellNest(wiring.Component):
         active, first = Signal(), Signal()
         # What the step reads: the cell state, a gate's sum of inputs, or its recurrent sum.
         reads_state, reads_recurrent = Signal(), Signal()
-        is_dot, has_state = r.mode == Mode.DOT, r.mode != Mode.GATE_SUM
+        is_dot, has_state = nest.kind.dot, ~nest.kind.gate_sum
         gates = Countdown(compute_bits("KERNEL_H"), "gates")
         state, sums, recurrent = (
             resetless(BUFFER_ADDRESS_BITS, name=name) for name in ("state", "sums", "recurrent")
@@ -75,7 +72,7 @@ class CellNest(wiring.Component):
                 ]
         with m.Else():
             m.d.sync += [
-                active.eq(nest.start & is_one_of(r.mode, _MODES)),
+                active.eq(nest.start & nest.kind.cell),
                 first.eq(1),
                 reads_state.eq(has_state),
                 reads_recurrent.eq(0),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl import timing
+from mensa.rtl.arrays.kind import decode_kind, kind_layout, kinds
 from mensa.rtl.buffers.buffer import ReadPort, WritePort
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import (
@@ -27,7 +28,7 @@ from mensa.rtl.compute.operand_feed import OperandFeed
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import later
-from mensa.rtl.parts.unit import UnitFrontend, is_one_of, is_tiled, is_vector, unit_members
+from mensa.rtl.parts.unit import UnitFrontend, unit_members
 from mensa.rtl.post import post_processor, vector_unit
 from mensa.rtl.post.cell import cell
 from mensa.rtl.post.cell.cell import Cell
@@ -38,9 +39,6 @@ from mensa.rtl.post.softmax.softmax import Softmax
 from mensa.rtl.post.vector_unit import VectorUnit
 
 __all__ = ["ComputeUnit"]
-
-
-_CELL_MODES = {mode for mode in Mode if mode.is_cell}
 
 
 def _has_no_meaning(r: Any, modes: tuple[Mode, ...]) -> Value:
@@ -113,11 +111,11 @@ class ComputeUnit(wiring.Component):
         m.submodules.array = array = machine.array.hardware()
         m.submodules.vector = vector = VectorUnit(machine.lanes, machine.table_step_bytes)
         m.submodules.post = post = PostProcessor(machine)
+        own_modes = machine.array.own_modes
+        # What is known of the command that started last, as soon as its registers are there.
+        latest = Signal(kind_layout())
         is_cell, is_softmax = Signal(), Signal()
-        m.d.sync += [
-            is_cell.eq(is_one_of(frontend.registers.mode, _CELL_MODES)),
-            is_softmax.eq(frontend.registers.mode == Mode.SOFTMAX),
-        ]
+        m.d.sync += [is_cell.eq(latest.cell), is_softmax.eq(latest.softmax)]
         r = frontend.registers
 
         frontend.serve(m, self)
@@ -149,16 +147,19 @@ class ComputeUnit(wiring.Component):
                 m.next = "IDLE"
         # Of the coming command it must be known in the first cycle in which it is pending. Marks
         # of its own for the latest one stay where starts are decided.
-        kind = data.StructLayout({"tiled": 1, "vector": 1})
-        latest, coming = Signal(kind), Signal(kind)
+        coming = Signal(kind_layout())
         arriving = frontend.arriving
         mode = arriving.value[: len(r.mode)]
         with m.If(frontend.start):
             m.d.sync += latest.eq(coming)
         with m.If(arriving.valid & (arriving.register == REGISTER_NUMBER[Unit.COMPUTE]["MODE"])):
-            m.d.sync += [coming.tiled.eq(is_tiled(mode)), coming.vector.eq(is_vector(mode))]
+            m.d.sync += [
+                coming[name].eq(found) for name, found in decode_kind(mode, own_modes).items()
+            ]
         with m.If(self.reset):  # all registers are 0
-            m.d.sync += [coming.tiled.eq(Mode(0).is_tiled), coming.vector.eq(Mode(0).is_vector)]
+            m.d.sync += [
+                coming[name].eq(Mode(0) in modes) for name, modes in kinds(own_modes).items()
+            ]
         # Its last turn, from which on the array has given away its tiles, stays.
         clearance = machine.array.clearance
         spaced = Countdown(clearance.bit_length(), "spaced")
@@ -211,7 +212,7 @@ class ComputeUnit(wiring.Component):
             vector.table.payload.eq(feed.table.payload.as_value()),
         ]
         connect(m, feed.announce, post.announce)
-        m.d.comb += [feed.registers.eq(r), post.registers.eq(r)]
+        m.d.comb += [feed.registers.eq(r), feed.kind.eq(latest), post.registers.eq(r)]
         if Mode.FILTER in machine.modes:
             # From the cycle before a command's first operands on.
             filtering = later(m, r.mode == Mode.FILTER, timing.FEED_LATENCY, name="filtering")

@@ -10,6 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl import timing
+from mensa.rtl.arrays.kind import kind_layout
 from mensa.rtl.arrays.nest import POSITION_BITS, size_shape
 from mensa.rtl.arrays.streams import (
     OPERAND_BITS,
@@ -119,7 +120,7 @@ class OperandFeed(wiring.Component):
 
     Members
     -------
-    start, active
+    start, active, kind
         As of `AddressGenerator`.
     registers : In(registers_layout(Unit.COMPUTE))
         The command, from its start until three cycles after its last step; then another one's, if
@@ -147,6 +148,7 @@ class OperandFeed(wiring.Component):
             {
                 "start": In(1),
                 "registers": In(registers_layout(Unit.COMPUTE)),
+                "kind": In(kind_layout()),
                 "active": Out(1),
                 "read_activation": Out(ReadPort(machine.row_bytes)),
                 "read_parameter": Out(ReadPort(machine.row_bytes)),
@@ -183,6 +185,7 @@ class OperandFeed(wiring.Component):
         m.d.comb += [
             generator.start.eq(self.start),
             generator.registers.eq(self.registers),
+            generator.kind.eq(self.kind),
             self.active.eq(generator.active),
         ]
         self._announce(m, generator)

@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from mensa.rtl.arrays.nest import POSITION_BITS, NestSignature
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, compute_bits
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, compute_bits
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import resetless
@@ -55,7 +55,7 @@ class SoftmaxNest(wiring.Component):
         m.d.comb += nest.active.eq(active)
         with m.If(~active):
             m.d.sync += [
-                active.eq(nest.start & (r.mode == Mode.SOFTMAX)),
+                active.eq(nest.start & nest.kind.softmax),
                 walks.eq(1),
                 adds.eq(0),
                 gives.eq(0),

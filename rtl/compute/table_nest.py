@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.nest import NestSignature
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, EXPONENTIAL_BYTES, TABLE_BYTES, Mode
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, EXPONENTIAL_BYTES, TABLE_BYTES
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import resetless
@@ -41,7 +41,7 @@ class TableNest(wiring.Component):
         m = Module()
         nest = self.nest
         machine = self._machine
-        is_softmax = nest.registers.mode == Mode.SOFTMAX
+        is_softmax = nest.kind.softmax
         nbytes = Mux(is_softmax, machine.exponential_step_bytes, machine.table_step_bytes)
         steps = (
             EXPONENTIAL_BYTES // machine.exponential_step_bytes,

@@ -10,11 +10,10 @@ from amaranth.lib.wiring import In
 
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.nest import POSITION_BITS, ROW_BITS, NestSignature
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, CHANNELS_BITS, Mode, compute_bits
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, CHANNELS_BITS, compute_bits
 from mensa.rtl.compute.chunk_walk import ComingChunk, WalkedChunk, all_of, walk, words_of_beat
 from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.parts.strip_loop import StripLoop
-from mensa.rtl.parts.unit import is_none_of, is_vector
 
 __all__ = ["TileNest"]
 
@@ -56,8 +55,7 @@ class TileNest(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         r = self.nest.registers
-        vector, depthwise = Signal(), Signal()  # of a command, from the cycle after its start on
-        m.d.sync += [vector.eq(is_vector(r.mode)), depthwise.eq(r.mode == Mode.DEPTHWISE)]
+        vector = self.nest.kind.vector
         coming, walked = ComingChunk(self._array), WalkedChunk()
         self._follow_commands(m, coming, walked)
         # The loops from the inside out, side by side: nested they would wait for one another.
@@ -66,7 +64,7 @@ class TileNest(wiring.Component):
         self._loop_over_tiles(m, coming, walked, vector)
         walk(m, self._array, r.width, coming, walked, vector)
         pixel = self._loop_over_pixels(m, coming, walked)
-        parameter, diagonal = self._loop_over_parameters(m, coming, walked, depthwise)
+        parameter, diagonal = self._loop_over_parameters(m, coming, walked)
         self._take_step(m, coming, walked, pixel, parameter, diagonal)
         return m
 
@@ -81,7 +79,7 @@ class TileNest(wiring.Component):
             nest.active.eq(coming.comes | ~walked.over),
         ]
         with m.If(nest.start):
-            m.d.sync += coming.comes.eq(is_none_of(nest.registers.mode, self._array.own_modes))
+            m.d.sync += coming.comes.eq(1)
         with m.Elif(nest.group_over & nest.group.is_last):
             m.d.sync += coming.comes.eq(0)
 
@@ -89,13 +87,13 @@ class TileNest(wiring.Component):
         self, m: Module, loop: StripLoop, things: Value, whole: int, vector_whole: int
     ) -> None:
         """Begin a loop, by the mode with strips of one size or the other."""
-        with m.If(is_vector(self.nest.registers.mode)):
+        with m.If(self.nest.kind.vector):
             m.d.sync += loop.restart(things, vector_whole)
         with m.Else():
             m.d.sync += loop.restart(things, whole)
 
     def _loop_over_chunks(
-        self, m: Module, coming: ComingChunk, walked: WalkedChunk, vector: Signal
+        self, m: Module, coming: ComingChunk, walked: WalkedChunk, vector: Value
     ) -> None:
         """Cut the bytes of a tap, which are a segment, into chunks."""
         array, r, group = self._array, self.nest.registers, self.nest.group
@@ -157,7 +155,7 @@ class TileNest(wiring.Component):
                 ]
 
     def _loop_over_tiles(
-        self, m: Module, coming: ComingChunk, walked: WalkedChunk, vector: Signal
+        self, m: Module, coming: ComingChunk, walked: WalkedChunk, vector: Value
     ) -> None:
         """Cut the output pixels of a group into tiles."""
         tiles = coming.tiles
@@ -201,7 +199,7 @@ class TileNest(wiring.Component):
         return pixel
 
     def _loop_over_parameters(
-        self, m: Module, coming: ComingChunk, walked: WalkedChunk, depthwise: Signal
+        self, m: Module, coming: ComingChunk, walked: WalkedChunk
     ) -> tuple[Value, Value]:
         """Return the beat's parameter address and diagonal.
 
@@ -211,6 +209,7 @@ class TileNest(wiring.Component):
         words = words_of_beat(m, array, coming, walked)
         parameter, group_parameter = resetless(BUFFER_ADDRESS_BITS), resetless(BUFFER_ADDRESS_BITS)
         parameter_next = Signal(BUFFER_ADDRESS_BITS)
+        depthwise = self.nest.kind.depthwise
         word_over = Mux(depthwise, walked.over & walked.ended_tap, walked.fetch_parameter)
         seen: Value = r.depth_multiplier  # columns that see a byte of the beat
         if array.parameter_rows > 1:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Collection
 from typing import Any
 
@@ -19,7 +17,6 @@ __all__ = [
     "TokenCounters",
     "UnitFrontend",
     "compute_shape",
-    "is_none_of",
     "is_one_of",
     "is_tiled",
     "is_vector",
@@ -54,12 +51,6 @@ def is_vector(mode: Value) -> Value:
 def is_one_of(mode: Value, modes: Collection[Mode]) -> Value:
     """Whether a MODE register holds one of some modes; never if there are none."""
     return mode.matches(*sorted(modes)) if modes else Const(0)
-
-
-def is_none_of(mode: Value, modes: Collection[Mode]) -> Value:
-    """Whether a MODE register holds none of some modes; always if there are none."""
-    others = [mode != each for each in sorted(modes)]
-    return functools.reduce(operator.and_, others) if others else Const(1)
 
 
 class CommandSignature(wiring.Signature):

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.filter.filter_stream import Lines
 from mensa.rtl.arrays.nest import POSITION_BITS, ROW_BITS, NestSignature, step_layout
-from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Mode, compute_bits
+from mensa.rtl.commands import BUFFER_ADDRESS_BITS, compute_bits
 from mensa.rtl.parts.countdown import Countdown
 from mensa.rtl.parts.resetless import resetless
 
@@ -136,7 +136,7 @@ class FilterNest(wiring.Component):
             m.d.sync += [in_words.eq(0), active.eq(~self.nest.group.is_last)]
         with m.If(~active):
             m.d.sync += [
-                active.eq(self.nest.start & (r.mode == Mode.FILTER)),
+                active.eq(self.nest.start & self.nest.kind.own),
                 taps.parameter.eq(r.parameter_address),
             ]
         self._take_step(m, phase, taps, words, results)

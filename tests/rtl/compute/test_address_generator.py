@@ -10,6 +10,7 @@ from cocotb.triggers import RisingEdge
 from mensa.rtl import timing
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
+from mensa.rtl.arrays.kind import kind_layout, kinds
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Unit
 from mensa.rtl.compute.address_generator import LATENCY, AddressGenerator, beat_layout
@@ -145,9 +146,9 @@ def beat(array: Array, r: dict[str, int], step: Step) -> dict[str, int]:
 async def beats_are_those_of_the_loop_nest_without_a_gap(dut, name, idle):
     machine, rng = MACHINES[name], random.Random(random.getrandbits(32))
     await bench.start(dut, **{f"{n}__start": 0 for n in MACHINES})
-    begin, active, registers, valid, payload = (
+    begin, active, registers, kind, valid, payload = (
         getattr(dut, f"{name}__{port}")
-        for port in ("start", "active", "registers", "o__valid", "o__payload")
+        for port in ("start", "active", "registers", "kind", "o__valid", "o__payload")
     )
     commands = [
         c
@@ -163,6 +164,8 @@ async def beats_are_those_of_the_loop_nest_without_a_gap(dut, name, idle):
         assert len(expected) == timing.feed_cycles(machine, command)
         fields = {key.lower(): value for key, value in command.items()}
         registers.value = registers_layout(Unit.COMPUTE).const(fields).as_value().value
+        flags = {f: command["MODE"] in m for f, m in kinds(machine.array.own_modes).items()}
+        kind.value = kind_layout().const(flags).as_value().value
         for _ in range(rng.randrange(4) if idle else 0):
             begin.value = 0
             await RisingEdge(dut.clk)

@@ -24,10 +24,10 @@ demo: $(VENV)/.sim  ## Classify digits on the simulated hardware, checked layer 
 	@$(BIN)/mensa run --engine rtl --machine edge_tpu --set rows=8 --set cols=8 --check
 
 test: test-tools $(VENV)/.test  ## Lint, types and all tests (MENSA_MODELS: a folder of real networks)
-	@$(BIN)/python .ci/shares.py --jobs $(JOBS)
+	@$(BIN)/python .ci/shares.py --jobs $(JOBS) $(SHARES)
 
 regress: test-tools $(VENV)/.test  ## The same tests with many more random cases and machine shapes
-	@MENSA_REGRESS=1 $(BIN)/python .ci/shares.py --jobs $(JOBS)
+	@MENSA_REGRESS=1 $(BIN)/python .ci/shares.py --jobs $(JOBS) $(SHARES)
 
 bench: $(VENV)/.test  ## Measure the engines and golden
 	@$(BIN)/python benchmarks/bench.py

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+TESTS = ROOT / "tests"
+
+FULL_SIZE = "sched/test_full_size.py"
 
 PACKAGES = ("mensa.golden", "mensa.rtl", "mensa.sim", "mensa.sched")
 
@@ -41,9 +44,20 @@ def tests_of(*folders: str) -> tuple[tuple[str, ...], ...]:
     return ((*PYTHON_TOOL, "pytest", "-rs", "--durations=5", "--durations-min=5", *paths),)
 
 
+def _inside(folder: str) -> set[str]:
+    """Return the files of tests, and the folders that have some, in a folder of `tests`."""
+    return {
+        path.relative_to(TESTS).as_posix()
+        for path in (TESTS / folder).iterdir()
+        if path.match("test_*.py") or any(path.rglob("test_*.py"))
+    }
+
+
 def shares() -> list[Share]:
     """Return all shares, the quick ones first."""
-    top = [path.name for path in sorted((ROOT / "tests").glob("test_*.py"))]
+    top = [path.name for path in sorted(TESTS.glob("test_*.py"))]
+    units = _inside("rtl") - {"rtl/fpga"}
+    systems = _inside("sched") - {FULL_SIZE}
     return [
         Share(
             "lint",
@@ -56,8 +70,11 @@ def shares() -> list[Share]:
             ),
         ),
         Share("golden", "tests/golden", tests_of("golden")),
-        Share("units", "tests/rtl", tests_of("rtl")),
-        Share("systems", "tests/sim, tests/sched", tests_of("sim", "sched", *top)),
+        Share("units", "tests/rtl without fpga", tests_of(*sorted(units))),
+        Share("fpga", "tests/rtl/fpga", tests_of("rtl/fpga")),
+        Share("engines", "tests/sim", tests_of("sim")),
+        Share("systems", "tests/sched without full size", tests_of(*sorted(systems), *top)),
+        Share("networks", f"tests/{FULL_SIZE}", tests_of(FULL_SIZE)),
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from mensa.rtl.fpga import synthesis as synth
 from mensa.rtl.fpga.device import TARGETS
 from mensa.rtl.fpga.estimate import estimate
-from mensa.rtl.machine import edge_tpu
+from mensa.rtl.machine import edge_tpu, machines
 from mensa.sched.cli.main import invoke
 
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
@@ -20,24 +20,24 @@ TINY = (
     "--set", "parameter_buffer_bytes=4096", "--set", "activation_buffer_bytes=8192",
 )  # fmt: skip
 
-EIGHT = edge_tpu.replace(
-    rows=8, cols=8, parameter_buffer_bytes=32768, activation_buffer_bytes=32768
-)
-
-
-BUILT = ("rows", "cols", "parameter_buffer_bytes", "activation_buffer_bytes")
+SMALL = {"rows": 8, "cols": 8, "parameter_buffer_bytes": 32768, "activation_buffer_bytes": 32768}
+EIGHT = {
+    "edge_tpu": SMALL,
+    "jacquard": {**SMALL, "reload_rows": 1, "port_bytes": 16, "activation_banks": 4},
+}
 
 
 @pytest.mark.skipif(not REGRESS, reason="half an hour of place and route; MENSA_REGRESS=1 runs it")
-def test_an_8x8_core_is_placed_and_routed_at_100_mhz_in_the_slowest_speed_grade(tmp_path):
+@pytest.mark.parametrize("name", EIGHT)
+def test_an_8x8_core_is_placed_and_routed_at_100_mhz_in_the_slowest_speed_grade(name, tmp_path):
     file = tmp_path / "result.json"
-    settings = [f"--set={name}={EIGHT.settings[name]}" for name in BUILT]
-    arguments = ["synth", "edge_tpu", *settings, "--target", "ecp5-85k", "--json", str(file)]
+    settings = [f"--set={setting}={value}" for setting, value in EIGHT[name].items()]
+    arguments = ["synth", name, *settings, "--target", "ecp5-85k", "--json", str(file)]
     assert invoke(arguments) == 0
     found = json.loads(file.read_text())
     assert found["speed_grade"] == "6"
     assert found["fmax_hz"] >= 100e6
-    foreseen = estimate(EIGHT, TARGETS["ecp5-85k"])
+    foreseen = estimate(machines[name].replace(**EIGHT[name]), TARGETS["ecp5-85k"])
     assert found["used"]["multipliers"] == foreseen.multipliers
     assert found["used"]["block_rams"] >= foreseen.block_rams
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
+from mensa.rtl.arrays.pascal.pascal import Pascal
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import Mode, Width
@@ -34,6 +35,7 @@ __all__ = [
     "edge_tpu",
     "jacquard",
     "machines",
+    "pascal",
 ]
 
 KIB = 1024
@@ -338,7 +340,7 @@ class Machine:
         return Machine.of(self.settings | changes)
 
 
-ARRAYS: dict[str, type[Array]] = {kind.kind: kind for kind in (Systolic, Jacquard)}
+ARRAYS: dict[str, type[Array]] = {kind.kind: kind for kind in (Systolic, Jacquard, Pascal)}
 """The kinds of array, by name."""
 
 edge_tpu = Machine(
@@ -362,5 +364,15 @@ jacquard = Machine(
 )
 """The data-centric machine of Mensa-G, in the logic layer of a stacked memory."""
 
-machines = {m.name: m for m in (edge_tpu, jacquard)}
+pascal = Machine(
+    name="pascal",
+    array=Pascal(rows=32, cols=32),  # [R-h]
+    clock_hz=1_000_000_000,  # [D] 32 x 32 PEs x 2 FLOP x 1 GHz = 2 TFLOP/s [R-h]
+    parameter_buffer_bytes=128 * KIB,  # [R-h]
+    activation_buffer_bytes=256 * KIB,  # [R-h]
+    port_bytes=32,  # [D] 32 GB/s [R-h] at 1 GHz
+)
+"""The compute-centric machine of Mensa-G, on the die of the processor."""
+
+machines = {m.name: m for m in (edge_tpu, jacquard, pascal)}
 """The named machines, by name."""

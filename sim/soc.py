@@ -184,7 +184,10 @@ edge_tpu = Soc.single("edge_tpu", machines["edge_tpu"], lpddr4)
 jacquard = Soc.single("jacquard", machines["jacquard"], stacked)
 """The data-centric machine in the logic layer of a stacked memory."""
 
-socs = {soc.name: soc for soc in (edge_tpu, jacquard)}
+pascal = Soc.single("pascal", machines["pascal"], lpddr4)
+"""The compute-centric machine on the processor's die, on LPDDR4."""
+
+socs = {soc.name: soc for soc in (edge_tpu, jacquard, pascal)}
 """The named systems, by name."""
 
 

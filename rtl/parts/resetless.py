@@ -1,12 +1,12 @@
-"""Registers of the data path, which no reset reaches."""
+"""Registers of the data path, which no reset reaches, and of the marks beside it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 
-__all__ = ["later", "resetless"]
+__all__ = ["later", "marked", "resetless"]
 
 
 def resetless(shape: Any = None, *, name: str | None = None) -> Signal:
@@ -24,3 +24,11 @@ def later(m: Module, value: Any, cycles: int = 1, *, name: str = "later") -> Any
         before, value = value, Signal.like(value, name=f"{name}_{cycle}", reset_less=True)
         m.d.sync += value.eq(before)
     return value
+
+
+def marked(m: Module, marks: Value, cycles: int = 1, *, name: str = "marked") -> Value:
+    """Return marks as they were `cycles` ago: registers that a reset clears."""
+    for cycle in range(cycles):
+        before, marks = marks, Signal(len(marks), name=f"{name}_{cycle}")
+        m.d.sync += marks.eq(before)
+    return marks

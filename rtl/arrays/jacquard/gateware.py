@@ -19,21 +19,13 @@ from mensa.rtl.arrays.streams import (
     parameters_signature,
     results_signature,
 )
-from mensa.rtl.parts.resetless import later, resetless
+from mensa.rtl.parts.resetless import later, marked, resetless
 
 __all__ = ["JacquardArray"]
 
 SUM_CYCLES = 3
 """From what is given to the elements to their sums, of one row: the places, the multiplier's
 registers before and after it; the tree's levels come in addition."""
-
-
-def _mark(m: Module, value: Value, cycles: int, name: str) -> Value:
-    """A mark as it was `cycles` ago, which a reset takes away."""
-    for cycle in range(cycles):
-        before, value = value, Signal(name=f"{name}_{cycle}")
-        m.d.sync += value.eq(before)
-    return value
 
 
 def _item_layout(array: FilterArray) -> data.StructLayout:
@@ -153,9 +145,9 @@ class JacquardArray(wiring.Component):
             m.d.sync += next_place.eq(place + 1)
 
         row, last = later(m, beat.row, name="row"), later(m, beat.last, name="last")
-        cleared = _mark(m, comes & beat.clear, 1, "cleared")
-        tapped = _mark(m, comes & beat.tap, 1, "tapped")
-        moved, turned = _mark(m, moves, 1, "moved"), _mark(m, turn, 1, "turned")
+        cleared = marked(m, comes & beat.clear, name="cleared")
+        tapped = marked(m, comes & beat.tap, name="tapped")
+        moved, turned = marked(m, moves, name="moved"), marked(m, turn, name="turned")
         # A tap row's last place gets the words of an input row: of the newest one, as long as no
         # other tap row comes.
         for index in range(2 * array.chunk):
@@ -168,7 +160,7 @@ class JacquardArray(wiring.Component):
         m.d.comb += [
             elements.clear.eq(cleared),
             elements.move.eq(moved),
-            elements.turn.eq(_mark(m, turned & row.any(), 1, "turn")),
+            elements.turn.eq(marked(m, turned & row.any(), name="turn")),
         ]
         with m.If(turned):
             m.d.comb += [
@@ -219,7 +211,7 @@ class JacquardArray(wiring.Component):
             m.d.comb += elements.beat[index].eq(Mux(beat.tapped, tap, value))
 
         now = later(m, word, beats - 1, name="word")
-        given = _mark(m, self.activations.valid, beats - 1, "given")
+        given = marked(m, self.activations.valid, beats - 1, name="given")
         m.d.comb += [
             elements.word.eq(now.values),
             elements.load.eq(given),
@@ -249,7 +241,7 @@ class JacquardArray(wiring.Component):
         items, valid = [given], [given_valid]
         for stage in range(1, here + 2):
             items.append(later(m, items[-1], name=f"item_{stage}"))
-            valid.append(_mark(m, valid[-1], 1, f"valid_{stage}"))
+            valid.append(marked(m, valid[-1], name=f"valid_{stage}"))
         coming, item, gone = items[here - 1], items[here], items[here + 1]
         total, before = resetless(sums.shape()), resetless(sums.shape(), name="before")
         again, soon_again = Signal(), Signal()

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import EXPONENTIAL_BYTES, EXPONENTIALS
 from mensa.rtl.machine import Machine
-from mensa.rtl.parts.resetless import later, resetless
+from mensa.rtl.parts.resetless import later, marked, resetless
 from mensa.rtl.post.requantizer import MULTIPLIER, SHIFT
 from mensa.rtl.post.softmax import reciprocal
 from mensa.rtl.post.softmax.reciprocal import Reciprocal
@@ -98,13 +98,6 @@ class Softmax(wiring.Component):
         i = self.i.payload
         levels = (self._lanes - 1).bit_length()
 
-        def marked(mark: Value, cycles: int) -> Value:
-            """A mark beside the values, some cycles later."""
-            for _ in range(cycles):
-                before, mark = mark, Signal(name="mark")
-                m.d.sync += mark.eq(before)
-            return mark
-
         # First pass.
         values = [resetless(signed(8), name="value") for _ in range(self._lanes)]
         for value, given, inside in zip(values, i.values, i.inside, strict=True):
@@ -112,14 +105,14 @@ class Softmax(wiring.Component):
         best = _by_pairs(m, values, lambda left, right: Mux(left > right, left, right), signed(8))
         largest = resetless(signed(8))
         starts = later(m, i.first, 1 + levels)
-        with m.If(marked(self.i.valid & ~i.tap & ~i.last, 1 + levels)):
+        with m.If(marked(m, self.i.valid & ~i.tap & ~i.last, 1 + levels)):
             m.d.sync += largest.eq(Mux(starts | (best > largest), best, largest))
 
         # Second and third pass.
         exponentials = self._exponentials(m, largest)
         for given, exponential in zip(self.o.payload, exponentials, strict=True):
             m.d.comb += given.eq(exponential)
-        m.d.comb += self.o.valid.eq(marked(self.i.valid & i.last & ~i.tap, LATENCY))
+        m.d.comb += self.o.valid.eq(marked(m, self.i.valid & i.last & ~i.tap, LATENCY))
         addends = [resetless(_UNIT_BITS - _SUM_BITS + 1, name="addend") for _ in exponentials]
         for addend, exponential in zip(addends, exponentials, strict=True):
             rounded = (exponential[:_UNIT_BITS] + (1 << (_SUM_BITS - 1))) >> _SUM_BITS
@@ -127,10 +120,10 @@ class Softmax(wiring.Component):
         shares = _by_pairs(m, addends, lambda left, right: left + right, 31)
         total = resetless(31)
         starts = later(m, i.first, LATENCY + 1 + levels)
-        with m.If(marked(self.i.valid & i.tap, LATENCY + 1 + levels)):
+        with m.If(marked(m, self.i.valid & i.tap, LATENCY + 1 + levels)):
             m.d.sync += total.eq(Mux(starts, 0, total) + shares)
         m.d.comb += [
-            divider.start.eq(marked(self.i.valid & i.tap & i.last, LATENCY + 1 + levels + 1)),
+            divider.start.eq(marked(m, self.i.valid & i.tap & i.last, LATENCY + 1 + levels + 1)),
             divider.total.eq(total),
             self.multiplier.eq(divider.multiplier),
             self.shift.eq(divider.shift),

@@ -198,9 +198,14 @@ class Schedule:
         return cycle
 
 
+def has_filters(array: Array) -> bool:
+    return Mode.FILTER in array.own_modes
+
+
 def inputs_of(name: str, plan: Schedule) -> Iterator[tuple[str, list[int]]]:
     """What is driven in each cycle; without a transfer a stream has noise."""
-    yield f"{name}__filter", plan.filter
+    if has_filters(plan.array):
+        yield f"{name}__filter", plan.filter
     for port, items, layout in (
         ("activations", plan.words, plan.word_layout),
         ("parameters", plan.beats, plan.beat_layout),
@@ -211,19 +216,21 @@ def inputs_of(name: str, plan: Schedule) -> Iterator[tuple[str, list[int]]]:
 
 
 async def leave_at_their_exact_cycles(
-    dut: Any, arrays: Mapping[str, Array], *, idle: bool, tiles: int, filters: int
+    dut: Any, arrays: Mapping[str, Array], *, idle: bool, tiles: int, filters: int = 0
 ) -> None:
-    """Work on several arrays side by side: random tiles and filters by turns."""
+    """Work on several arrays side by side: random tiles, and by turns filters if they have them."""
     rng = np.random.default_rng(random.getrandbits(32))
     pauses = random.Random(random.getrandbits(32)) if idle else None
     inputs, outputs, schedules = {}, [], {}
     for name, array in arrays.items():
         plan = schedules[name] = Schedule(array, pauses)
-        for _ in range(3):
+        turns = 3 if has_filters(array) else 0
+        for _ in range(turns):
             plan.tiles([random_tile(rng, array) for _ in range(tiles // 3)])
             plan.filters([random_filter(rng, array) for _ in range(filters // 4)])
-        plan.filters([random_filter(rng, array)])
-        plan.tiles([random_tile(rng, array)])
+        if turns:
+            plan.filters([random_filter(rng, array)])
+        plan.tiles([random_tile(rng, array) for _ in range(1 if turns else tiles)])
         inputs |= dict(inputs_of(name, plan))
         outputs += [f"{name}__results__valid", f"{name}__results__payload"]
     cycles = max(plan.cycles for plan in schedules.values())

@@ -21,6 +21,12 @@ class Tile:
         return self.activations @ self.parameters
 
 
+def random_operands(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Operands of nine bits, half of them rare ones."""
+    rare = rng.choice([0, 1, -1, 255, -255, -256, 127, -128], shape)
+    return np.where(rng.random(shape) < 0.5, rare, rng.integers(-256, 256, shape))
+
+
 def random_tile(rng: np.random.Generator, array: Array) -> Tile:
     most, tile = array.chunk, array.tile
     pixels = int(rng.choice([tile, rng.integers(1, tile + 1), rng.integers(1, min(tile, 4) + 1)]))

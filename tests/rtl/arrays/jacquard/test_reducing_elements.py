@@ -9,6 +9,7 @@ import pytest
 from mensa.rtl.arrays.jacquard.reducing_elements import ReducingElements
 from mensa.rtl.arrays.streams import ACCUMULATOR_BITS, OPERAND_BITS
 from tests.rtl import bench
+from tests.rtl.arrays.work import random_operands
 from tests.rtl.lockstep import SideBySide, pack, play, unpack
 
 # Components that are only looked at, or refused.
@@ -74,17 +75,13 @@ class Places:
 def drawn(rows: int, cols: int, parameter_rows: int, words: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(random.getrandbits(32))
 
-    def operands(*shape: int) -> np.ndarray:
-        rare = rng.choice([0, 1, -1, 255, -255, -256, 127, -128], shape)
-        return np.where(rng.random(shape) < 0.5, rare, rng.integers(-256, 256, shape))
-
     marks = {"load": 0.4, "move": 0.4, "swap": 0.1, "clear": 0.03, "turn": 0.4}
     return {
         **{name: int(rng.random() < odds) for name, odds in marks.items()},
-        "word": operands(rows),
-        "stream": operands(words, cols),
+        "word": random_operands(rng, rows),
+        "stream": random_operands(rng, words, cols),
         "source": rng.choice([0, 0, *range(1, words + 1)], 2 * rows),
-        "beat": operands(parameter_rows, cols),
+        "beat": random_operands(rng, parameter_rows, cols),
         "hold": (rng.random(2 * rows) < 0.2).astype(int),
     }
 

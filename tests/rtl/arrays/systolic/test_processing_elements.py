@@ -12,13 +12,13 @@ from mensa.rtl.arrays.systolic.processing_elements import (
     ProcessingElements,
 )
 from tests.rtl import bench
+from tests.rtl.arrays.work import random_operands
 from tests.rtl.lockstep import SideBySide, pack, play, unpack
 
 # Components that are only looked at, or refused.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 SHAPES = ((1, 1), (2, 3), (3, 1), (8, 9))
-OPERANDS = (0, 1, -1, 255, -255, -256, 127, -128)
 CYCLES = 800
 
 
@@ -86,18 +86,13 @@ def test_processing_elements():
     )
 
 
-def operands(count: int) -> np.ndarray:
-    rare = np.array([random.choice(OPERANDS) for _ in range(count)])
-    common = np.array([random.randrange(-256, 256) for _ in range(count)])
-    return np.where([random.random() < 0.5 for _ in range(count)], rare, common)
-
-
 def marks(count: int, probability: float) -> np.ndarray:
     return np.array([int(random.random() < probability) for _ in range(count)])
 
 
 @cocotb.test()
 async def every_register_follows_its_recurrence(dut):
+    rng = np.random.default_rng(random.getrandbits(32))
     inputs, outputs, expected = {}, [], {}
     for rows, cols in SHAPES:
         name = f"elements_{rows}x{cols}"
@@ -109,8 +104,8 @@ async def every_register_follows_its_recurrence(dut):
             is_filter = is_filter ^ marks(cols, 0.02)
             edge = {
                 "filter": is_filter,
-                "a": operands(rows),
-                "b": operands(cols),
+                "a": random_operands(rng, rows),
+                "b": random_operands(rng, cols),
                 "first": marks(cols, 0.1),
                 "last": marks(cols, 0.1),
                 "shift": marks(rows, 0.4),

@@ -1,0 +1,1 @@
+"""The compute-centric array of Pascal: sums stay, operands are multicast along rows and columns."""

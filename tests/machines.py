@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
+from mensa.rtl.arrays.pascal.pascal import Pascal
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.machine import AXI_PAGE_BYTES, CELLS, MAX_CLOCK_HZ, MIB, Machine
 from mensa.sched.lower.options import LoweringOptions
@@ -31,8 +32,8 @@ def _powers_of_two(low, high):
 
 
 @st.composite
-def _systolic(draw):
-    return Systolic(rows=draw(_EDGES), cols=draw(_EDGES))
+def _output_stationary(draw):
+    return draw(st.sampled_from([Systolic, Pascal]))(rows=draw(_EDGES), cols=draw(_EDGES))
 
 
 @st.composite
@@ -54,7 +55,7 @@ def any_machine(draw):
     largest = Machine(
         name="any",
         burst_beats=1,
-        array=draw(st.one_of(_systolic(), _jacquard())),
+        array=draw(st.one_of(_output_stationary(), _jacquard())),
         clock_hz=draw(st.one_of(st.integers(1, MAX_CLOCK_HZ), st.just(250_000_000))),
         parameter_buffer_bytes=BUFFER_LIMIT,
         activation_buffer_bytes=BUFFER_LIMIT,

@@ -18,6 +18,7 @@ from mensa.rtl.machine import (
     edge_tpu,
     jacquard,
     machines,
+    pascal,
 )
 from tests.machines import any_machine
 
@@ -181,6 +182,31 @@ def test_jacquard_is_that_of_the_paper():
     assert jacquard.peak_macs_per_cycle * 2 * jacquard.clock_hz == 512 * 10**9
     assert jacquard.parameter_buffer_bytes == jacquard.activation_buffer_bytes == 128 * KIB
     assert jacquard.beat_bytes * jacquard.clock_hz == 256 * 10**9
+
+
+def test_pascal_is_that_of_the_paper():
+    # Boroumand et al. 2021: 32 x 32 PEs, 2 TFLOP/s, a 32nd of the Edge TPU's parameter buffer and
+    # an eighth of its activation buffer, the same memory.
+    assert (pascal.array.tile, pascal.array.group) == (32, 32)
+    assert pascal.peak_macs_per_cycle * pascal.clock_hz == edge_tpu.peak_macs_per_cycle * (
+        edge_tpu.clock_hz
+    )
+    assert 32 * pascal.parameter_buffer_bytes == edge_tpu.parameter_buffer_bytes
+    assert 8 * pascal.activation_buffer_bytes == edge_tpu.activation_buffer_bytes
+    assert pascal.beat_bytes * pascal.clock_hz == 32 * 10**9
+
+
+@pytest.mark.parametrize("edge", ["rows", "cols"])
+@pytest.mark.parametrize("wrong", [0, 129])
+def test_an_array_of_pascal_that_can_not_be_is_refused(edge, wrong):
+    with pytest.raises(MachineError, match=f"{edge} must be between 1 and 128"):
+        pascal.replace(**{edge: wrong})
+
+
+def test_arrays_of_two_kinds_are_told_apart():
+    alike = pascal.replace(rows=8, cols=8)
+    other = Machine.of(alike.settings | {"array": "systolic"})
+    assert other.config_hash != alike.config_hash
 
 
 @given(any_machine())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -9,6 +10,7 @@ from mensa.rtl import timing
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.filter.filter_stream import filter_stream
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
+from mensa.rtl.arrays.pascal.pascal import Pascal
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import REGISTERS, Mode, Unit, Width
 from mensa.rtl.compute import operand_feed
@@ -57,12 +59,20 @@ JACQUARD = [
     )
 ]
 
+PASCAL = [
+    machine_of(Pascal(rows=rows, cols=cols, post_lanes=lanes))
+    for rows, cols, lanes in ((1, 3, 3), (4, 12, 12), (6, 5, 2), (8, 8, 4), (13, 2, 1))
+]
+
 
 def each(machines: list[Machine]) -> Any:
     return pytest.mark.parametrize("machine", machines, ids=lambda machine: machine.name)
 
 
-each_machine, each_systolic, each_jacquard = map(each, (SYSTOLIC + JACQUARD, SYSTOLIC, JACQUARD))
+each_machine = each(SYSTOLIC + JACQUARD + PASCAL)
+each_systolic, each_jacquard, each_output_stationary = map(
+    each, (SYSTOLIC, JACQUARD, SYSTOLIC + PASCAL)
+)
 
 
 @each_machine
@@ -116,7 +126,7 @@ def test_a_tile_takes_a_cycle_a_pixel_and_chunk_and_in_the_last_what_a_row_needs
     assert timing.feed_cycles(machine, wide) == max(2 * array.pace, least)
 
 
-@each_systolic
+@each_output_stationary
 def test_a_tile_takes_at_least_the_cycles_in_which_the_one_before_leaves(machine):
     leaving = machine.array.tile * -(-machine.array.group // machine.lanes)
     assert timing.feed_cycles(machine, conv(machine, 1, 1)) == leaving
@@ -141,6 +151,16 @@ def test_drains_add_up_the_latencies_that_the_pipeline_states(machine):
     assert operand_feed.LATENCY > timing.READ_LATENCY
 
 
+@pytest.mark.parametrize("machine", PASCAL, ids=lambda machine: machine.name)
+def test_every_chunk_takes_as_many_cycles_as_there_are_rows(machine):
+    array = machine.array
+    for pixels, segment, tiles in ((1, 1, 1), (array.rows, 1, 1), (array.rows + 1, array.rows, 2)):
+        for chunks in (1, 2, 3):
+            registers = conv(machine, pixels, segment) | {"KERNEL_H": chunks * array.pace}
+            expected = tiles * chunks * array.pace * array.rows
+            assert timing.feed_cycles(machine, registers) == expected
+
+
 @each_systolic
 def test_kept_sums_have_settled_when_their_command_ends(machine):
     # Feed, the array's register, then R - 1 rows and C - 1 columns to the farthest element.
@@ -149,23 +169,20 @@ def test_kept_sums_have_settled_when_their_command_ends(machine):
 
 
 @each_machine
-@pytest.mark.parametrize("mode", [Mode.CONV, Mode.FILTER])
-@pytest.mark.parametrize("before", [Mode.CONV, Mode.FILTER])
-def test_results_of_overlapping_commands_come_after_all_of_the_command_before(
-    machine, before, mode
-):
-    # The least until the first result: of a tile, whose first row's first lanes leave the spacing,
-    # less one cycle, before its last ones; of a filter of one tap after the step that clears, the
-    # tap's and one word.
-    start = timing.start_cycle(0, timing.room_cycles(machine, before, mode), ())
-    first = start + timing.SETUP_CYCLES + timing.drain_cycles(machine, mode)
-    if machine.array.leaves_by_pixel and mode == Mode.CONV:  # the first word's first lanes
-        first += 1 - (machine.array.pace - 1)
-    elif mode == Mode.CONV:
-        first += timing.feed_cycles(machine, conv(machine, 1, 1)) - (machine.array.spacing - 1)
-    else:
-        first += 3
-    assert first > timing.drain_cycles(machine, before)
+def test_results_of_overlapping_commands_come_after_all_of_the_command_before(machine):
+    for before, mode in itertools.product((Mode.CONV, *machine.array.own_modes), repeat=2):
+        # The least until the first result: of a tile, whose first row's first lanes leave the
+        # spacing, less one cycle, before its last ones; of a filter of one tap after the step that
+        # clears, the tap's and one word.
+        start = timing.start_cycle(0, timing.room_cycles(machine, before, mode), ())
+        first = start + timing.SETUP_CYCLES + timing.drain_cycles(machine, mode)
+        if machine.array.leaves_by_pixel and mode == Mode.CONV:  # the first word's first lanes
+            first += 1 - (machine.array.pace - 1)
+        elif mode == Mode.CONV:
+            first += timing.feed_cycles(machine, conv(machine, 1, 1)) - (machine.array.spacing - 1)
+        else:
+            first += 3
+        assert first > timing.drain_cycles(machine, before)
 
 
 @each_machine

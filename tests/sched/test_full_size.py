@@ -26,13 +26,15 @@ LARGE = (
 )
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
 
-RUNS = [(machine, name) for machine in ("jacquard", "edge_tpu") for name in (*SMALL, *LARGE)]
+RUNS = [
+    (machine, name) for machine in ("jacquard", "pascal", "edge_tpu") for name in (*SMALL, *LARGE)
+]
 """An `edge_tpu`'s 4,096 PEs take minutes to build."""
 
 
 @pytest.mark.parametrize(("machine", "name"), RUNS)
 def test_a_network_is_bit_exact_and_takes_the_model_s_cycles(machine, name, capfd):
-    if not REGRESS and (machine != "jacquard" or name in LARGE):
+    if not REGRESS and (machine == "edge_tpu" or name in LARGE):
         pytest.skip("minutes: make regress")
     path = str(network_path(name))
     assert invoke(["run", path, "--machine", machine, "--engine", "rtl", "--check"]) == 0

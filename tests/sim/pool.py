@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
-from mensa.rtl.machine import KIB, Machine, edge_tpu, jacquard
+from mensa.rtl.arrays.pascal.pascal import Pascal
+from mensa.rtl.machine import KIB, Machine, edge_tpu, jacquard, pascal
 from tests.sched.runner import machine_of
 
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
@@ -30,6 +31,14 @@ def jacquard_of(
     return machine_of(rows, cols, bank_bytes, parameter_bytes, array=array).replace(cell=cell)
 
 
+def pascal_of(
+    rows: int, cols: int, bank_bytes: int, parameter_bytes: int, *, lanes: int, cell: str | None
+) -> Machine:
+    """A machine with Pascal's array, likewise."""
+    array = Pascal(rows=rows, cols=cols, post_lanes=lanes)
+    return machine_of(rows, cols, bank_bytes, parameter_bytes, array=array).replace(cell=cell)
+
+
 POOL: dict[str, Machine] = {
     "8x8": edge_tpu.replace(
         rows=8, cols=8, parameter_buffer_bytes=512 * KIB, activation_buffer_bytes=512 * KIB
@@ -51,10 +60,11 @@ POOL: dict[str, Machine] = {
         activation_buffer_bytes=64 * KIB,
     ),
     "6x5 jacquard, slow": jacquard_of(6, 5, 2500, 700, 9, reload=2, lanes=2, cell="litert"),
+    "6x8 pascal, slow": pascal_of(6, 8, 2500, 900, lanes=3, cell="tflm"),
 }
 """By name: one to measure with, a square one, one whose buffers force tiles and whose
 sums leave slowly, an odd one; of Jacquard's array one with a port of two lanes, and one whose
-parameters and sums wait."""
+parameters and sums wait; of Pascal's one whose sums do."""
 
 ROOMY = "8x8"
 """The one with room for every layer that the tests draw."""
@@ -69,6 +79,16 @@ JACQUARDS = (
 )
 """Rows, columns, bytes of a bank and of parameters, accumulators, rows that are reloaded at once,
 lanes and cell."""
+
+PASCALS = (
+    (1, 1, 300, 64, 1, None),
+    (2, 9, 600, 200, 4, "tflm"),
+    (8, 8, 16000, 8000, 8, "tflm"),
+    (5, 12, 3000, 900, 12, "litert"),
+    (13, 3, 3000, 500, 1, None),
+    (16, 16, 4000, 4000, 16, "litert"),
+)
+"""Rows, columns, bytes of a bank and of parameters, lanes and cell."""
 
 FEWER_LANES = {(2, 9): 3, (3, 16): 5, (5, 7): 1, (8, 16): 8, (13, 13): 6, (16, 16): 4}
 """Lanes of the post-processor, where there are fewer than columns."""
@@ -121,6 +141,12 @@ if REGRESS:
         )
         for rows, cols, bank, parameters, pixels, reload, lanes, cell in JACQUARDS
     }
-    POOL["jacquard"] = jacquard
+    POOL |= {
+        f"{rows}x{cols} pascal, {lanes} lanes": pascal_of(
+            rows, cols, bank, parameters, lanes=lanes, cell=cell
+        )
+        for rows, cols, bank, parameters, lanes, cell in PASCALS
+    }
+    POOL |= {"jacquard": jacquard, "pascal": pascal}
 
 POOL = {name: machine.replace(clock_hz=edge_tpu.clock_hz) for name, machine in POOL.items()}

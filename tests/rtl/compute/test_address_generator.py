@@ -11,6 +11,7 @@ from mensa.rtl import timing
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.kind import kind_layout, kinds
+from mensa.rtl.arrays.pascal.pascal import Pascal
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Unit
 from mensa.rtl.compute.address_generator import LATENCY, AddressGenerator, beat_layout
@@ -28,6 +29,7 @@ ARRAYS = {
     "stays": (Jacquard(rows=4, cols=6, accumulators=12, reload_rows=4), "tflm"),
     "deep": (Jacquard(rows=13, cols=2, accumulators=16, reload_rows=1), None),
     "slow": (Jacquard(rows=6, cols=8, accumulators=9, reload_rows=2, post_lanes=4), "litert"),
+    "multicast": (Pascal(rows=6, cols=5, post_lanes=3), "tflm"),
 }
 """With whose arithmetic an LSTM cell is there."""
 

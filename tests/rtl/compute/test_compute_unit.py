@@ -14,6 +14,7 @@ from cocotb.triggers import RisingEdge
 
 from mensa.rtl import timing
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
+from mensa.rtl.arrays.pascal.pascal import Pascal
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.buffers.buffer import Buffer, WritePort
 from mensa.rtl.buffers.constant_buffer import ConstantBuffer
@@ -56,6 +57,7 @@ ARRAYS = {
     "stays": (Jacquard(rows=4, cols=6, accumulators=12, reload_rows=4), "tflm"),
     "deep": (Jacquard(rows=13, cols=2, accumulators=16, reload_rows=1), None),
     "slow": (Jacquard(rows=6, cols=8, accumulators=9, reload_rows=2, post_lanes=4), "litert"),
+    "multicast": (Pascal(rows=6, cols=5, post_lanes=3), "tflm"),
 }
 """With whose arithmetic an LSTM cell is there."""
 
@@ -213,7 +215,9 @@ def sequence(machine: Machine, rng: random.Random) -> list[Registers]:
     """Commands of all modes, many of which come close behind one another."""
     commands: list[Registers] = []
     while len(commands) < MIXED_COMMANDS:
-        mode = rng.choice([*machine.modes, Mode.CONV, Mode.DEPTHWISE, Mode.FILTER])
+        # Those that can come close behind one another more often.
+        close = Mode.CONV, Mode.DEPTHWISE, *machine.array.own_modes
+        mode = rng.choice([*machine.modes, *close])
         chain = random_commands(machine, rng, mode)
         commands += chain
         while len(chain) == 1 and rng.random() < 0.8:

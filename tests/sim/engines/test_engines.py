@@ -93,6 +93,7 @@ TINY_BANK_BYTES = 256
         *((name, "4x12 tiled") for name in NETWORKS[:2]),
         *((name, "8x8 jacquard, two lanes") for name in NETWORKS[:5]),
         *((name, "6x5 jacquard, slow") for name in NETWORKS[:1]),
+        *((name, "6x8 pascal, slow") for name in NETWORKS[:2]),
     ],
 )
 def test_networks_are_the_same_on_every_engine(name, shape):
@@ -101,7 +102,7 @@ def test_networks_are_the_same_on_every_engine(name, shape):
     assert_equals_golden(lowered, random_inputs(graph, 11), AllEngines())
 
 
-@pytest.mark.parametrize("shape", ["4x12 tiled", "6x5 jacquard, slow"])
+@pytest.mark.parametrize("shape", ["4x12 tiled", "6x5 jacquard, slow", "6x8 pascal, slow"])
 @pytest.mark.parametrize("name", ["kws_ref_model", "pretrainedResnet_quant"])
 def test_buffers_are_the_same_after_every_command(name, shape):
     graph, machine = load_network(name), POOL[shape]

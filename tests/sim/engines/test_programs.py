@@ -24,6 +24,7 @@ MACHINES = {
     "16x8 jacquard": machine_of(  # 5 x 5 taps fit
         16, 8, 4096, 8192, array=Jacquard(rows=16, cols=8, accumulators=24)
     ),
+    "6x8 pascal": POOL["6x8 pascal, slow"],
 }
 if REGRESS:
     # So wide that COMMANDS_IN_FLIGHT is what holds commands back.

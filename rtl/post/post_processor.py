@@ -353,8 +353,9 @@ class PostProcessor(wiring.Component):
                 m.d.sync += [upper.eq(1), more.eq(target.channels > lanes)]
             with m.Else():
                 after = target.channels - lanes
+                if parts > 1:
+                    m.d.sync += sums.eq(sums.as_value() >> (ACCUMULATOR_BITS * lanes))
                 m.d.sync += [
-                    sums.eq(sums.as_value() >> (ACCUMULATOR_BITS * lanes)),
                     part.eq(part + 1),
                     target.channels.eq(after),
                     upper.eq(0),

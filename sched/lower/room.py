@@ -150,8 +150,9 @@ def _lacks_room_on_chip(
         groups = -(-work.output_shape[1] // machine.state_lanes)
         if groups > machine.constant_entries // 8:
             return (
-                f"the biases of {groups} groups of units may find no room in {machine.name}'s "
-                f"{machine.constant_entries} constant_entries"
+                f"the biases of its units find no room in {machine.name}'s "
+                f"{machine.constant_entries} constant_entries, of which an eighth is for them; "
+                f"they want {groups}"
             )
     group = max(product.group_bytes for product in products)
     slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes

@@ -390,6 +390,7 @@ def why_on_host(
         satisfied, details = restriction(subject)
         if not satisfied:
             rule = str(restriction.__doc__).rstrip(".")
-            rule = rule[:1].lower() + rule[1:]
+            if not rule[1:2].isupper():  # as of SVDF
+                rule = rule[:1].lower() + rule[1:]
             return f"{rule} ({details})" if details else rule
     return None

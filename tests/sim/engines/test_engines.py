@@ -170,6 +170,8 @@ def test_random_layers_are_the_same_on_every_engine(shape, kind, record_property
                 pytest.skip("the machine has no LSTM cell")
             most["oracle"] = machine.cell
         graphs = layers(operators=(kind,), dtypes=dtypes, **most)
+    if kind == "SVDF" and machine.constant_entries < 8:
+        pytest.skip("biases of units, in an eighth of the constant buffer, have no room")
     if kind == "SOFTMAX" and not machine.exponential_lanes:
         pytest.skip("the machine has no softmax unit")
     longest = EXPONENTIAL_BYTES if kind == "SOFTMAX" else TABLE_BYTES

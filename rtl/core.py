@@ -356,6 +356,8 @@ class Core(wiring.Component):
             control.read_beat.eq(beats["read"]),
             control.write_beat.eq(beats["write"]),
             control.fetch_beat.eq(beats["fetch"]),
+            control.parameter_read.eq(parts.compute.reads.parameters),
+            control.activation_read.eq(parts.compute.reads.activations),
         ]
 
     def _connect_trace(self, m: Module, parts: _Parts, category: Signal) -> None:

@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from mensa.rtl.buffer_reads import BufferReads, buffer_reads
+from mensa.rtl.commands import Unit
 from mensa.rtl.registers import CATEGORIES
 from mensa.sched.engines import Engine
-from mensa.sched.lower import Lowered
+from mensa.sched.lower import Lowered, ProgramStep
 from mensa.sim.engines.events import LayerTiming, RunTrace, timing_by_layer
 from mensa.sim.host import HOST, NANOSECONDS, Host
 from mensa.sim.host_work import operations, traffic_bytes
 from mensa.sim.report import LayerReport, Report, TimingCheck
 from mensa.sim.soc import Soc
 
-__all__ = ["make_report"]
+__all__ = ["make_report", "reads_by_layer"]
 
 
 def make_report(
@@ -50,10 +52,13 @@ def make_report(
     provenance : mapping
         What the report is to say about its numbers besides the system and the versions.
     """
-    timings = timing_by_layer(traces)
+    timings, reads = timing_by_layer(traces), reads_by_layer(lowered)
     layers = []
     for layer in lowered.layers:
         report = _layer_report(lowered, layer.index, engine, soc.host, timings.get(layer.index))
+        if report.machine != HOST:
+            words = dataclasses.asdict(reads.get(layer.index, BufferReads()))
+            report = dataclasses.replace(report, buffer_reads=words)
         if exact is not None:
             same = all(inference[layer.index] for inference in exact)
             report = dataclasses.replace(report, bit_exact=same)
@@ -76,6 +81,21 @@ def make_report(
         timing=timing,
         setup_cycles={name: trace.cycles for name, trace in setups.items() if trace is not None},
     )
+
+
+def reads_by_layer(lowered: Lowered) -> dict[int, BufferReads]:
+    """Words that each layer's commands read from the buffers of its machine, by its index."""
+    found: dict[int, BufferReads] = {}
+    for step in lowered.steps:
+        if not isinstance(step, ProgramStep):
+            continue
+        for command in step.program.commands():
+            if command.unit is Unit.COMPUTE:
+                machine = lowered.placement.machine(command.tag)
+                assert machine is not None, "the host has no commands"
+                words = buffer_reads(machine, command.registers)
+                found[command.tag] = found.get(command.tag, BufferReads()) + words
+    return found
 
 
 def _layer_report(

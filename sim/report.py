@@ -46,6 +46,9 @@ class LayerReport:
     parameter_bytes : mapping of str to int, or None
         Bytes of parameters and constants, as the machine stores them: ``cached`` stay on chip from
         inference to inference, ``streamed`` are loaded by each; None on the host.
+    buffer_reads : mapping of str to int, or None
+        Words that the machine reads from its buffers of ``parameters`` and of ``activations``
+        (`mensa.rtl.buffer_reads`); None on the host.
     bit_exact : bool or None
         Whether its output equals golden's; None when that was not compared.
     reason : str or None
@@ -69,6 +72,7 @@ class LayerReport:
     dram_read_bytes: int | None = None
     dram_write_bytes: int | None = None
     parameter_bytes: Mapping[str, int] | None = None
+    buffer_reads: Mapping[str, int] | None = None
     bit_exact: bool | None = None
     reason: str | None = None
     copies: bool = False
@@ -91,6 +95,7 @@ class LayerReport:
             "parameter_bytes": (
                 None if self.parameter_bytes is None else dict(self.parameter_bytes)
             ),
+            "buffer_reads": None if self.buffer_reads is None else dict(self.buffer_reads),
             "energy_pj": None,
             "bit_exact": self.bit_exact,
             "reason": self.reason,

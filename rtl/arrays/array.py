@@ -188,6 +188,36 @@ class Array(ABC):
         longer = self.chunk_cycles(turns * pixels, last) - self.chunk_cycles(pixels, last)
         return max(self.spacing, taps * chunks + longer)
 
+    def own_buffer_reads(self, registers: Mapping[str, int]) -> tuple[int, int]:
+        """Words that a command in one of `own_modes` reads: of parameters and of activations."""
+        raise NotImplementedError(f"{self.kind} has no modes of its own")
+
+    def buffer_reads(self, registers: Mapping[str, int]) -> tuple[int, int]:
+        """Words that a command for the array reads: of parameters and of activations.
+
+        Each parameter once for a tile, each activation once for a group of channels and a tap.
+        """
+        if registers["MODE"] in self.own_modes:
+            return self.own_buffer_reads(registers)
+        taps = registers["KERNEL_H"] * registers["KERNEL_W"]
+        tiles = -(-registers["PIXELS"] // self.tile)
+        parameters = activations = 0
+        for count, segment in self._segments(registers):
+            full, rest = divmod(segment, self.chunk)
+            beats = full * self.parameter_beats(self.chunk)
+            beats += self.parameter_beats(rest) if rest else 0
+            parameters += count * tiles * taps * beats
+            activations += count * registers["PIXELS"] * taps * (full + (rest > 0))
+        return parameters, activations
+
+    @staticmethod
+    def _segments(registers: Mapping[str, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """How many groups have a segment of how many bytes."""
+        return (
+            (registers["GROUPS"] - 1, registers["SEGMENT"]),
+            (1, registers["LAST_SEGMENT"]),
+        )
+
     def feed_cycles(self, registers: Mapping[str, int]) -> int:
         """Cycles in which the feed of a command for the array takes a step."""
         if registers["MODE"] in self.own_modes:
@@ -196,10 +226,7 @@ class Array(ABC):
         turns = self.turns_of_word(registers.get("WIDTH", Width.BYTE))
         full_tiles, rest = divmod(registers["PIXELS"], self.tile)
         cycles = 0
-        for count, segment in (
-            (registers["GROUPS"] - 1, registers["SEGMENT"]),
-            (1, registers["LAST_SEGMENT"]),
-        ):
+        for count, segment in self._segments(registers):
             group = full_tiles * self.tile_cycles(self.tile, taps, segment, turns)
             if rest:
                 group += self.tile_cycles(rest, taps, segment, turns)

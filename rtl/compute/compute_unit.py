@@ -70,6 +70,8 @@ class ComputeUnit(wiring.Component):
         Strobe, two cycles after the start of a command with an unknown MODE or no turns of a loop.
     feeding : Out(1)
         The operand feed takes a step in this cycle.
+    reads : Out(READS)
+        It reads a word of parameters, or asks for one of activations.
     read_activation, read_parameter : Out(ReadPort)
         Operands.
     entry, records : Out(ENTRY_BITS), In(C x 16 bytes)
@@ -95,6 +97,7 @@ class ComputeUnit(wiring.Component):
             {
                 **unit_members(),
                 "feeding": Out(1),
+                "reads": Out(operand_feed.READS),
                 "read_activation": Out(ReadPort(machine.row_bytes)),
                 "read_parameter": Out(ReadPort(machine.row_bytes)),
                 "entry": Out(ENTRY_BITS),
@@ -126,6 +129,7 @@ class ComputeUnit(wiring.Component):
         m.d.comb += [
             self.done.eq(frontend.done),
             self.feeding.eq(feed.active),
+            self.reads.eq(feed.reads),
             self.entry.eq(post.entry),
             post.records.eq(self.records),
         ]

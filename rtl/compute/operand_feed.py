@@ -27,7 +27,10 @@ from mensa.rtl.parts.resetless import later, resetless
 from mensa.rtl.parts.unit import is_one_of, is_tiled, is_vector, registers_layout
 from mensa.rtl.post.post_processor import announcement_layout
 
-__all__ = ["LATENCY", "OperandFeed"]
+__all__ = ["LATENCY", "READS", "OperandFeed"]
+
+READS = data.StructLayout({"parameters": 1, "activations": 1})
+"""What is read in a cycle."""
 
 BOUNDS_CYCLES = 3
 
@@ -125,6 +128,8 @@ class OperandFeed(wiring.Component):
     registers : In(registers_layout(Unit.COMPUTE))
         The command, from its start until three cycles after its last step; then another one's, if
         both are for the array, else until `LATENCY` cycles after it.
+    reads : Out(READS)
+        A beat wants a word of parameters, or one of activations.
     read_activation, read_parameter : Out(ReadPort)
         To the buffers.
     activations : Out(activations_signature(machine.array))
@@ -150,6 +155,7 @@ class OperandFeed(wiring.Component):
                 "registers": In(registers_layout(Unit.COMPUTE)),
                 "kind": In(kind_layout()),
                 "active": Out(1),
+                "reads": Out(READS),
                 "read_activation": Out(ReadPort(machine.row_bytes)),
                 "read_parameter": Out(ReadPort(machine.row_bytes)),
                 "activations": Out(activations_signature(machine.array)),
@@ -187,6 +193,8 @@ class OperandFeed(wiring.Component):
             generator.registers.eq(self.registers),
             generator.kind.eq(self.kind),
             self.active.eq(generator.active),
+            self.reads.parameters.eq(generator.o.valid & generator.o.payload.fetch_parameter),
+            self.reads.activations.eq(generator.o.valid & generator.o.payload.fetch_activation),
         ]
         self._announce(m, generator)
         beats = _Beats(m, generator.o)

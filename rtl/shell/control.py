@@ -28,6 +28,10 @@ def _decoded(address: Value) -> Value:
     return Cat(address[2:] == register.offset >> 2 for register in CONTROL_REGISTERS)
 
 
+_COUNTED = ("read_beat", "write_beat", "fetch_beat", "parameter_read", "activation_read")
+"""What happens at most once a cycle, and is counted."""
+
+
 class _Fields:
     """Fields of registers that control keeps to itself."""
 
@@ -95,6 +99,8 @@ class Control(wiring.Component):
         Index into `registers.CATEGORIES`: what this cycle counts as.
     read_beat, write_beat, fetch_beat : In(1)
         A beat is transferred on the data port's R or W channel or the command port's R channel.
+    parameter_read, activation_read : In(1)
+        The compute unit reads a word of a buffer.
     """
 
     def __init__(self, machine: Machine):
@@ -117,9 +123,7 @@ class Control(wiring.Component):
                 "word": In(32),
                 "commands": In(32),
                 "category": In(range(len(CATEGORIES))),
-                "read_beat": In(1),
-                "write_beat": In(1),
-                "fetch_beat": In(1),
+                **{name: In(1) for name in _COUNTED},
             }
         )
 
@@ -253,20 +257,18 @@ class Control(wiring.Component):
 
     def _counters(self, m: Module) -> dict[str, Value]:
         # Of the cycle before, as what happens in a cycle is known late in it.
-        category, beats = Signal.like(self.category), Signal(3)
+        category, counted = Signal.like(self.category), Signal(len(_COUNTED))
         busy, reset = Signal(), Signal()
         m.d.sync += [
             category.eq(self.category),
-            beats.eq(Cat(self.read_beat, self.write_beat, self.fetch_beat)),
+            counted.eq(Cat(getattr(self, name) for name in _COUNTED)),
             busy.eq(self.busy),
             reset.eq(self.reset),
         ]
         events: dict[str, Value] = {
             "CYCLES": Const(1),
             **{f"{c.upper()}_CYCLES": category == i for i, c in enumerate(CATEGORIES)},
-            "READ_BEATS": beats[0],
-            "WRITE_BEATS": beats[1],
-            "FETCH_BEATS": beats[2],
+            **{f"{name.upper()}S": bit for name, bit in zip(_COUNTED, counted, strict=True)},
         }
         counts: dict[str, Value] = {"COMMANDS": Cat(self.commands, Const(0, 32))}
         for name, event in events.items():

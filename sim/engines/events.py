@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mensa.rtl.buffer_reads import BufferReads
 from mensa.rtl.commands import Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.registers import CATEGORIES
@@ -62,6 +63,8 @@ class RunTrace:
         All busy cycles by `registers.CATEGORIES`; they sum to `cycles`.
     read_beats, write_beats : int
         Beats over the data port.
+    reads : BufferReads
+        Words that the compute unit read from the buffers.
     """
 
     cycles: int
@@ -69,6 +72,7 @@ class RunTrace:
     categories: tuple[int, ...]
     read_beats: int
     write_beats: int
+    reads: BufferReads
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import inspect
 import os
 import re
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 import mensa.rtl
+from mensa.rtl.buffer_reads import BufferReads
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES
 from mensa.rtl.commands import WORD_BYTES, Unit
 from mensa.rtl.machine import Machine
@@ -312,14 +313,16 @@ class _Core:
         self._check(outcome, result, arguments, image)
         count = self._library.mensa_event_count(self._core)
         events = self._library.mensa_events(self._core)
+        counted = dict(zip(COUNTERS, result.counters, strict=True))
         trace = RunTrace(
             cycles=result.cycles,
             events=tuple(events[i].event() for i in range(count)),
             categories=tuple(result.categories),
             read_beats=result.read_beats,
             write_beats=result.write_beats,
+            reads=BufferReads(counted["PARAMETER_READS"], counted["ACTIVATION_READS"]),
         )
-        self._compare(trace, result)
+        self._compare(trace, result, counted)
         return trace
 
     def _check(self, outcome: int, result: _Result, arguments: _Arguments, image: Bytes) -> None:
@@ -362,7 +365,8 @@ class _Core:
         if fault:
             raise RunError(f"{self._machine.name}: {fault[2:]}")
 
-    def _compare(self, trace: RunTrace, result: _Result) -> None:
+    def _compare(self, trace: RunTrace, result: _Result, counted: Mapping[str, int]) -> None:
+        """Compare the core's counters with what the harness saw at its ports."""
         expected = {
             "CYCLES": trace.cycles,
             **{
@@ -374,7 +378,6 @@ class _Core:
             "FETCH_BEATS": result.fetch_beats,
             "COMMANDS": len(trace.events),
         }
-        counted = dict(zip(COUNTERS, result.counters, strict=True))
         different = [
             f"{name} is {counted[name]}, the harness counted {value}"
             for name, value in expected.items()

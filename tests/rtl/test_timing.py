@@ -12,6 +12,7 @@ from mensa.rtl.arrays.filter.filter_stream import filter_stream
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.pascal.pascal import Pascal
 from mensa.rtl.arrays.systolic.systolic import Systolic
+from mensa.rtl.buffer_reads import BufferReads, buffer_reads
 from mensa.rtl.commands import REGISTERS, Mode, Unit, Width
 from mensa.rtl.compute import operand_feed
 from mensa.rtl.machine import KIB, Machine
@@ -83,6 +84,20 @@ def test_closed_form_counts_the_steps_of_the_loop_nest(machine):
             for registers in random_commands(machine, rng, mode):
                 counted = sum(1 for _ in steps(machine, registers))
                 assert timing.feed_cycles(machine, registers) == counted
+
+
+@each_machine
+def test_closed_form_counts_the_words_that_the_steps_read(machine):
+    rng = random.Random(2)
+    for mode in machine.modes:
+        for _ in range(40):
+            for registers in random_commands(machine, rng, mode):
+                walked = list(steps(machine, registers))
+                words = BufferReads(
+                    sum(step.parameter is not None for step in walked),
+                    sum(step.fetch is not None for step in walked),
+                )
+                assert buffer_reads(machine, registers) == words
 
 
 def conv(machine: Machine, pixels: int, segment: int) -> dict[str, int]:

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mensa.rtl.arrays.array import Array
-from mensa.rtl.arrays.filter.filter_stream import Lines, filter_feed_cycles, filter_stream
+from mensa.rtl.arrays.filter.filter_stream import (
+    Lines,
+    filter_feed_cycles,
+    filter_stream,
+    filter_words,
+)
 from mensa.rtl.commands import Mode
 
 __all__ = ["FilterArray"]
@@ -44,6 +49,11 @@ class FilterArray(Array):
     def own_feed_cycles(self, registers: Mapping[str, int]) -> int:
         """Of a filter."""
         return filter_feed_cycles(registers, self.turns(registers))
+
+    def own_buffer_reads(self, registers: Mapping[str, int]) -> tuple[int, int]:
+        """Of a filter: each tap once for a group, and each word."""
+        groups, taps = registers["GROUPS"], registers["KERNEL_H"] * registers["KERNEL_W"]
+        return groups * taps, groups * filter_words(registers)
 
     def stream(self, registers: Mapping[str, int], row_step: int) -> dict[str, int] | None:
         """The registers of a filter's stream, or None where there is none; see `filter_stream`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from mensa.rtl.buffer_reads import BufferReads, buffer_reads
 from mensa.rtl.commands import HEADER_WORDS, WORD_BYTES, Token, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command, Program, word_kinds
@@ -67,6 +68,7 @@ class ModelEngine:
         units[Unit.COMPUTE] = compute
         events: list[tuple[Command, int, int, int]] = []
         reads = writes = 0
+        words = BufferReads()
 
         handled = -1
         word = 0
@@ -98,6 +100,7 @@ class ModelEngine:
             beats = 0
             if unit is compute:
                 compute.run(command, handled, given)
+                words += buffer_reads(machine, command.registers)
             else:
                 start = start_cycle(handled, unit.done + 1, given.values())
                 area = {
@@ -141,4 +144,5 @@ class ModelEngine:
             categories=counts[-1],
             read_beats=reads,
             write_beats=writes,
+            reads=words,
         )

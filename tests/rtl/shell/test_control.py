@@ -221,6 +221,9 @@ async def a_soft_reset_is_a_strobe_and_starts_nothing(dut):
         assert await lite.read(OFFSET["CONTROL"]) == value & INTERRUPT_ENABLE
 
 
+COUNTED = ("read_beat", "write_beat", "fetch_beat", "parameter_read", "activation_read")
+
+
 @cocotb.test()
 async def counters_count_busy_cycles(dut):
     lite = await begin(dut)
@@ -231,7 +234,7 @@ async def counters_count_busy_cycles(dut):
         dut.reset.value = 0
         for _ in range(300):
             busy = random.random() < 0.8
-            beats = {n: random.randrange(2) for n in ("read_beat", "write_beat", "fetch_beat")}
+            beats = {n: random.randrange(2) for n in COUNTED}
             category = random.randrange(len(CATEGORIES))
             dut.busy.value, dut.category.value = int(busy), category
             for name, value in beats.items():

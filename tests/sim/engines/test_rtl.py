@@ -15,6 +15,7 @@ import pytest
 import mensa.golden
 import mensa.rtl
 import mensa.sim
+from mensa.rtl.buffer_reads import BufferReads
 from mensa.rtl.channel_record import CHANNEL_RECORD_USED_BYTES
 from mensa.rtl.commands import (
     COUNTS,
@@ -497,9 +498,9 @@ def test_layers_share_the_cycles():
         event(Unit.STORE, 8, 59, 4),
     )
     total = (62, *[0] * (len(CATEGORIES) - 1))
-    first, second = layer_timing(RunTrace(62, events, total, 8, 6))
+    first, second = layer_timing(RunTrace(62, events, total, 8, 6, BufferReads()))
     assert (first.tag, first.cycles, first.read_beats, first.write_beats) == (7, 30, 3, 2)
     assert (second.tag, second.cycles, second.read_beats, second.write_beats) == (8, 32, 5, 4)
     assert first.stalls["compute"] == 30
     assert second.stalls["compute"] == 32
-    assert layer_timing(RunTrace(5, (), total, 0, 0)) == []
+    assert layer_timing(RunTrace(5, (), total, 0, 0, BufferReads())) == []

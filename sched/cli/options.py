@@ -12,6 +12,8 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from mensa.rtl.machine import machines
+
 __all__ = [
     "CompileSetOption",
     "DirectoryOption",
@@ -99,7 +101,7 @@ SeedOption = Annotated[
     int, typer.Option("--seed", metavar="N", min=0, help="Seed of random input.")
 ]
 MachineArgument = Annotated[
-    str, typer.Argument(metavar="MACHINE", help="A named machine: edge_tpu or jacquard.")
+    str, typer.Argument(metavar="MACHINE", help=f"A named machine: {', '.join(machines)}.")
 ]
 DirectoryOption = Annotated[
     Path,

@@ -15,13 +15,13 @@ from typing import Any
 
 import typer
 
-from mensa.rtl.machine import edge_tpu, jacquard
+from mensa.rtl.machine import edge_tpu
 from mensa.sched.cli.app import app
 from mensa.sched.cli.settings import WORDS
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sim.host import cortex_a53
-from mensa.sim.memory import lpddr4, stacked
-from mensa.sim.soc import HOST_PREFIX, MEMORY_PREFIX
+from mensa.sim.memory import lpddr4
+from mensa.sim.soc import HOST_PREFIX, MEMORY_PREFIX, socs
 
 __all__ = ["page"]
 
@@ -53,11 +53,6 @@ it is. A switch is `on` or `off`, in a file `true` or `false`; a whole number ma
 """
 
 
-OF_JACQUARD = """\
-Those of `jacquard` and of its memory `stacked` that are others:
-"""
-
-
 def page() -> str:
     """Return the page, as Markdown."""
     group: Any = typer.main.get_command(app)
@@ -75,14 +70,18 @@ def page() -> str:
         *_settings(LoweringOptions(), vars(LoweringOptions()), ""),
     ]
     parts.append("\n".join([SETTINGS, *TABLE, *settings, ""]))
-    others = [
-        *_settings(jacquard, jacquard.settings, ""),
-        *_settings(jacquard.array, jacquard.settings, ""),
-        *_settings(stacked, vars(stacked), MEMORY_PREFIX),
-    ]
-    parts.append(
-        "\n".join([OF_JACQUARD, *TABLE, *(row for row in others if row not in settings), ""])
-    )
+    for name, system in socs.items():
+        if name == "edge_tpu":
+            continue
+        machine, memory = system.machine, system.memory_of(name)
+        found = [
+            *_settings(machine, machine.settings, ""),
+            *_settings(machine.array, machine.settings, ""),
+            *_settings(memory, vars(memory), MEMORY_PREFIX),
+        ]
+        heading = f"Those of `{name}` and of its memory `{memory.name}` that are others:\n"
+        others = [row for row in found if row not in settings]
+        parts.append("\n".join([heading, *TABLE, *others, ""]))
     return "\n".join(parts)
 
 

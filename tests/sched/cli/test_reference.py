@@ -35,7 +35,7 @@ def test_the_documentation_is_up_to_date():
     ],
 )
 def test_every_setting_is_documented_once(names, prefix):
-    of_edge_tpu, of_jacquard = page().split("Those of `jacquard`")
+    of_edge_tpu, of_jacquard, _ = page().split("Those of `")
     for name in names:
         assert of_edge_tpu.count(f"\n| `{prefix}{name}=") == 1, name
     own = {field.name for field in dataclasses.fields(Jacquard)} - edge_tpu.settings.keys()

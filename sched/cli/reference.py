@@ -100,14 +100,19 @@ def _rows(command: Any) -> Iterator[str]:
 
 
 def _settings(named: Any, values: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Rows for the settings among the attributes of `named`, from what its classes say of them."""
+    """Rows for the settings among the attributes of `named`, from what its classes say of them.
+
+    What a class says comes before what those say that it is made from.
+    """
+    told = {"array"}
     for kind in type(named).__mro__:
         _, _, attributes = (inspect.getdoc(kind) or "").partition("Attributes\n----------\n")
         if kind.__doc__ is None:
             continue
         for names, said in re.findall(r"^([\w, ]+) : .*\n((?:    .*\n?)+)", attributes, re.M):
             for name in names.split(", "):
-                if name in values and name != "array":
+                if name in values and name not in told:
+                    told.add(name)
                     shown = next((w for w, meant in WORDS.items() if values[name] is meant), None)
                     shown = shown or values[name]
                     yield f"| `{prefix}{name}={shown}` | {_escaped(' '.join(said.split()))} |"

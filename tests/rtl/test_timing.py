@@ -15,7 +15,7 @@ from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.buffer_reads import BufferReads, buffer_reads
 from mensa.rtl.commands import REGISTERS, Mode, Unit, Width
 from mensa.rtl.compute import operand_feed
-from mensa.rtl.machine import KIB, Machine
+from mensa.rtl.machine import KIB, Machine, pascal
 from mensa.rtl.post import post_processor, vector_unit
 from mensa.rtl.post.cell import cell
 from mensa.rtl.post.softmax import softmax
@@ -174,6 +174,12 @@ def test_every_chunk_takes_as_many_cycles_as_there_are_rows(machine):
             registers = conv(machine, pixels, segment) | {"KERNEL_H": chunks * array.pace}
             expected = tiles * chunks * array.pace * array.rows
             assert timing.feed_cycles(machine, registers) == expected
+
+
+def test_pascal_reads_a_parameter_once_a_tile_and_an_activation_once_a_multicast():
+    # A 1x1 convolution of 28 x 28 pixels, 256 channels to 256: 25 tiles, 8 groups of channels.
+    command = conv(pascal, 28 * 28, 256) | {"GROUPS": 8}
+    assert buffer_reads(pascal, command) == BufferReads(25 * 8 * 256, 28 * 28 * 8 * (256 // 32))
 
 
 @each_systolic

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from mensa.rtl.arrays.filter.filter_array import FilterArray
 from mensa.rtl.arrays.filter.filter_stream import Lines
+from mensa.rtl.arrays.grid import Grid
 from mensa.rtl.commands import Mode
 from mensa.rtl.setting import MachineError, check_power_of_two, check_range
 
@@ -18,7 +19,7 @@ accumulator, which has 32 bits, or 36 as a block RAM has."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jacquard(FilterArray):
+class Jacquard(Grid, FilterArray):
     """Rows are bytes of a chunk, or taps of a filter; columns output channels of a group.
 
     Attributes
@@ -39,14 +40,13 @@ class Jacquard(FilterArray):
     flip_flops_per_mac: ClassVar[int] = 54
     """Two activations, two parameters, the operands of the multiplier, 9 bits each."""
 
-    rows: int
-    cols: int
+    most_rows: ClassVar[int] = 64
+
     accumulators: int = 64
     reload_rows: int | None = None
 
     def __post_init__(self) -> None:
-        check_range("rows", self.rows, 1, 64)
-        check_range("cols", self.cols, 1, 128)
+        super().__post_init__()
         check_range("accumulators", self.accumulators, 2, 256)
         check_range("reload_rows", self.parameter_rows, 1, self.rows, ", the rows")
         if self.parameter_rows != self.rows:
@@ -55,27 +55,11 @@ class Jacquard(FilterArray):
                 raise MachineError(
                     f"reload_rows must divide the {self.rows} rows, not {self.parameter_rows}"
                 )
-        super().__post_init__()
-
-    @property
-    def edges(self) -> dict[str, int]:
-        """R and C."""
-        return {"rows": self.rows, "cols": self.cols}
 
     @property
     def tile(self) -> int:
         """T pixels, whose parameters stay for as many cycles."""
         return self.accumulators
-
-    @property
-    def chunk(self) -> int:
-        """A byte a row."""
-        return self.rows
-
-    @property
-    def group(self) -> int:
-        """A channel a column."""
-        return self.cols
 
     @property
     def parameter_rows(self) -> int:
@@ -106,11 +90,6 @@ class Jacquard(FilterArray):
     def clearance(self) -> int:
         """A filter's first word, two steps after its first, finds all sums out of the memory."""
         return max(1, self.levels + self.least_chunk - 4)
-
-    @property
-    def peak_macs_per_cycle(self) -> int:
-        """A product an element."""
-        return self.rows * self.cols
 
     @property
     def tap_places(self) -> int:

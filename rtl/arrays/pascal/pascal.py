@@ -5,22 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mensa.rtl.arrays.array import Array
+from mensa.rtl.arrays.grid import OutputStationary
 from mensa.rtl.commands import Mode
-from mensa.rtl.setting import check_range
 
 __all__ = ["Pascal"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pascal(Array):
-    """Rows are output pixels of a tile, columns output channels of a group.
-
-    Attributes
-    ----------
-    rows, cols : int
-        R and C, 1 to 128 each.
-    """
+class Pascal(OutputStationary):
+    """Rows are output pixels of a tile, columns output channels of a group."""
 
     kind: ClassVar[str] = "pascal"
     logic_per_mac: ClassVar[int] = 32
@@ -28,48 +21,10 @@ class Pascal(Array):
     flip_flops_per_mac: ClassVar[int] = 32
     """Drain register. The sum may be the multiplier's, and operands are those of a line."""
 
-    rows: int
-    cols: int
-
-    def __post_init__(self) -> None:
-        check_range("rows", self.rows, 1, 128)
-        check_range("cols", self.cols, 1, 128)
-        super().__post_init__()
-
-    @property
-    def edges(self) -> dict[str, int]:
-        """R and C."""
-        return {"rows": self.rows, "cols": self.cols}
-
-    @property
-    def tile(self) -> int:
-        """A pixel a row."""
-        return self.rows
-
-    @property
-    def chunk(self) -> int:
-        """A byte a cycle while the words of all rows come."""
-        return self.rows
-
-    @property
-    def group(self) -> int:
-        """A channel a column."""
-        return self.cols
-
     @property
     def least_chunk(self) -> int:
         """The cycles in which the words of all rows come: each chunk waits for its last one."""
         return self.rows
-
-    @property
-    def spacing(self) -> int:
-        """All R rows of a tile's results leave before those of the next."""
-        return self.rows * self.pace
-
-    @property
-    def peak_macs_per_cycle(self) -> int:
-        """A product an element."""
-        return self.rows * self.cols
 
     def latency(self, mode: Mode) -> int:
         """Cycles from a tile's last beat to the last row of results.

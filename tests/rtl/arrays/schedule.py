@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -213,6 +213,15 @@ def inputs_of(name: str, plan: Schedule) -> Iterator[tuple[str, list[int]]]:
         noise = random.getrandbits(data.Layout.cast(layout).size)
         yield f"{name}__{port}__valid", [int(t in items) for t in range(plan.cycles)]
         yield f"{name}__{port}__payload", [items.get(t, noise) for t in range(plan.cycles)]
+
+
+def have_no_ready(dut: Any, arrays: Iterable[str]) -> None:
+    """Of several arrays side by side."""
+    for name in arrays:
+        for port in ("activations", "parameters", "results"):
+            stream = f"{name}__{port}"
+            assert hasattr(dut, f"{stream}__valid")
+            assert not hasattr(dut, f"{stream}__ready")
 
 
 async def leave_at_their_exact_cycles(

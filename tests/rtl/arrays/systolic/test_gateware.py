@@ -8,7 +8,7 @@ import pytest
 from mensa.rtl.arrays.systolic.gateware import SystolicArray
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from tests.rtl import bench
-from tests.rtl.arrays.schedule import leave_at_their_exact_cycles
+from tests.rtl.arrays.schedule import have_no_ready, leave_at_their_exact_cycles
 from tests.rtl.lockstep import SideBySide
 
 # Components that are only looked at, or refused.
@@ -38,8 +38,4 @@ async def sums_of_tiles_and_filters_leave_at_their_exact_cycles(dut, idle):
 
 @cocotb.test()
 async def streams_have_no_ready_so_nothing_can_hold_the_array_up(dut):
-    for name in ARRAYS:
-        for port in ("activations", "parameters", "results"):
-            stream = f"{name}__{port}"
-            assert hasattr(dut, f"{stream}__valid")
-            assert not hasattr(dut, f"{stream}__ready")
+    have_no_ready(dut, ARRAYS)

@@ -106,7 +106,9 @@ class PascalArray(wiring.Component):
         if rows < 3:
             values = later(m, kept, rows, name="parameters")
         else:
-            m.submodules.waiting = waiting = memory.Memory(shape=len(kept), depth=rows, init=[])
+            m.submodules.waiting = waiting = memory.Memory(
+                shape=len(kept), depth=rows, init=[], attrs={"ram_style": "distributed"}
+            )
             write, read = waiting.write_port(), waiting.read_port()
             place = Signal(range(rows))  # what comes now goes there, where the oldest is
             following = Mux(place == rows - 1, 0, place + 1)

@@ -24,19 +24,23 @@ SMALL = {"rows": 8, "cols": 8, "parameter_buffer_bytes": 32768, "activation_buff
 EIGHT = {
     "edge_tpu": SMALL,
     "jacquard": {**SMALL, "reload_rows": 1, "port_bytes": 16, "activation_banks": 4},
+    "pascal": {**SMALL, "port_bytes": 16},
 }
+
+
+WANTED_HZ = {"edge_tpu": 100e6, "jacquard": 50e6, "pascal": 90e6}
 
 
 @pytest.mark.skipif(not REGRESS, reason="half an hour of place and route; MENSA_REGRESS=1 runs it")
 @pytest.mark.parametrize("name", EIGHT)
-def test_an_8x8_core_is_placed_and_routed_at_100_mhz_in_the_slowest_speed_grade(name, tmp_path):
+def test_an_8x8_core_is_placed_and_routed_in_the_slowest_speed_grade(name, tmp_path):
     file = tmp_path / "result.json"
     settings = [f"--set={setting}={value}" for setting, value in EIGHT[name].items()]
-    arguments = ["synth", name, *settings, "--target", "ecp5-85k", "--json", str(file)]
-    assert invoke(arguments) == 0
+    arguments = ["synth", name, *settings, "--target", "ecp5-85k", "--timeout", "7200"]
+    assert invoke([*arguments, "--json", str(file)]) == 0
     found = json.loads(file.read_text())
     assert found["speed_grade"] == "6"
-    assert found["fmax_hz"] >= 100e6
+    assert found["fmax_hz"] >= WANTED_HZ[name]
     foreseen = estimate(machines[name].replace(**EIGHT[name]), TARGETS["ecp5-85k"])
     assert found["used"]["multipliers"] == foreseen.multipliers
     assert found["used"]["block_rams"] >= foreseen.block_rams

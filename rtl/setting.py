@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-__all__ = ["MachineError", "check_known", "check_power_of_two", "check_range", "next_power_of_two"]
+__all__ = [
+    "MachineError",
+    "check_count",
+    "check_known",
+    "check_power_of_two",
+    "check_range",
+    "next_power_of_two",
+]
 
 
 class MachineError(ValueError):
@@ -18,6 +25,12 @@ def check_known(
     for name in names:
         if name not in known:
             raise error(f"no setting {name!r}; settings are {', '.join(sorted(known))}")
+
+
+def check_count(what: str, value: object) -> None:
+    """Raise TypeError unless `value` is a positive integer; `what` it counts begins the message."""
+    if not isinstance(value, int) or value < 1:
+        raise TypeError(f"{what} must be a positive integer, not {value!r}")
 
 
 def check_range(setting: str, value: object, low: int, high: int, note: str = "") -> None:

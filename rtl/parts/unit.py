@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mensa.rtl.commands import REGISTERS, TAG_BITS, Mode, Token, Unit, register
 from mensa.rtl.parts.resetless import later, resetless
+from mensa.rtl.setting import check_count
 
 __all__ = [
     "CommandSignature",
@@ -146,8 +147,7 @@ class UnitFrontend(wiring.Component):
         m.d.sync += [started.eq(self.start), unit.refused.eq(started & wrong)]
 
     def __init__(self, unit: Unit, in_flight: int = 1):
-        if not isinstance(in_flight, int) or in_flight < 1:
-            raise TypeError(f"Commands in flight must be a positive integer, not {in_flight!r}")
+        check_count("Commands in flight", in_flight)
         self._unit = unit
         self._in_flight = in_flight
         members = unit_members()

@@ -12,6 +12,7 @@ from mensa.rtl.arrays.streams import ACCUMULATOR_BITS
 from mensa.rtl.commands import Rounding
 from mensa.rtl.parts.resetless import later, resetless
 from mensa.rtl.parts.unit import compute_shape
+from mensa.rtl.setting import check_count
 
 __all__ = ["LATENCY", "Requantizer", "scaling_layout"]
 
@@ -69,8 +70,7 @@ class Requantizer(wiring.Component):
     """
 
     def __init__(self, lanes: int, result_bits: int = 8):
-        if not isinstance(lanes, int) or lanes < 1:
-            raise TypeError(f"Lanes must be a positive integer, not {lanes!r}")
+        check_count("Lanes", lanes)
         self._lanes = lanes
         self._result_bits = result_bits
         lane = data.StructLayout(

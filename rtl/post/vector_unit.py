@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.commands import SCALED_SUM_LEFT_SHIFT, TABLE_BYTES, Mode
 from mensa.rtl.parts.resetless import later, resetless
+from mensa.rtl.setting import check_count
 
 __all__ = ["LATENCY", "VectorUnit"]
 
@@ -55,8 +56,7 @@ class VectorUnit(wiring.Component):
     """
 
     def __init__(self, lanes: int, table_step_bytes: int = 4):
-        if not isinstance(lanes, int) or lanes < 1:
-            raise TypeError(f"Lanes must be a positive integer, not {lanes!r}")
+        check_count("Lanes", lanes)
         self._lanes = lanes
         self._step = table_step_bytes
         super().__init__(

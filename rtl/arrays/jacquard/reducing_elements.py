@@ -12,6 +12,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.streams import ACCUMULATOR_BITS, OPERAND_BITS
+from mensa.rtl.setting import check_count
 from mensa.rtl.verilog import written
 
 __all__ = ["ReducingElements"]
@@ -57,14 +58,10 @@ class ReducingElements(wiring.Component):
     """
 
     def __init__(self, rows: int, cols: int, parameter_rows: int, words: int):
-        for name, value in (
-            ("Rows", rows),
-            ("Columns", cols),
-            ("Parameter rows", parameter_rows),
-            ("Words", words),
-        ):
-            if not isinstance(value, int) or value < 1:
-                raise TypeError(f"{name} must be a positive integer, not {value!r}")
+        check_count("Rows", rows)
+        check_count("Columns", cols)
+        check_count("Parameter rows", parameter_rows)
+        check_count("Words", words)
         self._rows, self._cols = rows, cols
         self._parameter_rows, self._words = parameter_rows, words
         operands = {

@@ -12,6 +12,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.streams import ACCUMULATOR_BITS, OPERAND_BITS
+from mensa.rtl.setting import check_count
 from mensa.rtl.verilog import written
 
 __all__ = ["MulticastElements"]
@@ -44,9 +45,8 @@ class MulticastElements(wiring.Component):
     """
 
     def __init__(self, rows: int, cols: int):
-        for name, value in (("Rows", rows), ("Columns", cols)):
-            if not isinstance(value, int) or value < 1:
-                raise TypeError(f"{name} must be a positive integer, not {value!r}")
+        check_count("Rows", rows)
+        check_count("Columns", cols)
         self._rows, self._cols = rows, cols
         super().__init__(
             {

@@ -537,13 +537,17 @@ def random_buffers(machine: Machine, rng: random.Random) -> Reference:
     )
 
 
+ATTEMPTS = 100_000
+"""Commands that are drawn until one fits a machine; of some modes there may be none that does."""
+
+
 def random_commands(machine: Machine, rng: random.Random, mode: Mode) -> list[Registers]:
     """A command, or the few of one whose sums are kept, that only touch bytes which are there.
 
     An image of dense rows in the lower half of the activation buffer, windows over it that reach
     into its padding, and outputs in the upper half, where nobody reads them.
     """
-    while True:
+    for _ in range(ATTEMPTS):
         r = _random_command(machine, rng, mode)
         if r is None:
             continue
@@ -559,6 +563,7 @@ def random_commands(machine: Machine, rng: random.Random, mode: Mode) -> list[Re
             keep = Keep.CONTINUE * (number > 0) | Keep.UNDRAINED * (number < count - 1)
             chain.append(r | {"KEEP": keep, "PARAMETER_ADDRESS": rng.randrange(64)})
         return chain
+    raise ValueError(f"no command of mode {mode.name} fits {machine.name}")
 
 
 def _random_softmax_command(machine: Machine, rng: random.Random) -> Registers | None:

@@ -14,6 +14,7 @@ and what smaller and larger ones would cost.
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -133,6 +134,7 @@ class Figures:
     activation_bytes: int
 
 
+@functools.cache
 def figures(layer: Layer, system: Soc, machine: Machine | None = None) -> Figures:
     """Of one inference, on the system's machine or on this one in its place."""
     memory = system.memory_of(system.machine.name)
@@ -170,6 +172,7 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(heads), *lines[1:]])
 
 
+@functools.cache
 def resident_table(name: str) -> str:
     """The middle one of three equal layers."""
     system = socs[name]

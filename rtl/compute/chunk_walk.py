@@ -68,7 +68,7 @@ def all_of(condition: Value, *others: Value | None) -> Value:
 
 
 def walk(
-    m: Module, array: Array, width: Value, coming: ComingChunk, walked: WalkedChunk, vector: Signal
+    m: Module, array: Array, width: Value, coming: ComingChunk, walked: WalkedChunk, vector: Value
 ) -> None:
     """Walk a chunk: how long it still takes.
 
@@ -122,7 +122,7 @@ def walk(
 
 
 def _stretch(
-    m: Module, array: Array, width: Value, coming: ComingChunk, walked: WalkedChunk, vector: Signal
+    m: Module, array: Array, width: Value, coming: ComingChunk, walked: WalkedChunk, vector: Value
 ) -> Value:
     """Return the cycles of the coming chunk's words, which are several for each of a tile's
     last if sums leave with them and the post-processor needs so long."""
@@ -149,7 +149,7 @@ def _stretch(
     return words
 
 
-def _is_long_enough(m: Module, array: Array, walked: WalkedChunk, vector: Signal) -> Value | None:
+def _is_long_enough(m: Module, array: Array, walked: WalkedChunk, vector: Value) -> Value | None:
     """Return whether the next step may be the last of a chunk, if a chunk has a least time."""
     least = array.least_chunk
     if least == 1:

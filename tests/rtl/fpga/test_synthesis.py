@@ -29,6 +29,7 @@ EIGHT = {
 
 
 WANTED_HZ = {"edge_tpu": 100e6, "jacquard": 50e6, "pascal": 90e6}
+"""No clock is known of jacquard's yet: its number is the least that would be worth a board."""
 
 
 @pytest.mark.skipif(not REGRESS, reason="half an hour of place and route; MENSA_REGRESS=1 runs it")

@@ -23,6 +23,7 @@ from mensa.rtl.commands import (
 )
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.countdown import Countdown
+from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.parts.unit import CommandSignature
 from mensa.rtl.registers import FETCH_BURST_WORDS as BURST_WORDS
 from mensa.rtl.registers import FETCH_FIFO_WORDS as FIFO_WORDS
@@ -117,6 +118,8 @@ class _Requests:
         self.in_flight = Signal(range(_PLACES + 1))  # bursts on their way
         self.held = Signal()  # a request waits for ARREADY
         self.wanted, self.inside = Signal(), Signal(name="inside")  # a burst; it may be asked for
+        # Where the burst after it is: so that what is known of it can be known when its turn comes.
+        self.ahead = resetless(32)
         self.port_quiet = ~self.in_flight.any() & ~self.held
 
 
@@ -305,7 +308,6 @@ class FetchUnit(wiring.Component):
             requests.wanted.eq(
                 program.fetching & ~requests.bursts_left[-1] & requests.occupied[-1]
             ),
-            requests.inside.eq(is_inside(self.window, bus.araddr)),
             bus.arvalid.eq(requests.held | (requests.wanted & requests.inside)),
             bus.arlen.eq(BURST_WORDS - 1),
             bus.arsize.eq(beat_size(WORD_BYTES)),
@@ -322,8 +324,16 @@ class FetchUnit(wiring.Component):
         with m.If(accepted):
             m.d.sync += [
                 requests.bursts_left.eq(requests.bursts_left - 1),
-                bus.araddr.eq(bus.araddr + PROGRAM_ALIGNMENT_BYTES),
+                *self._turn_to(requests, requests.ahead),
             ]
+
+    def _turn_to(self, requests: _Requests, address: Value) -> list[Any]:
+        """The burst at `address` is the next one to ask for."""
+        return [
+            self.bus.araddr.eq(address),
+            requests.inside.eq(is_inside(self.window, address)),
+            requests.ahead.eq(address + PROGRAM_ALIGNMENT_BYTES),
+        ]
 
     def _queue_words(
         self, m: Module, program: _Program, queue: _Queue, beat: Value, setups: SetupRecord
@@ -408,7 +418,7 @@ class FetchUnit(wiring.Component):
             queue.there.eq(0),
             self.error.eq(ErrorCode.NONE),
             requests.bursts_left.eq(0),
-            self.bus.araddr.eq(self.address),
+            *self._turn_to(requests, self.address),
             *program.go_to(_State.MAGIC),
         ]
         with m.If((self.address % PROGRAM_ALIGNMENT_BYTES).any()):

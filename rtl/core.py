@@ -228,9 +228,10 @@ class Core(wiring.Component):
             readers=2,
             writers=2,
         )
-        m.submodules.parameter_buffer = parameter = Buffer(
-            machine.parameter_buffer_bytes, machine.row_bytes
-        )
+        parameter = machine.array.store(machine.beat_bytes)
+        if parameter is None:
+            parameter = Buffer(machine.parameter_bytes, machine.parameter_row_bytes)
+        m.submodules.parameter_buffer = parameter
         m.submodules.constant_buffer = constant = ConstantBuffer(machine)
         connect(m, compute.read_activation, activation.read_0)
         connect(m, compute.read_parameter, parameter.read_0)
@@ -266,6 +267,7 @@ class Core(wiring.Component):
             constant.data.eq(load.write.data),
             constant.mask.eq(load.write.mask),
             constant.entry.eq(compute.entry),
+            constant.part.eq(compute.part),
             compute.records.eq(constant.records),
         ]
         return activation

@@ -11,6 +11,7 @@ from typing import Any
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.pascal.pascal import Pascal
+from mensa.rtl.arrays.pavlov.pavlov import Pavlov
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import Mode, Width
@@ -36,6 +37,7 @@ __all__ = [
     "jacquard",
     "machines",
     "pascal",
+    "pavlov",
 ]
 
 KIB = 1024
@@ -71,10 +73,11 @@ class Machine:
         The array, as everything around it knows it; its fields are settings of the machine.
     clock_hz : int
         Clock of the core and of its memory ports, hertz, 1 to 100 GHz.
-    parameter_buffer_bytes : int
+    parameter_buffer_bytes : int or None
         On-chip memory for weights, bytes: two halves, each of an even number of rows. A row is
         twice the longer of the array's words rounded up to a power of two, or a beat if that is
-        more.
+        more. None, and only None, for an array that has a memory of its own for them
+        (`Array.store_bytes`).
         What does not stay there takes turns in two slots at its end.
     activation_buffer_bytes : int
         On-chip memory for activations, bytes; divided evenly among `activation_banks`, each of an
@@ -111,7 +114,7 @@ class Machine:
     name: str
     array: Array
     clock_hz: int
-    parameter_buffer_bytes: int
+    parameter_buffer_bytes: int | None
     activation_buffer_bytes: int
     activation_banks: int = 4
     constant_entries: int = 64
@@ -143,8 +146,26 @@ class Machine:
                 "cell_lanes", self.cell_lanes, 1, most, f", as cell={self.cell} has room for"
             )
         check_range("softmax_lanes", self.softmax_lanes, 0, 128)
-        self._check_buffer("parameter_buffer_bytes", 2)
+        self._check_parameters()
         self._check_buffer("activation_buffer_bytes", self.activation_banks)
+
+    def _check_parameters(self) -> None:
+        array = self.array
+        if not array.store_bytes:
+            self._check_buffer("parameter_buffer_bytes", 2)
+            return
+        if self.parameter_buffer_bytes is not None:
+            raise MachineError(
+                f"{array.kind} has no parameter buffer: its parameters are in its PEs, of which "
+                f"each has as many bytes as {array.store_setting} says"
+            )
+        unit = 4 * self.parameter_unit_bytes
+        if array.store_bytes % unit:
+            raise MachineError(
+                f"the PEs have {array.store_bytes} B of {array.store_setting} together, which must "
+                f"be a multiple of {unit} B (two parts of at least two {self.parameter_unit_bytes} "
+                f"B rows)"
+            )
 
     def _check_buffer(self, field: str, parts: int) -> None:
         value = getattr(self, field)
@@ -155,6 +176,27 @@ class Machine:
                 f"{field} must be a multiple of {unit} B ({parts} parts of at least two "
                 f"{self.row_bytes} B rows), up to 256 MiB, not {value}"
             )
+
+    @property
+    def parameter_bytes(self) -> int:
+        """On-chip memory for weights, wherever it is."""
+        return self.array.store_bytes or self.parameter_buffer_bytes or 0
+
+    @property
+    def parameter_setting(self) -> str:
+        """The setting that says how much that is."""
+        return self.array.store_setting or "parameter_buffer_bytes"
+
+    @property
+    def parameter_unit_bytes(self) -> int:
+        """What the address of parameters that are loaded is a multiple of: a beat, or where no word
+        begins between others a word, if that is more."""
+        return max(self.beat_bytes, self.array.group if self.array.store_bytes else 0)
+
+    @property
+    def parameter_row_bytes(self) -> int:
+        """Bytes of one physical row of the memory for weights."""
+        return self.parameter_unit_bytes if self.array.store_bytes else self.row_bytes
 
     @property
     def part_unit_bytes(self) -> int:
@@ -202,8 +244,8 @@ class Machine:
     def _most_state_lanes(self) -> int:
         lanes = self.lanes
         if self.recurrent_width == Width.INT32:
-            # Results of four bytes take two cycles, and those of a tile of one pixel have but one.
-            lanes = lanes // 2 if self.array.tile > 1 else 0
+            # Results of four bytes take two cycles.
+            lanes = lanes // 2 if self.array.takes_long_rows else 0
         return min(lanes, self.array.group // self.recurrent_width.nbytes)
 
     @property
@@ -260,7 +302,9 @@ class Machine:
 
     @property
     def _longest_word(self) -> int:
-        """Bytes of activations, or of parameters, that are read at once."""
+        """Bytes of activations, or of a buffer's parameters, that are read or written at once."""
+        if self.array.store_bytes:
+            return max(self.array.chunk, 2 * self.lanes)
         return max(self.array.chunk, self.array.group * self.array.parameter_rows)
 
     @property
@@ -288,6 +332,18 @@ class Machine:
         """Pitch of the constant buffer's entries, bytes: one record a channel, padded."""
         records = next_power_of_two(self.array.group)
         return max(CHANNEL_RECORD_BYTES * records, self.beat_bytes)
+
+    @property
+    def constant_row_records(self) -> int:
+        """Channel records that a row of the constant buffer holds: those of L channels, or a beat's
+        if these are more; all of an entry where it has no more, or L is no power of two."""
+        group, row = self.array.group, max(self.lanes, self.beat_bytes // CHANNEL_RECORD_BYTES)
+        return row if row < group and row & (row - 1) == 0 else group
+
+    @property
+    def constant_entry_rows(self) -> int:
+        """Rows of the constant buffer that an entry takes, a power of two."""
+        return next_power_of_two(-(-self.array.group // self.constant_row_records))
 
     @property
     def peak_macs_per_cycle(self) -> int:
@@ -340,7 +396,7 @@ class Machine:
         return Machine.of(self.settings | changes)
 
 
-ARRAYS: dict[str, type[Array]] = {kind.kind: kind for kind in (Systolic, Jacquard, Pascal)}
+ARRAYS: dict[str, type[Array]] = {kind.kind: kind for kind in (Systolic, Jacquard, Pascal, Pavlov)}
 """The kinds of array, by name."""
 
 edge_tpu = Machine(
@@ -374,5 +430,15 @@ pascal = Machine(
 )
 """The compute-centric machine of Mensa-G, on the die of the processor."""
 
-machines = {m.name: m for m in (edge_tpu, jacquard, pascal)}
+pavlov = Machine(
+    name="pavlov",
+    array=Pavlov(rows=8, cols=8),  # [R-h], as are the 512 B of registers
+    clock_hz=1_000_000_000,  # [D] 8 x 8 PEs x 2 FLOP x 1 GHz = 128 GFLOP/s [R-h]
+    parameter_buffer_bytes=None,  # [R-h]
+    activation_buffer_bytes=128 * KIB,  # [R-h]
+    port_bytes=256,  # [D] 256 GB/s [R-h] at 1 GHz
+)
+"""The LSTM-centric machine of Mensa-G, in the logic layer of a stacked memory."""
+
+machines = {m.name: m for m in (edge_tpu, jacquard, pascal, pavlov)}
 """The named machines, by name."""

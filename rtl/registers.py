@@ -377,7 +377,7 @@ def c_header(machine: Machine) -> str:
     for name, value in machine.array.edges.items():
         define(name.upper(), f"{value}u")
     define("BEAT_BYTES", f"{machine.beat_bytes}u")
-    define("PARAMETER_BUFFER_BYTES", f"{machine.parameter_buffer_bytes}u")
+    define("PARAMETER_BUFFER_BYTES", f"{machine.parameter_bytes}u")
     define("ACTIVATION_BUFFER_BYTES", f"{machine.activation_buffer_bytes}u")
     define("CONSTANT_ENTRIES", f"{machine.constant_entries}u")
     lines += ["", "/* Control registers: byte offsets on the AXI4-Lite port. */"]

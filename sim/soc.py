@@ -187,7 +187,10 @@ jacquard = Soc.single("jacquard", machines["jacquard"], stacked)
 pascal = Soc.single("pascal", machines["pascal"], lpddr4)
 """The compute-centric machine on the processor's die, on LPDDR4."""
 
-socs = {soc.name: soc for soc in (edge_tpu, jacquard, pascal)}
+pavlov = Soc.single("pavlov", machines["pavlov"], stacked)
+"""The LSTM-centric machine in the logic layer of a stacked memory."""
+
+socs = {soc.name: soc for soc in (edge_tpu, jacquard, pascal, pavlov)}
 """The named systems, by name."""
 
 

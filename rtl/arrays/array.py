@@ -103,6 +103,25 @@ class Array(ABC):
         return 0
 
     @property
+    def kept_tiles(self) -> int:
+        """Tiles of a command whose sums can wait in the array for the next command (KEEP)."""
+        return 1
+
+    @property
+    def store_bytes(self) -> int:
+        """Bytes of the array's own memory for parameters; 0 if these come from a buffer.
+
+        The load unit writes it in the buffer's place, and a parameter word begins at a multiple of
+        its own size, a power of two.
+        """
+        return 0
+
+    @property
+    def store_setting(self) -> str | None:
+        """The setting that says how large that memory is."""
+        return None
+
+    @property
     def pace(self) -> int:
         """Cycles from one row of a tile's results to the next: the post-processor takes L a
         cycle."""
@@ -112,6 +131,11 @@ class Array(ABC):
     @abstractmethod
     def spacing(self) -> int:
         """Cycles between the `last` beats of two tiles, at least."""
+
+    @property
+    def takes_long_rows(self) -> bool:
+        """Whether a row of results of four bytes has the time that it takes, twice the pace."""
+        return self.leaves_by_pixel or self.spacing >= 2 * self.pace
 
     @property
     def clearance(self) -> int:
@@ -149,6 +173,11 @@ class Array(ABC):
     @abstractmethod
     def hardware(self) -> Any:
         """The array as an Amaranth component with the streams of `mensa.rtl.arrays.streams`."""
+
+    def store(self, beat_bytes: int) -> Any:
+        """The memory of `store_bytes`, an Amaranth component with the ports of a `Buffer`: one
+        reader, and one writer of beats; None where there is none."""
+        return None
 
     def nest(self) -> Any:
         """The loop nest of `own_modes`, an Amaranth component whose `nest` is a NestSignature; None

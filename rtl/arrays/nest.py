@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.kind import kind_layout
-from mensa.rtl.arrays.streams import WORD_MARKS
+from mensa.rtl.arrays.streams import WORD_MARKS, keep_fields
 from mensa.rtl.commands import (
     BUFFER_ADDRESS_BITS,
     CHANNELS_BITS,
@@ -60,6 +60,7 @@ def work_fields(array: Array) -> dict[str, Any]:
         # are the spacing apart even where the second has fewer parameters.
         "first": 1,
         "last": 1,
+        **keep_fields(array),
         # The same of a pixel's words, whose sums leave with the last.
         **(WORD_MARKS if array.leaves_by_pixel else {}),
         # The lane's result, told once per tile. A step's channels are those of all pixels but the

@@ -5,6 +5,8 @@ Nothing behind an array can stall, and nothing stalls an array: all are always r
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import signed
 from amaranth.lib import data, stream
 
@@ -13,9 +15,11 @@ from mensa.rtl.commands import Mode
 
 __all__ = [
     "ACCUMULATOR_BITS",
+    "KEEP_MARKS",
     "OPERAND_BITS",
     "WORD_MARKS",
     "activations_signature",
+    "keep_fields",
     "parameters_signature",
     "results_signature",
 ]
@@ -26,6 +30,10 @@ OPERAND_BITS = 9
 ACCUMULATOR_BITS = 32
 """Bits of a sum, which wraps."""
 
+
+KEEP_MARKS = {"resumes": 1, "keeps": 1}
+"""Of a beat, where the sums of several tiles can be kept: its tile's sums go on from kept ones, are
+kept with it."""
 
 WORD_MARKS = {"opens": 1, "closes": 1, "ends": 1}
 """Of a word: its pixel's sums begin with it, leave with it, and are the last of their tile."""
@@ -42,13 +50,21 @@ def activations_signature(array: Array) -> stream.Signature:
     return stream.Signature(layout, always_ready=True)
 
 
+def keep_fields(array: Array) -> dict[str, Any]:
+    """What says which sums are kept, where those of several tiles can be."""
+    if array.kept_tiles == 1:
+        return {}
+    return {**KEEP_MARKS, "place": range(array.kept_tiles)}
+
+
 def parameters_signature(array: Array) -> stream.Signature:
     """One value for each channel of the group, of each of the bytes that a beat is for.
 
-    `first` and `last` mark a tile's first and last beat. An array with MODE FILTER also has beats
-    that clear the taps, and those that are the tap of its row `row`, which all bytes of the beat
-    hold. If it has a store of input rows, `last` marks the last tap of a tap row, `first` the first
-    word of an input row, and the beats of a word have their number as `row`.
+    `first` and `last` mark a tile's first and last beat. An array that keeps the sums of several
+    tiles has `KEEP_MARKS`, and the tile's number in its command as `place`. An array with MODE
+    FILTER also has beats that clear the taps, and those that are the tap of its row `row`, which
+    all bytes of the beat hold. If it has a store of input rows, `last` marks the last tap of a tap
+    row, `first` the first word of an input row, and the beats of a word have their number as `row`.
     """
     filter_fields = {"clear": 1, "tap": 1, "row": range(array.tap_places)}
     values = array.parameter_rows * array.group
@@ -56,6 +72,7 @@ def parameters_signature(array: Array) -> stream.Signature:
         {
             "first": 1,
             "last": 1,
+            **keep_fields(array),
             **(filter_fields if Mode.FILTER in array.own_modes else {}),
             "values": data.ArrayLayout(signed(OPERAND_BITS), values),
         }

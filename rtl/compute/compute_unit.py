@@ -74,8 +74,8 @@ class ComputeUnit(wiring.Component):
         It reads a word of parameters, or asks for one of activations.
     read_activation, read_parameter : Out(ReadPort)
         Operands.
-    entry, records : Out(ENTRY_BITS), In(C x 16 bytes)
-        The constant buffer, read in one cycle.
+    entry, part, records : Out(ENTRY_BITS), Out(range(machine.array.pace)), In(L x 16 bytes)
+        The constant buffer, read for L channels.
     write : Out(WritePort)
         Results, to the activation buffer.
     """
@@ -99,9 +99,10 @@ class ComputeUnit(wiring.Component):
                 "feeding": Out(1),
                 "reads": Out(operand_feed.READS),
                 "read_activation": Out(ReadPort(machine.row_bytes)),
-                "read_parameter": Out(ReadPort(machine.row_bytes)),
+                "read_parameter": Out(ReadPort(machine.parameter_row_bytes)),
                 "entry": Out(ENTRY_BITS),
-                "records": In(8 * CHANNEL_RECORD_BYTES * machine.array.group),
+                "part": Out(range(machine.array.pace)),
+                "records": In(8 * CHANNEL_RECORD_BYTES * machine.lanes),
                 "write": Out(WritePort(machine.row_bytes)),
             }
         )
@@ -131,6 +132,7 @@ class ComputeUnit(wiring.Component):
             self.feeding.eq(feed.active),
             self.reads.eq(feed.reads),
             self.entry.eq(post.entry),
+            self.part.eq(post.part),
             post.records.eq(self.records),
         ]
 

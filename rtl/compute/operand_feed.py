@@ -16,6 +16,7 @@ from mensa.rtl.arrays.streams import (
     OPERAND_BITS,
     WORD_MARKS,
     activations_signature,
+    keep_fields,
     parameters_signature,
 )
 from mensa.rtl.buffers.buffer import ReadPort
@@ -48,6 +49,12 @@ points."""
 def _vector_bytes(machine: Machine) -> int:
     """Bytes that the vector unit, the softmax unit or the LSTM cell takes at once."""
     return max(machine.lanes, machine.recurrent_width.nbytes * machine.state_lanes)
+
+
+def _word_bytes(machine: Machine) -> int:
+    """Bytes of an activation word: a chunk, what other units take, a filter's of all columns."""
+    passed = machine.array.group if Mode.FILTER in machine.modes else 0
+    return max(machine.array.chunk, _vector_bytes(machine), passed)
 
 
 def _table_bytes(machine: Machine) -> int:
@@ -157,7 +164,7 @@ class OperandFeed(wiring.Component):
                 "active": Out(1),
                 "reads": Out(READS),
                 "read_activation": Out(ReadPort(machine.row_bytes)),
-                "read_parameter": Out(ReadPort(machine.row_bytes)),
+                "read_parameter": Out(ReadPort(machine.parameter_row_bytes)),
                 "activations": Out(activations_signature(machine.array)),
                 "parameters": Out(parameters_signature(machine.array)),
                 "vector": Out(
@@ -250,7 +257,7 @@ class OperandFeed(wiring.Component):
         lanes, cols = self._machine.lanes, self._machine.array.group
         low, high = bounds.low, bounds.high
         beat, asked = beats.asked[2], beats.asked[3]
-        inside = resetless(max(self._machine.array.chunk, cols))
+        inside = resetless(_word_bytes(self._machine))
         reads = Signal()
         first, last = resetless(BUFFER_ADDRESS_BITS), resetless(BUFFER_ADDRESS_BITS)
         parameter_last = resetless(BUFFER_ADDRESS_BITS)
@@ -364,6 +371,10 @@ class OperandFeed(wiring.Component):
             self.parameters.payload.first.eq(operands.first),
             self.parameters.payload.last.eq(operands.last),
         ]
+        m.d.comb += [
+            self.parameters.payload[name].eq(operands[name])
+            for name in keep_fields(self._machine.array)
+        ]
         if self._machine.array.leaves_by_pixel:
             m.d.comb += [self.activations.payload[mark].eq(operands[mark]) for mark in WORD_MARKS]
         if Mode.FILTER in self._machine.modes:
@@ -378,8 +389,9 @@ class OperandFeed(wiring.Component):
         vector = self.vector.payload.values
         for place in range(len(weights)):
             weight = weights[place]
-            takes = place < self._machine.array.group
-            m.d.comb += parameters[place].eq(Mux(passes, word[place], weight) if takes else weight)
+            if Mode.FILTER in self._machine.modes and place < self._machine.array.group:
+                weight = Mux(passes, word[place], weight)
+            m.d.comb += parameters[place].eq(weight)
         m.d.comb += [
             self.table.payload[i].eq(weights[i][:8]) for i in range(len(self.table.payload))
         ]

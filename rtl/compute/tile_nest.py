@@ -261,6 +261,12 @@ class TileNest(wiring.Component):
             ]
         continued, kept = r.keep[0], r.keep[1]
         fetches = all_of(walked.fetch_activation, walked.word_begins)
+        if self._array.kept_tiles > 1:
+            self._count_tiles(m, coming, walked)
+            m.d.comb += [
+                step.resumes.eq(first_beat & continued),
+                step.keeps.eq(walked.over & walked.ended_tile & kept),
+            ]
         if self._array.leaves_by_pixel:
             m.d.comb += [
                 step.opens.eq(first_chunk & ~continued),
@@ -282,6 +288,13 @@ class TileNest(wiring.Component):
             step.out_x.eq(pixel.out_x),
             step.out_y.eq(pixel.out_y),
         ]
+
+
+    def _count_tiles(self, m: Module, coming: ComingChunk, walked: WalkedChunk) -> None:
+        """Give the number of the step's tile, among those of its group."""
+        place = self.nest.step.place
+        with m.If(walked.over & coming.begins_tile):
+            m.d.sync += place.eq(Mux(coming.begins_group, 0, place + 1))
 
 
 def _is_edge(pixel: data.View[data.StructLayout]) -> Value:

@@ -153,8 +153,6 @@ class _Part:
     """L channels of a row, which are requantised side by side."""
 
     valid: Signal
-    number: Signal
-    """How many parts of the row came before."""
     values: Value
     context: Value
     """Number of the command."""
@@ -191,10 +189,10 @@ class PostProcessor(wiring.Component):
         Of the array, or of the vector unit.
     row_multiplier, row_shift, row_wrapped : In(31), In(signed(6)), In(1)
         Of a softmax's row, from its first result to four cycles behind its last, what scales it.
-    entry : Out(ENTRY_BITS)
-        Entry of the constant buffer to read.
-    records : In(C x 16 bytes)
-        Its channel records, `timing.RECORDS_LATENCY` cycles later.
+    entry, part : Out(ENTRY_BITS), Out(range(machine.array.pace))
+        Entry of the constant buffer to read, and which L of its channels.
+    records : In(L x 16 bytes)
+        Their records, `timing.RECORDS_LATENCY` cycles later.
     write : Out(WritePort)
         To the activation buffer.
     """
@@ -211,7 +209,8 @@ class PostProcessor(wiring.Component):
                 "row_shift": In(requantizer.SHIFT),
                 "row_wrapped": In(1),
                 "entry": Out(ENTRY_BITS),
-                "records": In(8 * CHANNEL_RECORD_BYTES * machine.array.group),
+                "part": Out(range(machine.array.pace)),
+                "records": In(8 * CHANNEL_RECORD_BYTES * machine.lanes),
                 "write": Out(WritePort(machine.row_bytes)),
             }
         )
@@ -350,13 +349,14 @@ class PostProcessor(wiring.Component):
                 target.address + Mux(self._is_wide & target.width.any(), 2 * lanes, lanes)
             )
             with m.If(is_long(target, target.channels) & ~upper):
+                m.d.comb += self.part.eq(part)
                 m.d.sync += [upper.eq(1), more.eq(target.channels > lanes)]
             with m.Else():
                 after = target.channels - lanes
                 if parts > 1:
                     m.d.sync += sums.eq(sums.as_value() >> (ACCUMULATOR_BITS * lanes))
+                m.d.comb += self.part.eq(part + 1)
                 m.d.sync += [
-                    part.eq(part + 1),
                     target.channels.eq(after),
                     upper.eq(0),
                     more.eq(((parts > 2) & (target.channels > 2 * lanes)) | is_long(target, after)),
@@ -366,15 +366,14 @@ class PostProcessor(wiring.Component):
             there = row.target.channels
             m.d.sync += [
                 sums.eq(row.sums),
-                part.eq(0),
                 target.eq(row.target),
                 upper.eq(0),
                 more.eq(row.valid & (((parts > 1) & (there > lanes)) | is_long(row.target, there))),
             ]
-        m.d.sync += valid.eq(row.valid | more)
+        m.d.sync += [valid.eq(row.valid | more), part.eq(self.part)]
         writes = self._bytes(m, target, upper)
         values = Cat(sums[lane] for lane in range(lanes))
-        return _Part(valid, part, values, target.context, writes)
+        return _Part(valid, values, target.context, writes)
 
     def _bytes(self, m: Module, target: Any, upper: Signal) -> data.View[data.StructLayout]:
         """Two cycles: which bytes of memory the results of a part have."""
@@ -417,7 +416,6 @@ class PostProcessor(wiring.Component):
         the records come.
         """
         lanes = self._machine.lanes
-        number = later(m, part.number, _RECORDS_WAIT, name="part")
         values = later(m, part.values, _RECORDS_WAIT, name="values")
         m.d.comb += contexts.addr.eq(later(m, part.context, _RECORDS_WAIT - 1, name="context"))
         looked_up = Signal(_context_layout())
@@ -438,13 +436,8 @@ class PostProcessor(wiring.Component):
 
         row = scaler.i.payload
         m.d.sync += [scaler.i.valid.eq(scales[-1]), row.scaling.eq(context.scaling)]
-        records = Signal(8 * CHANNEL_RECORD_BYTES * lanes)
-        with m.Switch(number):
-            for choice in range(self._machine.array.pace):
-                with m.Case(choice):
-                    m.d.comb += records.eq(self.records.word_select(choice, len(records)))
         for lane in range(lanes):
-            record = records.word_select(lane, 8 * CHANNEL_RECORD_BYTES)
+            record = self.records.word_select(lane, 8 * CHANNEL_RECORD_BYTES)
             m.d.sync += row.lanes[lane].value.eq(values.word_select(lane, ACCUMULATOR_BITS))
             with m.If(context.uniform):
                 m.d.sync += [

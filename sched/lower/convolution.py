@@ -313,8 +313,8 @@ class Convolution:
             self.cutter.rectangles(
                 layer,
                 overlap=sets == 1,
-                # Sums that are kept from piece to piece stay in the array: one pixel a row.
-                most_pixels=self.machine.array.tile if split else None,
+                # Sums that are kept from piece to piece stay in the array.
+                most_pixels=self._kept_packs if split else None,
                 pixels=mapping.pixels if mapping.mode.is_tiled else 0,
             )
         )
@@ -396,7 +396,12 @@ class Convolution:
         """Whether sums may be kept from some input channels to the others: of a tile, one tap."""
         pixels = -(-self.x.outputs // mapping.pixels) * self.y.outputs
         one_tap = self.plan.kernel_h == self.plan.kernel_w == 1
-        return mapping.mode.is_dense and one_tap and pixels <= self.machine.array.tile
+        return mapping.mode.is_dense and one_tap and pixels <= self._kept_packs
+
+    @property
+    def _kept_packs(self) -> int:
+        """Packs whose sums the array can keep."""
+        return self.machine.array.tile * self.machine.array.kept_tiles
 
     def parts(self, cut: Cut | None) -> list[Part]:
         """What is to be done; see `Parts` of `mensa.sched.lower.cuts`."""

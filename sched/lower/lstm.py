@@ -21,7 +21,7 @@ import numpy.typing as npt
 from mensa.golden.operators.lstm import LstmPlan
 from mensa.rtl.commands import Mode, Rounding, Unit, Width, compute_registers, register
 from mensa.rtl.machine import Machine
-from mensa.sched.lower.matrix_product import MatrixProduct, PlacedProduct
+from mensa.sched.lower.matrix_product import MatrixProduct, PlacedProduct, most_pixels
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.recurrent import (
     UNCHANGED,
@@ -182,7 +182,7 @@ class LstmLayer:
 
     def demand(self, operator: int, *, can_stay: bool) -> Demand:
         """What its parameters need."""
-        unit = self.machine.beat_bytes
+        unit = self.machine.parameter_unit_bytes
         return Demand(
             operator,
             sum(-(-each.nbytes // unit) * unit for each in self.products),
@@ -195,7 +195,7 @@ class LstmLayer:
         self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
     ) -> list[Block]:
         """Its only block. Parameters: as of `Convolution.blocks`."""
-        unit = self.machine.beat_bytes
+        unit = self.machine.parameter_unit_bytes
         resident = room.resident.get(operator)
         placed = []
         for product in self.products:
@@ -226,19 +226,22 @@ class LstmLayer:
             for first in range(0, plan.steps, scratch.steps):
                 steps = min(scratch.steps, plan.steps - first)
                 at = row + first * step_rows
-                for part in inputs:
-                    command = part.command(
-                        self.source + at * features,
-                        scratch.inputs,
-                        steps,
-                        step_rows * features,
-                        scratch.pitch,
-                    )
-                    yield phase(command, part.parameters)
+                most = most_pixels(self.machine, inputs, steps)
+                for step in range(0, steps, most):
+                    for part in inputs:
+                        command = part.command(
+                            self.source + (at + step * step_rows) * features,
+                            scratch.inputs + step * scratch.pitch,
+                            min(most, steps - step),
+                            step_rows * features,
+                            scratch.pitch,
+                        )
+                        yield phase(command, part.parameters)
                 for step in range(steps):
                     target = self.target + (at + step * step_rows) * outputs
                     # The other way round in every other step, for what is still there.
-                    for part in recurrent[:: -1 if (first + step) % 2 else 1]:
+                    backwards = (first + step) % 2 and not any(part.keep for part in recurrent)
+                    for part in recurrent[:: -1 if backwards else 1]:
                         yield phase(part.command(before, scratch.recurrent), part.parameters)
                     sums = scratch.inputs + step * scratch.pitch
                     for command in self._peephole("forget", "input", sums=sums, state=state):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,23 +12,26 @@ import numpy.typing as npt
 
 from mensa.golden import ConvPlan
 from mensa.golden.plan import Int8Array
-from mensa.rtl.commands import Mode, Rounding, Width, compute_registers
+from mensa.rtl.commands import Keep, Mode, Rounding, Width, compute_registers
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.blocks import even
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.mappings.choice import loops, whole
 from mensa.sched.lower.mappings.columns import (
     ColumnGroup,
     LayerMapping,
+    Piece,
     Run,
     constant_entry,
     parameter_words,
+    pieces,
 )
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation
 from mensa.sched.lower.residency import ParameterPlan
 from mensa.sched.lower.work import Compute, ParameterSet, Span
 
-__all__ = ["MatrixProduct", "PlacedProduct"]
+__all__ = ["MatrixProduct", "PlacedProduct", "most_pixels"]
 
 _MAPPING = LayerMapping(Mode.CONV)
 
@@ -133,54 +137,81 @@ class MatrixProduct:
         """Its parameters, placed in `memory`, as many at a time as there is room for on chip.
 
         Parameters: `resident` is the parameter buffer's address and the constant buffer's entry
-        where all of them stay, None if they are streamed. Raises: LoweringError if not even those
-        of a column group fit.
+        where all of them stay, None if they are streamed; then what a slot doesn't hold of a column
+        group comes in pieces, whose sums are kept in the array. Raises: LoweringError if not even a
+        word fits.
         """
-        most = self.entries
+        inputs, most = self.plan.input_shape[3], self.entries
         if resident is None:
             most = min(room.slot_bytes // self.group_bytes, room.slot_entries, most)
-            if most < 1:
-                raise LoweringError(
-                    layer,
-                    f"the {self.group_bytes} B of parameters of a column group find no room; raise "
-                    f"parameter_buffer_bytes",
-                )
-        most = -(-self.entries // -(-self.entries // most))  # sets of about the same size
+        if most:
+            most = -(-self.entries // -(-self.entries // most))  # sets of about the same size
+            return [
+                self._placed(memory, self.run.part(first, first + most), self._whole, resident)
+                for first in range(0, self.entries, most)
+            ]
+        capacity = room.slot_bytes // self.machine.group_channels(Mode.CONV)
+        if not capacity or not room.slot_entries:
+            raise LoweringError(
+                layer,
+                f"the parameters of a column group find no room; raise "
+                f"{self.machine.parameter_setting}",
+            )
+        capacity = even(inputs, capacity)
         return [
-            self._placed(memory, self.run.part(first, min(first + most, self.entries)), resident)
-            for first in range(0, self.entries, most)
+            self._placed(memory, self.run.part(number, number + 1), piece, None)
+            for number in range(self.entries)
+            for piece in pieces(1, 1, inputs, inputs, capacity, self.machine.array.chunk)
         ]
 
+    @property
+    def _whole(self) -> Piece:
+        """All of the reduction."""
+        return whole(self.plan, _MAPPING, self.run, True)
+
     def _placed(
-        self, memory: MemoryMap, run: Run, resident: tuple[int, int] | None
+        self, memory: MemoryMap, run: Run, piece: Piece, resident: tuple[int, int] | None
     ) -> PlacedProduct:
         plan, machine = self.plan, self.machine
+        own = slice(piece.first_word, piece.first_word + piece.words)
         words = np.concatenate(
-            [parameter_words(plan, _MAPPING, group, machine) for group in run.groups]
+            [parameter_words(plan, _MAPPING, group, machine)[own] for group in run.groups]
         )
-        constants = np.concatenate(
-            [constant_entry(plan, self.factors, group, machine) for group in run.groups]
-        )
+        keep = Keep(0) if not piece.byte else Keep.CONTINUE
+        entries: list[npt.NDArray[np.uint8]] = []
+        if piece.byte + piece.nbytes == plan.input_shape[3]:
+            entries = [constant_entry(plan, self.factors, group, machine) for group in run.groups]
+        else:
+            keep |= Keep.UNDRAINED
+        constants = np.concatenate(entries) if entries else np.zeros(0, np.uint8)
         content = ParameterSet(
-            memory.put(words), words.size, memory.put(constants), constants.size, resident
+            memory.put(words),
+            words.size,
+            memory.put(constants) if entries else 0,
+            constants.size,
+            resident,
         )
-        return PlacedProduct(self, run, content)
+        return PlacedProduct(self, run, piece, keep, content)
 
 
 @dataclass(frozen=True, eq=False)
 class PlacedProduct:
-    """Some neighbouring outputs of a product, with their parameters.
+    """Some neighbouring outputs of a product, or a piece of their reduction, with the parameters.
 
     Attributes
     ----------
-    product, run : MatrixProduct, Run
+    product, run, piece : MatrixProduct, Run, Piece
         Which.
+    keep : Keep
+        How it goes on from the piece before, and whether another one does from it.
     parameters : ParameterSet
         Where they are.
     """
 
     product: MatrixProduct
     run: Run
+    piece: Piece
+    keep: Keep
     parameters: ParameterSet
 
     def command(
@@ -192,17 +223,17 @@ class PlacedProduct:
         and bytes from vector to vector and from result to result.
         """
         plan, width = self.product.plan, self.product.width
-        inputs, first = plan.input_shape[3], self.run.groups[0]
+        first, start, inputs = self.run.groups[0], self.piece.byte, self.piece.nbytes
         outputs = sum(group.outputs for group in self.run.groups)
         out = target + first.first_output * width.nbytes
         registers = loops(
-            plan, _MAPPING, self.run, whole(plan, _MAPPING, self.run, True), 1, pixels, source_pitch
+            plan, _MAPPING, self.run, self.piece, 1, pixels, source_pitch
         ) | compute_registers(
-            KEEP=0,
-            ACT_ADDRESS=source,
-            X_START=0,
+            KEEP=self.keep,
+            ACT_ADDRESS=source + start,
+            X_START=start,
             Y_START=0,
-            INPUT_ROW_BYTES=(pixels - 1) * source_pitch + inputs,
+            INPUT_ROW_BYTES=(pixels - 1) * source_pitch + plan.input_shape[3],
             INPUT_ROWS=1,
             PIXEL_Y_ADDRESS_STEP=0,
             TAP_Y_ADDRESS_STEP=0,
@@ -222,9 +253,17 @@ class PlacedProduct:
         )
         return Compute(
             registers,
-            reads=(Span(source, source + (pixels - 1) * source_pitch + inputs),),
+            reads=(Span(source + start, source + start + (pixels - 1) * source_pitch + inputs),),
             writes=Span(out, out + (pixels - 1) * pitch + outputs * width.nbytes),
         )
+
+
+def most_pixels(machine: Machine, parts: Sequence[PlacedProduct], wanted: int) -> int:
+    """How many vectors the commands of a product take at once: those whose sums the array can keep,
+    if some of its reductions come in pieces."""
+    if not any(part.keep for part in parts):
+        return wanted
+    return min(wanted, machine.array.tile * machine.array.kept_tiles)
 
 
 def wide_group(machine: Machine, width: Width) -> int:

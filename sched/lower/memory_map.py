@@ -43,15 +43,16 @@ class MemoryMap:
     graph : Graph
         Whose tensors are placed.
     machines : sequence of Machine
-        Blocks begin at a burst's boundary of every machine, or a multiple of 128 if that is more.
+        Blocks begin at a burst's boundary of every machine, and at a multiple of its parameters'
+        words and of 128.
     rounding : str
         Whose arithmetic.
     """
 
     def __init__(self, graph: Graph, machines: Sequence[Machine], rounding: str) -> None:
         self._graph = graph
-        bursts = [machine.burst_bytes for machine in machines]  # powers of two
-        self._alignment = max(PROGRAM_ALIGNMENT_BYTES, *bursts)
+        units = [max(each.burst_bytes, each.parameter_unit_bytes) for each in machines]
+        self._alignment = max(PROGRAM_ALIGNMENT_BYTES, *units)  # all are powers of two
         self._end = 0
         self._image: list[tuple[int, Bytes]] = []
         first = first_values(graph, rounding)

@@ -67,13 +67,13 @@ def parameter_plan(
 ) -> ParameterPlan:
     """Keep all layers' parameters if they fit, else as many as leave room to stream the others."""
     demands = sorted(demands, key=lambda each: (each.nbytes, each.layer))
-    size, entries = machine.parameter_buffer_bytes, machine.constant_entries
+    size, entries = machine.parameter_bytes, machine.constant_entries
     if options.residency:
         resident = _resident(demands, size, entries, machine)
         if len(resident) == len(demands):
             return ParameterPlan(resident)
     slots = 2
-    unit = machine.beat_bytes
+    unit = machine.parameter_unit_bytes
     largest = max((each.group_bytes for each in demands), default=1)
     slot_bytes = size // slots
     slot_entries = entries // slots
@@ -96,11 +96,12 @@ def _resident(
 ) -> dict[int, tuple[int, int]]:
     """Places of the layers, in this order, that fit `size` bytes and so many entries."""
     resident = {}
+    unit = machine.parameter_unit_bytes
     address = entry = 0
     for each in demands:
         if not each.can_stay:
             continue
-        nbytes = -(-each.nbytes // machine.beat_bytes) * machine.beat_bytes
+        nbytes = -(-each.nbytes // unit) * unit
         if address + nbytes <= size and entry + each.entries <= entries:
             resident[each.layer] = address, entry
             address += nbytes

@@ -85,10 +85,10 @@ def lacks_room(
 
 def lacks_table(machine: Machine, nbytes: int = TABLE_BYTES) -> str | None:
     """Why a machine may find no room for an operator's table of so many bytes, or None."""
-    if machine.parameter_buffer_bytes // 2 - machine.beat_bytes < nbytes:
+    if machine.parameter_bytes // 2 - machine.parameter_unit_bytes < nbytes:
         return (
-            f"its table of {nbytes} B may find no room in {machine.name}'s parameter "
-            f"buffer of {machine.parameter_buffer_bytes} B"
+            f"its table of {nbytes} B may find no room in the {machine.parameter_bytes} B that "
+            f"{machine.name} has for parameters"
         )
     return None
 
@@ -143,10 +143,7 @@ def _lacks_room_on_chip(
             f"{sum(each.nbytes for each in lifetimes)} B, are not all in the activation buffer of "
             f"{size} B at once; raise activation_buffer_bytes"
         )
-    if isinstance(work, LstmPlan):
-        products = lstm.products(work, machine)
-    else:
-        products = [svdf.features_of(work, machine)]
+    if not isinstance(work, LstmPlan):
         groups = -(-work.output_shape[1] // machine.state_lanes)
         if groups > machine.constant_entries // 8:
             return (
@@ -154,11 +151,4 @@ def _lacks_room_on_chip(
                 f"{machine.constant_entries} constant_entries, of which an eighth is for them; "
                 f"they want {groups}"
             )
-    group = max(product.group_bytes for product in products)
-    slot = machine.parameter_buffer_bytes // 2 - machine.beat_bytes
-    if group > slot:
-        return (
-            f"the {group} B of parameters of a column group may find no room in {machine.name}'s "
-            f"parameter buffer of {machine.parameter_buffer_bytes} B"
-        )
     return None

@@ -125,11 +125,11 @@ def _check_compute(machine: Machine, command: Command) -> None:
     if reason is not None:
         raise refusal(command, reason)
     if command["KEEP"]:
-        tile = machine.array.tile
+        most = machine.array.tile * machine.array.kept_tiles
         require(
             command,
-            mode.is_tiled and command["GROUPS"] == 1 and command["PIXELS"] <= tile,
-            f"KEEP needs a tiled mode, one group and at most {tile} pixels",
+            mode.is_tiled and command["GROUPS"] == 1 and command["PIXELS"] <= most,
+            f"KEEP needs a tiled mode, one group and at most {most} pixels",
         )
 
 
@@ -148,12 +148,14 @@ def _check_width(machine: Machine, command: Command, most: int) -> None:
         # A row of the array's takes two cycles for each that others take, and only where a tile
         # has a single one there is so much time.
         # A result of the cell is shorter.
-        alone = mode.is_tiled and command["PIXELS"] == 1 and machine.array.tile > 1
+        array = machine.array
+        one_row = command["PIXELS"] == 1 or array.tile == 1
+        alone = mode.is_tiled and one_row and array.takes_long_rows
         require(
             command,
             alone or (mode.is_cell and 2 * most <= machine.lanes),
-            "results of four bytes are those of a single pixel, in a tiled mode on an array of "
-            "several",
+            "results of four bytes are those of tiles of a single pixel, on an array that spaces "
+            "them widely enough",
         )
     require(command, command["EDGE_CHANNELS"] == 0, "EDGE_CHANNELS is for results of a byte")
     # The bytes of a cycle, two a lane, are written at once.

@@ -53,7 +53,7 @@ class Buffers:
         """The buffers of `machine`, all 0."""
         return cls(
             np.zeros(machine.activation_buffer_bytes, np.uint8),
-            np.zeros(machine.parameter_buffer_bytes, np.uint8),
+            np.zeros(machine.parameter_bytes, np.uint8),
             np.zeros(machine.constant_entries * machine.constant_entry_bytes, np.uint8),
         )
 

@@ -410,14 +410,18 @@ class _Core:
         # A record's bytes without meaning are not stored.
         entries, group = machine.constant_entries, machine.array.group
         used, pitch = CHANNEL_RECORD_USED_BYTES, CHANNEL_RECORD_BYTES
-        stored = memories["constant_buffer.memory"][:, : used * group]
+        stored = memories["constant_buffer.memory"][:, : used * machine.constant_row_records]
         records = np.zeros((entries, group, pitch), np.uint8)
-        records[:, :, :used] = stored.reshape(entries, group, used)
+        records[:, :, :used] = stored.reshape(entries, -1, used)[:, :group]
         constant = np.zeros((entries, machine.constant_entry_bytes), np.uint8)
         constant[:, : pitch * group] = records.reshape(entries, -1)
         return Buffers(
             activation=banks("activation_buffer", machine.activation_banks),
-            parameter=banks("parameter_buffer", 1),
+            parameter=(
+                memories["parameter_buffer.registers"][:, : machine.parameter_row_bytes].ravel()
+                if machine.array.store_bytes
+                else banks("parameter_buffer", 1)
+            ),
             constant=constant.ravel(),
         )
 

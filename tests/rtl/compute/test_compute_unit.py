@@ -149,6 +149,7 @@ class WithBuffers(wiring.Component):
             constant.mask.eq(~0),
             constant.entry.eq(unit.entry),
             unit.records.eq(constant.records),
+            constant.part.eq(unit.part),
         ]
         return m
 

@@ -1,0 +1,89 @@
+"""The parameter registers of Pavlov's elements: written by beats, read one of each at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In
+
+from mensa.rtl.buffers.buffer import BLOCK_RAM_ATTRIBUTES, ReadPort, WritePort
+from mensa.rtl.parts.resetless import later
+
+__all__ = ["RegisterStore"]
+
+_PIECE_BYTES = 4
+"""What is read at once of a table that is given out in pieces (`Machine.table_step_bytes`)."""
+
+
+class RegisterStore(wiring.Component):
+    """N elements' registers; byte address a is register a // N of element a mod N.
+
+    It stands where other machines have a parameter buffer, with the ports and the latencies of a
+    `Buffer`. A word, one register of every element, begins at a multiple of N, so nothing is turned
+    on its way, and registers can lie beside their element. Of a read that begins within a word, at
+    a multiple of four, only four bytes are given: they are a table's, and go elsewhere.
+
+    Parameters
+    ----------
+    elements, registers, beat_bytes : int
+        N, the registers of each, and the bytes of a beat: powers of two, N x registers at least two
+        beats.
+
+    Members
+    -------
+    read_0, write_0 : In(ReadPort), In(WritePort)
+        A word; a beat. Rows have N bytes, or a beat's if these are more.
+    """
+
+    def __init__(self, elements: int, registers: int, beat_bytes: int):
+        self._word_bytes, self._beat_bytes = elements, beat_bytes
+        self._nbytes = elements * registers
+        self.row_bytes = max(elements, beat_bytes)
+        super().__init__(
+            {
+                "read_0": In(ReadPort(self.row_bytes)),
+                "write_0": In(WritePort(self.row_bytes)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        row, word, beat = self.row_bytes, self._word_bytes, self._beat_bytes
+        row_bits, word_bits = row.bit_length() - 1, word.bit_length() - 1
+        m.submodules.registers = registers = memory.Memory(
+            shape=8 * row, depth=self._nbytes // row, init=[], attrs=BLOCK_RAM_ATTRIBUTES
+        )
+        write, read = registers.write_port(granularity=8), registers.read_port()
+
+        # As in a buffer, what comes is kept in registers before it goes to the memory.
+        written, valid = self.write_0, Signal()
+        m.d.sync += valid.eq(written.valid)
+        here = later(m, written.address[:row_bits], name="write_place")
+        mask = later(m, written.mask[:beat], name="mask")
+        data = later(m, written.data[: 8 * beat], name="data")
+        m.d.comb += [
+            write.addr.eq(later(m, written.address >> row_bits, name="write_row")),
+            write.data.eq(data.replicate(row // beat)),
+        ]
+        for place in range(0, row, beat):
+            enables = write.en[place : place + beat]
+            m.d.comb += enables.eq(Mux(valid & (here == place), mask, 0))
+
+        # The address, the memory, its register, the word of the row, the piece of the word.
+        address = self.read_0.address
+        m.d.comb += read.addr.eq(later(m, address >> row_bits, name="read_row"))
+        found = later(m, read.data, name="found")
+        chosen = found
+        if row > word:
+            which = later(m, address[word_bits:row_bits], 3, name="which")
+            chosen = found.word_select(which, 8 * word)
+        chosen = later(m, chosen, name="chosen")
+        given = chosen
+        if word > _PIECE_BYTES:
+            bits = 8 * _PIECE_BYTES
+            piece = later(m, address[_PIECE_BYTES.bit_length() - 1 : word_bits], 4, name="piece")
+            given = Cat(chosen.word_select(piece, bits), chosen[bits:])
+        m.d.comb += self.read_0.data.eq(later(m, given, name="given"))
+        return m

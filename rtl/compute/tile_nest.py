@@ -289,7 +289,6 @@ class TileNest(wiring.Component):
             step.out_y.eq(pixel.out_y),
         ]
 
-
     def _count_tiles(self, m: Module, coming: ComingChunk, walked: WalkedChunk) -> None:
         """Give the number of the step's tile, among those of its group."""
         place = self.nest.step.place

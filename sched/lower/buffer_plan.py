@@ -100,9 +100,8 @@ def buffer_plans(
         if len(found) == len(lifetimes):
             yield BufferPlan(tensors=found)
             return
-        banks = max(1, machine.activation_banks // 8)
-        ring_bytes = banks * machine.activation_bank_bytes
-        start = 2 * ring_bytes
+        start = rings_bytes(machine)
+        ring_bytes = start // 2
         found = allocate(lifetimes, size - start, machine.beat_bytes)
         if found:
             yield BufferPlan(
@@ -113,6 +112,11 @@ def buffer_plans(
     banks = machine.activation_banks // 2
     half = banks * machine.activation_bank_bytes
     yield BufferPlan(_ring(0, half, banks, options.prefetch), _ring(half, half, banks, True))
+
+
+def rings_bytes(machine: Machine) -> int:
+    """Of both rings, where other tensors stay beside them."""
+    return 2 * max(1, machine.activation_banks // 8) * machine.activation_bank_bytes
 
 
 def _ring(start: int, nbytes: int, slots: int, several: bool) -> RingPlan:

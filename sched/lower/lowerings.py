@@ -35,7 +35,13 @@ from mensa.sched.lower.elementwise import (
     lower_quantize,
     lower_scaled,
 )
-from mensa.sched.lower.lstm import lstm_parts
+from mensa.sched.lower.lstm import (
+    LstmInputsPlan,
+    LstmStepsPlan,
+    inputs_parts,
+    lstm_parts,
+    steps_parts,
+)
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.move_blocks import lower_move
 from mensa.sched.lower.pool import lower_pool
@@ -109,7 +115,9 @@ PARAMETERISED: Mapping[
     BilinearPlan: resize_parts,
     ConcatPlan: concatenation_parts,
     ConvPlan: convolution_parts,
+    LstmInputsPlan: inputs_parts,
     LstmPlan: lstm_parts,
+    LstmStepsPlan: steps_parts,
     SvdfPlan: svdf_parts,
     ProductsPlan: products_parts,
     SoftmaxPlan: softmax_parts,

@@ -7,20 +7,28 @@ behind gate: forget, input, cell and output gate. Sequences of a batch go one af
 
 A gate's peephole, a product of the cell state, takes the place of its recurrent sum, which before
 that is added to the sum of its inputs.
+
+The sums of the inputs' products may not have room for all steps. Then these come in portions, for
+each of which the weights are loaded anew; or, if that is less to move, all sums go through memory
+(`spills`): they are a stage of their own then, and each step loads its sums while the one before is
+computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
+from mensa.golden import Plan
 from mensa.golden.operators.lstm import LstmPlan
-from mensa.rtl.commands import Mode, Rounding, Unit, Width, compute_registers, register
+from mensa.rtl.commands import Keep, Mode, Rounding, Unit, Width, compute_registers, register
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.matrix_product import MatrixProduct, PlacedProduct, most_pixels
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.recurrent import (
@@ -34,6 +42,7 @@ from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.work import (
     Block,
     Compute,
+    Copy,
     Home,
     LayerSite,
     ParameterSet,
@@ -44,12 +53,17 @@ from mensa.sched.lower.work import (
 
 __all__ = [
     "CELL_GATES",
+    "LstmInputsPlan",
     "LstmLayer",
+    "LstmStepsPlan",
+    "inputs_parts",
     "integer_bits",
     "lstm_parts",
     "own_bytes",
     "peepholes",
     "products",
+    "spills",
+    "steps_parts",
 ]
 
 CELL_GATES = ("forget", "input", "cell", "output")
@@ -61,6 +75,9 @@ for a step's."""
 
 _MOST_ROW_BYTES = register(Unit.COMPUTE, "INPUT_ROW_BYTES").most
 _MOST_PIXELS = register(Unit.COMPUTE, "OUT_WIDTH").most
+
+_Command = tuple[Compute, ParameterSet | None]
+"""A command, and the parameters that it needs if they are others than before."""
 
 
 def integer_bits(plan: LstmPlan) -> int:
@@ -79,7 +96,51 @@ def peepholes(plan: LstmPlan) -> dict[str, npt.NDArray[np.int16]]:
 
 def own_bytes(plan: LstmPlan, machine: Machine) -> int:
     """What the sums take in the activation buffer, wherever they begin."""
-    return _Scratch.of(plan, machine, 0).end + machine.row_bytes - machine.beat_bytes
+    scratch = _Scratch.of(plan, machine, 0, spilled=spills(plan, machine))
+    return scratch.end + machine.row_bytes - machine.beat_bytes
+
+
+def spills(plan: LstmPlan, machine: Machine) -> bool:
+    """Whether the sums of the inputs' products go through memory.
+
+    That is if it moves fewer bytes than to load their weights for each portion of the steps.
+    """
+    steps = _Scratch.of(plan, machine, 0).steps
+    if steps == plan.steps or peepholes(plan):
+        return False
+    weights, *others = (each.nbytes for each in products(plan, machine))
+    if weights + sum(others) <= machine.parameter_bytes:
+        return False
+    again = -(-plan.steps // steps) - 1
+    return plan.batch * again * weights > 2 * _spilled_bytes(plan, machine)
+
+
+def _sums_pitch(plan: LstmPlan, machine: Machine) -> int:
+    """Bytes from the sums of a step's inputs to those of the next."""
+    return up_to_rows(machine, len(plan.gates) * plan.cells * Width.INT16.nbytes)
+
+
+def _spilled_bytes(plan: LstmPlan, machine: Machine) -> int:
+    """Of the sums of all steps' inputs in memory."""
+    return plan.batch * plan.steps * _sums_pitch(plan, machine)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LstmInputsPlan(Plan):
+    """The first stage of a layer whose sums go through memory: its inputs' products."""
+
+    layer: LstmPlan
+
+    def nbytes(self, machine: Machine) -> int:
+        """Bytes of its result: sums of int16, step after step, sequence after sequence."""
+        return _spilled_bytes(self.layer, machine)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LstmStepsPlan(Plan):
+    """The second stage: all else."""
+
+    layer: LstmPlan
 
 
 @dataclass(frozen=True)
@@ -106,19 +167,18 @@ class _Scratch:
     end: int
 
     @classmethod
-    def of(cls, plan: LstmPlan, machine: Machine, start: int) -> _Scratch:
-        """From an address on; sums begin at rows of the buffer."""
+    def of(cls, plan: LstmPlan, machine: Machine, start: int, *, spilled: bool = False) -> _Scratch:
+        """From an address on; sums begin at rows of the buffer, the inputs' only if not spilled."""
 
         def up(nbytes: int) -> int:
             return up_to_rows(machine, nbytes)
 
         sums = len(plan.gates) * plan.cells
-        pitch = up(sums * Width.INT16.nbytes)
+        pitch = _sums_pitch(plan, machine)
         fits = machine.activation_buffer_bytes // _INPUT_SHARE // pitch
-        features = max(1, plan.input_shape[2] * _sequences(plan)[0])
-        steps = min(plan.steps, max(1, min(fits, _MOST_PIXELS, _MOST_ROW_BYTES // features)))
+        steps = min(_most_steps(plan), max(1, fits))
         inputs = up(start)
-        recurrent = inputs + steps * pitch
+        recurrent = inputs + (0 if spilled else steps * pitch)
         values = recurrent + up(sums * machine.recurrent_width.nbytes)
         end = values + (up(plan.cells) if plan.projection is not None else 0)
         return cls(inputs, pitch, steps, recurrent, values, end)
@@ -127,6 +187,12 @@ class _Scratch:
 def _sequences(plan: LstmPlan) -> tuple[int, int]:
     """Rows from a step to the next and from a sequence to the next, of inputs and of outputs."""
     return (plan.batch, 1) if plan.time_major else (1, plan.steps)
+
+
+def _most_steps(plan: LstmPlan) -> int:
+    """Steps that a command takes at most, whose inputs are a row to it."""
+    features = max(1, plan.input_shape[2] * _sequences(plan)[0])
+    return min(plan.steps, max(1, min(_MOST_PIXELS, _MOST_ROW_BYTES // features)))
 
 
 def lstm_parts(
@@ -138,6 +204,25 @@ def lstm_parts(
     target, room = targets[0].address, targets[-1].address
     found = dict(zip(peepholes(plan), weights, strict=True))
     return [LstmLayer(plan, site, room, source, hidden, state, target, found)]
+
+
+def inputs_parts(
+    plan: LstmInputsPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
+) -> list[LstmInputs]:
+    """The first stage. Raises: LoweringError if its inputs find no room on chip."""
+    require_on_chip(site, sources, own_bytes(plan.layer, site.machine))
+    return [LstmInputs(plan.layer, site, sources[0].address, targets[0].address)]
+
+
+def steps_parts(
+    plan: LstmStepsPlan, site: LayerSite, sources: Sequence[Home], targets: Sequence[Home]
+) -> list[LstmSteps]:
+    """The second stage. Raises: LoweringError if something of it finds no room on chip."""
+    *states, spilled = sources
+    require_on_chip(site, (*states, *targets), own_bytes(plan.layer, site.machine))
+    hidden, state = (home.address for home in states)
+    target, room = targets[0].address, targets[-1].address
+    return [LstmSteps(plan.layer, site, room, spilled.address, hidden, state, target, {})]
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,50 +267,26 @@ class LstmLayer:
 
     def demand(self, operator: int, *, can_stay: bool) -> Demand:
         """What its parameters need."""
-        unit = self.machine.parameter_unit_bytes
-        return Demand(
-            operator,
-            sum(-(-each.nbytes // unit) * unit for each in self.products),
-            sum(each.entries for each in self.products),
-            max(each.group_bytes for each in self.products),
-            can_stay,
-        )
+        return _demand(self.machine, self.products, operator, can_stay)
 
     def blocks(
         self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
     ) -> list[Block]:
         """Its only block. Parameters: as of `Convolution.blocks`."""
-        unit = self.machine.parameter_unit_bytes
-        resident = room.resident.get(operator)
-        placed = []
-        for product in self.products:
-            placed.append(product.sets(memory, layer, room, resident))
-            if resident is not None:
-                nbytes = -(-product.nbytes // unit) * unit
-                resident = resident[0] + nbytes, resident[1] + product.entries
-        return [Block((), tuple(self._phases(placed)), ())]
+        inputs, *others = _placed(self.machine, self.products, memory, layer, operator, room)
+        return [Block((), tuple(_phases(self._commands(inputs, others))), ())]
 
-    def _phases(self, placed: Sequence[Sequence[PlacedProduct]]) -> Iterator[Phase]:
+    def _commands(
+        self, inputs: Sequence[PlacedProduct], others: Sequence[Sequence[PlacedProduct]]
+    ) -> Iterator[_Command]:
         """All commands, in order."""
         plan, scratch = self.plan, self.scratch
-        inputs, recurrent, *projection = placed
-        latest: ParameterSet | None = None  # what is on chip
-
-        def phase(command: Compute, parameters: ParameterSet | None = None) -> Phase:
-            nonlocal latest
-            latest = latest if parameters is None else parameters
-            return Phase((command,), latest)
-
         step_rows, sequence_rows = _sequences(plan)
-        features, outputs = plan.input_shape[2], plan.output_shape[2]
+        features = plan.input_shape[2]
         for number in range(plan.batch):
-            row = number * sequence_rows
-            hidden = self.hidden + number * outputs
-            state = self.state + number * plan.cells * Width.INT16.nbytes
-            before = hidden
             for first in range(0, plan.steps, scratch.steps):
                 steps = min(scratch.steps, plan.steps - first)
-                at = row + first * step_rows
+                at = number * sequence_rows + first * step_rows
                 most = most_pixels(self.machine, inputs, steps)
                 for step in range(0, steps, most):
                     for part in inputs:
@@ -236,25 +297,46 @@ class LstmLayer:
                             step_rows * features,
                             scratch.pitch,
                         )
-                        yield phase(command, part.parameters)
+                        yield command, part.parameters
                 for step in range(steps):
-                    target = self.target + (at + step * step_rows) * outputs
-                    # The other way round in every other step, for what is still there.
-                    backwards = (first + step) % 2 and not any(part.keep for part in recurrent)
-                    for part in recurrent[:: -1 if backwards else 1]:
-                        yield phase(part.command(before, scratch.recurrent), part.parameters)
                     sums = scratch.inputs + step * scratch.pitch
-                    for command in self._peephole("forget", "input", sums=sums, state=state):
-                        yield phase(command)
-                    yield phase(self._cell_state(sums, state))
-                    for command in self._peephole("output", sums=sums, state=state):
-                        yield phase(command)
-                    value = scratch.values if projection else target
-                    yield phase(self._hidden_state(sums, state, value))
-                    for part in projection[0] if projection else ():
-                        yield phase(part.command(value, target), part.parameters)
-                    before = target
-            yield phase(copy_on_chip(self.machine, before, hidden, outputs))
+                    yield from self._step(number, first + step, sums, others)
+
+    def _step(
+        self,
+        number: int,
+        step: int,
+        sums: int,
+        placed: Sequence[Sequence[PlacedProduct]],
+        streamed: Registers = MappingProxyType({}),
+    ) -> Iterator[_Command]:
+        """What a step of a sequence takes besides the sums of its inputs.
+
+        Parameters: `streamed` as of `Compute`, of those that read them.
+        """
+        plan = self.plan
+        recurrent, *projection = placed
+        step_rows, sequence_rows = _sequences(plan)
+        outputs = plan.output_shape[2]
+        hidden = self.hidden + number * outputs
+        state = self.state + number * plan.cells * Width.INT16.nbytes
+        target = self.target + (number * sequence_rows + step * step_rows) * outputs
+        before = target - step_rows * outputs if step else hidden
+        # The other way round in every other step, for what is still there.
+        backwards = step % 2 and not any(part.keep for part in recurrent)
+        for part in recurrent[:: -1 if backwards else 1]:
+            yield part.command(before, self.scratch.recurrent), part.parameters
+        for command in self._peephole("forget", "input", sums=sums, state=state):
+            yield command, None
+        yield replace(self._cell_state(sums, state), streamed=streamed), None
+        for command in self._peephole("output", sums=sums, state=state):
+            yield command, None
+        value = self.scratch.values if projection else target
+        yield replace(self._hidden_state(sums, state, value), streamed=streamed), None
+        for part in projection[0] if projection else ():
+            yield part.command(value, target), part.parameters
+        if step == plan.steps - 1:
+            yield copy_on_chip(self.machine, target, hidden, outputs), None
 
     def _peephole(self, *gates: str, sums: int, state: int) -> Iterator[Compute]:
         """Add the shares of the cell state to gates that lie side by side.
@@ -357,6 +439,168 @@ class LstmLayer:
         return cell_command(
             self.machine, mode, cells, {**registers, **scaling}, reads, target, width
         )
+
+
+@dataclass(frozen=True, eq=False)
+class LstmSteps(LstmLayer):
+    """The second stage of a layer whose sums go through memory, where they are at `source`."""
+
+    @cached_property
+    def scratch(self) -> _Scratch:
+        """Where its other sums are."""
+        return _Scratch.of(self.plan, self.machine, self.start, spilled=True)
+
+    @cached_property
+    def products(self) -> list[MatrixProduct]:
+        """Of the hidden state, and the projection if there is one."""
+        return products(self.plan, self.machine)[1:]
+
+    def blocks(
+        self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
+    ) -> list[Block]:
+        """A block for every step, which loads its sums. Parameters: as of `Convolution.blocks`."""
+        placed = _placed(self.machine, self.products, memory, layer, operator, room)
+        plan, pitch = self.plan, self.scratch.pitch
+        nbytes = len(plan.gates) * plan.cells * Width.INT16.nbytes
+        if nbytes > self.site.buffers.inputs.slot_bytes:
+            raise LoweringError(layer, f"the {nbytes} B of sums of a step's inputs fit no slot")
+        blocks: list[Block] = []
+        latest: ParameterSet | None = None
+        for number in range(plan.batch):
+            for step in range(plan.steps):
+                load = Copy(self.source + len(blocks) * pitch, 0, nbytes)
+                commands = self._step(number, step, 0, placed, {"ACT_ADDRESS": 1})
+                phases = tuple(_phases(commands, latest))
+                latest = phases[-1].parameters
+                blocks.append(Block((load,), phases, ()))
+        return blocks
+
+
+@dataclass(frozen=True, eq=False)
+class LstmInputs:
+    """The first stage: the inputs' products, whose sums go to memory.
+
+    Attributes
+    ----------
+    plan, site : LstmPlan, LayerSite
+        What, and for which machine.
+    source, target : int
+        Address of the inputs in the activation buffer, and of their sums in memory.
+    """
+
+    plan: LstmPlan
+    site: LayerSite
+    source: int
+    target: int
+
+    @cached_property
+    def product(self) -> MatrixProduct:
+        """Of all gates."""
+        return products(self.plan, self.site.machine)[0]
+
+    def demand(self, operator: int, *, can_stay: bool) -> Demand:
+        """What its parameters need."""
+        return _demand(self.site.machine, [self.product], operator, can_stay)
+
+    def blocks(
+        self, memory: MemoryMap, layer: str, operator: int, room: ParameterPlan
+    ) -> list[Block]:
+        """Blocks of neighbouring outputs, of as many steps as there is room for."""
+        plan, machine = self.plan, self.site.machine
+        (parts,) = _placed(machine, [self.product], memory, layer, operator, room)
+        slot = self.site.buffers.outputs.slot_bytes
+        least = max(_row_bytes(machine, (part,))[1] for part in parts)
+        most = most_pixels(machine, parts, min(_most_steps(plan), slot // least))
+        if not most:
+            raise LoweringError(layer, f"the {least} B of sums of a column group fit no slot")
+        return [
+            self._block(number, first, min(most, plan.steps - first), group)
+            for number in range(plan.batch)
+            for first in range(0, plan.steps, most)
+            for group in self._groups(parts, slot // most)
+        ]
+
+    def _groups(
+        self, parts: Sequence[PlacedProduct], row_bytes: int
+    ) -> Iterator[list[PlacedProduct]]:
+        """Neighbouring parts whose sums of a step have room in so many bytes."""
+        group: list[PlacedProduct] = []
+        for part in parts:
+            fits = _row_bytes(self.site.machine, (*group, part))[1] <= row_bytes
+            if group and not fits and not part.keep & Keep.CONTINUE:
+                yield group
+                group = []
+            group.append(part)
+        yield group
+
+    def _block(self, number: int, first: int, steps: int, parts: Sequence[PlacedProduct]) -> Block:
+        """Some outputs of a sequence's steps from `first` on."""
+        plan, machine = self.plan, self.site.machine
+        features, pitch = plan.input_shape[2], _sums_pitch(plan, machine)
+        step_rows, sequence_rows = _sequences(plan)
+        source = self.source + (number * sequence_rows + first * step_rows) * features
+        begin, row = _row_bytes(machine, parts)
+        start = parts[0].run.groups[0].first_output * Width.INT16.nbytes
+        phases = []
+        for part in parts:
+            command = part.command(source, begin - start, steps, step_rows * features, row)
+            phases.append(Phase((replace(command, writes=None),), part.parameters))
+        last = parts[-1].run.groups[-1]
+        nbytes = (last.first_output + last.outputs) * Width.INT16.nbytes - start
+        at = self.target + (number * plan.steps + first) * pitch + start
+        return Block((), tuple(phases), (Copy(at, begin, nbytes, steps, pitch, row),))
+
+
+def _row_bytes(machine: Machine, parts: Sequence[PlacedProduct]) -> tuple[int, int]:
+    """Where in a row of a slot a step's sums of neighbouring parts begin, and its bytes.
+
+    They begin at the same place of a row of the buffer as in memory.
+    """
+    first, last = parts[0].run.groups[0], parts[-1].run.groups[-1]
+    begin = first.first_output * Width.INT16.nbytes % machine.row_bytes
+    nbytes = (last.first_output + last.outputs - first.first_output) * Width.INT16.nbytes
+    return begin, up_to_rows(machine, begin + nbytes)
+
+
+def _demand(
+    machine: Machine, matrices: Sequence[MatrixProduct], operator: int, can_stay: bool
+) -> Demand:
+    """What the parameters of products need."""
+    unit = machine.parameter_unit_bytes
+    return Demand(
+        operator,
+        sum(-(-each.nbytes // unit) * unit for each in matrices),
+        sum(each.entries for each in matrices),
+        max(each.group_bytes for each in matrices),
+        can_stay,
+    )
+
+
+def _placed(
+    machine: Machine,
+    matrices: Sequence[MatrixProduct],
+    memory: MemoryMap,
+    layer: str,
+    operator: int,
+    room: ParameterPlan,
+) -> list[list[PlacedProduct]]:
+    """Products with their parameters, one product's behind another's."""
+    unit = machine.parameter_unit_bytes
+    resident = room.resident.get(operator)
+    placed = []
+    for product in matrices:
+        placed.append(product.sets(memory, layer, room, resident))
+        if resident is not None:
+            nbytes = -(-product.nbytes // unit) * unit
+            resident = resident[0] + nbytes, resident[1] + product.entries
+    return placed
+
+
+def _phases(commands: Iterable[_Command], latest: ParameterSet | None = None) -> Iterator[Phase]:
+    """A phase for each command; one without parameters of its own leaves the `latest` on chip."""
+    for command, parameters in commands:
+        latest = latest if parameters is None else parameters
+        yield Phase((command,), latest)
 
 
 def products(plan: LstmPlan, machine: Machine) -> list[MatrixProduct]:

@@ -289,9 +289,7 @@ class _Lowering:
         self._alone = {
             op.index
             for op in graph.operators
-            if alone
-            and op.index in self.machines
-            and own_bytes(plan(graph, op, rounding), self.machines[op.index])
+            if alone and op.index in self.machines and self.works_on_chip(op)
         }
         programs = {
             operator.index: number
@@ -323,6 +321,11 @@ class _Lowering:
             ):
                 found |= dict.fromkeys(function.operators, function)
         return found
+
+    def works_on_chip(self, operator: Operator) -> bool:
+        """Whether an operator on a machine has bytes of the activation buffer for itself."""
+        work = plan(self.graph, operator, self.rounding)
+        return own_bytes(work, self.machines[operator.index]) > 0
 
     def runs(self) -> list[tuple[list[Operator], Machine | None]]:
         """What runs where, in order."""
@@ -379,7 +382,7 @@ class _Lowering:
         outputs = [self.views.place(each) for each in (*operator.outputs, *self.states(operator))]
         if room := own_bytes(work, self.machines[operator.index]):
             outputs.append(self._unnamed(operator, _OWN_ROOM, room))
-        stages = stages_of(work, operands)
+        stages = stages_of(work, operands, self.machines[operator.index])
         for number, stage in enumerate(stages):
             results = tuple(outputs)
             if stage is not stages[-1]:
@@ -587,7 +590,7 @@ class _Section:
         """The one that keeps most on chip of those whose layers fit."""
         jobs = [job for operator in operators for job in lowering.jobs(operator)]
         lifetimes = _lifetimes(lowering, operators, jobs)
-        works_on_chip = len(jobs) == 1 and own_bytes(jobs[0].work, machine) > 0
+        works_on_chip = len(operators) == 1 and lowering.works_on_chip(operators[0])
         plans = list(buffer_plans(lifetimes, machine, lowering.options, must_stay=works_on_chip))
         for number, buffers in enumerate(plans):
             try:

@@ -26,7 +26,7 @@ from mensa.rtl.commands import TABLE_BYTES
 from mensa.rtl.machine import Machine
 from mensa.sched.lower import lstm, svdf
 from mensa.sched.lower.broadcast import spreads
-from mensa.sched.lower.buffer_plan import Lifetime, allocate, buffer_plans
+from mensa.sched.lower.buffer_plan import Lifetime, allocate, buffer_plans, rings_bytes
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
 from mensa.sched.lower.lstm import peepholes
@@ -137,11 +137,13 @@ def _lacks_room_on_chip(
         for number, nbytes in enumerate([*sizes, own_bytes(work, machine)])
     ]
     size = machine.activation_buffer_bytes
+    if isinstance(work, LstmPlan) and lstm.spills(work, machine):
+        size -= rings_bytes(machine)
     if len(allocate(lifetimes, size, machine.beat_bytes)) < len(lifetimes):
         return (
             f"{machine.name} has no room for it: its tensors, states and sums, of "
-            f"{sum(each.nbytes for each in lifetimes)} B, are not all in the activation buffer of "
-            f"{size} B at once; raise activation_buffer_bytes"
+            f"{sum(each.nbytes for each in lifetimes)} B, are not all in the {size} B of the "
+            f"activation buffer that there are at once; raise activation_buffer_bytes"
         )
     if not isinstance(work, LstmPlan):
         groups = -(-work.output_shape[1] // machine.state_lanes)

@@ -15,9 +15,11 @@ from mensa.golden.operators.addition import ADD_LEFT_SHIFT
 from mensa.golden.operators.computed_weights import ComputedWeightsPlan
 from mensa.golden.operators.elementwise import MulPlan, PreluPlan
 from mensa.golden.operators.lookup import TablePlan
+from mensa.golden.operators.lstm import LstmPlan
 from mensa.golden.operators.matmul import MatMulPlan
 from mensa.golden.operators.shape_ops import RearrangePlan
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.lstm import LstmInputsPlan, LstmStepsPlan, spills
 from mensa.sched.lower.products import ProductsPlan, WordsPlan
 
 __all__ = ["Stage", "stages_of"]
@@ -48,11 +50,18 @@ class Stage:
     in_memory: bool = False
 
 
-def stages_of(work: Plan, operands: Sequence[Tensor]) -> tuple[Stage, ...]:
+def stages_of(
+    work: Plan, operands: Sequence[Tensor], machine: Machine | None = None
+) -> tuple[Stage, ...]:
     """The stages of a plan, the last of which gives its results; one for most.
 
-    Parameters: `operands` as the graph has them.
+    Parameters: `operands` as the graph has them; `machine` is what runs it, which doesn't matter
+    for what the stages compute together.
     """
+    if isinstance(work, LstmPlan) and machine is not None and spills(work, machine):
+        inputs = LstmInputsPlan(layer=work)
+        steps = LstmStepsPlan(layer=work)
+        return Stage(inputs, (0,), inputs.nbytes, in_memory=True), Stage(steps, (1, 2, 3))
     if type(work) in _STAGES:
         stages = _STAGES[type(work)](work, operands)
         if stages is not None:

@@ -301,6 +301,7 @@ class Core(wiring.Component):
             faults.go_signal.eq(parts.load.command.go_signal),
             faults.handled.eq(fetch.word),
             faults.start.eq(Cat(u.start for u in units)),
+            faults.load_done.eq(parts.load.done),
             faults.running.eq(Cat(~u.idle for u in units)),
             faults.pending.eq(Cat(u.command.pending for u in units)),
             faults.conflict.eq(activation.conflict),

@@ -14,6 +14,8 @@ __all__ = [
     "CELL_LATENCY",
     "COMMANDS_IN_FLIGHT",
     "FEED_LATENCY",
+    "LOADS_IN_FLIGHT",
+    "LOAD_GAP",
     "OUTSTANDING_WRITES",
     "POST_LATENCY",
     "READ_LATENCY",
@@ -40,6 +42,13 @@ RECORDS_LATENCY = 3
 
 OUTSTANDING_WRITES = 4
 """Write bursts that the store unit has in flight at most."""
+
+LOADS_IN_FLIGHT = 2
+"""Load commands that have started and are not done, at most."""
+
+LOAD_GAP = 3
+"""From a load's last beat to the first of the next one, at least: the end is known, the next one's
+first row is taken, its first beat has a place."""
 
 COMMANDS_IN_FLIGHT = 4
 """Compute commands that have started and are not done, at most."""

@@ -20,7 +20,7 @@ from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.parts.unit import UnitFrontend, unit_members
 from mensa.rtl.shell.window import WindowSignature
 
-__all__ = ["BeatWalker", "BurstWalker", "CopyUnit", "check_machine", "has_no_copy", "log2", "walk"]
+__all__ = ["BeatWalker", "BurstWalker", "CopyUnit", "check_machine", "has_no_copy", "log2", "walk_beats", "walk_bursts"]
 
 _BITS = {register.name: register.bits for register in REGISTERS[Unit.STORE]}
 ROW_BITS = _BITS["ROW_BYTES"]
@@ -286,27 +286,42 @@ def has_no_copy(registers: Any, machine: Machine) -> Value:
     )
 
 
-def walk(m: Module, frontend: UnitFrontend, machine: Machine) -> tuple[BurstWalker, BeatWalker]:
-    """Add both walkers to a unit; they set out the cycle after a command of its frontend starts."""
+def walk_bursts(m: Module, frontend: UnitFrontend, machine: Machine, free: Value) -> BurstWalker:
+    """Add a walker that sets out the cycle after a command of a unit's frontend starts.
+
+    Parameters: `free`, whether the walker is through with the command before, as when one starts.
+    """
     m.submodules.bursts = bursts = BurstWalker(machine)
-    m.submodules.beats = beats = BeatWalker(machine)
     coming, registers = frontend.coming, frontend.registers
-    begin = Signal()  # registers are valid from this cycle on
+    begin = Signal(name="bursts_begin")  # registers are valid from this cycle on
     m.d.sync += begin.eq(frontend.start)
     m.d.comb += [
-        bursts.take.eq(frontend.idle),
+        bursts.take.eq(free),
         bursts.address.eq(coming.memory_address),
         bursts.rows.eq(coming.rows),
         bursts.start.eq(begin),
         bursts.pitch.eq(registers.memory_pitch),
         bursts.row_bytes.eq(registers.row_bytes),
-        beats.take.eq(frontend.idle),
+    ]
+    return bursts
+
+
+def walk_beats(
+    m: Module, machine: Machine, coming: Any, registers: Any, take: Value, start: Value
+) -> BeatWalker:
+    """Add a walker of beats.
+
+    Parameters: a command's registers, as valid with `take` and as valid from `start` on.
+    """
+    m.submodules.beats = beats = BeatWalker(machine)
+    m.d.comb += [
+        beats.take.eq(take),
         beats.memory_address.eq(coming.memory_address),
         beats.buffer_address.eq(coming.buffer_address),
         beats.rows.eq(coming.rows),
-        beats.start.eq(begin),
+        beats.start.eq(start),
         beats.memory_pitch.eq(registers.memory_pitch),
         beats.buffer_pitch.eq(registers.buffer_pitch),
         beats.row_bytes.eq(registers.row_bytes),
     ]
-    return bursts, beats
+    return beats

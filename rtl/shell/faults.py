@@ -41,10 +41,13 @@ class Faults(wiring.Component):
         Words that were handled before the last cycle.
     start, running, pending : In(3)
         As of the units.
+    load_done : In(1)
+        As of the load unit.
     conflict : In(1)
         Two users of a bank of a buffer.
     bus_error, outside, refused : In(3)
-        Strobes of the units, about the command that started last.
+        Strobes of the units, about the command that started last; a bus error of the load unit
+        about the oldest that runs.
     busy, progress : In(1)
         A program runs; something moved.
     watchdog : In(32)
@@ -70,6 +73,7 @@ class Faults(wiring.Component):
                 "start": In(_UNITS),
                 "running": In(_UNITS),
                 "pending": In(_UNITS),
+                "load_done": In(1),
                 "conflict": In(1),
                 "bus_error": In(_UNITS),
                 "outside": In(_UNITS),
@@ -99,6 +103,15 @@ class Faults(wiring.Component):
             with m.If(self.start[unit]):
                 m.d.sync += running_word[unit].eq(pending_word[unit])
 
+        # Two loads may be under way: what comes from memory is the older one's.
+        oldest_load = resetless(32)
+        with m.If(self.start[Unit.LOAD] & (self.load_done | ~self.running[Unit.LOAD])):
+            m.d.sync += oldest_load.eq(pending_word[Unit.LOAD])
+        with m.Elif(self.load_done):
+            m.d.sync += oldest_load.eq(running_word[Unit.LOAD])
+        oldest_word = [*running_word]
+        oldest_word[Unit.LOAD] = oldest_load
+
         # Tokens promised by the GOs so far.
         m.submodules.promised = promised = TokenCounters()
         lacks, deadlock = Signal(_UNITS), Signal(_UNITS)
@@ -122,16 +135,22 @@ class Faults(wiring.Component):
         faults: list[tuple[Any, ErrorCode, Signal | None]] = [
             (self.conflict, ErrorCode.BANK_CONFLICT, None)
         ]
-        for strobe, codes in (
-            (self.bus_error, {Unit.LOAD: "LOAD_BUS_ERROR", Unit.STORE: "STORE_BUS_ERROR"}),
-            (self.outside, {Unit.LOAD: "LOAD_OUTSIDE", Unit.STORE: "STORE_OUTSIDE"}),
-            (self.refused, dict.fromkeys(Unit, "REFUSED")),
+        for strobe, words, codes in (
+            (
+                self.bus_error,
+                oldest_word,
+                {Unit.LOAD: "LOAD_BUS_ERROR", Unit.STORE: "STORE_BUS_ERROR"},
+            ),
+            (
+                self.outside,
+                running_word,
+                {Unit.LOAD: "LOAD_OUTSIDE", Unit.STORE: "STORE_OUTSIDE"},
+            ),
+            (self.refused, running_word, dict.fromkeys(Unit, "REFUSED")),
         ):
-            faults += [
-                (strobe[unit], ErrorCode[code], running_word[unit]) for unit, code in codes.items()
-            ]
+            faults += [(strobe[unit], ErrorCode[code], words[unit]) for unit, code in codes.items()]
         faults += [(deadlock[unit], ErrorCode.DEADLOCK, pending_word[unit]) for unit in Unit]
-        for waiting, words in ((self.running, running_word), (self.pending, pending_word)):
+        for waiting, words in ((self.running, oldest_word), (self.pending, pending_word)):
             faults += [
                 (expired & waiting[unit], ErrorCode[f"WATCHDOG_{unit.name}"], words[unit])
                 for unit in (Unit.LOAD, Unit.STORE, Unit.COMPUTE)

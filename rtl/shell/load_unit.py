@@ -8,11 +8,13 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from mensa.rtl import timing
 from mensa.rtl.axi import INCR, OKAY, ReadSignature, beat_size
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Space, Unit
 from mensa.rtl.machine import Machine
+from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.parts.unit import UnitFrontend
-from mensa.rtl.shell.dma import CopyUnit, check_machine, has_no_copy, walk
+from mensa.rtl.shell.dma import CopyUnit, check_machine, has_no_copy, walk_beats, walk_bursts
 from mensa.rtl.shell.window import is_inside
 
 __all__ = ["LoadUnit", "WriteSignature"]
@@ -41,14 +43,21 @@ class WriteSignature(wiring.Signature):
 class LoadUnit(CopyUnit):
     """Reads the rows of a command in bursts, several in flight, and writes them to a buffer.
 
+    A command starts when all bursts of the one before have been asked for, so that memory's latency
+    is waited for once, not by each of several that follow each other.
+
     Time, for a command that starts in cycle s and is cut into bursts 0, 1, … (architecture.md,
     "Load and store units"), where O = `outstanding_reads`:
 
-    - Burst k's request is prepared in cycle i(k) = max(i(k-1) + 1, a(k-1), d(k-O) + 1), with
-      i(0) = s + 2; ARVALID is high from i(k) + 1 until the cycle a(k) in which ARREADY is too.
-    - d(k) is the cycle in which its last beat is transferred. RREADY is high from s + 2 until the
-      last beat of the command.
+    - Burst k's request is prepared in cycle i(k) = max(i(k-1) + 1, a(k-1), d(k-O) + 1), but i(0) is
+      at least s + 2; bursts of the command before count. ARVALID is high from i(k) + 1 until the
+      cycle a(k) in which ARREADY is too.
+    - d(k) is the cycle in which its last beat is transferred. RREADY is high from s + 3, and at
+      least from `timing.LOAD_GAP` after the last beat of the command before, until the last beat of
+      the command.
     - A beat that is transferred in cycle t is on the write port in t + 1.
+    - The next command has room from i(last) + 2 on, and when fewer than `timing.LOADS_IN_FLIGHT`
+      are running.
     - The command is done in the cycle after its last beat's transfer, e = d(last) + 1, which is
       when that beat is on the write port.
 
@@ -100,13 +109,29 @@ class LoadUnit(CopyUnit):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.frontend = frontend = UnitFrontend(Unit.LOAD)
+        m.submodules.frontend = frontend = UnitFrontend(Unit.LOAD, timing.LOADS_IN_FLIGHT)
         frontend.serve(m, self)
-        m.d.comb += frontend.done.eq(self.done)
-        bursts, beats = walk(m, frontend, self._machine)
+        asking = Signal()  # for the bursts of the latest command
+        bursts = walk_bursts(m, frontend, self._machine, ~asking)
+        with m.If(frontend.start):
+            m.d.sync += asking.eq(1)
+        with m.Elif(~bursts.start & ~bursts.valid):
+            m.d.sync += asking.eq(0)
+        m.d.comb += [frontend.done.eq(self.done), frontend.ready.eq(~asking)]
         bus, registers = self.bus, frontend.registers
         wrong = has_no_copy(registers, self._machine) | ~registers.space.matches(*Space)
         frontend.refuse(m, self, wrong)
+
+        # Beats are of the oldest command; one that starts waits until the one before has all.
+        waits, takes, busy, begins = Signal(), Signal(), Signal(), Signal()
+        taken_for = resetless(registers.shape())
+        beats = walk_beats(m, self._machine, registers, taken_for, takes, begins)
+        m.d.comb += takes.eq(waits & ~busy)
+        m.d.sync += begins.eq(takes)
+        with m.If(frontend.start):
+            m.d.sync += waits.eq(1)
+        with m.Elif(takes):
+            m.d.sync += [waits.eq(0), busy.eq(1), taken_for.eq(registers)]
 
         # Requests. One is in flight from the request register on. `spare` more may be after the
         # next one; it is negative when that one has to wait, too.
@@ -137,11 +162,13 @@ class LoadUnit(CopyUnit):
             taken.eq(bus.rvalid & bus.rready),
             beats.step.eq(taken),
         ]
+        with m.If(taken & beats.last):
+            m.d.sync += busy.eq(0)
         m.d.sync += [
             spare.eq(spare - asked + (taken & bus.rlast)),
             self.outside.eq(bursts.step & ~asked),
             self.write.valid.eq(taken & ~self.stop),
-            self.write.space.eq(registers.space),
+            self.write.space.eq(taken_for.space),
             self.write.address.eq(beats.address),
             self.write.data.eq(bus.rdata),
             self.write.mask.eq(beats.mask),

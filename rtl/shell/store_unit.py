@@ -13,7 +13,7 @@ from mensa.rtl.axi import INCR, OKAY, WriteSignature, beat_size
 from mensa.rtl.commands import ADDRESS_BITS, BUFFER_ADDRESS_BITS, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.parts.unit import UnitFrontend
-from mensa.rtl.shell.dma import CopyUnit, check_machine, has_no_copy, walk
+from mensa.rtl.shell.dma import CopyUnit, check_machine, has_no_copy, walk_beats, walk_bursts
 from mensa.rtl.shell.window import is_inside
 from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
 
@@ -108,7 +108,10 @@ class StoreUnit(CopyUnit):
         m.submodules.frontend = frontend = UnitFrontend(Unit.STORE)
         frontend.serve(m, self)
         m.d.comb += frontend.done.eq(self.done)
-        bursts, beats = walk(m, frontend, self._machine)
+        bursts = walk_bursts(m, frontend, self._machine, frontend.idle)
+        beats = walk_beats(
+            m, self._machine, frontend.coming, frontend.registers, bursts.take, bursts.start
+        )
         bus = self.bus
         beat_bytes = self._machine.beat_bytes
         frontend.refuse(m, self, has_no_copy(frontend.registers, self._machine))

@@ -16,14 +16,21 @@ goes in max(c + j, ceil((z + (j + 1) den) / num)).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from mensa.rtl.machine import Machine
-from mensa.rtl.timing import OUTSTANDING_WRITES, READ_LATENCY
+from mensa.rtl.timing import LOAD_GAP, LOADS_IN_FLIGHT, OUTSTANDING_WRITES, READ_LATENCY
 from mensa.sim.memory import PortTiming
 
-__all__ = ["DmaTiming", "ReadPort", "WritePort", "load", "row_bursts", "store"]
+__all__ = [
+    "CopyTiming",
+    "DmaTiming",
+    "LoadTiming",
+    "ReadPort",
+    "StoreTiming",
+    "WritePort",
+    "row_bursts",
+]
 
 
 @dataclass(frozen=True)
@@ -90,14 +97,16 @@ class ReadPort(_Port):
         super().__init__(timing)
         self._ends = deque([-1] * timing.outstanding)  # last beats of as many latest bursts
 
-    def _burst(self, request: int, beats: int) -> tuple[int, tuple[int, int, int]]:
+    def _burst(
+        self, request: int, beats: int, ready: int = 0
+    ) -> tuple[int, tuple[int, int, int]]:
         accepted = max(request, self._ends.popleft() + 1)
-        transfer = self._transfer(accepted + self.latency, beats)
+        transfer = self._transfer(max(accepted + self.latency, ready), beats)
         self._ends.append(self._latest)
         return accepted, transfer
 
-    def burst(self, request: int, beats: int) -> tuple[int, int]:
-        """Read a burst whose ARVALID is high from cycle `request` on, with RREADY always high.
+    def burst(self, request: int, beats: int, ready: int = 0) -> tuple[int, int]:
+        """Read a burst whose ARVALID is high from cycle `request` on, RREADY from `ready` on.
 
         It is accepted in a = max(request, 1 + the last beat's cycle of the burst `outstanding`
         bursts before), and its beats may go from a + latency on.
@@ -109,11 +118,11 @@ class ReadPort(_Port):
         int
             Cycle in which its last beat is transferred.
         """
-        accepted, (_, _, last) = self._burst(request, beats)
+        accepted, (_, _, last) = self._burst(request, beats, ready)
         return accepted, last
 
     def read(self, request: int, beats: int) -> tuple[int, list[int]]:
-        """Read a burst as `burst` does, and return the cycles of all its beats.
+        """Read a burst as `burst` does, with RREADY always high, and return the cycles of its beats.
 
         Returns
         -------
@@ -200,106 +209,131 @@ def row_bursts(
     return bursts
 
 
-def load(
-    machine: Machine,
-    port: ReadPort,
-    start: int,
-    *,
-    memory_address: int,
-    row_bytes: int,
-    rows: int,
-    memory_pitch: int,
-) -> DmaTiming:
-    """Time of a command of the load unit that starts in cycle `start`; moves `port` on.
+class CopyTiming:
+    """A copying unit's recurrence; a subclass says what bursts do, and which commands overlap.
 
-    For burst k of n(k) beats, with O = `outstanding_reads`, M = the memory's `outstanding`,
-    L = its latency:
+    For burst k, with W bursts in flight:
 
-    - prepared  i(k) = max(i(k-1) + 1, a(k-1), d(k-O) + 1), i(0) = start + 2
-    - accepted  a(k) = max(i(k) + 1, d(k-M) + 1)
-    - last beat d(k), as the bandwidth allows, of beats that may go from a(k) + L on
+    - prepared  i(k) = max(i(k-1) + 1, a(k-1), d(k-W) + 1), the first of a command at start + 2 at
+      the earliest; bursts of commands before count
+    - accepted  a(k), and over d(k), as `_burst` says
     - done      d(last) + 1
 
-    The buffer's addresses don't count. Costs a constant time per burst.
-
-    Parameters
-    ----------
-    machine : Machine
-        Whose `beat_bytes`, `burst_beats` and `outstanding_reads` count.
-    port : ReadPort
-        The data port's read channel, as the command before left it.
-    start : int
-        Cycle of the start strobe.
-    memory_address, row_bytes, rows, memory_pitch : int
-        The registers.
-    """
-    bursts = row_bursts(machine, memory_address, row_bytes, rows, memory_pitch)
-    return _copy(start, bursts, machine.outstanding_reads, port.burst)
-
-
-def store(
-    machine: Machine,
-    port: WritePort,
-    start: int,
-    *,
-    memory_address: int,
-    row_bytes: int,
-    rows: int,
-    memory_pitch: int,
-) -> DmaTiming:
-    """Time of a command of the store unit that starts in cycle `start`; moves `port` on.
-
-    For burst k of n(k) beats, with W = `OUTSTANDING_WRITES`, M = the memory's `outstanding`,
-    L = its latency:
-
-    - prepared  i(k) = max(i(k-1) + 1, a(k-1), b(k-W) + 1), i(0) = start + 2
-    - accepted  a(k) = max(i(k) + 1, b(k-M) + 1)
-    - last beat w(k), as the bandwidth allows, of beats that may go from a(k) + 1 on, the first
-      one of the command not before start + 3 + READ_LATENCY, its way through the buffer
-    - response  b(k) = max(w(k) + L, b(k-1) + 1)
-    - done      b(last) + 1
-
-    The beats in the unit's FIFO never count, since it covers the latency of the buffer. Costs a
-    constant time per burst.
+    Costs a constant time per burst.
 
     Parameters
     ----------
     machine : Machine
         Whose `beat_bytes` and `burst_beats` count.
+    limit : int
+        W.
+    """
+
+    def __init__(self, machine: Machine, limit: int):
+        self._machine = machine
+        self._ends = deque([-1] * limit)  # of as many latest bursts
+        self._prepared = self._accepted = -1  # of the latest burst
+        self._done = [-1, -1]  # the latest commands'
+
+    @property
+    def room(self) -> int:
+        """First cycle with room for the next command."""
+        return self._done[-1] + 1
+
+    def run(
+        self, start: int, *, memory_address: int, row_bytes: int, rows: int, memory_pitch: int
+    ) -> DmaTiming:
+        """Time of a command that starts in cycle `start`, the latest of the unit.
+
+        The buffer's addresses don't count.
+
+        Parameters
+        ----------
+        start : int
+            Cycle of the start strobe.
+        memory_address, row_bytes, rows, memory_pitch : int
+            The registers.
+        """
+        bursts = row_bursts(self._machine, memory_address, row_bytes, rows, memory_pitch)
+        ready = self._ready(start)
+        prepared, accepted, ends = max(start + 1, self._prepared), self._accepted, self._ends
+        for beats in bursts:
+            prepared = max(prepared + 1, accepted, ends.popleft() + 1)
+            accepted, end = self._burst(prepared + 1, beats, ready)
+            ends.append(end)
+        self._prepared, self._accepted = prepared, accepted
+        self._done = [self._done[-1], end + 1]
+        return DmaTiming(start, end + 1, len(bursts), sum(bursts))
+
+    def _ready(self, start: int) -> int:
+        """Cycle from which on the command's beats may go."""
+        raise NotImplementedError
+
+    def _burst(self, request: int, beats: int, ready: int) -> tuple[int, int]:
+        """Of a burst that is asked for in a cycle: when it is accepted and when it is over."""
+        raise NotImplementedError
+
+
+class LoadTiming(CopyTiming):
+    """The load unit: W = `outstanding_reads`. With M = the memory's `outstanding`, L its latency:
+
+    - accepted  a(k) = max(i(k) + 1, d(k-M) + 1)
+    - last beat d(k), as the bandwidth allows, of beats that may go from a(k) + L on, the first one
+      of the command not before `LOAD_GAP` after the last one of the command before
+    - the next command has room from i(last) + 2 on, if fewer than `LOADS_IN_FLIGHT` run
+
+    Parameters
+    ----------
+    machine : Machine
+        As of `CopyTiming`, and its `outstanding_reads`.
+    port : ReadPort
+        The data port's read channel.
+    """
+
+    def __init__(self, machine: Machine, port: ReadPort):
+        assert LOADS_IN_FLIGHT == 2
+        super().__init__(machine, machine.outstanding_reads)
+        self._port = port
+
+    @property
+    def room(self) -> int:
+        """First cycle with room for the next command."""
+        return max(self._prepared + 2, self._done[-2] + 1)
+
+    def _ready(self, start: int) -> int:
+        return self._ends[-1] + LOAD_GAP
+
+    def _burst(self, request: int, beats: int, ready: int) -> tuple[int, int]:
+        return self._port.burst(request, beats, ready)
+
+
+class StoreTiming(CopyTiming):
+    """The store unit: W = `OUTSTANDING_WRITES`. With M = the memory's `outstanding`, L its latency:
+
+    - accepted  a(k) = max(i(k) + 1, d(k-M) + 1)
+    - last beat w(k), as the bandwidth allows, of beats that may go from a(k) + 1 on, the first
+      one of the command not before start + 3 + READ_LATENCY, its way through the buffer
+    - response  d(k) = max(w(k) + L, d(k-1) + 1)
+
+    The beats in the unit's FIFO never count, since it covers the latency of the buffer.
+
+    Parameters
+    ----------
+    machine : Machine
+        As of `CopyTiming`.
     port : WritePort
-        The data port's write channel, as the command before left it.
-    start : int
-        Cycle of the start strobe.
-    memory_address, row_bytes, rows, memory_pitch : int
-        The registers.
+        The data port's write channel.
     """
-    bursts = row_bursts(machine, memory_address, row_bytes, rows, memory_pitch)
-    first = start + 3 + READ_LATENCY
 
-    def burst(request: int, beats: int) -> tuple[int, int]:
-        return port.burst(request, first, beats)
+    def __init__(self, machine: Machine, port: WritePort):
+        super().__init__(machine, OUTSTANDING_WRITES)
+        self._port = port
 
-    return _copy(start, bursts, OUTSTANDING_WRITES, burst)
+    def _ready(self, start: int) -> int:
+        return start + 3 + READ_LATENCY
 
-
-def _copy(
-    start: int, bursts: list[int], limit: int, burst: Callable[[int, int], tuple[int, int]]
-) -> DmaTiming:
-    """What load and store have in common: `limit` bursts are in flight.
-
-    Parameters: `burst` takes the cycle of a request and its beats, and gives the cycle in which it
-    is accepted and the one in which it is over.
-    """
-    ends: list[int] = []
-    prepared = start + 1
-    accepted = 0
-    for k, beats in enumerate(bursts):
-        prepared = max(prepared + 1, accepted)
-        if k >= limit:
-            prepared = max(prepared, ends[k - limit] + 1)
-        accepted, end = burst(prepared + 1, beats)
-        ends.append(end)
-    return DmaTiming(start, ends[-1] + 1, len(bursts), sum(bursts))
+    def _burst(self, request: int, beats: int, ready: int) -> tuple[int, int]:
+        return self._port.burst(request, ready, beats)
 
 
 def _check(name: str, value: int, least: int) -> None:

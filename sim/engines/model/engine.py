@@ -27,8 +27,9 @@ __all__ = ["ModelEngine"]
 
 @dataclass
 class _UnitState:
-    """A unit in the recurrence: its latest command's start and done cycles."""
+    """A copying unit in the recurrence: its latest command's start and done cycles."""
 
+    timing: copies.CopyTiming
     start: int = -1
     done: int = -1
 
@@ -59,13 +60,16 @@ class ModelEngine:
         machine = self.machine
         command_port = copies.ReadPort(self.memory.port_timing(machine.clock_hz, WORD_BYTES))
         data_timing = self.memory.port_timing(machine.clock_hz, machine.beat_bytes)
-        read_port = copies.ReadPort(data_timing)
-        write_port = copies.WritePort(data_timing)
         fetch = FetchTiming(len(program.words), command_port)
         tokens: dict[Token, deque[int]] = {token: deque() for token in Token}
         compute = ComputeTiming(machine)
-        units: dict[int, _UnitState | ComputeTiming] = {unit: _UnitState() for unit in Unit}
-        units[Unit.COMPUTE] = compute
+        load = copies.LoadTiming(machine, copies.ReadPort(data_timing))
+        store = copies.StoreTiming(machine, copies.WritePort(data_timing))
+        units: dict[int, _UnitState | ComputeTiming] = {
+            Unit.LOAD: _UnitState(load),
+            Unit.COMPUTE: compute,
+            Unit.STORE: _UnitState(store),
+        }
         events: list[tuple[Command, int, int, int]] = []
         reads = writes = 0
         words = BufferReads()
@@ -98,22 +102,21 @@ class ModelEngine:
                     )
                 given[token] = tokens[token].popleft() + 1
             beats = 0
-            if unit is compute:
+            if isinstance(unit, ComputeTiming):
                 compute.run(command, handled, given)
                 words += buffer_reads(machine, command.registers)
             else:
-                start = start_cycle(handled, unit.done + 1, given.values())
-                area = {
-                    "memory_address": command["MEMORY_ADDRESS"],
-                    "row_bytes": command["ROW_BYTES"],
-                    "rows": command["ROWS"],
-                    "memory_pitch": command["MEMORY_PITCH"],
-                }
+                start = start_cycle(handled, unit.timing.room, given.values())
+                copied = unit.timing.run(
+                    start,
+                    memory_address=command["MEMORY_ADDRESS"],
+                    row_bytes=command["ROW_BYTES"],
+                    rows=command["ROWS"],
+                    memory_pitch=command["MEMORY_PITCH"],
+                )
                 if command.unit is Unit.LOAD:
-                    copied = copies.load(machine, read_port, start, **area)
                     reads += copied.beats
                 else:
-                    copied = copies.store(machine, write_port, start, **area)
                     writes += copied.beats
                 unit.start, unit.done, beats = start, copied.done, copied.beats
             for token in command.signal:

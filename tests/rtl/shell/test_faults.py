@@ -24,7 +24,7 @@ def test_faults():
 
 async def begin(dut):
     names = ("reset", "go", "go_wait", "go_signal", "handled", "start", "running", "pending")
-    names += ("conflict", "bus_error", "outside", "refused", "busy", "progress", "watchdog")
+    names += ("load_done", "conflict", "bus_error", "outside", "refused", "busy", "progress", "watchdog")
     faults = dict.fromkeys((f"faults__{name}" for name in (*names, "soft_reset")), 0)
     setups = ("asked", "begin", "identifier", "is_setup", "needs_it", "ended", "forget")
     await bench.start(dut, **faults, **dict.fromkeys((f"setups__{name}" for name in setups), 0))
@@ -112,6 +112,34 @@ async def every_strobe_has_its_code_and_names_the_command_that_started_last(dut)
             handle.value = 0
             await RisingEdge(dut.clk)
             assert await fault(dut, faults, 3) is None
+
+
+@cocotb.test()
+async def a_bus_error_is_the_older_one_of_two_loads(dut):
+    faults = await begin(dut)
+    running = []
+    for cycle in range(CYCLES):
+        starts = len(running) < 2 and random.random() < 0.3
+        done = bool(running) and random.random() < 0.3
+        if starts:
+            word = random.getrandbits(32)
+            await go(dut, faults, Unit.LOAD, word, 0, ALL)
+            await ClockCycles(dut.clk, 2)
+        faults.start.value, faults.load_done.value = starts << Unit.LOAD, done
+        faults.running.value = bool(running) << Unit.LOAD
+        await RisingEdge(dut.clk)
+        faults.start.value = faults.load_done.value = 0
+        running = running[done:] + [word] * starts
+        faults.running.value = bool(running) << Unit.LOAD
+        if running:
+            for port, code, index in (("bus_error", "BUS_ERROR", 0), ("refused", "REFUSED", -1)):
+                handle = getattr(faults, port)
+                handle.value = 1 << Unit.LOAD
+                found = await fault(dut, faults, 1)
+                handle.value = 0
+                name = code if code == "REFUSED" else f"LOAD_{code}"
+                assert found == (0, ErrorCode[name], running[index]), cycle
+                await RisingEdge(dut.clk)
 
 
 @cocotb.test()

@@ -23,7 +23,7 @@ struct Command {
 };
 
 struct Result {
-    uint64_t start, done;
+    uint64_t go, start, done;
     uint64_t beats;   // on the memory's channel
     uint64_t errors;  // strobes
 };
@@ -83,6 +83,7 @@ extern "C" int run(const uint64_t timing[4], unsigned beat_bytes, uint8_t *memor
             } else {
                 top->command_go_valid = 1;
                 top->command_go_tag = next & 0xffff;
+                results[next].go = cycle;
                 next++;
                 step = waited = 0;
             }

@@ -17,9 +17,16 @@ from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.machine import Machine, edge_tpu
 from mensa.rtl.shell.load_unit import LoadUnit
 from mensa.rtl.shell.store_unit import StoreUnit
+from mensa.rtl.timing import start_cycle
 from mensa.rtl.verilog import to_verilog
 from mensa.sim.engines import verilator
-from mensa.sim.engines.model.dma import ReadPort, WritePort, load, row_bursts, store
+from mensa.sim.engines.model.dma import (
+    LoadTiming,
+    ReadPort,
+    StoreTiming,
+    WritePort,
+    row_bursts,
+)
 from mensa.sim.memory import PortTiming, lpddr4
 
 HERE = Path(__file__).parent
@@ -51,7 +58,7 @@ class Command(ctypes.Structure):
 
 
 class Result(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_uint64) for name in ("start", "done", "beats", "errors"))
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("go", "start", "done", "beats", "errors"))
 
 
 @functools.cache
@@ -153,11 +160,9 @@ def copy(command, memory, buffer, *, to_memory):
             buffer[space, b : b + row_bytes] = memory[a : a + row_bytes]
 
 
-def model(timing_of, machine, port, command, start):
+def model(timing, command, start):
     address, _, row_bytes, rows, pitch, _, _ = command["registers"]
-    return timing_of(
-        machine,
-        port,
+    return timing.run(
         start,
         memory_address=address,
         row_bytes=row_bytes,
@@ -176,14 +181,15 @@ def check(unit, machine, timing, sequence):
     expected_memory, expected_buffer = memory.copy(), buffer.copy()
     results, said = run(unit, machine, timing, sequence, memory, buffer)
     assert said == ""
-    port = WritePort(timing) if storing else ReadPort(timing)
-    previous = -1
+    if storing:
+        expected = StoreTiming(machine, WritePort(timing))
+    else:
+        expected = LoadTiming(machine, ReadPort(timing))
     for command, result in zip(sequence, results, strict=True):
         copy(command, expected_memory, expected_buffer, to_memory=storing)
-        assert result.start > previous
-        previous = result.done
-        expected = model(store if storing else load, machine, port, command, result.start)
-        assert (result.done, result.beats) == (expected.done, expected.beats), command
+        assert result.start == start_cycle(result.go, expected.room, ())
+        told = model(expected, command, result.start)
+        assert (result.done, result.beats) == (told.done, told.beats), command
         assert result.errors == 0
     np.testing.assert_array_equal(memory, expected_memory)
     np.testing.assert_array_equal(buffer, expected_buffer)
@@ -299,7 +305,7 @@ def test_registers_are_checked(field, least):
     registers = {"memory_address": 0, "row_bytes": 1, "rows": 1, "memory_pitch": 0}
     registers[field] = least - 1
     with pytest.raises(ValueError, match=f"{field} must be at least {least}, not {least - 1}"):
-        load(TINY, ReadPort(PortTiming(1, 1, 1, 1)), 0, **registers)
+        LoadTiming(TINY, ReadPort(PortTiming(1, 1, 1, 1))).run(0, **registers)
 
 
 def test_a_network_takes_milliseconds():
@@ -307,8 +313,8 @@ def test_a_network_takes_milliseconds():
     bursts = 10_000
     bytes_ = bursts * edge_tpu.burst_bytes
     began = time.process_time()
-    loads = load(
-        edge_tpu, ReadPort(timing), 0, memory_address=0, row_bytes=bytes_, rows=1, memory_pitch=0
+    loads = LoadTiming(edge_tpu, ReadPort(timing)).run(
+        0, memory_address=0, row_bytes=bytes_, rows=1, memory_pitch=0
     )
     seconds = time.process_time() - began
     assert loads.bursts == bursts

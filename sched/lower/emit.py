@@ -9,7 +9,8 @@ already says that they are there. A command only ever waits for tokens that comm
 signal, so a program can't deadlock.
 
 The order lets units overlap although the fetcher stops at a unit that is still pending: the loads
-of the next phase stand before the compute commands of this one, as far as their tokens allow.
+of the next phase stand before the compute commands of this one, as far as their tokens allow. Of
+several loads for one set of parameters, of which the first waits, the others stand behind these.
 
 Copies never meet the compute unit at a port of a bank. The rings have banks of their own. What
 stays on chip is loaded before the first compute command and stored after the last; or part by part
@@ -221,6 +222,8 @@ class Emitter:
         self._parameter_queue: deque[tuple[int, _Turn]] = deque()
         self._slice_queue: deque[tuple[int, list[Copy]]] = deque()
         self._arrived: set[int] = set()  # phases that wait for tensors, or parts of them
+        self._late: tuple[int, list[tuple[Space | None, Copy, int]], set[Token]] | None = None
+        self._late_for = 0  # the phase that needs them
         self._first_layer = 0
         self._in_slot: dict[int, int] = {}  # by phase: slot of its block's inputs
         self._streamed_in: dict[int, int] = {}  # by phase: slot of its parameters
@@ -277,7 +280,10 @@ class Emitter:
             if turn.first_of_block and turn.block.stores:
                 out_slot, wait_results = self._results.fill()
                 wait |= wait_results
+            if self._late_for <= number:
+                self._load_late()
             self._compute(turn, wait, in_slot, parameter_slot, out_slot)
+            self._load_late()
             if turn.last_of_block and turn.block.stores:
                 self._store(turn, out_slot)
             self._store_tensors(turn, leaving.get(number, ()))
@@ -438,9 +444,25 @@ class Emitter:
         if content.computed:
             wait |= self._wait_for_stores(turn)
         copies = self._parts(content, *self._parameter_start(self._streamed_in[number]))
-        self._copies(Unit.LOAD, turn.layer.operator, copies, wait, {Token.PARAMETERS_READY})
+        operator, signal = turn.layer.operator, {Token.PARAMETERS_READY}
+        if wait and len(copies) > 1:
+            first, *late = copies
+            self._copies(Unit.LOAD, operator, [first], wait, ())
+            self._late, self._late_for = (operator, late, signal), number
+        else:
+            self._copies(Unit.LOAD, operator, copies, wait, signal)
         nbytes = content.parameter_bytes + content.constant_bytes
         self.traffic[turn.layer.operator].parameter_bytes += nbytes
+
+    def _load_late(self) -> None:
+        """The other loads of parameters whose first one waits.
+
+        The fetcher can't reach them before that one has started, nor what stands behind them; so
+        they stand behind the next compute command that doesn't need them.
+        """
+        if self._late is not None:
+            (operator, copies, signal), self._late = self._late, None
+            self._copies(Unit.LOAD, operator, copies, (), signal)
 
     def _parameter_start(self, number: int) -> tuple[int, int]:
         """Parameter buffer address and constant entry of a slot for streamed parameters."""
@@ -556,6 +578,8 @@ class Emitter:
     ) -> None:
         """One command a copy; the first one waits, the last one signals."""
         copies = list(copies)
+        if unit is Unit.LOAD:
+            self._load_late()
         for number, (space, copy, start) in enumerate(copies):
             registers = copy_registers(
                 MEMORY_ADDRESS=copy.memory_address,

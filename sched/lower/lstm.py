@@ -16,6 +16,7 @@ computed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -464,16 +465,20 @@ class LstmSteps(LstmLayer):
         nbytes = len(plan.gates) * plan.cells * Width.INT16.nbytes
         if nbytes > self.site.buffers.inputs.slot_bytes:
             raise LoweringError(layer, f"the {nbytes} B of sums of a step's inputs fit no slot")
-        blocks: list[Block] = []
-        latest: ParameterSet | None = None
-        for number in range(plan.batch):
-            for step in range(plan.steps):
-                load = Copy(self.source + len(blocks) * pitch, 0, nbytes)
-                commands = self._step(number, step, 0, placed, {"ACT_ADDRESS": 1})
-                phases = tuple(_phases(commands, latest))
-                latest = phases[-1].parameters
-                blocks.append(Block((load,), phases, ()))
-        return blocks
+        steps = [
+            list(self._step(number, step, 0, placed, {"ACT_ADDRESS": 1}))
+            for number in range(plan.batch)
+            for step in range(plan.steps)
+        ]
+        phases = iter(_phases(itertools.chain.from_iterable(steps)))
+        return [
+            Block(
+                (Copy(self.source + number * pitch, 0, nbytes),),
+                tuple(itertools.islice(phases, len(commands))),
+                (),
+            )
+            for number, commands in enumerate(steps)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -596,11 +601,19 @@ def _placed(
     return placed
 
 
-def _phases(commands: Iterable[_Command], latest: ParameterSet | None = None) -> Iterator[Phase]:
-    """A phase for each command; one without parameters of its own leaves the `latest` on chip."""
-    for command, parameters in commands:
-        latest = latest if parameters is None else parameters
-        yield Phase((command,), latest)
+def _phases(commands: Iterable[_Command]) -> Iterator[Phase]:
+    """A phase for each command; those without parameters keep the `latest` for who needs them next.
+    """
+    ordered = list(commands)
+    latest: ParameterSet | None = None
+    following: ParameterSet | None = None
+    needed = []
+    for _, parameters in reversed(ordered):
+        following = following if parameters is None else parameters
+        needed.append(following)
+    for (command, parameters), coming in zip(ordered, reversed(needed), strict=True):
+        latest = parameters or latest
+        yield Phase((command,), latest if parameters or latest is coming else None)
 
 
 def products(plan: LstmPlan, machine: Machine) -> list[MatrixProduct]:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.pascal.pascal import Pascal
+from mensa.rtl.arrays.pavlov.pavlov import Pavlov
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.machine import AXI_PAGE_BYTES, CELLS, MAX_CLOCK_HZ, MIB, Machine
 from mensa.sched.lower.options import LoweringOptions
@@ -49,15 +50,28 @@ def _jacquard(draw):
 
 
 @st.composite
+def _pavlov(draw):
+    rows, cols = draw(_powers_of_two(1, 16)), draw(_powers_of_two(1, 16))
+    least = max(4, 4 * 1024 // (rows * cols))  # enough for any port
+    return Pavlov(
+        rows=rows,
+        cols=cols,
+        registers=draw(_powers_of_two(least, 4096)),
+        accumulators=draw(st.integers(2, 256)),
+    )
+
+
+@st.composite
 def any_machine(draw):
     """Machines of the whole domain of every field, small ones more often."""
     banks = draw(_powers_of_two(2, 16))
+    array = draw(st.one_of(_output_stationary(), _jacquard(), _pavlov()))
     largest = Machine(
         name="any",
         burst_beats=1,
-        array=draw(st.one_of(_output_stationary(), _jacquard())),
+        array=array,
         clock_hz=draw(st.one_of(st.integers(1, MAX_CLOCK_HZ), st.just(250_000_000))),
-        parameter_buffer_bytes=BUFFER_LIMIT,
+        parameter_buffer_bytes=None if array.store_bytes else BUFFER_LIMIT,
         activation_buffer_bytes=BUFFER_LIMIT,
         activation_banks=banks,
         constant_entries=draw(_powers_of_two(2, 4096)),
@@ -72,7 +86,7 @@ def any_machine(draw):
 
     return largest.replace(
         burst_beats=draw(_powers_of_two(1, min(256, AXI_PAGE_BYTES // largest.beat_bytes))),
-        parameter_buffer_bytes=size(2),
+        parameter_buffer_bytes=None if array.store_bytes else size(2),
         activation_buffer_bytes=size(banks),
     )
 

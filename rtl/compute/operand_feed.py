@@ -356,7 +356,8 @@ class OperandFeed(wiring.Component):
         is_filter, tiled = modes.is_filter, modes.tiled
         here, here_valid = beats.asked[-1], beats.valid[-1]
         operands = later(m, here, name="operands")
-        has_parameters = Mux(is_filter, 1, tiled & (here.fetch_parameter | here.last))
+        ends = here.last | here.keeps if self._machine.array.kept_tiles > 1 else here.last
+        has_parameters = Mux(is_filter, 1, tiled & (here.fetch_parameter | ends))
         m.d.sync += [
             self.activations.valid.eq(here_valid & here.fetch_activation & tiled),
             self.vector.valid.eq(here_valid & here.fetch_activation & modes.vector),

@@ -45,15 +45,24 @@ def estimate(machine: Machine, device: Device) -> Resources:
 
 def _memories(machine: Machine, device: Device) -> Iterator[tuple[str, int]]:
     """Settings that give the size of a buffer, each with the block RAMs of that buffer."""
-    half = machine.row_bytes // 2
-    for name, banks in (
-        ("activation_buffer_bytes", machine.activation_banks),
-        ("parameter_buffer_bytes", 1),
-    ):
-        rows = getattr(machine, name) // machine.row_bytes // banks
-        yield name, 2 * banks * blocks_for(device, rows, half)
-    record = CHANNEL_RECORD_USED_BYTES * machine.array.group
-    yield "constant_entries", blocks_for(device, machine.constant_entries, record)
+
+    def halves(nbytes: int, banks: int) -> int:
+        rows = nbytes // machine.row_bytes // banks
+        return 2 * banks * blocks_for(device, rows, machine.row_bytes // 2)
+
+    array = machine.array
+    yield (
+        "activation_buffer_bytes",
+        halves(machine.activation_buffer_bytes, machine.activation_banks),
+    )
+    if array.store_bytes:
+        row = machine.parameter_row_bytes
+        yield machine.parameter_setting, blocks_for(device, array.store_bytes // row, row)
+    else:
+        yield machine.parameter_setting, halves(machine.parameter_bytes, 1)
+    record = CHANNEL_RECORD_USED_BYTES * machine.constant_row_records
+    rows = machine.constant_entries * machine.constant_entry_rows
+    yield "constant_entries", blocks_for(device, rows, record)
 
 
 def check_fits(machine: Machine, device: Device) -> None:
@@ -106,7 +115,7 @@ def _smaller(machine: Machine, device: Device) -> dict[str, int | None]:
     while over():
         largest = max(dict(_memories(machine, device)).items(), key=lambda part: part[1])[0]
         try:
-            change(**{largest: getattr(machine, largest) // 2})
+            change(**{largest: machine.settings[largest] // 2})
         except MachineError:  # it is as small as the array allows
             if set(machine.array.edges.values()) == {1}:
                 return {}

@@ -64,7 +64,7 @@ def test_registers_hold_every_value_of_what_they_choose():
 def test_registers_hold_every_address_and_channel_of_the_named_machines():
     for machine in machines.values():
         assert machine.activation_buffer_bytes <= 1 << BUFFER_ADDRESS_BITS
-        assert machine.parameter_buffer_bytes <= 1 << BUFFER_ADDRESS_BITS
+        assert machine.parameter_bytes <= 1 << BUFFER_ADDRESS_BITS
         assert machine.constant_entries <= 1 << width(Unit.COMPUTE, "CONSTANT_ENTRY")
         assert machine.array.group < 1 << width(Unit.COMPUTE, "GROUP_CHANNELS")
     assert width(Unit.LOAD, "MEMORY_ADDRESS") == ADDRESS_BITS

@@ -19,6 +19,7 @@ from mensa.rtl.machine import (
     jacquard,
     machines,
     pascal,
+    pavlov,
 )
 from tests.machines import any_machine
 
@@ -38,7 +39,15 @@ def power_of_two(value: int) -> bool:
 @given(any_machine())
 def test_an_access_of_a_word_serves_every_column_and_row_and_a_row_whole_beats(machine):
     array = machine.array
-    assert machine.word_bytes >= max(array.chunk, array.group * array.parameter_rows)
+    assert machine.word_bytes >= max(array.chunk, machine.lanes)
+    if array.store_bytes:
+        assert machine.word_bytes >= 2 * machine.lanes  # what is written at once
+        assert machine.parameter_row_bytes >= array.group
+        assert array.store_bytes % (4 * machine.parameter_row_bytes) == 0
+        assert power_of_two(machine.parameter_row_bytes)
+    else:
+        assert machine.word_bytes >= array.group * array.parameter_rows
+        assert machine.parameter_row_bytes == machine.row_bytes
     assert machine.row_bytes == 2 * machine.word_bytes
     assert power_of_two(machine.row_bytes)
     assert machine.row_bytes % machine.beat_bytes == 0
@@ -58,10 +67,19 @@ def test_buffers_divide_into_whole_rows_and_entries_hold_all_records(machine):
         machine.activation_buffer_bytes
     )
     assert machine.activation_bank_bytes % machine.row_bytes == 0
-    assert machine.parameter_buffer_bytes // 2 % machine.row_bytes == 0
+    assert machine.parameter_bytes // 2 % machine.parameter_row_bytes == 0
     assert machine.constant_entry_bytes >= CHANNEL_RECORD_BYTES * machine.array.group
     assert power_of_two(machine.constant_entry_bytes)
     assert machine.constant_entry_bytes % machine.beat_bytes == 0
+    # A beat lies in one row of records, and so do those of the lanes.
+    row = machine.constant_row_records
+    assert machine.constant_entry_rows * row >= machine.array.group
+    if machine.constant_entry_rows > 1:
+        assert row % machine.lanes == 0
+        assert CHANNEL_RECORD_BYTES * row % machine.beat_bytes == 0
+        assert CHANNEL_RECORD_BYTES * row * machine.constant_entry_rows == (
+            machine.constant_entry_bytes
+        )
 
 
 @pytest.mark.parametrize(
@@ -201,6 +219,40 @@ def test_pascal_is_that_of_the_paper():
 def test_an_array_of_pascal_that_can_not_be_is_refused(edge, wrong):
     with pytest.raises(MachineError, match=f"{edge} must be between 1 and 128"):
         pascal.replace(**{edge: wrong})
+
+
+def test_pavlov_is_that_of_the_paper():
+    # Boroumand et al. 2021: 8 x 8 PEs with 512 B each and no parameter buffer, 128 GFLOP/s, 128 kB
+    # of activations.
+    assert pavlov.peak_macs_per_cycle * 2 * pavlov.clock_hz == 128 * 10**9
+    assert pavlov.parameter_buffer_bytes is None
+    assert pavlov.parameter_bytes == 64 * 512
+    assert pavlov.activation_buffer_bytes == 128 * KIB
+    assert pavlov.beat_bytes * pavlov.clock_hz == 256 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *(({"rows": v}, "rows must be a power of two") for v in (3, 12)),
+        ({"cols": 24}, "cols must be a power of two"),
+        ({"rows": 32, "cols": 16}, "rows x cols must be between 1 and 256"),
+        *(({"registers": v}, "registers must be a power of two between 4 and 4096")
+          for v in (0, 2, 48, 8192)),
+        *(({"accumulators": v}, "accumulators must be between 2 and 256") for v in (1, 257)),
+        ({"post_lanes": 65}, "post_lanes must be between 1 and 64"),
+        ({"parameter_buffer_bytes": 8192}, "pavlov has no parameter buffer: .* as registers says"),
+        ({"registers": 8}, "have 512 B of registers together, which must be a multiple of 1024"),
+    ],
+)  # fmt: skip
+def test_an_array_of_pavlov_that_can_not_be_is_refused(change, message):
+    with pytest.raises(MachineError, match=message):
+        pavlov.replace(**change)
+
+
+def test_a_buffer_of_no_size_is_refused():
+    with pytest.raises(MachineError, match="parameter_buffer_bytes must be an integer"):
+        edge_tpu.replace(parameter_buffer_bytes=None)
 
 
 def test_arrays_of_two_kinds_are_told_apart():

@@ -11,11 +11,12 @@ from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.filter.filter_stream import filter_stream
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.pascal.pascal import Pascal
+from mensa.rtl.arrays.pavlov.pavlov import Pavlov
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.buffer_reads import BufferReads, buffer_reads
 from mensa.rtl.commands import REGISTERS, Mode, Unit, Width
 from mensa.rtl.compute import operand_feed
-from mensa.rtl.machine import KIB, Machine, pascal
+from mensa.rtl.machine import KIB, Machine, pascal, pavlov
 from mensa.rtl.post import post_processor, vector_unit
 from mensa.rtl.post.cell import cell
 from mensa.rtl.post.softmax import softmax
@@ -27,7 +28,7 @@ def machine_of(array: Array) -> Machine:
         name=f"{array.kind} {array.size}, {array.lanes} lanes",
         array=array,
         clock_hz=1,
-        parameter_buffer_bytes=16 * KIB,
+        parameter_buffer_bytes=None if array.store_bytes else 16 * KIB,
         activation_buffer_bytes=16 * KIB,
         constant_entries=8,
     )
@@ -66,11 +67,19 @@ PASCAL = [
 ]
 
 
+PAVLOV = [
+    machine_of(Pavlov(rows=rows, cols=cols, post_lanes=lanes, registers=registers, accumulators=9))
+    for rows, cols, lanes, registers in (
+        (1, 1, None, 4096), (2, 8, None, 256), (4, 4, 16, 512), (8, 8, 3, 512),
+    )
+]  # fmt: skip
+
+
 def each(machines: list[Machine]) -> Any:
     return pytest.mark.parametrize("machine", machines, ids=lambda machine: machine.name)
 
 
-each_machine = each(SYSTOLIC + JACQUARD + PASCAL)
+each_machine = each(SYSTOLIC + JACQUARD + PASCAL + PAVLOV)
 each_systolic, each_jacquard, each_output_stationary = map(
     each, (SYSTOLIC, JACQUARD, SYSTOLIC + PASCAL)
 )
@@ -119,7 +128,7 @@ def test_full_tiles_and_chunks_keep_every_element_busy_in_every_cycle(machine):
         for chunks in (1, 4):
             array = machine.array
             # As many as the rows' results need to leave.
-            chunks *= array.pace
+            chunks *= -(-array.spacing // array.chunk_cycles(array.tile, array.chunk))
             registers = conv(machine, tiles * array.tile, chunks * array.chunk)
             macs = registers["PIXELS"] * registers["SEGMENT"] * array.group
             cycles = timing.feed_cycles(machine, registers)
@@ -180,6 +189,22 @@ def test_pascal_reads_a_parameter_once_a_tile_and_an_activation_once_a_multicast
     # A 1x1 convolution of 28 x 28 pixels, 256 channels to 256: 25 tiles, 8 groups of channels.
     command = conv(pascal, 28 * 28, 256) | {"GROUPS": 8}
     assert buffer_reads(pascal, command) == BufferReads(25 * 8 * 256, 28 * 28 * 8 * (256 // 32))
+
+
+@each(PAVLOV)
+def test_a_pixel_takes_a_cycle_a_byte_and_at_least_what_its_results_need(machine):
+    array = machine.array
+    for segment in (1, array.chunk, 2 * array.pace, 5 * array.chunk + 1, 300):
+        for pixels in (1, 3):
+            cycles = timing.feed_cycles(machine, conv(machine, pixels, segment))
+            assert cycles == pixels * max(segment, 2 * array.pace)
+            wide = conv(machine, pixels, segment) | {"WIDTH": Width.INT32}
+            assert timing.feed_cycles(machine, wide) == cycles
+
+
+def test_pavlov_reads_each_parameter_once_a_pixel_and_a_word_for_all_elements():
+    command = conv(pavlov, 32, 256)
+    assert buffer_reads(pavlov, command) == BufferReads(32 * 256, 32 * 256 // 8)
 
 
 @each_systolic

@@ -31,7 +31,8 @@ def load_network(name):
 def machine_of(rows, cols, bank_bytes, parameter_bytes, entries=16, banks=4, port=None, array=None):
     """A machine whose buffers are rounded up to the nearest that is allowed.
 
-    Its array is a systolic one unless `array` says another.
+    Its array is a systolic one unless `array` says another. One with a memory of its own has no
+    parameter buffer.
     """
     fields = {
         "name": f"{rows}x{cols}",
@@ -42,13 +43,15 @@ def machine_of(rows, cols, bank_bytes, parameter_bytes, entries=16, banks=4, por
         "port_bytes": port,
     }
     room = 1 << 24
-    unit = (
-        2 * Machine(**fields, parameter_buffer_bytes=room, activation_buffer_bytes=room).row_bytes
-    )
+    parameters = None if array and array.store_bytes else room
+    large = Machine(**fields, parameter_buffer_bytes=parameters, activation_buffer_bytes=room)
+    unit = 2 * large.row_bytes
+    if parameters is not None:
+        parameters = 2 * unit * max(1, -(-parameter_bytes // (2 * unit)))
     return Machine(
         **fields,
         activation_buffer_bytes=banks * unit * max(1, -(-bank_bytes // unit)),
-        parameter_buffer_bytes=2 * unit * max(1, -(-parameter_bytes // (2 * unit))),
+        parameter_buffer_bytes=parameters,
     )
 
 

@@ -27,14 +27,21 @@ LARGE = (
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
 
 RUNS = [
-    (machine, name) for machine in ("jacquard", "pascal", "edge_tpu") for name in (*SMALL, *LARGE)
+    (machine, name)
+    for machine in ("jacquard", "pascal", "pavlov", "edge_tpu")
+    for name in (*SMALL, *LARGE)
 ]
 """An `edge_tpu`'s 4,096 PEs take minutes to build."""
 
 
 @pytest.mark.parametrize(("machine", "name"), RUNS)
 def test_a_network_is_bit_exact_and_takes_the_model_s_cycles(machine, name, capfd):
-    few = {"jacquard": SMALL, "pascal": ("kws_ref_model",), "edge_tpu": ()}
+    few = {
+        "jacquard": SMALL,
+        "pascal": ("kws_ref_model",),
+        "pavlov": ("trained_lstm_int8",),
+        "edge_tpu": (),
+    }
     if not REGRESS and name not in few[machine]:
         pytest.skip("minutes: make regress")
     path = str(network_path(name))

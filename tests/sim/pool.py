@@ -6,7 +6,8 @@ import os
 
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.pascal.pascal import Pascal
-from mensa.rtl.machine import KIB, Machine, edge_tpu, jacquard, pascal
+from mensa.rtl.arrays.pavlov.pavlov import Pavlov
+from mensa.rtl.machine import KIB, Machine, edge_tpu, jacquard, pascal, pavlov
 from tests.sched.runner import machine_of
 
 REGRESS = os.environ.get("MENSA_REGRESS") == "1"
@@ -39,6 +40,24 @@ def pascal_of(
     return machine_of(rows, cols, bank_bytes, parameter_bytes, array=array).replace(cell=cell)
 
 
+def pavlov_of(
+    rows: int,
+    cols: int,
+    bank_bytes: int,
+    registers: int,
+    accumulators: int,
+    *,
+    lanes: int | None,
+    cell: str | None,
+    port: int | None,
+) -> Machine:
+    """A machine with Pavlov's array, likewise."""
+    array = Pavlov(
+        rows=rows, cols=cols, registers=registers, accumulators=accumulators, post_lanes=lanes
+    )
+    return machine_of(rows, cols, bank_bytes, 0, port=port, array=array).replace(cell=cell)
+
+
 POOL: dict[str, Machine] = {
     "8x8": edge_tpu.replace(
         rows=8, cols=8, parameter_buffer_bytes=512 * KIB, activation_buffer_bytes=512 * KIB
@@ -61,10 +80,11 @@ POOL: dict[str, Machine] = {
     ),
     "6x5 jacquard, slow": jacquard_of(6, 5, 2500, 700, 9, reload=2, lanes=2, cell="litert"),
     "6x8 pascal, slow": pascal_of(6, 8, 2500, 2100, lanes=3, cell="tflm"),
+    "2x8 pavlov": pavlov_of(2, 8, 3000, 128, 6, lanes=4, cell="tflm", port=32),
 }
 """By name: one to measure with, a square one, one whose buffers force tiles and whose
 sums leave slowly, an odd one; of Jacquard's array one with a port of two lanes, and one whose
-parameters and sums wait; of Pascal's one whose sums do."""
+parameters and sums wait; of Pascal's one whose sums do; of Pavlov's one with few registers."""
 
 ROOMY = "8x8"
 """The one with room for every layer that the tests draw."""
@@ -89,6 +109,17 @@ PASCALS = (
     (16, 16, 4000, 4000, 16, "litert"),
 )
 """Rows, columns, bytes of a bank and of parameters, lanes and cell."""
+
+PAVLOVS = (
+    (1, 1, 400, 1024, 2, None, None, 4),
+    (1, 4, 600, 256, 3, 3, "tflm", 4),
+    (8, 1, 900, 64, 16, None, None, 64),
+    (2, 4, 2000, 64, 5, 8, "litert", 8),
+    (4, 8, 5000, 512, 33, None, "litert", 128),
+    (8, 8, 8000, 512, 64, 8, "tflm", 256),
+    (16, 8, 8000, 128, 20, 16, "tflm", 16),
+)
+"""Rows, columns, bytes of a bank, registers, accumulators, lanes, cell and port."""
 
 FEWER_LANES = {(2, 9): 3, (3, 16): 5, (5, 7): 1, (8, 16): 8, (13, 13): 6, (16, 16): 4}
 """Lanes of the post-processor, where there are fewer than columns."""
@@ -147,6 +178,12 @@ if REGRESS:
         )
         for rows, cols, bank, parameters, lanes, cell in PASCALS
     }
-    POOL |= {"jacquard": jacquard, "pascal": pascal}
+    POOL |= {
+        f"{rows}x{cols} pavlov, {registers} registers": pavlov_of(
+            rows, cols, bank, registers, accumulators, lanes=lanes, cell=cell, port=port
+        )
+        for rows, cols, bank, registers, accumulators, lanes, cell, port in PAVLOVS
+    }
+    POOL |= {"jacquard": jacquard, "pascal": pascal, "pavlov": pavlov}
 
 POOL = {name: machine.replace(clock_hz=edge_tpu.clock_hz) for name, machine in POOL.items()}

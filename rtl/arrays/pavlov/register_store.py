@@ -13,8 +13,9 @@ from mensa.rtl.parts.resetless import later
 
 __all__ = ["RegisterStore"]
 
-_PIECE_BYTES = 4
-"""What is read at once of a table that is given out in pieces (`Machine.table_step_bytes`)."""
+_PIECES = (4, 64)
+"""Bytes that are read at once of a table, where a word has more (`Machine.table_step_bytes`,
+`exponential_step_bytes`)."""
 
 
 class RegisterStore(wiring.Component):
@@ -22,8 +23,9 @@ class RegisterStore(wiring.Component):
 
     It stands where other machines have a parameter buffer, with the ports and the latencies of a
     `Buffer`. A word, one register of every element, begins at a multiple of N, so nothing is turned
-    on its way, and registers can lie beside their element. Of a read that begins within a word, at
-    a multiple of four, only four bytes are given: they are a table's, and go elsewhere.
+    on its way, and registers can lie beside their element. A read that begins within a word is that
+    of a table, which goes elsewhere: of one at a multiple of 4 bytes only 4 are given, of one at a
+    multiple of 64 as many.
 
     Parameters
     ----------
@@ -81,9 +83,9 @@ class RegisterStore(wiring.Component):
             chosen = found.word_select(which, 8 * word)
         chosen = later(m, chosen, name="chosen")
         given = chosen
-        if word > _PIECE_BYTES:
-            bits = 8 * _PIECE_BYTES
-            piece = later(m, address[_PIECE_BYTES.bit_length() - 1 : word_bits], 4, name="piece")
-            given = Cat(chosen.word_select(piece, bits), chosen[bits:])
+        for piece in reversed(_PIECES):
+            if word > piece:
+                place = later(m, address[piece.bit_length() - 1 : word_bits], 4, name="place")
+                given = Cat(chosen.word_select(place, 8 * piece), given[8 * piece :])
         m.d.comb += self.read_0.data.eq(later(m, given, name="given"))
         return m

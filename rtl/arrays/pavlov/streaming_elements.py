@@ -96,8 +96,6 @@ _VERILOG = """\
   reg signed [D - 1:0] product [0:DEPTH - 1], sum [0:DEPTH - 1];
   reg [31:0] i;  // a signed one would cost Verilator the vectors
 
-  always @* for (i = 0; i < COUNT; i = i + 1) sums[i * D +: D] = sum[i];
-
   // From the last register to the first, so that each still finds what those before it held.
   // Branches stand around the loops, where a C++ compiler can make vectors of them.
   /* verilator lint_off BLKSEQ */
@@ -112,6 +110,7 @@ _VERILOG = """\
       left[i] = activation;
       right[i] = parameters[i * A +: A];
     end
+    for (i = 0; i < COUNT; i = i + 1) sums[i * D +: D] <= sum[i];  // the same registers
   end
   /* verilator lint_on BLKSEQ */
 endmodule

@@ -30,6 +30,18 @@ class Row:
     sums: np.ndarray | None
 
 
+@dataclass
+class Part:
+    """Chunks `first` to `end` - 1 of a tile, and whether its sums begin or end in the array."""
+
+    tile: Tile
+    first: int
+    end: int
+    place: int = 0
+    resumes: bool = False
+    keeps: bool = False
+
+
 def word_of(layout: Any, values: Any, **fields: int) -> int:
     """A word of a stream; what is said of no field may be anything."""
     word = 0
@@ -90,18 +102,23 @@ class Schedule:
         cycle = len(self.filter)
         latest = cycle - array.spacing
         turns = array.turns_of_word(Width.BYTE)
-        for tile in tiles:
+        kept: dict[int, int] = {}  # by place: the latest beat that kept sums there
+        for part in self.parts(tiles):
+            tile, chunks = part.tile, part.tile.chunks[part.first : part.end]
             pixels = len(tile.activations)
             starts, length = [], 0
-            for number, size in enumerate(tile.chunks):
+            for number, size in enumerate(chunks):
                 length += self.bubble(4)
                 starts.append(length)
-                is_last = number == len(tile.chunks) - 1
+                is_last = number == len(chunks) - 1
                 length += array.chunk_cycles(pixels * (turns if is_last else 1), size)
-            last = starts[-1] + array.parameter_beats(tile.chunks[-1]) - 1
+            last = starts[-1] + array.parameter_beats(chunks[-1]) - 1
             cycle = max(cycle, latest + array.spacing - last)
-            done = 0
-            for start, size in zip(starts, tile.chunks, strict=True):
+            if part.resumes:
+                cycle = max(cycle, kept[part.place] + 4 - starts[0])
+            done = sum(tile.chunks[: part.first])
+            marks = {"resumes": 0, "keeps": 0, "place": part.place}
+            for start, size in zip(starts, chunks, strict=True):
                 is_last = start == starts[-1]
                 step = turns if is_last else 1
                 for pixel in range(pixels):
@@ -114,17 +131,39 @@ class Schedule:
                         ends=int(is_last and pixel == pixels - 1),
                     )
                 for beat in range(array.parameter_beats(size)):
+                    begins, ends = start + beat == starts[0], start + beat == last
+                    if array.kept_tiles > 1:
+                        marks |= {"resumes": begins & part.resumes, "keeps": ends & part.keeps}
                     self.beat(
                         cycle + start + beat,
                         self._parameters(tile.parameters[done : done + size], beat),
-                        first=int(done + beat == 0),
-                        last=int(start + beat == last),
+                        **marks,
+                        first=int(begins and not part.resumes),
+                        last=int(ends and not part.keeps),
                     )
                 done += size
             latest = cycle + last
-            self._tile_leaves(tile, latest, cycle + starts[-1])
+            if part.keeps:
+                kept[part.place] = latest
+            else:
+                self._tile_leaves(tile, latest, cycle + starts[-1])
             self.latest[False] = cycle + length - 1 if array.leaves_by_pixel else latest
             cycle += length + self.bubble(2 * array.chunk)
+
+    def parts(self, tiles: list[Tile]) -> Iterator[Part]:
+        """Tiles, whole; or of some that an array can keep the first chunks, then the others."""
+        rng = self.rng or random.Random(len(tiles))
+        while tiles:
+            count = rng.randint(1, self.array.kept_tiles)
+            mine, tiles = tiles[:count], tiles[count:]
+            if self.array.kept_tiles == 1 or any(len(tile.chunks) == 1 for tile in mine):
+                yield from (Part(tile, 0, len(tile.chunks)) for tile in mine)
+                continue
+            cuts = [rng.randrange(1, len(tile.chunks)) for tile in mine]
+            for place, (tile, cut) in enumerate(zip(mine, cuts, strict=True)):
+                yield Part(tile, 0, cut, place, keeps=True)
+            for place, (tile, cut) in enumerate(zip(mine, cuts, strict=True)):
+                yield Part(tile, cut, len(tile.chunks), place, resumes=True)
 
     def _parameters(self, chunk: np.ndarray, beat: int) -> np.ndarray:
         """Of the bytes of a beat; of bytes that the chunk doesn't have, anything."""

@@ -315,10 +315,8 @@ class Reference:
     activation: np.ndarray  #: uint8
     parameter: np.ndarray  #: uint8
     constant: np.ndarray  #: uint8
-    sums: np.ndarray = field(init=False)  #: [rows, cols]
-
-    def __post_init__(self) -> None:
-        self.sums = np.zeros((self.machine.array.tile, self.machine.array.group), np.int64)
+    sums: dict[int, np.ndarray] = field(init=False, default_factory=dict)
+    """Of the latest command's tiles, by their number: [rows, cols]."""
 
     def run(self, r: Registers) -> list[Write]:
         """Carry out a command. Returns: its writes in their order, already made."""
@@ -393,8 +391,11 @@ class Reference:
             sums = self._vector(r, [step for _, step in tile])[None, :]
             pixels[0] = tile[0][1].fetch.pixel
         else:
-            if not r["KEEP"] & Keep.CONTINUE:
-                self.sums[:] = 0
+            array, number_of_tile = self.machine.array, tile[0][1].tile
+            if r["KEEP"] & Keep.CONTINUE:
+                sums = self.sums[number_of_tile]
+            else:
+                sums = np.zeros((array.tile, array.group), np.int64)
             chunk: dict[int, np.ndarray] = {}
             start = 0
             for place, (number, step) in enumerate(tile):
@@ -411,9 +412,8 @@ class Reference:
                 if place + 1 == len(tile) or (following is not None and following.lane == 0):
                     assert len(chunk) == step.lanes <= place + 1 - start + 1
                     for lane, values in chunk.items():
-                        self.sums[lane] += values @ np.array(parameters)
-            self.sums = wrap32(self.sums)
-            sums = self.sums
+                        sums[lane] += values @ np.array(parameters)
+            sums = self.sums[number_of_tile] = wrap32(sums)
         if r["KEEP"] & Keep.UNDRAINED:
             return []
         outputs = self._post(r, sums, r["CONSTANT_ENTRY"] + group)
@@ -530,7 +530,7 @@ def random_buffers(machine: Machine, rng: random.Random) -> Reference:
             np.frombuffer(data, np.uint8).copy()
             for data in (
                 rng.randbytes(machine.activation_buffer_bytes),
-                rng.randbytes(machine.parameter_buffer_bytes),
+                rng.randbytes(machine.parameter_bytes),
                 records,
             )
         ),
@@ -554,16 +554,22 @@ def random_commands(machine: Machine, rng: random.Random, mode: Mode) -> list[Re
         if (
             mode != Mode.CONV
             or r["GROUPS"] > 1
-            or r["PIXELS"] > machine.array.tile
+            or r["PIXELS"] > machine.array.tile * machine.array.kept_tiles
             or rng.random() < 0.4
         ):
             return [r]
         chain = []
         for number in range(count := rng.randrange(2, 4)):
             keep = Keep.CONTINUE * (number > 0) | Keep.UNDRAINED * (number < count - 1)
-            chain.append(r | {"KEEP": keep, "PARAMETER_ADDRESS": rng.randrange(64)})
+            chain.append(r | {"KEEP": keep, "PARAMETER_ADDRESS": _parameter_address(machine, rng)})
         return chain
     raise ValueError(f"no command of mode {mode.name} fits {machine.name}")
+
+
+def _parameter_address(machine: Machine, rng: random.Random, most: int = 63) -> int:
+    """Where parameters may begin: anywhere in a buffer, at a word in an array's own memory."""
+    unit = machine.array.group if machine.array.store_bytes else 1
+    return rng.randrange(most // unit + 1) * unit
 
 
 def _random_softmax_command(machine: Machine, rng: random.Random) -> Registers | None:
@@ -575,7 +581,7 @@ def _random_softmax_command(machine: Machine, rng: random.Random) -> Registers |
     elements = (groups - 1) * group + last
     rows, pitch = rng.randrange(1, 4), elements + rng.randrange(9)
     out_pitch = elements + rng.randrange(9)
-    beyond = machine.parameter_buffer_bytes - EXPONENTIAL_BYTES
+    beyond = machine.parameter_bytes - EXPONENTIAL_BYTES
     if max(rows * pitch, rows * out_pitch) > half or beyond < 0:
         return None
     r = {register.name: 0 for register in REGISTERS[Unit.COMPUTE]}
@@ -589,7 +595,7 @@ def _random_softmax_command(machine: Machine, rng: random.Random) -> Registers |
         "KERNEL_W": 1,
         "ACT_ADDRESS": rng.randrange(half - rows * pitch + 1),
         "PIXEL_Y_ADDRESS_STEP": pitch,
-        "PARAMETER_ADDRESS": rng.randrange(min(64, beyond) + 1),
+        "PARAMETER_ADDRESS": _parameter_address(machine, rng, min(64, beyond)),
         "SEGMENT": group,
         "LAST_SEGMENT": last,
         "GROUPS": groups,
@@ -735,7 +741,7 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
         GROUP_CHANNELS=group_channels,
         LAST_GROUP_CHANNELS=last_channels,
         DEPTH_MULTIPLIER=multiplier,
-        PARAMETER_ADDRESS=rng.randrange(64),
+        PARAMETER_ADDRESS=_parameter_address(machine, rng),
         CONSTANT_ENTRY=rng.randrange(machine.constant_entries),
         ACT_ZERO_POINT=rng.choice([0, -128, 127, rng.randrange(-128, 128)]),
         ACT_ZERO_POINT_1=rng.randrange(-128, 128),
@@ -763,7 +769,7 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
         first = image
     if mode == Mode.TABLE:
         r.update(KERNEL_H=1, KERNEL_W=1, ACT_ZERO_POINT=0, PARAMETER_ZERO_POINT=0)
-        if machine.parameter_buffer_bytes < 64 + TABLE_BYTES:
+        if machine.parameter_bytes < 64 + TABLE_BYTES:
             return None
     r["ACT_ADDRESS"] = first + r["Y_START"] * pitch + r["X_START"]
     uniform = mode.is_vector or rng.random() < 0.3
@@ -787,7 +793,7 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
     if r["CONSTANT_ENTRY"] + groups > machine.constant_entries:
         return None
     words = r["KERNEL_H"] * r["KERNEL_W"] * groups * (segment if mode == Mode.CONV else 1)
-    if 64 + words * cols > machine.parameter_buffer_bytes:
+    if 64 + words * cols > machine.parameter_bytes:
         return None
     if words * pixels > 2000:
         return None
@@ -809,7 +815,8 @@ def _random_command(machine: Machine, rng: random.Random, mode: Mode) -> Registe
 def _widen(machine: Machine, rng: random.Random, r: Registers) -> bool:
     """Make results wider, sometimes; what lies across a row then has another place."""
     widths = [width for width in machine.widths if width != Width.INT32]
-    if Width.INT32 in machine.widths and r["PIXELS"] == 1 and Mode(r["MODE"]).is_tiled:
+    one_row = r["PIXELS"] == 1 or machine.array.tile == 1
+    if Width.INT32 in machine.widths and one_row and Mode(r["MODE"]).is_tiled:
         widths.append(Width.INT32)
     width = rng.choice([Width.BYTE, rng.choice(widths), widths[-1]])
     if width == Width.BYTE:
@@ -830,7 +837,7 @@ def _widen(machine: Machine, rng: random.Random, r: Registers) -> bool:
     if start < machine.activation_buffer_bytes // 2:
         return False
     if width == Width.INT32 and (
-        (2 * machine.lanes) & (2 * machine.lanes - 1) or machine.array.tile == 1
+        (2 * machine.lanes) & (2 * machine.lanes - 1) or not machine.array.takes_long_rows
     ):
         return False
     r.update(

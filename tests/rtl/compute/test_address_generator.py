@@ -12,6 +12,7 @@ from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.kind import kind_layout, kinds
 from mensa.rtl.arrays.pascal.pascal import Pascal
+from mensa.rtl.arrays.pavlov.pavlov import Pavlov
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.commands import BUFFER_ADDRESS_BITS, Keep, Mode, Unit
 from mensa.rtl.compute.address_generator import LATENCY, AddressGenerator, beat_layout
@@ -30,6 +31,7 @@ ARRAYS = {
     "deep": (Jacquard(rows=13, cols=2, accumulators=16, reload_rows=1), None),
     "slow": (Jacquard(rows=6, cols=8, accumulators=9, reload_rows=2, post_lanes=4), "litert"),
     "multicast": (Pascal(rows=6, cols=5, post_lanes=3), "tflm"),
+    "streams": (Pavlov(rows=2, cols=4, registers=1024, accumulators=12), "litert"),
 }
 """With whose arithmetic an LSTM cell is there."""
 
@@ -38,7 +40,7 @@ MACHINES = {
         name=name,
         array=array,
         clock_hz=1,
-        parameter_buffer_bytes=8 * KIB,
+        parameter_buffer_bytes=None if array.store_bytes else 8 * KIB,
         activation_buffer_bytes=4 * KIB,
         constant_entries=8,
         cell=cell,
@@ -99,6 +101,12 @@ def beat(array: Array, r: dict[str, int], step: Step) -> dict[str, int]:
     }
     if not is_filter:
         fields["first"] = step.first and not r["KEEP"] & Keep.CONTINUE
+        if array.kept_tiles > 1:
+            resumes = step.first and bool(r["KEEP"] & Keep.CONTINUE)
+            keeps = step.last and not drained
+            fields |= {"resumes": resumes, "keeps": keeps}
+            if resumes or keeps:
+                fields["place"] = step.tile
     told = fetch is not None and step.first_chunk and drained
     if is_filter:
         told = step.result

@@ -16,6 +16,7 @@ from cocotb.triggers import RisingEdge
 from mensa.rtl import timing
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.pascal.pascal import Pascal
+from mensa.rtl.arrays.pavlov.pavlov import Pavlov
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.buffers.buffer import Buffer, WritePort
 from mensa.rtl.buffers.constant_buffer import ConstantBuffer
@@ -56,6 +57,7 @@ ARRAYS = {
     "stays": (Jacquard(rows=4, cols=6, accumulators=12, reload_rows=4), "tflm"),
     "slow": (Jacquard(rows=6, cols=8, accumulators=9, reload_rows=2, post_lanes=4), "litert"),
     "multicast": (Pascal(rows=6, cols=5, post_lanes=3), "tflm"),
+    "streams": (Pavlov(rows=4, cols=4, registers=256, accumulators=12), "litert"),
 }
 """With whose arithmetic an LSTM cell is there."""
 
@@ -71,7 +73,7 @@ MACHINES = {
         name=name,
         array=array,
         clock_hz=1,
-        parameter_buffer_bytes=4 * KIB,
+        parameter_buffer_bytes=None if array.store_bytes else 4 * KIB,
         activation_buffer_bytes=2 * KIB,
         activation_banks=2,
         constant_entries=8,
@@ -101,7 +103,7 @@ class WithBuffers(wiring.Component):
                 "tag": Out(TAG_BITS),
                 "write": Out(WritePort(machine.row_bytes)),
                 "fill_activation": In(WritePort(machine.row_bytes)),
-                "fill_parameter": In(WritePort(machine.row_bytes)),
+                "fill_parameter": In(WritePort(machine.parameter_row_bytes)),
                 "fill_constant_valid": In(1),
                 "fill_constant_address": In(BUFFER_ADDRESS_BITS),
                 "fill_constant_data": In(8 * machine.beat_bytes),
@@ -119,9 +121,10 @@ class WithBuffers(wiring.Component):
             readers=1,
             writers=2,
         )
-        m.submodules.parameter = parameter = Buffer(
-            machine.parameter_buffer_bytes, machine.row_bytes
-        )
+        parameter = machine.array.store(machine.beat_bytes)
+        if parameter is None:
+            parameter = Buffer(machine.parameter_bytes, machine.parameter_row_bytes)
+        m.submodules.parameter = parameter
         m.submodules.constant = constant = ConstantBuffer(machine)
         connect(m, flipped(self.command), unit.command)
         connect(m, unit.read_activation, activation.read_0)
@@ -161,8 +164,15 @@ def test_compute_unit():
 async def fill(dut: Any, machine: Machine, reference: Reference) -> None:
     """Put the reference's bytes into the buffers."""
     top = Port(dut, machine.name)
-    size = machine.row_bytes
-    for name, content in (("activation", reference.activation), ("parameter", reference.parameter)):
+    row = machine.row_bytes
+    for name, content, size in (
+        ("activation", reference.activation, row),
+        (
+            "parameter",
+            reference.parameter,
+            machine.beat_bytes if machine.array.store_bytes else row,
+        ),
+    ):
         port = Port(dut, f"{machine.name}__fill_{name}")
         port.valid.value, port.mask.value = 1, (1 << size) - 1
         for at in range(0, len(content), size):

@@ -24,7 +24,16 @@ def test_faults():
 
 async def begin(dut):
     names = ("reset", "go", "go_wait", "go_signal", "handled", "start", "running", "pending")
-    names += ("load_done", "conflict", "bus_error", "outside", "refused", "busy", "progress", "watchdog")
+    names += (
+        "load_done",
+        "conflict",
+        "bus_error",
+        "outside",
+        "refused",
+        "busy",
+        "progress",
+        "watchdog",
+    )
     faults = dict.fromkeys((f"faults__{name}" for name in (*names, "soft_reset")), 0)
     setups = ("asked", "begin", "identifier", "is_setup", "needs_it", "ended", "forget")
     await bench.start(dut, **faults, **dict.fromkeys((f"setups__{name}" for name in setups), 0))

@@ -47,9 +47,10 @@ def random_program(machine: Machine, rng: random.Random, length: int) -> Program
     small = machine.replace(
         activation_buffer_bytes=used - used % (4 * machine.activation_banks * machine.row_bytes)
         or machine.activation_buffer_bytes // 2,
-        parameter_buffer_bytes=min(machine.parameter_buffer_bytes, 4 * 1024),
         constant_entries=min(machine.constant_entries, 8),
     )
+    if not machine.array.store_bytes:
+        small = small.replace(parameter_buffer_bytes=min(machine.parameter_bytes, 4 * 1024))
     content = random_buffers(small, rng)
     image = np.concatenate([content.activation, content.parameter, content.constant])
     spaces = (Space.ACTIVATION, Space.PARAMETER, Space.CONSTANT)

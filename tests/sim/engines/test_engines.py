@@ -94,6 +94,7 @@ TINY_BANK_BYTES = 256
         *((name, "8x8 jacquard, two lanes") for name in NETWORKS[:5]),
         *((name, "6x5 jacquard, slow") for name in NETWORKS[:1]),
         *((name, "6x8 pascal, slow") for name in NETWORKS[:2]),
+        *((name, "2x8 pavlov") for name in NETWORKS[:3]),
     ],
 )
 def test_networks_are_the_same_on_every_engine(name, shape):
@@ -102,7 +103,9 @@ def test_networks_are_the_same_on_every_engine(name, shape):
     assert_equals_golden(lowered, random_inputs(graph, 11), AllEngines())
 
 
-@pytest.mark.parametrize("shape", ["4x12 tiled", "6x5 jacquard, slow", "6x8 pascal, slow"])
+@pytest.mark.parametrize(
+    "shape", ["4x12 tiled", "6x5 jacquard, slow", "6x8 pascal, slow", "2x8 pavlov"]
+)
 @pytest.mark.parametrize("name", ["kws_ref_model", "pretrainedResnet_quant"])
 def test_buffers_are_the_same_after_every_command(name, shape):
     graph, machine = load_network(name), POOL[shape]
@@ -175,7 +178,7 @@ def test_random_layers_are_the_same_on_every_engine(shape, kind, record_property
     if kind == "SOFTMAX" and not machine.exponential_lanes:
         pytest.skip("the machine has no softmax unit")
     longest = EXPONENTIAL_BYTES if kind == "SOFTMAX" else TABLE_BYTES
-    if kind in TABLES and machine.parameter_buffer_bytes < 4 * longest:
+    if kind in TABLES and machine.parameter_bytes < 4 * longest:
         pytest.skip("tables run on the host: the parameter buffer has no room")
     roundings = st.sampled_from([None, "litert"])
     if kind in RECURRENT:

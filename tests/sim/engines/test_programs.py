@@ -22,6 +22,7 @@ MACHINES = {
     # Its parameters have no room for a softmax's table.
     "6x5 jacquard": POOL["6x5 jacquard, slow"].replace(softmax_lanes=0),
     "6x8 pascal": POOL["6x8 pascal, slow"],
+    "2x8 pavlov": POOL["2x8 pavlov"],
 }
 if REGRESS:
     # So wide that COMMANDS_IN_FLIGHT is what holds commands back.

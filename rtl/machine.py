@@ -188,6 +188,12 @@ class Machine:
         return self.array.store_setting or "parameter_buffer_bytes"
 
     @property
+    def parameter_memory(self) -> str:
+        """It in words, such as "parameter buffer of 4096 B"."""
+        what = self.array.store_setting or "parameter buffer"
+        return f"{what} of {self.parameter_bytes} B"
+
+    @property
     def parameter_unit_bytes(self) -> int:
         """What the address of parameters that are loaded is a multiple of: a beat, or where no word
         begins between others a word, if that is more."""

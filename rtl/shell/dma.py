@@ -20,7 +20,16 @@ from mensa.rtl.parts.resetless import resetless
 from mensa.rtl.parts.unit import UnitFrontend, unit_members
 from mensa.rtl.shell.window import WindowSignature
 
-__all__ = ["BeatWalker", "BurstWalker", "CopyUnit", "check_machine", "has_no_copy", "log2", "walk_beats", "walk_bursts"]
+__all__ = [
+    "BeatWalker",
+    "BurstWalker",
+    "CopyUnit",
+    "check_machine",
+    "has_no_copy",
+    "log2",
+    "walk_beats",
+    "walk_bursts",
+]
 
 _BITS = {register.name: register.bits for register in REGISTERS[Unit.STORE]}
 ROW_BITS = _BITS["ROW_BYTES"]

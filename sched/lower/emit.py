@@ -474,7 +474,7 @@ class Emitter:
 
     def _parts(
         self, content: ParameterSet, address: int, entry: int
-    ) -> list[tuple[Space, Copy, int]]:
+    ) -> list[tuple[Space | None, Copy, int]]:
         """The copies that bring parameters and constants to their slots."""
         parts = [
             (Space.PARAMETER, content.parameter_address, content.parameter_bytes, address),

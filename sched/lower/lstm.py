@@ -602,8 +602,7 @@ def _placed(
 
 
 def _phases(commands: Iterable[_Command]) -> Iterator[Phase]:
-    """A phase for each command; those without parameters keep the `latest` for who needs them next.
-    """
+    """A phase for each command; those without parameters keep what the next others need."""
     ordered = list(commands)
     latest: ParameterSet | None = None
     following: ParameterSet | None = None

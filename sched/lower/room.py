@@ -87,8 +87,8 @@ def lacks_table(machine: Machine, nbytes: int = TABLE_BYTES) -> str | None:
     """Why a machine may find no room for an operator's table of so many bytes, or None."""
     if machine.parameter_bytes // 2 - machine.parameter_unit_bytes < nbytes:
         return (
-            f"its table of {nbytes} B may find no room in the {machine.parameter_bytes} B that "
-            f"{machine.name} has for parameters"
+            f"its table of {nbytes} B may find no room in {machine.name}'s "
+            f"{machine.parameter_memory}"
         )
     return None
 

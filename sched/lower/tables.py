@@ -82,8 +82,8 @@ def _table_set(
     if resident is None and room.slot_bytes < len(table):
         raise LoweringError(
             layer,
-            f"its table of {len(table)} B finds no room in the {machine.parameter_bytes} B for "
-            f"parameters on chip; raise {machine.parameter_setting}",
+            f"its table of {len(table)} B finds no room in the {machine.parameter_memory}; raise "
+            f"{machine.parameter_setting}",
         )
     if resident is not None:
         resident = resident[0] + number * len(table), resident[1]

@@ -97,9 +97,7 @@ class ReadPort(_Port):
         super().__init__(timing)
         self._ends = deque([-1] * timing.outstanding)  # last beats of as many latest bursts
 
-    def _burst(
-        self, request: int, beats: int, ready: int = 0
-    ) -> tuple[int, tuple[int, int, int]]:
+    def _burst(self, request: int, beats: int, ready: int = 0) -> tuple[int, tuple[int, int, int]]:
         accepted = max(request, self._ends.popleft() + 1)
         transfer = self._transfer(max(accepted + self.latency, ready), beats)
         self._ends.append(self._latest)
@@ -122,7 +120,7 @@ class ReadPort(_Port):
         return accepted, last
 
     def read(self, request: int, beats: int) -> tuple[int, list[int]]:
-        """Read a burst as `burst` does, with RREADY always high, and return the cycles of its beats.
+        """Read a burst as `burst` does, RREADY always high, and return the cycles of all beats.
 
         Returns
         -------
@@ -275,7 +273,9 @@ class CopyTiming:
 
 
 class LoadTiming(CopyTiming):
-    """The load unit: W = `outstanding_reads`. With M = the memory's `outstanding`, L its latency:
+    """The load unit: W = `outstanding_reads`.
+
+    With M = the memory's `outstanding` and L = its latency:
 
     - accepted  a(k) = max(i(k) + 1, d(k-M) + 1)
     - last beat d(k), as the bandwidth allows, of beats that may go from a(k) + L on, the first one
@@ -308,7 +308,9 @@ class LoadTiming(CopyTiming):
 
 
 class StoreTiming(CopyTiming):
-    """The store unit: W = `OUTSTANDING_WRITES`. With M = the memory's `outstanding`, L its latency:
+    """The store unit: W = `OUTSTANDING_WRITES`.
+
+    With M = the memory's `outstanding` and L = its latency:
 
     - accepted  a(k) = max(i(k) + 1, d(k-M) + 1)
     - last beat w(k), as the bandwidth allows, of beats that may go from a(k) + 1 on, the first

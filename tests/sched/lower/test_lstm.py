@@ -131,7 +131,6 @@ def test_what_keeps_a_layer_on_the_host_is_said():
         (edge_tpu.replace(cell=None), "has no LSTM cell"),
         (edge_tpu.replace(cell="litert"), "one with cell=tflm would run it"),
         (edge_tpu.replace(activation_buffer_bytes=1 * KIB), "raise activation_buffer_bytes"),
-        (edge_tpu.replace(parameter_buffer_bytes=1 * KIB), "parameter buffer of 1024 B"),
     ):
         assert says in reason(graph, machine, "tflm")
 

@@ -4,11 +4,13 @@
 
     PYTHONSAFEPATH=1 python benchmarks/families.py jacquard
     PYTHONSAFEPATH=1 python benchmarks/families.py pascal
+    PYTHONSAFEPATH=1 python benchmarks/families.py pavlov
 
 First layers between others, whose operands and result stay on chip, on the machine's array; then
 layers that are a network of their own, on it and on `edge_tpu`: the input comes from memory, the
 output goes there, parameters are resident if they fit. Of `pascal` also what its buffers are read,
-and what smaller and larger ones would cost.
+and what smaller and larger ones would cost. Of `pavlov` an LSTM's two phases, and recurrent and
+fully connected layers on four systems.
 """
 
 from __future__ import annotations
@@ -17,18 +19,21 @@ import argparse
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from mensa import golden
 from mensa.golden import Graph
+from mensa.golden.options import UnidirectionalSequenceLSTMOptions
+from mensa.rtl.commands import Unit
 from mensa.rtl.machine import KIB, MIB, Machine
 from mensa.rtl.registers import CATEGORIES
 from mensa.sched.lower import lower
 from mensa.sched.placement import all_on
 from mensa.sim.engines.events import layer_timing
 from mensa.sim.engines.model.engine import ModelEngine
-from mensa.sim.soc import Soc, socs
+from mensa.sim.soc import Site, Soc, socs
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,14 @@ class Layer:
     kernel: int
     stride: int = 1
 
+    rounding: ClassVar[str | None] = None
+    """Whose arithmetic; None for either."""
+
     @property
     def name(self) -> str:
         """Such as "3x3 conv, 7x7x512 to 512"."""
+        if self.size == self.kernel == 1:
+            return f"fully connected, {self.inputs} to {self.outputs}"
         stride = f", stride {self.stride}" if self.stride > 1 else ""
         channels = f"{self.inputs} to {self.outputs}" if self.kind == "conv" else f"{self.inputs}"
         return (
@@ -73,7 +83,76 @@ class Layer:
         return builder.build([x])
 
 
-LAYERS = {
+@dataclass(frozen=True)
+class Lstm:
+    """An LSTM of so many cells, over so many steps of one sequence, without peepholes."""
+
+    steps: int
+    features: int
+    cells: int
+    projection: int = 0
+
+    @property
+    def name(self) -> str:
+        """Such as "LSTM, 512 to 512, 32 steps"."""
+        projected = f", projected to {self.projection}" if self.projection else ""
+        return f"LSTM, {self.features} to {self.cells}{projected}, {self.steps} steps"
+
+    @property
+    def rounding(self) -> str:
+        """Whose arithmetic, and so which LSTM cell: LiteRT alone knows projections."""
+        return "litert" if self.projection else "tflm"
+
+    @property
+    def outputs(self) -> int:
+        """Of a step."""
+        return self.projection or self.cells
+
+    @property
+    def macs(self) -> int:
+        """Of all steps: the gates' inputs, their recurrent products, the projection."""
+        each = 4 * self.cells * (self.features + self.outputs) + self.cells * self.projection
+        return self.steps * each
+
+    @property
+    def weight_bytes(self) -> int:
+        """All weights."""
+        return self.macs // self.steps
+
+    def graph(self) -> Graph:
+        """A network of this layer alone, with states of its own."""
+        builder, generator = golden.GraphBuilder(self.name), np.random.default_rng(1)
+
+        def weights(*shape: int) -> int:
+            values = generator.integers(-127, 128, shape).astype(np.int8)
+            return builder.tensor(data=values, scale=2.0**-9)
+
+        inputs = [builder.input((1, self.steps, self.features), scale=1 / 32)] + [-1] * 23
+        for gate in range(4):
+            inputs[1 + gate] = weights(self.cells, self.features)
+            inputs[5 + gate] = weights(self.cells, self.outputs)
+            bias = np.zeros(self.cells)
+            inputs[12 + gate] = builder.tensor(data=bias, dtype=np.int32, scale=2.0**-14)
+        if self.projection:
+            inputs[16] = weights(self.projection, self.cells)
+        hidden = {"scale": 2.0**-7, "zero_point": 5}
+        state = {"dtype": np.int16, "scale": 2.0**-12, "is_variable": True}
+        inputs[18] = builder.tensor((1, self.outputs), is_variable=True, **hidden)
+        inputs[19] = builder.tensor((1, self.cells), **state)
+        between = [builder.tensor((0,), dtype=np.float32) for _ in range(4)]
+        between.append(builder.tensor((0,), dtype=np.int8, **hidden))
+        y = builder.tensor((1, self.steps, self.outputs), **hidden)
+        builder.operator(
+            "UNIDIRECTIONAL_SEQUENCE_LSTM",
+            tuple(inputs),
+            (y,),
+            UnidirectionalSequenceLSTMOptions(activation="TANH"),
+            intermediates=tuple(between),
+        )
+        return builder.build([y])
+
+
+LAYERS: dict[str, tuple[Layer, ...]] = {
     "jacquard": (
         Layer("conv", 7, 512, 512, 3),
         Layer("conv", 14, 256, 256, 3),
@@ -135,11 +214,13 @@ class Figures:
 
 
 @functools.cache
-def figures(layer: Layer, system: Soc, machine: Machine | None = None) -> Figures:
+def figures(layer: Layer | Lstm, system: Soc, machine: Machine | None = None) -> Figures:
     """Of one inference, on the system's machine or on this one in its place."""
     memory = system.memory_of(system.machine.name)
     machine = machine or system.machine
-    lowered = lower(layer.graph(), all_on(machine))
+    if layer.rounding is not None:
+        machine = machine.replace(cell=layer.rounding)
+    lowered = lower(layer.graph(), all_on(machine), layer.rounding)
     engine = ModelEngine(machine, memory)
     if lowered.setup:
         engine.run(lowered.setup)
@@ -261,9 +342,85 @@ def buffers_table(name: str) -> str:
     return markdown(heads, rows)
 
 
+PAPER_LSTM = Lstm(32, 512, 512)
+
+RECURRENT = (
+    PAPER_LSTM,
+    Layer("conv", 1, 2048, 2048, 1),
+    Lstm(32, 640, 2048, 640),
+)
+"""Of family 3: gates of an LSTM, a fully connected layer, and a layer of an RNN-T's encoder, of
+2,048 cells projected to 640 [R-m] (He et al., "Streaming End-to-end Speech Recognition for Mobile
+Devices", ICASSP 2019)."""
+
+
+def phases_table(name: str) -> str:
+    """The LSTM's input products, and its recurrent ones, for two widths of the port."""
+    layer, system = PAPER_LSTM, socs[name]
+    macs = layer.macs // 2  # of each phase
+    rows = []
+    for port in (system.machine.beat_bytes, 32):
+        machine = system.machine.replace(port_bytes=port)
+        (program,) = lower(layer.graph(), all_on(machine)).programs
+        trace = ModelEngine(machine, system.memory_of(name)).run(program)
+        commands = [each for each in program.commands() if each.unit is Unit.COMPUTE]
+        events = [each for each in trace.events if each.unit is Unit.COMPUTE]
+        inputs = sum(command["PIXELS"] > 1 for command in commands)
+        middle = events[inputs - 1].done + 1
+        for phase, first, end in (
+            ("inputs", 0, middle),
+            ("recurrent", middle, trace.cycles),
+        ):
+            beats = sum(
+                event.beats
+                for event in trace.events
+                if event.unit is Unit.LOAD and first <= event.start and event.done < end
+            )
+            rows.append(
+                (
+                    f"{port} B",
+                    phase,
+                    f"{end - first:,}",
+                    f"{macs / machine.peak_macs_per_cycle / (end - first):.1%}",
+                    f"{beats * port:,}",
+                    f"{beats / (end - first):.1%}",
+                )
+            )
+    heads = ("a beat", "phase", "cycles", "of the MACs", "loaded, B", "of the beats")
+    return markdown(heads, rows)
+
+
+def recurrent_table(name: str) -> str:
+    """Recurrent and fully connected layers on four systems."""
+    edge_tpu = socs["edge_tpu"]
+    site = edge_tpu.sites[0]
+    fast = Site(
+        machine=site.machine.replace(port_bytes=8 * site.machine.beat_bytes, burst_beats=4),
+        memory=site.memory.replace(bandwidth_bytes_per_s=8 * site.memory.bandwidth_bytes_per_s),
+    )
+    systems = {
+        "edge_tpu": edge_tpu,
+        "edge_tpu, 256 GB/s": Soc(name="fast", sites=(fast,), host=edge_tpu.host),
+        "jacquard": socs["jacquard"],
+        name: socs[name],
+    }
+    heads = ["layer", "MACs"]
+    for system in systems:
+        heads += [f"{system}: us", "of peak", "memory"]
+    rows = []
+    for layer in RECURRENT:
+        row = [layer.name, f"{layer.macs:,}"]
+        for system in systems.values():
+            f = figures(layer, system)
+            row += [f"{f.microseconds:,.1f}", f"{f.utilization:.1%}", f"{f.memory_bytes:,} B"]
+        rows.append(row)
+    return markdown(heads, rows)
+
+
 TABLES = {
     "jacquard": (resident_table, table),
     "pascal": (resident_table, table, reads_table, buffers_table),
+    "pavlov": (phases_table, recurrent_table),
 }
 """What a machine's page has."""
 

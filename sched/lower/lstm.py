@@ -17,6 +17,7 @@ computed.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,6 +30,7 @@ from mensa.golden import Plan
 from mensa.golden.operators.lstm import LstmPlan
 from mensa.rtl.commands import Keep, Mode, Rounding, Unit, Width, compute_registers, register
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.buffer_plan import rings_bytes
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.matrix_product import MatrixProduct, PlacedProduct, most_pixels
 from mensa.sched.lower.memory_map import MemoryMap
@@ -104,10 +106,19 @@ def own_bytes(plan: LstmPlan, machine: Machine) -> int:
 def spills(plan: LstmPlan, machine: Machine) -> bool:
     """Whether the sums of the inputs' products go through memory.
 
-    That is if it moves fewer bytes than to load their weights for each portion of the steps.
+    That is if it moves fewer bytes than to load their weights for each portion of the steps, and
+    all else has room beside the slots for them.
     """
     steps = _Scratch.of(plan, machine, 0).steps
     if steps == plan.steps or peepholes(plan):
+        return False
+    rings = rings_bytes(machine)
+    tensors = math.prod(plan.input_shape) + math.prod(plan.output_shape)
+    states = plan.batch * (plan.output_shape[2] + plan.cells * Width.INT16.nbytes)
+    own = _Scratch.of(plan, machine, 0, spilled=True).end + 8 * machine.row_bytes  # gaps
+    if tensors + states + own > machine.activation_buffer_bytes - rings:
+        return False
+    if _sums_pitch(plan, machine) > rings // 4:  # a slot
         return False
     weights, *others = (each.nbytes for each in products(plan, machine))
     if weights + sum(others) <= machine.parameter_bytes:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -11,9 +15,10 @@ import mensa.golden as golden
 import tests.golden.makers  # noqa: F401  registers how layers are drawn
 from mensa.golden.arithmetic.gates import MAX_INTEGER_BITS
 from mensa.golden.operators.lstm import LstmPlan
-from mensa.rtl.commands import Mode, Unit, Width
-from mensa.rtl.machine import CELLS, KIB, edge_tpu
+from mensa.rtl.commands import Mode, Space, Unit, Width
+from mensa.rtl.machine import CELLS, KIB, edge_tpu, pavlov
 from mensa.sched.lower import ProgramStep, lower
+from mensa.sched.lower.lstm import spills
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.placement import all_on
 from mensa.sched.run import run_network
@@ -25,6 +30,8 @@ from tests.golden.recurrent import FEATURES, Recurrent, recurrent
 from tests.golden.strategies import layers
 from tests.models import network_path
 from tests.sched.runner import assert_equals_golden, random_inputs
+
+FAMILIES = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "families.py"))
 
 LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 
@@ -40,6 +47,15 @@ MACHINES = {
         activation_buffer_bytes=8 * KIB,
     ),
     "2x48": edge_tpu.replace(rows=2, cols=48, cell_lanes=12),
+    # Reductions come in pieces, and sums of the inputs go through memory.
+    "2x4 pavlov": pavlov.replace(
+        rows=2,
+        cols=4,
+        registers=16,
+        accumulators=4,
+        port_bytes=8,
+        activation_buffer_bytes=1536,
+    ),
 }
 
 
@@ -80,6 +96,44 @@ def test_states_are_kept_from_call_to_call(cell):
         assert result.report.passed
 
     compare()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_sums_that_go_through_memory_are_golden_s(cell):
+    machine = MACHINES["2x4 pavlov"].replace(cell=cell)
+    found = {"spilled": 0, "in pieces": 0}
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(drawn(cell))
+    def compare(layer):
+        graph = layer.graph
+        lowered = lower(graph, all_on(machine), cell)
+        assume(any(isinstance(step, ProgramStep) for step in lowered.steps))
+        found["spilled"] += spills(golden.plan(graph, graph.operators[-1], cell), machine)
+        found["in pieces"] += any(command["KEEP"] for command in computes(lowered))
+        assert_equals_golden(lowered, layer.inputs()[0])
+
+    compare()
+    assert min(found.values()) >= 5, found
+
+
+def test_weights_of_inputs_are_loaded_once_for_a_sequence_however_long():
+    """An LSTM of 512 cells over 32 steps, of the issue that asked for Pavlov."""
+    graph = FAMILIES["PAPER_LSTM"].graph()
+    work = golden.plan(graph, graph.operators[0], "tflm")
+    assert spills(work, pavlov) and not spills(work, edge_tpu)
+    lowered = lower(graph, all_on(pavlov))
+    (program,) = lowered.programs
+    loads = [
+        command
+        for command in program.commands()
+        if command.unit is Unit.LOAD and command["SPACE"] == Space.PARAMETER
+    ]
+    times = Counter(command["MEMORY_ADDRESS"] for command in loads)
+    counted = Counter(times[command["MEMORY_ADDRESS"]] for command in loads)
+    pieces = 4 * 512 // 64 * 2  # of 256 bytes of the reduction, for 64 outputs
+    assert counted == {1: pieces, 32: 32 * pieces}
+    assert sum(command["ROW_BYTES"] for command in loads) == (1 + 32) * 4 * 512 * 512
 
 
 def computes(lowered):

@@ -85,12 +85,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Lstm:
-    """An LSTM of so many cells, over so many steps of one sequence, without peepholes."""
+    """An LSTM of so many cells without peepholes, over so many steps of one sequence or several."""
 
     steps: int
     features: int
     cells: int
     projection: int = 0
+    batch: int = 1
 
     @property
     def name(self) -> str:
@@ -112,12 +113,12 @@ class Lstm:
     def macs(self) -> int:
         """Of all steps: the gates' inputs, their recurrent products, the projection."""
         each = 4 * self.cells * (self.features + self.outputs) + self.cells * self.projection
-        return self.steps * each
+        return self.batch * self.steps * each
 
     @property
     def weight_bytes(self) -> int:
         """All weights."""
-        return self.macs // self.steps
+        return self.macs // self.steps // self.batch
 
     def graph(self) -> Graph:
         """A network of this layer alone, with states of its own."""
@@ -127,7 +128,7 @@ class Lstm:
             values = generator.integers(-127, 128, shape).astype(np.int8)
             return builder.tensor(data=values, scale=2.0**-9)
 
-        inputs = [builder.input((1, self.steps, self.features), scale=1 / 32)] + [-1] * 23
+        inputs = [builder.input((self.batch, self.steps, self.features), scale=1 / 32)] + [-1] * 23
         for gate in range(4):
             inputs[1 + gate] = weights(self.cells, self.features)
             inputs[5 + gate] = weights(self.cells, self.outputs)
@@ -137,11 +138,11 @@ class Lstm:
             inputs[16] = weights(self.projection, self.cells)
         hidden = {"scale": 2.0**-7, "zero_point": 5}
         state = {"dtype": np.int16, "scale": 2.0**-12, "is_variable": True}
-        inputs[18] = builder.tensor((1, self.outputs), is_variable=True, **hidden)
-        inputs[19] = builder.tensor((1, self.cells), **state)
+        inputs[18] = builder.tensor((self.batch, self.outputs), is_variable=True, **hidden)
+        inputs[19] = builder.tensor((self.batch, self.cells), **state)
         between = [builder.tensor((0,), dtype=np.float32) for _ in range(4)]
         between.append(builder.tensor((0,), dtype=np.int8, **hidden))
-        y = builder.tensor((1, self.steps, self.outputs), **hidden)
+        y = builder.tensor((self.batch, self.steps, self.outputs), **hidden)
         builder.operator(
             "UNIDIRECTIONAL_SEQUENCE_LSTM",
             tuple(inputs),

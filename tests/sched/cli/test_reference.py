@@ -7,6 +7,7 @@ import pytest
 import typer
 
 from mensa.rtl.arrays.jacquard.jacquard import Jacquard
+from mensa.rtl.arrays.pavlov.pavlov import Pavlov
 from mensa.rtl.machine import edge_tpu
 from mensa.rtl.registers import register_map_markdown
 from mensa.sched.cli.app import app
@@ -35,12 +36,13 @@ def test_the_documentation_is_up_to_date():
     ],
 )
 def test_every_setting_is_documented_once(names, prefix):
-    of_edge_tpu, of_jacquard, _ = page().split("Those of `")
+    of_edge_tpu, of_jacquard, _, of_pavlov = page().split("Those of `")
     for name in names:
         assert of_edge_tpu.count(f"\n| `{prefix}{name}=") == 1, name
-    own = {field.name for field in dataclasses.fields(Jacquard)} - edge_tpu.settings.keys()
-    for name in own:
-        assert of_jacquard.count(f"\n| `{name}=") == 1, name
+    for kind, says in ((Jacquard, of_jacquard), (Pavlov, of_pavlov)):
+        own = {field.name for field in dataclasses.fields(kind)} - edge_tpu.settings.keys()
+        for name in own:
+            assert says.count(f"\n| `{name}=") == 1, name
 
 
 def test_the_register_map_is_up_to_date():

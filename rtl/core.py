@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from mensa.rtl.axi import LiteSignature, ReadSignature, WriteSignature
 from mensa.rtl.buffers.buffer import Buffer
 from mensa.rtl.buffers.constant_buffer import ConstantBuffer
+from mensa.rtl.buffers.register_store import parameter_memory
 from mensa.rtl.commands import (
     ADDRESS_BITS,
     BUFFER_ADDRESS_BITS,
@@ -228,10 +229,7 @@ class Core(wiring.Component):
             readers=2,
             writers=2,
         )
-        parameter = machine.array.store(machine.beat_bytes)
-        if parameter is None:
-            parameter = Buffer(machine.parameter_bytes, machine.parameter_row_bytes)
-        m.submodules.parameter_buffer = parameter
+        m.submodules.parameter_buffer = parameter = parameter_memory(machine)
         m.submodules.constant_buffer = constant = ConstantBuffer(machine)
         connect(m, compute.read_activation, activation.read_0)
         connect(m, compute.read_parameter, parameter.read_0)

@@ -111,8 +111,8 @@ class Array(ABC):
     def store_bytes(self) -> int:
         """Bytes of the array's own memory for parameters; 0 if these come from a buffer.
 
-        The load unit writes it in the buffer's place, and a parameter word begins at a multiple of
-        its own size, a power of two.
+        The load unit writes it in the buffer's place (`mensa.rtl.buffers.register_store`), and a
+        parameter word begins at a multiple of its own size, a power of two.
         """
         return 0
 
@@ -173,11 +173,6 @@ class Array(ABC):
     @abstractmethod
     def hardware(self) -> Any:
         """The array as an Amaranth component with the streams of `mensa.rtl.arrays.streams`."""
-
-    def store(self, beat_bytes: int) -> Any:
-        """The memory of `store_bytes`, an Amaranth component with the ports of a `Buffer`: one
-        reader, and one writer of beats; None where there is none."""
-        return None
 
     def nest(self) -> Any:
         """The loop nest of `own_modes`, an Amaranth component whose `nest` is a NestSignature; None

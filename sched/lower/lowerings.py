@@ -35,11 +35,11 @@ from mensa.sched.lower.elementwise import (
     lower_quantize,
     lower_scaled,
 )
-from mensa.sched.lower.lstm import (
+from mensa.sched.lower.lstm import lstm_parts
+from mensa.sched.lower.lstm_stages import (
     LstmInputsPlan,
     LstmStepsPlan,
     inputs_parts,
-    lstm_parts,
     steps_parts,
 )
 from mensa.sched.lower.memory_map import MemoryMap

@@ -28,10 +28,10 @@ from mensa.sched.lower.mappings.columns import (
 )
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation
-from mensa.sched.lower.residency import ParameterPlan
+from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.work import Compute, ParameterSet, Span
 
-__all__ = ["MatrixProduct", "PlacedProduct", "most_pixels"]
+__all__ = ["MatrixProduct", "PlacedProduct", "demand_of", "most_pixels", "placed_products"]
 
 _MAPPING = LayerMapping(Mode.CONV)
 
@@ -276,3 +276,37 @@ def wide_group(machine: Machine, width: Width) -> int:
     if width == Width.INT32 and row % (2 * machine.lanes):
         most = min(most, row // width.nbytes)
     return most
+
+
+def demand_of(
+    machine: Machine, matrices: Sequence[MatrixProduct], operator: int, can_stay: bool
+) -> Demand:
+    """What the parameters of products need."""
+    unit = machine.parameter_unit_bytes
+    return Demand(
+        operator,
+        sum(-(-each.nbytes // unit) * unit for each in matrices),
+        sum(each.entries for each in matrices),
+        max(each.group_bytes for each in matrices),
+        can_stay,
+    )
+
+
+def placed_products(
+    machine: Machine,
+    matrices: Sequence[MatrixProduct],
+    memory: MemoryMap,
+    layer: str,
+    operator: int,
+    room: ParameterPlan,
+) -> list[list[PlacedProduct]]:
+    """Products with their parameters, one product's behind another's."""
+    unit = machine.parameter_unit_bytes
+    resident = room.resident.get(operator)
+    placed = []
+    for product in matrices:
+        placed.append(product.sets(memory, layer, room, resident))
+        if resident is not None:
+            nbytes = -(-product.nbytes // unit) * unit
+            resident = resident[0] + nbytes, resident[1] + product.entries
+    return placed

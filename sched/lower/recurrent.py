@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mensa.rtl.commands import Mode, Rounding, Width, compute_registers
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.elementwise import IDENTITY, vector_loops
 from mensa.sched.lower.error import LoweringError
-from mensa.sched.lower.work import Compute, Home, LayerSite, Registers, Span
+from mensa.sched.lower.work import (
+    Compute,
+    Home,
+    LayerSite,
+    ParameterSet,
+    Phase,
+    Registers,
+    Span,
+)
 
-__all__ = ["UNCHANGED", "cell_command", "copy_on_chip", "require_on_chip", "up_to_rows"]
+__all__ = [
+    "UNCHANGED",
+    "Command",
+    "cell_command",
+    "copy_on_chip",
+    "phases_of",
+    "require_on_chip",
+    "up_to_rows",
+]
+
+Command = tuple[Compute, ParameterSet | None]
+"""A command, and the parameters that it needs if they are others than before."""
 
 UNCHANGED = compute_registers(
     MULTIPLIER=1 << 30,
@@ -96,3 +115,17 @@ def cell_command(
         reads=reads,
         writes=Span(target, target + numbers * width.nbytes),
     )
+
+
+def phases_of(commands: Iterable[Command]) -> Iterator[Phase]:
+    """A phase for each command; those without parameters keep what the next others need."""
+    ordered = list(commands)
+    latest: ParameterSet | None = None
+    following: ParameterSet | None = None
+    needed = []
+    for _, parameters in reversed(ordered):
+        following = following if parameters is None else parameters
+        needed.append(following)
+    for (command, parameters), coming in zip(ordered, reversed(needed), strict=True):
+        latest = parameters or latest
+        yield Phase((command,), latest if parameters or latest is coming else None)

@@ -24,12 +24,12 @@ from mensa.golden.operators.lstm import LstmPlan
 from mensa.golden.operators.svdf import SvdfPlan
 from mensa.rtl.commands import TABLE_BYTES
 from mensa.rtl.machine import Machine
-from mensa.sched.lower import lstm, svdf
+from mensa.sched.lower import lstm_sums, svdf
 from mensa.sched.lower.broadcast import spreads
 from mensa.sched.lower.buffer_plan import Lifetime, allocate, buffer_plans, rings_bytes
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.lowerings import LOWERINGS, PARAMETERISED
-from mensa.sched.lower.lstm import peepholes
+from mensa.sched.lower.lstm_sums import peepholes
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.stages import stages_of
 from mensa.sched.lower.tables import table_bytes
@@ -108,7 +108,7 @@ def own_constants(work: Plan) -> list[npt.NDArray[Any]]:
 def own_bytes(work: Plan, machine: Machine) -> int:
     """Bytes of the activation buffer that a layer has for itself; 0 for most."""
     if isinstance(work, LstmPlan):
-        return lstm.own_bytes(work, machine)
+        return lstm_sums.own_bytes(work, machine)
     return svdf.own_bytes(work, machine) if isinstance(work, SvdfPlan) else 0
 
 
@@ -137,7 +137,7 @@ def _lacks_room_on_chip(
         for number, nbytes in enumerate([*sizes, own_bytes(work, machine)])
     ]
     size = machine.activation_buffer_bytes
-    if isinstance(work, LstmPlan) and lstm.spills(work, machine):
+    if isinstance(work, LstmPlan) and lstm_sums.spills(work, machine):
         size -= rings_bytes(machine)
     if len(allocate(lifetimes, size, machine.beat_bytes)) < len(lifetimes):
         return (

@@ -19,7 +19,8 @@ from mensa.golden.operators.lstm import LstmPlan
 from mensa.golden.operators.matmul import MatMulPlan
 from mensa.golden.operators.shape_ops import RearrangePlan
 from mensa.rtl.machine import Machine
-from mensa.sched.lower.lstm import LstmInputsPlan, LstmStepsPlan, spills
+from mensa.sched.lower.lstm_stages import LstmInputsPlan, LstmStepsPlan
+from mensa.sched.lower.lstm_sums import spills
 from mensa.sched.lower.products import ProductsPlan, WordsPlan
 
 __all__ = ["Stage", "stages_of"]

@@ -39,7 +39,8 @@ from mensa.rtl.commands import MOST_SOFTMAX_ELEMENTS
 from mensa.sched.lower.broadcast import spreads
 from mensa.sched.lower.functions import functions
 from mensa.sched.lower.lowerings import LOWERINGS, OPERATORS, PARAMETERISED
-from mensa.sched.lower.lstm import integer_bits, peepholes
+from mensa.sched.lower.lstm import integer_bits
+from mensa.sched.lower.lstm_sums import peepholes
 from mensa.sched.lower.move_blocks import commands_needed
 from mensa.sched.lower.moves import fill_bytes, is_move, moves
 from mensa.sched.lower.products import ProductsPlan

@@ -98,9 +98,3 @@ class Pavlov(Grid):
         from mensa.rtl.arrays.pavlov.gateware import PavlovArray
 
         return PavlovArray(self)
-
-    def store(self, beat_bytes: int) -> Any:
-        """The elements' registers."""
-        from mensa.rtl.arrays.pavlov.register_store import RegisterStore
-
-        return RegisterStore(self.group, self.registers, beat_bytes)

@@ -20,6 +20,7 @@ from mensa.rtl.arrays.pavlov.pavlov import Pavlov
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.buffers.buffer import Buffer, WritePort
 from mensa.rtl.buffers.constant_buffer import ConstantBuffer
+from mensa.rtl.buffers.register_store import parameter_memory
 from mensa.rtl.commands import (
     BUFFER_ADDRESS_BITS,
     REGISTER_NUMBER,
@@ -121,10 +122,7 @@ class WithBuffers(wiring.Component):
             readers=1,
             writers=2,
         )
-        parameter = machine.array.store(machine.beat_bytes)
-        if parameter is None:
-            parameter = Buffer(machine.parameter_bytes, machine.parameter_row_bytes)
-        m.submodules.parameter = parameter
+        m.submodules.parameter = parameter = parameter_memory(machine)
         m.submodules.constant = constant = ConstantBuffer(machine)
         connect(m, flipped(self.command), unit.command)
         connect(m, unit.read_activation, activation.read_0)

@@ -18,7 +18,7 @@ from mensa.golden.operators.lstm import LstmPlan
 from mensa.rtl.commands import Mode, Space, Unit, Width
 from mensa.rtl.machine import CELLS, KIB, edge_tpu, pavlov
 from mensa.sched.lower import ProgramStep, lower
-from mensa.sched.lower.lstm import spills
+from mensa.sched.lower.lstm_sums import spills
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.placement import all_on
 from mensa.sched.run import run_network

@@ -5,7 +5,7 @@ import random
 import cocotb
 import pytest
 
-from mensa.rtl.arrays.pavlov.register_store import RegisterStore
+from mensa.rtl.buffers.register_store import RegisterStore
 from mensa.rtl.timing import READ_LATENCY
 from tests.rtl import bench
 from tests.rtl.lockstep import SideBySide, play

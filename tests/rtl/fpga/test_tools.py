@@ -1,6 +1,10 @@
 """The tools of synthesis are watched: their steps are told, and why they end."""
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +47,39 @@ def test_a_tool_that_fails_is_named_with_what_it_said(tmp_path):
     (tmp_path / "log").write_text("ERROR: only told the log\n")
     with pytest.raises(SynthesisToolError, match=r"fake-tool failed: ERROR: only told the log"):
         run_in_its_place("print('bye'); return 3", 600, tmp_path)
+
+
+def test_a_tool_ends_with_whoever_started_it(tmp_path):
+    wait = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    (tmp_path / "fake_tool.py").write_text(f"def run(argv):\n    {wait}\n")
+    start = (
+        "import pathlib; from mensa.rtl.fpga.tools import run_tool; "
+        f"run_tool('fake_tool', 'run', [], pathlib.Path({str(tmp_path / 'log')!r}), 60, print)"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    with subprocess.Popen(
+        [sys.executable, "-c", start], env={**os.environ, "PYTHONPATH": path}
+    ) as parent:
+        pid = waited_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        os.kill(int(pid), 0)  # it runs
+        parent.kill()
+    assert waited_for(lambda: not runs(int(pid)))
+
+
+def runs(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A process that nobody has waited for yet is a zombie.
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def waited_for(condition):
+    """What a condition gives as soon as it is true."""
+    for _ in range(300):
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise TimeoutError("it never came true")

@@ -107,6 +107,9 @@ def _smaller(machine: Machine, device: Device) -> dict[str, int | None]:
         smaller = {name: max(1, edge // 2) for name, edge in machine.array.edges.items()}
         change(**smaller, post_lanes=None, cell_lanes=None)
 
+    # A port wider than the array needs, as of a stacked memory, widens all buffers.
+    if machine.replace(port_bytes=None).beat_bytes < machine.beat_bytes:
+        change(port_bytes=None)
     while over() - {"block_rams"}:
         if 4 * machine.lanes > machine.array.group and machine.lanes > 1:
             change(post_lanes=machine.lanes // 2, cell_lanes=None)

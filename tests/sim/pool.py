@@ -55,7 +55,8 @@ def pavlov_of(
     array = Pavlov(
         rows=rows, cols=cols, registers=registers, accumulators=accumulators, post_lanes=lanes
     )
-    return machine_of(rows, cols, bank_bytes, 0, port=port, array=array).replace(cell=cell)
+    machine = machine_of(rows, cols, bank_bytes, 0, port=port, array=array)
+    return machine.replace(cell=cell, name="pavlov")
 
 
 POOL: dict[str, Machine] = {

@@ -11,7 +11,9 @@ import tests.golden.makers  # noqa: F401  registers how layers are drawn
 from mensa.rtl.commands import EXPONENTIAL_BYTES, TABLE_BYTES
 from mensa.sched.lower import LoweringError, ProgramStep, lower
 from mensa.sched.placement import all_on
+from mensa.sched.run import run_network
 from mensa.sim.memory import lpddr4
+from mensa.sim.soc import Soc
 from tests.golden.makers import MAKERS
 from tests.golden.networks import networks
 from tests.golden.strategies import layers
@@ -207,3 +209,28 @@ def test_random_layers_are_the_same_on_every_engine(shape, kind, record_property
     compare()
     assert compared >= EXAMPLES, f"only {compared} were compared"
     record_property(COMPARED, [shape, kind, compared])
+
+
+@pytest.mark.parametrize("kind", sorted(RECURRENT))
+@pytest.mark.parametrize("shape", [name for name in POOL if POOL[name].state_lanes])
+def test_recurrent_layers_keep_their_state_from_step_to_step_on_rtl(shape, kind):
+    machine = POOL[shape]
+    if kind == "SVDF" and machine.constant_entries < 8:
+        pytest.skip("biases of units, in an eighth of the constant buffer, have no room")
+    if not (REGRESS or shape in ("8x8", "2x8 pavlov")):
+        pytest.skip("seconds each: make regress")
+    soc = Soc.single("soc", machine, lpddr4)
+    drawn = layers(operators=(kind,), dtypes=("int8",), oracle=machine.cell)
+
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(drawn, st.integers(2, 4))
+    def compare(layer, calls):
+        lowered = lower(layer.graph, all_on(machine), machine.cell)
+        assume(any(isinstance(step, ProgramStep) for step in lowered.steps))
+        inputs = [random_inputs(layer.graph, seed) for seed in range(calls)]
+        result = run_network(
+            layer.graph, soc, inputs, engine="rtl", rounding=machine.cell, check=True
+        )
+        assert result.report.passed
+
+    compare()

@@ -55,8 +55,7 @@ def pavlov_of(
     array = Pavlov(
         rows=rows, cols=cols, registers=registers, accumulators=accumulators, post_lanes=lanes
     )
-    machine = machine_of(rows, cols, bank_bytes, 0, port=port, array=array)
-    return machine.replace(cell=cell, name="pavlov")
+    return machine_of(rows, cols, bank_bytes, 0, port=port, array=array).replace(cell=cell)
 
 
 POOL: dict[str, Machine] = {
@@ -187,4 +186,11 @@ if REGRESS:
     }
     POOL |= {"jacquard": jacquard, "pascal": pascal, "pavlov": pavlov}
 
-POOL = {name: machine.replace(clock_hz=edge_tpu.clock_hz) for name, machine in POOL.items()}
+POOL = {
+    name: machine.replace(
+        clock_hz=edge_tpu.clock_hz,
+        # A system wants names that files and Verilog modules can have.
+        name=machine.name if machine.name.isidentifier() else "core",
+    )
+    for name, machine in POOL.items()
+}

@@ -21,6 +21,11 @@ TESTS = ROOT / "tests"
 
 FULL_SIZE = "sched/test_full_size.py"
 
+PLACEMENT = "rtl/fpga/test_placement.py"
+
+PLACED = ("edge_tpu", "jacquard", "pascal", "pavlov")
+"""Machines of which it has a test, each a share: an hour of place and route."""
+
 PACKAGES = ("mensa.golden", "mensa.rtl", "mensa.sim", "mensa.sched")
 
 PYTHON_TOOL = (sys.executable, "-m")
@@ -44,6 +49,12 @@ def tests_of(*folders: str) -> tuple[tuple[str, ...], ...]:
     return ((*PYTHON_TOOL, "pytest", "-rs", "--durations=5", "--durations-min=5", *paths),)
 
 
+def placement_of(name: str) -> tuple[tuple[str, ...], ...]:
+    """Return the commands of a share: place and route of a machine."""
+    (command,) = tests_of(PLACEMENT)
+    return ((*command, "-k", f"[{name}]"),)
+
+
 def _inside(folder: str) -> set[str]:
     """Return the files of tests, and the folders that have some, in a folder of `tests`."""
     return {
@@ -57,6 +68,9 @@ def shares() -> list[Share]:
     """Return all shares, the quick ones first."""
     top = [path.name for path in sorted(TESTS.glob("test_*.py"))]
     units = _inside("rtl") - {"rtl/fpga"}
+    # Without MENSA_REGRESS they are skipped, which needs no shares.
+    placed = PLACED if os.environ.get("MENSA_REGRESS") == "1" else ()
+    synthesis = _inside("rtl/fpga") - ({PLACEMENT} if placed else set())
     systems = _inside("sched") - {FULL_SIZE}
     return [
         Share(
@@ -71,7 +85,11 @@ def shares() -> list[Share]:
         ),
         Share("golden", "tests/golden", tests_of("golden")),
         Share("units", "tests/rtl without fpga", tests_of(*sorted(units))),
-        Share("fpga", "tests/rtl/fpga", tests_of("rtl/fpga")),
+        Share("fpga", "tests/rtl/fpga without place and route", tests_of(*sorted(synthesis))),
+        *(
+            Share(f"place_{name}", f"an 8 x 8 {name}, placed and routed", placement_of(name))
+            for name in placed
+        ),
         Share("engines", "tests/sim", tests_of("sim")),
         Share("systems", "tests/sched without full size", tests_of(*sorted(systems), *top)),
         Share("networks", f"tests/{FULL_SIZE}", tests_of(FULL_SIZE)),
@@ -146,7 +164,7 @@ def main() -> int:
     print("\n=== shares")
     for outcome in outcomes:
         verdict = "passed" if outcome.passed else "FAILED"
-        line = f"{outcome.share.name:8} {verdict}  {outcome.seconds:6.1f} s  {outcome.closing}"
+        line = f"{outcome.share.name:14} {verdict}  {outcome.seconds:6.1f} s  {outcome.closing}"
         print(line.rstrip())
     total: Counter[str] = sum((_counts(outcome.closing) for outcome in outcomes), Counter())
     seconds = sum(outcome.seconds for outcome in outcomes)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mensa.rtl.machine import machines
+
 PATH = Path(__file__).parents[1] / ".ci" / "shares.py"
 
 
@@ -46,7 +48,9 @@ def test_a_share_passes_only_if_its_tests_are_there_and_pass(shares, project, fo
     assert shares.run(share, jobs=1, root=project).passed is passed
 
 
-def test_every_test_is_in_one_share(shares):
+@pytest.mark.parametrize("regress", ["0", "1"])
+def test_every_test_is_in_one_share(shares, regress, monkeypatch):
+    monkeypatch.setenv("MENSA_REGRESS", regress)
     root = PATH.parent.parent
     words = [word for share in shares.shares() for each in share.commands for word in each]
     places = [root / word for word in words if word.startswith("tests/")]
@@ -55,4 +59,9 @@ def test_every_test_is_in_one_share(shares):
         for place in places
         for path in (place.rglob("test_*.py") if place.is_dir() else [place])
     ]
+    if regress == "1":  # place and route has a share for each machine
+        place = root / "tests" / shares.PLACEMENT
+        assert found.count(place) == len(shares.PLACED)
+        found = [each for each in found if each != place] + [place]
+        assert set(shares.PLACED) == set(machines)
     assert sorted(found) == sorted((root / "tests").rglob("test_*.py"))

@@ -343,8 +343,9 @@ class Machine:
     def constant_row_records(self) -> int:
         """Channel records that a row of the constant buffer holds: those of L channels, or a beat's
         if these are more; all of an entry where it has no more, or L is no power of two."""
-        group, row = self.array.group, max(self.lanes, self.beat_bytes // CHANNEL_RECORD_BYTES)
-        return row if row < group and row & (row - 1) == 0 else group
+        group, lanes = self.array.group, self.lanes
+        row = max(lanes, self.beat_bytes // CHANNEL_RECORD_BYTES)
+        return row if row < group and lanes & (lanes - 1) == 0 else group
 
     @property
     def constant_entry_rows(self) -> int:

@@ -29,7 +29,7 @@ MACHINES = {
     # Rows of an entry, of L records, of a beat's records; an L that is no power of two.
     for cols, lanes, port in (
         (8, 8, 16), (8, 2, 16), (8, 2, 4), (16, 2, 128), (12, 4, 32), (5, 2, 64), (9, 3, 8),
-        (1, 1, 4),
+        (1, 1, 4), (16, 5, 128), (40, 3, 128),
     )
 }  # fmt: skip
 CYCLES = 1500

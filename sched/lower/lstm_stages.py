@@ -1,8 +1,8 @@
 """An LSTM layer in two stages, the sums of its inputs' products going through memory between them.
 
-Each weight of the inputs is so loaded once for all steps, however many there are. The first stage
-stores the sums in blocks of neighbouring outputs, of as many steps as a command can take; in the
-second each step loads its sums while the one before is computed.
+The first stage stores the sums in blocks of neighbouring outputs, of as many steps as a command can
+take, for which each weight is loaded once; in the second each step loads its sums while the one
+before is computed.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def test_sums_that_go_through_memory_are_golden_s(cell):
     assert min(found.values()) >= 3, found
 
 
-def test_weights_of_inputs_are_loaded_once_for_a_sequence_however_long():
+def test_weights_of_inputs_are_loaded_once_for_a_sequence_of_32_steps():
     """An LSTM of 512 cells over 32 steps, of the issue that asked for Pavlov."""
     graph = FAMILIES["PAPER_LSTM"].graph()
     work = golden.plan(graph, graph.operators[0], "tflm")

@@ -8,17 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import signed
-from amaranth.lib import data, stream
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.commands import Mode
 
 __all__ = [
     "ACCUMULATOR_BITS",
-    "KEEP_MARKS",
     "OPERAND_BITS",
     "WORD_MARKS",
     "activations_signature",
+    "array_members",
     "keep_fields",
     "parameters_signature",
     "results_signature",
@@ -31,12 +32,19 @@ ACCUMULATOR_BITS = 32
 """Bits of a sum, which wraps."""
 
 
-KEEP_MARKS = {"resumes": 1, "keeps": 1}
-"""Of a beat, where the sums of several tiles can be kept: its tile's sums go on from kept ones, are
-kept with it."""
-
 WORD_MARKS = {"opens": 1, "closes": 1, "ends": 1}
 """Of a word: its pixel's sums begin with it, leave with it, and are the last of their tile."""
+
+
+def array_members(array: Array) -> dict[str, wiring.Member]:
+    """The members of an array's component: its streams, and with MODE FILTER the level `filter`."""
+    level = {"filter": In(1)} if Mode.FILTER in array.own_modes else {}
+    return {
+        **level,
+        "activations": In(activations_signature(array)),
+        "parameters": In(parameters_signature(array)),
+        "results": Out(results_signature(array)),
+    }
 
 
 def activations_signature(array: Array) -> stream.Signature:
@@ -51,20 +59,21 @@ def activations_signature(array: Array) -> stream.Signature:
 
 
 def keep_fields(array: Array) -> dict[str, Any]:
-    """What says which sums are kept, where those of several tiles can be."""
+    """Of a beat, where the sums of several tiles can be kept: its tile's sums go on from kept ones,
+    are kept with it, and the tile's number in its command."""
     if array.kept_tiles == 1:
         return {}
-    return {**KEEP_MARKS, "place": range(array.kept_tiles)}
+    return {"resumes": 1, "keeps": 1, "place": range(array.kept_tiles)}
 
 
 def parameters_signature(array: Array) -> stream.Signature:
     """One value for each channel of the group, of each of the bytes that a beat is for.
 
     `first` and `last` mark a tile's first and last beat. An array that keeps the sums of several
-    tiles has `KEEP_MARKS`, and the tile's number in its command as `place`. An array with MODE
-    FILTER also has beats that clear the taps, and those that are the tap of its row `row`, which
-    all bytes of the beat hold. If it has a store of input rows, `last` marks the last tap of a tap
-    row, `first` the first word of an input row, and the beats of a word have their number as `row`.
+    tiles has `keep_fields`. An array with MODE FILTER also has beats that clear the taps, and those
+    that are the tap of its row `row`, which all bytes of the beat hold. If it has a store of input
+    rows, `last` marks the last tap of a tap row, `first` the first word of an input row, and the
+    beats of a word have their number as `row`.
     """
     filter_fields = {"clear": 1, "tap": 1, "row": range(array.tap_places)}
     values = array.parameter_rows * array.group

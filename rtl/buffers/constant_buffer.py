@@ -56,7 +56,8 @@ class ConstantBuffer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         machine = self._machine
-        beat, row, rows = machine.beat_bytes, machine.constant_row_records, self._rows
+        beat, row = machine.beat_bytes, machine.constant_row_records
+        rows = machine.constant_entry_rows
         pitch_bits = machine.constant_entry_bytes.bit_length() - 1
         m.submodules.memory = mem = memory.Memory(
             shape=8 * CHANNEL_RECORD_USED_BYTES * row,
@@ -102,7 +103,3 @@ class ConstantBuffer(wiring.Component):
                 record = Array(records.word_select(col, used) for col in columns)[which]
             m.d.comb += self.records.word_select(lane, 8 * CHANNEL_RECORD_BYTES).eq(record)
         return m
-
-    @property
-    def _rows(self) -> int:
-        return self._machine.constant_entry_rows

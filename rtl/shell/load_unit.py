@@ -52,8 +52,8 @@ class LoadUnit(CopyUnit):
     - Burst k's request is prepared in cycle i(k) = max(i(k-1) + 1, a(k-1), d(k-O) + 1), but i(0) is
       at least s + 2; bursts of the command before count. ARVALID is high from i(k) + 1 until the
       cycle a(k) in which ARREADY is too.
-    - d(k) is the cycle in which its last beat is transferred. RREADY is high from s + 3, and at
-      least from `timing.LOAD_GAP` after the last beat of the command before, until the last beat of
+    - d(k) is the cycle in which its last beat is transferred. RREADY is high from s + 3, but
+      not before `timing.LOAD_GAP` after the last beat of the command before, until the last beat of
       the command.
     - A beat that is transferred in cycle t is on the write port in t + 1.
     - The next command has room from i(last) + 2 on, and when fewer than `timing.LOADS_IN_FLIGHT`

@@ -8,16 +8,13 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.filter.filter_array import FilterArray
 from mensa.rtl.arrays.jacquard.reducing_elements import ReducingElements
 from mensa.rtl.arrays.streams import (
     ACCUMULATOR_BITS,
     OPERAND_BITS,
-    activations_signature,
-    parameters_signature,
-    results_signature,
+    array_members,
 )
 from mensa.rtl.parts.resetless import later, marked, resetless
 
@@ -96,14 +93,7 @@ class JacquardArray(wiring.Component):
     def __init__(self, array: FilterArray):
         assert array.lines is not None
         self._array, self._lines = array, array.lines.count
-        super().__init__(
-            {
-                "filter": In(1),
-                "activations": In(activations_signature(array)),
-                "parameters": In(parameters_signature(array)),
-                "results": Out(results_signature(array)),
-            }
-        )
+        super().__init__(array_members(array))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

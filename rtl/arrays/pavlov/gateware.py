@@ -6,15 +6,12 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import memory, wiring
-from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.pavlov.streaming_elements import StreamingElements
 from mensa.rtl.arrays.streams import (
     OPERAND_BITS,
-    activations_signature,
-    parameters_signature,
-    results_signature,
+    array_members,
 )
 from mensa.rtl.parts.resetless import later, marked, resetless
 
@@ -54,13 +51,7 @@ class PavlovArray(wiring.Component):
 
     def __init__(self, array: Array):
         self._array = array
-        super().__init__(
-            {
-                "activations": In(activations_signature(array)),
-                "parameters": In(parameters_signature(array)),
-                "results": Out(results_signature(array)),
-            }
-        )
+        super().__init__(array_members(array))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -6,14 +6,11 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.streams import (
     OPERAND_BITS,
-    activations_signature,
-    parameters_signature,
-    results_signature,
+    array_members,
 )
 from mensa.rtl.arrays.systolic.processing_elements import ProcessingElements
 from mensa.rtl.parts.resetless import later, resetless
@@ -70,14 +67,7 @@ class SystolicArray(wiring.Component):
 
     def __init__(self, array: Array):
         self._array = array
-        super().__init__(
-            {
-                "filter": In(1),
-                "activations": In(activations_signature(array)),
-                "parameters": In(parameters_signature(array)),
-                "results": Out(results_signature(array)),
-            }
-        )
+        super().__init__(array_members(array))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

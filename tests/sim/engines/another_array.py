@@ -11,15 +11,12 @@ from typing import Any, ClassVar
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
 
 from mensa.rtl.arrays.array import Array
 from mensa.rtl.arrays.streams import (
     ACCUMULATOR_BITS,
     OPERAND_BITS,
-    activations_signature,
-    parameters_signature,
-    results_signature,
+    array_members,
 )
 from mensa.rtl.commands import Mode
 from mensa.rtl.machine import ARRAYS
@@ -84,13 +81,7 @@ class AtOnceArray(wiring.Component):
 
     def __init__(self, array: AtOnce):
         self._array = array
-        super().__init__(
-            {
-                "activations": In(activations_signature(array)),
-                "parameters": In(parameters_signature(array)),
-                "results": Out(results_signature(array)),
-            }
-        )
+        super().__init__(array_members(array))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -291,8 +291,10 @@ class Machine:
 
     @property
     def exponential_step_bytes(self) -> int:
-        """Bytes of a softmax's table that are loaded in a cycle: 64, or what a word has of them."""
-        return min(64, 1 << (self.array.group.bit_length() - 1))
+        """Bytes of a softmax's table that are loaded in a cycle: 64, or what a word and L have of
+        them, at least 4: every lane writes so many at once."""
+        most = min(self.array.group, max(4, self.lanes))
+        return min(64, 1 << (most.bit_length() - 1))
 
     @property
     def beat_bytes(self) -> int:

@@ -133,6 +133,12 @@ class Array(ABC):
         """Cycles between the `last` beats of two tiles, at least."""
 
     @property
+    def rows_are_apart(self) -> bool:
+        """Whether the next row of results comes so late that one can stay where it came until the
+        post-processor has taken all of it, be its results of four bytes."""
+        return self.tile == 1 and self.spacing >= 2 * self.pace + 2
+
+    @property
     def takes_long_rows(self) -> bool:
         """Whether a row of results of four bytes has the time that it takes, twice the pace."""
         return self.leaves_by_pixel or self.spacing >= 2 * self.pace

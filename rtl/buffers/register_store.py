@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -14,16 +15,13 @@ from mensa.rtl.parts.resetless import later
 
 __all__ = ["RegisterStore", "parameter_memory"]
 
-_PIECES = (4, 64)
-"""Bytes that are read at once of a table, where a word has more (`Machine.table_step_bytes`,
-`exponential_step_bytes`)."""
-
 
 def parameter_memory(machine: Machine) -> Buffer | RegisterStore:
     """Return a machine's memory for parameters: one reader of a word, one writer of beats."""
     if machine.array.store_bytes:
         registers = machine.array.store_bytes // machine.array.group
-        return RegisterStore(machine.array.group, registers, machine.beat_bytes)
+        pieces = machine.table_step_bytes, machine.exponential_step_bytes
+        return RegisterStore(machine.array.group, registers, machine.beat_bytes, pieces)
     return Buffer(machine.parameter_bytes, machine.row_bytes)
 
 
@@ -33,14 +31,15 @@ class RegisterStore(wiring.Component):
     It stands where other machines have a parameter buffer, with the ports and the latencies of a
     `Buffer`. A word, one register of every element, begins at a multiple of N, so nothing is turned
     on its way, and registers can lie beside their element. A read that begins within a word is that
-    of a table, which goes elsewhere: of one at a multiple of 4 bytes only 4 are given, of one at a
-    multiple of 64 as many.
+    of a table, which goes elsewhere: at a multiple of a piece's size, so many bytes are given.
 
     Parameters
     ----------
     elements, registers, beat_bytes : int
         N, the registers of each, and the bytes of a beat: powers of two, N x registers at least two
         beats.
+    pieces : collection of int
+        Bytes that are read at once of a table: powers of two.
 
     Members
     -------
@@ -48,8 +47,9 @@ class RegisterStore(wiring.Component):
         A word; a beat. Rows have N bytes, or a beat's if these are more.
     """
 
-    def __init__(self, elements: int, registers: int, beat_bytes: int):
+    def __init__(self, elements: int, registers: int, beat_bytes: int, pieces: Collection[int]):
         self._word_bytes, self._beat_bytes = elements, beat_bytes
+        self._pieces = sorted({piece for piece in pieces if piece < elements}, reverse=True)
         self._nbytes = elements * registers
         self.row_bytes = max(elements, beat_bytes)
         super().__init__(
@@ -92,9 +92,8 @@ class RegisterStore(wiring.Component):
             chosen = found.word_select(which, 8 * word)
         chosen = later(m, chosen, name="chosen")
         given = chosen
-        for piece in reversed(_PIECES):
-            if word > piece:
-                place = later(m, address[piece.bit_length() - 1 : word_bits], 4, name="place")
-                given = Cat(chosen.word_select(place, 8 * piece), given[8 * piece :])
+        for piece in self._pieces:
+            place = later(m, address[piece.bit_length() - 1 : word_bits], 4, name=f"place_{piece}")
+            given = Cat(chosen.word_select(place, 8 * piece), given[8 * piece :])
         m.d.comb += self.read_0.data.eq(later(m, given, name="given"))
         return m

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -144,7 +144,9 @@ class _Row:
     """A row of sums whose place has been looked up."""
 
     valid: Signal
-    sums: data.View[data.ArrayLayout]
+    sums: Value
+    """All, or the first L if the rest is still where it came."""
+    alone: Value
     target: data.View[data.StructLayout]
 
 
@@ -320,9 +322,13 @@ class PostProcessor(wiring.Component):
             valid_1.eq(self.results.valid & (result.row < rows_now)),
             valid_2.eq(valid_1),
         ]
+        # Where rows are far apart, one stays where it comes; only others are on their way.
+        moving = self._machine.lanes if self._machine.array.rows_are_apart else len(result.values)
+        values = Cat(result.values[place] for place in range(moving))
         return _Row(
             valid=valid_2,
-            sums=later(m, result.values, 2, name="sums"),
+            sums=later(m, values, 2, name="sums"),
+            alone=later(m, result.alone, 2, name="alone"),
             target=later(m, places.targets.data, name="where"),
         )
 
@@ -333,7 +339,15 @@ class PostProcessor(wiring.Component):
         """
         array, lanes = self._machine.array, self._machine.lanes
         parts = array.pace
-        sums = resetless(data.ArrayLayout(signed(ACCUMULATOR_BITS), array.group))
+        sums = resetless(ACCUMULATOR_BITS * array.group)
+        first = Signal(ACCUMULATOR_BITS * lanes)
+        other, is_other = resetless(row.sums.shape()), resetless()  # of no tile
+        m.d.comb += first.eq(sums)
+        if array.rows_are_apart:
+            with m.If(self.results.valid & ~self.results.payload.alone):
+                m.d.sync += sums.eq(self.results.payload.values)
+            with m.If(is_other):
+                m.d.comb += first.eq(other)
         valid, more = Signal(), Signal()
         part = resetless(range(parts))
         target = resetless(_target_layout())
@@ -354,7 +368,7 @@ class PostProcessor(wiring.Component):
             with m.Else():
                 after = target.channels - lanes
                 if parts > 1:
-                    m.d.sync += sums.eq(sums.as_value() >> (ACCUMULATOR_BITS * lanes))
+                    m.d.sync += sums.eq(sums >> (ACCUMULATOR_BITS * lanes))
                 m.d.comb += self.part.eq(part + 1)
                 m.d.sync += [
                     target.channels.eq(after),
@@ -364,16 +378,18 @@ class PostProcessor(wiring.Component):
         with m.Else():
             m.d.comb += self.entry.eq(row.target.entry)
             there = row.target.channels
+            if array.rows_are_apart:
+                m.d.sync += [other.eq(row.sums), is_other.eq(row.alone)]
+            else:
+                m.d.sync += sums.eq(row.sums)
             m.d.sync += [
-                sums.eq(row.sums),
                 target.eq(row.target),
                 upper.eq(0),
                 more.eq(row.valid & (((parts > 1) & (there > lanes)) | is_long(row.target, there))),
             ]
         m.d.sync += [valid.eq(row.valid | more), part.eq(self.part)]
         writes = self._bytes(m, target, upper)
-        values = Cat(sums[lane] for lane in range(lanes))
-        return _Part(valid, values, target.context, writes)
+        return _Part(valid, first, target.context, writes)
 
     def _bytes(self, m: Module, target: Any, upper: Signal) -> data.View[data.StructLayout]:
         """Two cycles: which bytes of memory the results of a part have."""

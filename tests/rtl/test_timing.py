@@ -197,7 +197,7 @@ def test_a_pixel_takes_a_cycle_a_byte_and_at_least_what_its_results_need(machine
     for segment in (1, array.chunk, 2 * array.pace, 5 * array.chunk + 1, 300):
         for pixels in (1, 3):
             cycles = timing.feed_cycles(machine, conv(machine, pixels, segment))
-            assert cycles == pixels * max(segment, 2 * array.pace)
+            assert cycles == pixels * max(segment, 2 * array.pace + 2)
             wide = conv(machine, pixels, segment) | {"WIDTH": Width.INT32}
             assert timing.feed_cycles(machine, wide) == cycles
 

@@ -83,23 +83,20 @@ class PavlovArray(wiring.Component):
         return playing[:OPERAND_BITS].as_signed()
 
     def _keep(self, m: Module, elements: StreamingElements, keeps: Value) -> None:
-        """Sums that are kept; a tile that resumes them reads them as early as its beat comes."""
+        """Sums that are kept, and behind them zeros, which a tile that resumes none begins with."""
         beat, places = self.parameters.payload, self._array.kept_tiles
         m.submodules.accumulators = accumulators = memory.Memory(
             shape=elements.sums.as_value().shape(),
-            depth=places,
+            depth=places + 1,
             init=[],
             attrs={"no_rw_check": 1},  # a place isn't read while it is written
         )
         write, read = accumulators.write_port(), accumulators.read_port()
-        place = later(m, beat.place, name="place")
-        resumed = later(m, beat.resumes, TAKE_CYCLES - 1, name="resumed")
-        kept = resetless(read.data.shape())
+        begins_with = Mux(beat.resumes, beat.place, places)
         m.d.comb += [
-            read.addr.eq(place),
-            write.addr.eq(later(m, place, TAKE_CYCLES, name="place_kept")),
+            read.addr.eq(later(m, begins_with, TAKE_CYCLES - 1, name="begins_with")),
+            write.addr.eq(later(m, beat.place, TAKE_CYCLES + 1, name="place")),
             write.data.eq(elements.sums.as_value()),
             write.en.eq(keeps),
-            elements.kept.eq(kept),
+            elements.kept.eq(read.data),
         ]
-        m.d.sync += kept.eq(Mux(resumed, read.data, 0))

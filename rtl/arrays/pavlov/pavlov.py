@@ -81,8 +81,9 @@ class Pavlov(Grid):
 
     @property
     def spacing(self) -> int:
-        """A pixel's results leave before those of the next, be they of four bytes."""
-        return 2 * self.pace
+        """A pixel's results leave before those of the next, be they of four bytes, and two cycles
+        more, in which is looked up where they go: so they can stay in one register meanwhile."""
+        return 2 * self.pace + 2
 
     def latency(self, mode: Mode) -> int:
         """Cycles from a pixel's last beat to its results: to what all elements share, to the

@@ -14,12 +14,12 @@ from tests.rtl.lockstep import SideBySide, play
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 SHAPES = {
-    # name: elements, registers, bytes of a beat.
-    "paper": (64, 32, 256),
-    "narrow": (64, 16, 8),
-    "one": (1, 64, 4),
-    "alike": (16, 8, 16),
-    "many": (128, 8, 64),
+    # name: elements, registers, bytes of a beat, of pieces.
+    "paper": (64, 32, 256, (4, 8)),
+    "narrow": (64, 16, 8, (4, 64)),
+    "one": (1, 64, 4, (1, 0)),
+    "alike": (16, 8, 16, (4, 16)),
+    "many": (128, 8, 64, (4, 32)),
 }
 CYCLES = 3000
 
@@ -28,29 +28,24 @@ def test_register_store():
     bench.run(SideBySide({n: RegisterStore(*shape) for n, shape in SHAPES.items()}), __file__)
 
 
-def reads_of(word: int, at: int) -> int:
+def reads_of(word: int, pieces: tuple[int, ...], at: int) -> int:
     """Bytes that a read at an address gives: a word, or what of a table is read at once."""
-    if at % word == 0:
-        return word
-    return 64 if at % 64 == 0 else 4
+    return max(size for size in (word, *pieces) if size and size <= word and at % size == 0)
 
 
 @cocotb.test()
 async def reads_give_what_was_written_before_at_the_latency_of_a_buffer(dut):
     inputs: dict[str, list[int]] = {}
     expected: dict[str, dict[int, bytes]] = {}
-    for name, (word, registers, beat) in SHAPES.items():
+    for name, (word, registers, beat, pieces) in SHAPES.items():
         size, content = word * registers, bytearray(word * registers)
         reads = expected[name] = {}
         given: dict[str, list[int]] = {}
         for cycle in range(CYCLES):
-            at = random.randrange(size // word) * word
-            if word > 4 and random.random() < 0.3:
-                at = random.choice([random.randrange(size // 4) * 4, size - 4])
-            if word > 64 and random.random() < 0.3:
-                at = random.randrange(size // 64) * 64
+            unit = random.choice([word, *(piece for piece in pieces if 0 < piece < word)])
+            at = random.choice([random.randrange(size // unit), size // unit - 1]) * unit
             # A byte written in this cycle may be anything to this cycle's read.
-            nbytes = reads_of(word, at)
+            nbytes = reads_of(word, pieces, at)
             place = random.randrange(size // beat) * beat
             valid = random.random() < 0.7 and not (place < at + nbytes and at < place + beat)
             mask, data = random.getrandbits(beat), random.randbytes(beat)

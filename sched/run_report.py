@@ -136,6 +136,7 @@ def _layer_report(
             if machine is None
             else {"cached": layer.cached_bytes, "streamed": layer.streamed_bytes}
         ),
+        spilled_bytes=None if machine is None else layer.traffic.spilled_bytes,
         reason=layer.reason,
         copies=layer.copies,
         table_of=layer.table_of,

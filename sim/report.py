@@ -46,6 +46,10 @@ class LayerReport:
     parameter_bytes : mapping of str to int, or None
         Bytes of parameters and constants, as the machine stores them: ``cached`` stay on chip from
         inference to inference, ``streamed`` are loaded by each; None on the host.
+    spilled_bytes : int or None
+        Intermediate results of the operator among the bytes read and written, which had no room on
+        chip or must be in memory, such as sums of an LSTM's inputs; without what bursts read beyond
+        a row. None on the host.
     buffer_reads : mapping of str to int, or None
         Words that the machine reads from its buffers of ``parameters`` and of ``activations``
         (`mensa.rtl.buffer_reads`); None on the host.
@@ -72,6 +76,7 @@ class LayerReport:
     dram_read_bytes: int | None = None
     dram_write_bytes: int | None = None
     parameter_bytes: Mapping[str, int] | None = None
+    spilled_bytes: int | None = None
     buffer_reads: Mapping[str, int] | None = None
     bit_exact: bool | None = None
     reason: str | None = None
@@ -95,6 +100,7 @@ class LayerReport:
             "parameter_bytes": (
                 None if self.parameter_bytes is None else dict(self.parameter_bytes)
             ),
+            "spilled_bytes": self.spilled_bytes,
             "buffer_reads": None if self.buffer_reads is None else dict(self.buffer_reads),
             "energy_pj": None,
             "bit_exact": self.bit_exact,

@@ -21,7 +21,7 @@ it.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mensa.rtl.commands import (
@@ -97,6 +97,9 @@ class Traffic:
         Copied from and to memory, without what bursts read beyond a row.
     parameter_bytes : int
         Parameters and constants among what is read.
+    spilled_bytes : int
+        Intermediate results among what is read and written: those of an operator's stages that
+        have no room on chip, or must be in memory.
     commands : counter of Unit
         Commands of each unit.
     """
@@ -104,6 +107,7 @@ class Traffic:
     read_bytes: int = 0
     write_bytes: int = 0
     parameter_bytes: int = 0
+    spilled_bytes: int = 0
     commands: Counter[Unit] = field(default_factory=Counter)
 
 
@@ -187,6 +191,8 @@ class Emitter:
         Which core.
     buffers, parameters : BufferPlan, ParameterPlan
         Whose slots are given out.
+    spilled : collection of range
+        Addresses in memory of results that operators hand from stage to stage.
 
     Attributes
     ----------
@@ -202,9 +208,11 @@ class Emitter:
         buffers: BufferPlan,
         parameters: ParameterPlan,
         options: LoweringOptions,
+        spilled: Collection[range] = (),
     ) -> None:
         self._machine = machine
         self._options = options
+        self._spilled = spilled
         self._buffers = buffers
         self._room = parameters
         self._drafts: list[_Command] = []
@@ -604,6 +612,8 @@ class Emitter:
                 traffic.read_bytes += copy.nbytes
             else:
                 traffic.write_bytes += copy.nbytes
+            if any(copy.memory_address in place for place in self._spilled):
+                traffic.spilled_bytes += copy.nbytes
 
     def _go(
         self,

@@ -649,7 +649,7 @@ class _Section:
                 if used and number in room.resident:
                     resident.setdefault(job.operator.index, []).extend(used)
             layers.append(self._work(job))
-        emitter = Emitter(self.machine, self.buffers, room, lowering.options)
+        emitter = Emitter(self.machine, self.buffers, room, lowering.options, self._spilled())
         emitter.emit(layers, self._transfers(self._loads()), self._transfers(self._stores()))
         words = emitter.finish()
         image = lowering.memory.take_image()
@@ -693,6 +693,12 @@ class _Section:
             for tensor in self._produced()
             if tensor in self.buffers.tensors and self.lowering.is_needed_after(tensor, last)
         ]
+
+    def _spilled(self) -> list[range]:
+        """Where in memory are results that stages hand over; their numbers are negative."""
+        tensors = {t for t in self._produced() if t < 0 and t not in self.buffers.tensors}
+        starts = {tensor: self.lowering.address(tensor) for tensor in tensors}
+        return [range(at, at + self.lowering.nbytes(t)) for t, at in starts.items()]
 
     def _transfers(self, tensors: Iterable[int]) -> list[Transfer]:
         """Of tensors between memory and where they are on chip."""

@@ -104,6 +104,17 @@ def test_the_summary_says_which_layers_are_copies():
     assert wanted in list(table.summary(made))
 
 
+def test_the_summary_says_what_goes_to_memory_and_comes_back():
+    layers = (
+        dataclasses.replace(layer(0, "small", 9, 1000, 250_000_000), op="LSTM", spilled_bytes=4096),
+        dataclasses.replace(layer(1, "small", 9, 1000, 250_000_000), spilled_bytes=0),
+        dataclasses.replace(layer(2, "small", 9, 1000, 250_000_000), op="RNN", spilled_bytes=8),
+    )
+    made = Report(mensa="1", model="net", soc="one", engine="model", layers=layers)
+    wanted = "intermediate results to memory and back: 4,104 B, of 0 LSTM, 2 RNN"
+    assert wanted in list(table.summary(made))
+
+
 def test_the_summary_has_each_machine_s_own_work_and_time():
     layers = (
         layer(0, "small", 100, 1000, 250_000_000),

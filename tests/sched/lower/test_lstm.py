@@ -148,6 +148,8 @@ def test_weights_of_inputs_are_loaded_once_for_a_sequence_of_32_steps():
     pieces = 4 * 512 // 64 * 2  # of 256 bytes of the reduction, for 64 outputs
     assert counted == {1: pieces, 32: 32 * pieces}
     assert sum(command["ROW_BYTES"] for command in loads) == (1 + 32) * 4 * 512 * 512
+    # Sums of int16, of four gates, go out and come back.
+    assert lowered.layers[0].traffic.spilled_bytes == 2 * 32 * 4 * 512 * 2
 
 
 def computes(lowered):

@@ -22,7 +22,7 @@ class BufferReads:
     Attributes
     ----------
     parameters : int
-        From the parameter buffer: weights of a beat, or bytes of a table.
+        From the memory for parameters: weights of a beat, or bytes of a table.
     activations : int
         From the activation buffer: up to a chunk, or up to what a unit takes in a cycle.
     """

@@ -178,7 +178,7 @@ COUNTERS: dict[str, str] = {
     "READ_BEATS": "beats read on the data port",
     "WRITE_BEATS": "beats written on the data port",
     "FETCH_BEATS": "beats read on the command port",
-    "PARAMETER_READS": "words that the compute unit reads from the parameter buffer",
+    "PARAMETER_READS": "words that the compute unit reads from the memory for parameters",
     "ACTIVATION_READS": "words of activations that it asks for, those of padding too",
     "COMMANDS": "GO commands fetched",
 }

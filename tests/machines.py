@@ -32,18 +32,27 @@ def _powers_of_two(low, high):
     return st.sampled_from([1 << n for n in range(high.bit_length()) if low <= 1 << n <= high])
 
 
+def _some(draw, most):
+    """Lanes, if the default isn't taken."""
+    return draw(st.one_of(st.none(), st.none(), st.integers(1, most)))
+
+
 @st.composite
 def _output_stationary(draw):
-    return draw(st.sampled_from([Systolic, Pascal]))(rows=draw(_EDGES), cols=draw(_EDGES))
+    rows, cols = draw(_EDGES), draw(_EDGES)
+    array = draw(st.sampled_from([Systolic, Pascal]))
+    return array(rows=rows, cols=cols, post_lanes=_some(draw, cols))
 
 
 @st.composite
 def _jacquard(draw):
     rows = draw(_EDGES.filter(lambda edge: edge <= 64))
     divisors = [each for each in (1, 2, 4, 8, 16, 32) if rows % each == 0]
+    cols = draw(_EDGES)
     return Jacquard(
         rows=rows,
-        cols=draw(_EDGES),
+        cols=cols,
+        post_lanes=_some(draw, cols),
         accumulators=draw(st.integers(2, 256)),
         reload_rows=draw(st.sampled_from([None, rows, *divisors])),
     )
@@ -56,6 +65,7 @@ def _pavlov(draw):
     return Pavlov(
         rows=rows,
         cols=cols,
+        post_lanes=_some(draw, rows * cols),
         registers=draw(_powers_of_two(least, 4096)),
         accumulators=draw(st.integers(2, 256)),
     )
@@ -78,6 +88,7 @@ def any_machine(draw):
         port_bytes=draw(st.one_of(st.none(), _powers_of_two(4, 1024))),
         outstanding_reads=draw(st.integers(1, 64)),
         cell=draw(st.sampled_from((None, *CELLS))),
+        softmax_lanes=draw(st.one_of(st.just(16), st.integers(0, 128))),
     )
 
     def size(parts):

@@ -393,7 +393,7 @@ class Convolution:
         return source.span
 
     def _keeps(self, mapping: LayerMapping) -> bool:
-        """Whether sums may be kept from some input channels to the others: of a tile, one tap."""
+        """Whether sums may be kept from some input channels to the others: one tap, few enough tiles."""
         pixels = -(-self.x.outputs // mapping.pixels) * self.y.outputs
         one_tap = self.plan.kernel_h == self.plan.kernel_w == 1
         return mapping.mode.is_dense and one_tap and pixels <= self._kept_packs

@@ -156,7 +156,13 @@ class LstmInputs:
 
 @dataclass(frozen=True, eq=False)
 class LstmSteps(LstmLayer):
-    """The second stage of a layer whose sums go through memory, where they are at `source`."""
+    """The second stage of a layer whose sums go through memory.
+
+    Attributes
+    ----------
+    source : int
+        Address in memory of what the first stage stored; all else is on chip, as `LstmLayer` says.
+    """
 
     @cached_property
     def scratch(self) -> Scratch:

@@ -42,12 +42,12 @@ class Demand:
 
 @dataclass(frozen=True)
 class ParameterPlan:
-    """How the parameter and the constant buffer are used.
+    """How the memory for parameters and the constant buffer are used.
 
     Attributes
     ----------
     resident : mapping of int to (int, int)
-        Byte address in the parameter buffer and first entry in the constant buffer by layer.
+        Byte address in the memory for parameters and first entry in the constant buffer by layer.
     start, slot_bytes, slots : int
         Where the slots for streamed parameters begin, their size and number.
     first_entry, slot_entries : int

@@ -141,9 +141,9 @@ def _lacks_room_on_chip(
         size -= rings_bytes(machine)
     if len(allocate(lifetimes, size, machine.beat_bytes)) < len(lifetimes):
         return (
-            f"{machine.name} has no room for it: its tensors, states and sums, of "
-            f"{sum(each.nbytes for each in lifetimes)} B, are not all in the {size} B of the "
-            f"activation buffer that there are at once; raise activation_buffer_bytes"
+            f"{machine.name} has no room for it: its tensors, states and sums take "
+            f"{sum(each.nbytes for each in lifetimes)} B and must be on chip together, and the "
+            f"activation buffer has {size} B for them; raise activation_buffer_bytes"
         )
     if not isinstance(work, LstmPlan):
         groups = -(-work.output_shape[1] // machine.state_lanes)

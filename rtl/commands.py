@@ -331,7 +331,9 @@ class ComputeRegisters(TypedDict, total=False):
     ]
     # Parameters.
     PARAMETER_ADDRESS: Annotated[
-        int, Unsigned(28), "address of the first word, or of the table, in the memory for parameters"
+        int,
+        Unsigned(28),
+        "address of the first word, or of the table, in the memory for parameters",
     ]
     CONSTANT_ENTRY: Annotated[
         int, Unsigned(12), "first entry of channel records, one entry a group"

@@ -182,9 +182,9 @@ def summary(report: Report) -> Iterator[str]:
         yield LEGEND
     spilled = [layer for layer in report.layers if layer.spilled_bytes]
     if spilled:
-        total = sum(layer.spilled_bytes or 0 for layer in spilled)
+        nbytes = sum(layer.spilled_bytes or 0 for layer in spilled)
         layers = ", ".join(f"{layer.index} {layer.op}" for layer in spilled)
-        yield printable(f"intermediate results to memory and back: {total:,} B, of {layers}")
+        yield printable(f"intermediate results to memory and back: {nbytes:,} B, of {layers}")
     copies = [layer for layer in report.layers if layer.copies]
     if copies:
         spent = sum(layer.cycles or 0 for layer in copies)

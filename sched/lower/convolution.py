@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mensa.golden import ConvPlan
-from mensa.rtl.commands import Keep, Mode, compute_registers
+from mensa.rtl.commands import Keep, compute_registers
 from mensa.rtl.machine import Machine
-from mensa.rtl.timing import SETUP_CYCLES, feed_cycles, room_cycles, start_cycle
 from mensa.sched.lower.blocks import (
     Axis,
     Cutter,
@@ -22,10 +20,9 @@ from mensa.sched.lower.blocks import (
     Rectangle,
     Region,
     channel_ranges,
-    largest,
 )
 from mensa.sched.lower.buffer_plan import BufferPlan
-from mensa.sched.lower.cuts import Cut, Part
+from mensa.sched.lower.cuts import Cut
 from mensa.sched.lower.mappings.choice import (
     choose_mapping,
     loops,
@@ -49,9 +46,6 @@ from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation, requantisation
 from mensa.sched.lower.residency import Demand, ParameterPlan
 from mensa.sched.lower.work import Block, Compute, Home, LayerSite, ParameterSet, Phase, Span
-
-MOST_CUTS = 12
-"""So many even cuts of a layer are looked at."""
 
 
 def convolution_parts(
@@ -90,12 +84,7 @@ def convolution_parts(
     return parts
 
 
-def _even(whole: int, unit: int, most: int) -> range:
-    """About `most` places at most, at multiples of a unit, that cut a whole evenly."""
-    return range(unit, whole, unit * max(1, whole // unit // most))
-
-
-def _cut_runs(runs: list[Run], cut: Cut | None) -> list[Run]:
+def cut_runs(runs: list[Run], cut: Cut | None) -> list[Run]:
     """The runs, the only one before and behind a cut between its groups."""
     if cut is None or not cut.of_groups:
         return runs
@@ -225,7 +214,7 @@ class Convolution:
         assert factors is not None, "such a layer is not given to the accelerator"
         return factors
 
-    def _runs(self, mapping: LayerMapping) -> list[Run]:
+    def runs(self, mapping: LayerMapping) -> list[Run]:
         """The outputs on the columns."""
         return column_runs(self.plan, mapping, self.machine)
 
@@ -256,7 +245,7 @@ class Convolution:
         """What its parameters need; `can_stay` is whether it is a whole layer."""
         mapping = self.best_mapping
         words = [
-            self._words(mapping, run) for run in self._runs(mapping) for _ in range(len(run.groups))
+            self._words(mapping, run) for run in self.runs(mapping) for _ in range(len(run.groups))
         ]
         word_bytes = self.machine.group_channels(mapping.mode)
         can_stay = can_stay and self.words is None
@@ -287,7 +276,7 @@ class Convolution:
             capacity = slot_bytes // self.machine.group_channels(mapping.mode)
             split = self._most_words(mapping) > capacity
         if resident is not None:
-            runs = _cut_runs(self._runs(mapping), self.cut)
+            runs = cut_runs(self.runs(mapping), self.cut)
             sets = [self._set(mapping, runs, memory, resident)]
         elif split:
             sets = list(self._split_sets(mapping, capacity, memory))
@@ -295,7 +284,7 @@ class Convolution:
             most = min(capacity // self._most_words(mapping), room.slot_entries)
             sets = list(self._sets(mapping, most, memory))
         blocks: list[Block] = []
-        rectangles = self._rectangles(layer, mapping, len(sets), split)
+        rectangles = self.rectangles(layer, mapping, len(sets), split)
         for number in range(self.batch):
             for rectangle in rectangles:
                 # Every other block takes the sets backwards: one of them is then still there.
@@ -305,7 +294,7 @@ class Convolution:
                 )
         return blocks
 
-    def _rectangles(
+    def rectangles(
         self, layer: str, mapping: LayerMapping, sets: int, split: bool
     ) -> list[Rectangle]:
         """The blocks of an image's outputs."""
@@ -314,15 +303,15 @@ class Convolution:
                 layer,
                 overlap=sets == 1,
                 # Sums that are kept from piece to piece stay in the array.
-                most_pixels=self._kept_packs if split else None,
+                most_pixels=self.kept_packs if split else None,
                 pixels=mapping.pixels if mapping.mode.is_tiled else 0,
             )
         )
         if len(rectangles) == 1 and sets == 1:
-            return self._cut_rectangle(rectangles[0], self.cut)
+            return self.cut_rectangle(rectangles[0], self.cut)
         return rectangles
 
-    def _cut_rectangle(self, rectangle: Rectangle, cut: Cut | None) -> list[Rectangle]:
+    def cut_rectangle(self, rectangle: Rectangle, cut: Cut | None) -> list[Rectangle]:
         """The parts of a block of all outputs: above and below the cut, or left and right of it."""
         if cut is None or cut.of_groups:
             return [rectangle]
@@ -332,107 +321,12 @@ class Convolution:
             Rectangle(rectangle.rows, columns) for columns in _ranges(cut.at, *rectangle.columns)
         ]
 
-    def cuts(self, results: Sequence[Span]) -> list[Cut]:
-        """Cuts that are worth a look; see `Parts` of `mensa.sched.lower.cuts`."""
-        if not self._can_be_cut:
-            return []
-        mapping, (run, *others) = self.best_mapping, self._runs(self.best_mapping)
-        # Where a first part sees no more than what is there early.
-        unit, count = self._units
-        early = {
-            unit * largest(count - 1, lambda n, end=span.end: self._seen(n * unit).end <= end)  # type: ignore[misc]
-            for span in results
-            if count > 1 and span.overlaps(self._seen(count * unit))
-        }
-        ordered = sorted(early - {0})
-        rows: dict[tuple[int, ...], None] = {}
-        rows |= dict.fromkeys((at,) for at in (*self._even_cuts, *ordered))
-        rows |= dict.fromkeys(itertools.combinations(ordered, 2))
-        rows |= dict.fromkeys(itertools.combinations(_even(count * unit, unit, 4), 2))
-        cuts = [Cut(at) for at in rows]
-        if not others:
-            groups = len(run.groups)
-            cuts += [Cut((at,), True) for at in _even(groups, 1, MOST_CUTS)]
-            if self._keeps(mapping):
-                known = sorted({span.channels.last for span in results if span.channels})
-                segment = run.groups[0].segment
-                cuts += [Cut((1,), True, channels) for channels in known if channels < segment]
-        return cuts
-
-    @cached_property
-    def _can_be_cut(self) -> bool:
-        """Whether it is one block of one image, all of it on chip."""
-        blocks = self._rectangles("", self.best_mapping, 1, False)
-        return self.batch == 1 and not self.cutter.streams and len(blocks) == 1
-
-    @cached_property
-    def _units(self) -> tuple[int, int]:
-        """Of what is cut: how many rows stay together, or columns of the only row; and how often
-        that is."""
-        if self.y.outputs > 1:
-            return 1, self.y.outputs
-        return self.best_mapping.pixels, -(-self.x.outputs // self.best_mapping.pixels)
-
-    @cached_property
-    def _even_cuts(self) -> list[int]:
-        """Rows, or columns, that cut it evenly, and those whose parts fill the array."""
-        unit, count = self._units
-        places = dict.fromkeys(_even(count * unit, unit, MOST_CUTS))
-        if self.best_mapping.mode.is_tiled:
-            tile, packs = self.machine.array.tile, -(-self.x.outputs // self.best_mapping.pixels)
-            step = tile if self.y.outputs == 1 else tile // math.gcd(tile, packs)
-            places |= dict.fromkeys(_even(count * unit, step * unit, MOST_CUTS))
-        return list(places)
-
-    def _seen(self, at: int) -> Span:
-        """What is seen by the outputs above a row, or left of a column."""
-        outputs = Rectangle((0, self.y.outputs), (0, self.x.outputs))
-        at = min(at, self.x.outputs if self.y.outputs == 1 else self.y.outputs)
-        source, _ = self._regions(0, self._cut_rectangle(outputs, Cut((at,)))[0])
-        assert source.span is not None
-        return source.span
-
-    def _keeps(self, mapping: LayerMapping) -> bool:
-        """Whether sums may be kept from some input channels to the others: one tap, few enough tiles."""
-        pixels = -(-self.x.outputs // mapping.pixels) * self.y.outputs
-        one_tap = self.plan.kernel_h == self.plan.kernel_w == 1
-        return mapping.mode.is_dense and one_tap and pixels <= self._kept_packs
-
     @property
-    def _kept_packs(self) -> int:
+    def kept_packs(self) -> int:
         """Packs whose sums the array can keep."""
         return self.machine.array.tile * self.machine.array.kept_tiles
 
-    def parts(self, cut: Cut | None) -> list[Part]:
-        """What is to be done; see `Parts` of `mensa.sched.lower.cuts`."""
-        mapping = self.best_mapping
-        runs = self._runs(mapping)
-        works = [
-            (run, piece)
-            for run in _cut_runs(runs, cut)
-            for piece, _ in self._pieces(mapping, run, cut)
-        ]
-        shares = [[work] for work in works] if cut is not None and cut.of_groups else [works]
-        rectangles = self._rectangles("", mapping, 1, False)
-        if len(rectangles) == 1:
-            rectangles = self._cut_rectangle(rectangles[0], cut)
-        parts = []
-        for number in range(self.batch):
-            for rectangle in rectangles:
-                source, target = self._regions(number, rectangle)
-                for share in shares:
-                    spans = [self._spans(mapping, *work, source, target) for work in share]
-                    reads, writes = spans[0] if len(share) == 1 else (source.span, target.span)
-                    feeds = [
-                        feed
-                        for work in share
-                        for feed in self._feeds(mapping, *work, rectangle, source)
-                    ]
-                    cycles = sum(feeds) + (len(feeds) - 1) * self._between(mapping.mode)
-                    parts.append(Part(mapping.mode, len(feeds), cycles, reads, writes))
-        return parts
-
-    def _spans(
+    def spans(
         self, mapping: LayerMapping, run: Run, piece: Piece, source: Region, target: Region
     ) -> tuple[Span | None, Span | None]:
         """What commands of some column groups read and write of two regions."""
@@ -449,29 +343,9 @@ class Convolution:
             ),
         )
 
-    def _between(self, mode: Mode) -> int:
-        """Cycles without a step between a command of the layer and the next one."""
-        room = room_cycles(self.machine, mode, mode)
-        assert room is not None
-        return start_cycle(0, room, ()) + SETUP_CYCLES
-
-    def _feeds(
-        self, mapping: LayerMapping, run: Run, piece: Piece, rectangle: Rectangle, source: Region
-    ) -> list[int]:
-        """Cycles in which the feed takes a step, of each command for a rectangle."""
-        rows = rectangle.rows[1] - rectangle.rows[0]
-        feeds = []
-        for left, right in self._strips(mapping, run, rectangle, source):
-            registers = loops(
-                self.plan, mapping, run, piece, rows, right - left, source.pixel_pitch
-            )
-            if mapping.mode in self.machine.array.own_modes:
-                registers |= mapper(self.machine).own_registers(registers, source.pitch)
-            if registers["PIXELS"]:
-                feeds.append(feed_cycles(self.machine, registers))
-        return feeds
-
-    def _pieces(self, mapping: LayerMapping, run: Run, cut: Cut | None) -> list[tuple[Piece, Keep]]:
+    def pieces_of(
+        self, mapping: LayerMapping, run: Run, cut: Cut | None
+    ) -> list[tuple[Piece, Keep]]:
         """The pieces of a run's reduction: all of it, or what is before and behind a cut."""
         piece = self._whole(mapping, run)
         if cut is None or not cut.reduced or run.groups[0].first_output:
@@ -494,11 +368,11 @@ class Convolution:
         return self._whole(mapping, run).words
 
     def _most_words(self, mapping: LayerMapping) -> int:
-        return max(self._words(mapping, run) for run in self._runs(mapping))
+        return max(self._words(mapping, run) for run in self.runs(mapping))
 
     def _sets(self, mapping: LayerMapping, most: int, memory: MemoryMap) -> Iterator[_Set]:
         """Sets of at most so many column groups."""
-        runs = _cut_runs(self._runs(mapping), self.cut)
+        runs = cut_runs(self.runs(mapping), self.cut)
         count = sum(len(run.groups) for run in runs)
         most = min(count, most)
         most = -(-count // -(-count // most))  # sets of about the same size
@@ -531,7 +405,7 @@ class Convolution:
             word_bytes = self.machine.group_channels(mapping.mode)
             jobs += [
                 _Job(run, piece, keep, byte + piece.first_word * word_bytes, entry)
-                for piece, keep in self._pieces(mapping, run, self.cut)
+                for piece, keep in self.pieces_of(mapping, run, self.cut)
             ]
             byte += len(run.groups) * self._words(mapping, run) * word_bytes
             entry += len(run.groups)
@@ -545,7 +419,7 @@ class Convolution:
         self, mapping: LayerMapping, capacity: int, memory: MemoryMap
     ) -> Iterator[_Set]:
         """One set for every piece of every column group's reduction."""
-        for run in self._runs(mapping):
+        for run in self.runs(mapping):
             for number, group in enumerate(run.groups):
                 part = run.part(number, number + 1)
                 count, segment, words = taps(self.plan, mapping, part, self._dense_inputs)
@@ -609,7 +483,7 @@ class Convolution:
     ) -> Block:
         """Rectangle `rectangle` of the outputs of image `number`."""
         rows, columns = self.y.seen(*rectangle.rows), self.x.seen(*rectangle.columns)
-        source, target = self._regions(number, rectangle)
+        source, target = self.regions(number, rectangle)
         top = self.y.start(rectangle.rows[0]) - rows[0]
         phases = tuple(
             Phase(
@@ -629,8 +503,8 @@ class Convolution:
                         writes,
                     )
                     for job in one.jobs
-                    for reads, writes in [self._spans(mapping, job.run, job.piece, source, target)]
-                    for strip in self._strips(mapping, job.run, rectangle, source)
+                    for reads, writes in [self.spans(mapping, job.run, job.piece, source, target)]
+                    for strip in self.strips(mapping, job.run, rectangle, source)
                     if self._has_outputs(mapping, job, rectangle)
                 ),
                 one.content,
@@ -641,7 +515,7 @@ class Convolution:
             source.copies, tuple(phase for phase in phases if phase.commands), target.copies
         )
 
-    def _regions(self, number: int, rectangle: Rectangle) -> tuple[Region, Region]:
+    def regions(self, number: int, rectangle: Rectangle) -> tuple[Region, Region]:
         """What a rectangle of the outputs of image `number` sees, and where it goes."""
         beat = self.machine.beat_bytes
         rows, columns = self.y.seen(*rectangle.rows), self.x.seen(*rectangle.columns)
@@ -658,7 +532,7 @@ class Convolution:
         rectangle_bytes = rectangle.width * self.plan.output_shape[3]
         return mapping.pixels == 1 or job.run.groups[0].first_output < rectangle_bytes
 
-    def _strips(
+    def strips(
         self, mapping: LayerMapping, run: Run, rectangle: Rectangle, source: Region
     ) -> list[tuple[int, int]]:
         """Ranges of output columns that one command computes."""

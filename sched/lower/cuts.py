@@ -9,9 +9,12 @@ from layer to layer, by the closed forms of `mensa.rtl.timing`, and those that e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from mensa.rtl.commands import Mode
 from mensa.rtl.machine import Machine
@@ -21,11 +24,12 @@ from mensa.rtl.timing import (
     SETUP_CYCLES,
     drain_cycles,
     room_cycles,
-    start_cycle,
 )
 from mensa.sched.lower.work import Span
 
 __all__ = ["Cut", "Part", "Parts", "choose_cuts"]
+
+Numbers = npt.NDArray[np.int64]
 
 FOLLOWED = 30
 """Ways of cutting the layers so far that are followed."""
@@ -91,11 +95,9 @@ class _Way:
     ends : tuple of int
         Of as many commands as may be in flight, the latest last.
     results : tuple of (Span, int)
-        What parts have written, and when; those of the latest layer last.
+        What parts have written that may not be there yet, and when it is.
     cuts : tuple of Cut or None
         One for each layer.
-    first : int
-        When the first part of the latest layer ended.
     """
 
     mode: Mode | None = None
@@ -104,31 +106,11 @@ class _Way:
     ends: tuple[int, ...] = (0,) * COMMANDS_IN_FLIGHT
     results: tuple[tuple[Span, int], ...] = ()
     cuts: tuple[Cut | None, ...] = ()
-    first: int = 0
 
     @property
     def end(self) -> int:
         """When all is done."""
         return self.ends[-1]
-
-    def after(self, machine: Machine, part: Part) -> _Way:
-        """The way with a part more."""
-        settled = [
-            1 + end - SETTLED_AHEAD
-            for span, end in self.results
-            if part.reads is not None and span.overlaps(part.reads)
-        ]
-        room = self.ends[-1] + 1
-        after_feed = None if self.mode is None else room_cycles(machine, self.mode, part.mode)
-        if after_feed is not None:
-            room = max(self.fed + after_feed, self.ends[0] + 1)
-        handled = self.start + COMMAND_WORDS
-        start = start_cycle(handled, room, settled)
-        fed = start + SETUP_CYCLES + part.cycles
-        end = fed + drain_cycles(machine, part.mode)
-        results = self.results if part.writes is None else (*self.results, (part.writes, end))
-        ends = (self.ends + (end,) * part.commands)[-COMMANDS_IN_FLIGHT:]
-        return replace(self, mode=part.mode, start=start, fed=fed, ends=ends, results=results)
 
 
 def choose_cuts(machine: Machine, layers: Sequence[Parts | None]) -> list[Cut | None]:
@@ -142,31 +124,151 @@ def choose_cuts(machine: Machine, layers: Sequence[Parts | None]) -> list[Cut | 
             best = min(ways, key=lambda way: way.end)
             ways = [_Way(cuts=(*best.cuts, None))]
         else:
-            ways = _followed(list(_cut(machine, layer, ways)))
+            ways = _followed(machine, layer, ways)
     return list(min(ways, key=lambda way: way.end).cuts)
 
 
-def _cut(machine: Machine, layer: Parts, ways: Sequence[_Way]) -> Iterator[_Way]:
-    """The ways with the layer, in whole and cut."""
-    parts_of: dict[Cut | None, list[Part]] = {}
-    for way in ways:
-        known = tuple((span, end) for span, end in way.results if end > way.fed)
-        for cut in (None, *layer.cuts([span for span, _ in known])):
-            if cut not in parts_of:
-                parts_of[cut] = layer.parts(cut)
-            longer = replace(way, results=known, cuts=(*way.cuts, cut))
-            first = None
-            for part in parts_of[cut]:
-                longer = longer.after(machine, part)
-                first = longer.end if first is None else first
-            yield replace(longer, first=first or 0)
+def _followed(machine: Machine, layer: Parts, ways: Sequence[_Way]) -> list[_Way]:
+    """The best way to each cut of a layer more, of these the best."""
+    numbers: dict[Cut | None, int] = {}
+    tries = [  # the way before, and the cut
+        (before, numbers.setdefault(cut, len(numbers)))
+        for before, way in enumerate(ways)
+        for cut in (None, *layer.cuts([span for span, _ in way.results]))
+    ]
+    cuts = list(numbers)
+    parts = [layer.parts(cut) for cut in cuts]
+    times = _Times.of(machine, ways, parts, np.array(tries))
+    # The first of those that end first, for each cut; then those whose ends lie closest together.
+    chosen: dict[int, int] = {}
+    for each in np.argsort(times.ends[:, -1], kind="stable").tolist():
+        chosen.setdefault(tries[each][1], each)
+    late = times.ends[:, -1] + times.part_ends[:, 0]
+    kept = sorted((chosen[cut] for cut in range(len(cuts))), key=late.__getitem__)[:FOLLOWED]
+    return [
+        times.way(each, ways[before], cuts[cut], parts[cut])
+        for each in kept
+        for before, cut in [tries[each]]
+    ]
 
 
-def _followed(ways: Sequence[_Way]) -> list[_Way]:
-    """The best way to each cut of the latest layer, of these the best."""
-    best: dict[Cut | None, _Way] = {}
-    for way in ways:
-        cut = way.cuts[-1]
-        if cut not in best or way.end < best[cut].end:
-            best[cut] = way
-    return sorted(best.values(), key=lambda way: way.end + way.first)[:FOLLOWED]
+@dataclass(frozen=True, eq=False)
+class _Times:
+    """When the commands of many tries start and end, each a way and a cut of the layer behind it.
+
+    Attributes
+    ----------
+    start, fed : int64[tries]
+        As of `_Way`.
+    ends : int64[tries, COMMANDS_IN_FLIGHT]
+        As of `_Way`.
+    part_ends : int64[tries, most parts]
+        When each part of the layer ends.
+    """
+
+    start: Numbers
+    fed: Numbers
+    ends: Numbers
+    part_ends: Numbers
+
+    @classmethod
+    def of(
+        cls,
+        machine: Machine,
+        ways: Sequence[_Way],
+        parts: Sequence[Sequence[Part]],
+        tries: Numbers,
+    ) -> _Times:
+        """Of `tries` [tries, 2]: numbers of one of `ways` and one of the cuts, with its `parts`."""
+        before, cut = tries.T
+        mode, latest = parts[0][0].mode, ways[0].mode
+        drain = drain_cycles(machine, mode)
+        start = np.array([way.start for way in ways])[before]
+        fed = np.array([way.fed for way in ways])[before]
+        ends = np.array([way.ends for way in ways])[before]
+        count, commands, cycles = _sizes(parts)
+        settled = _settled(ways, parts)
+        part_ends = np.zeros((len(tries), count.max()), np.int64)
+        for number in range(count.max()):
+            there = (number < count[cut])[:, None]
+            after_feed = None if latest is None else room_cycles(machine, latest, mode)
+            room = ends[:, -1] + 1
+            if after_feed is not None:
+                room = np.maximum(fed + after_feed, ends[:, 0] + 1)
+            tokens = settled[before, cut, number]
+            handled = start + COMMAND_WORDS
+            starts = 1 + np.maximum(handled + 1, np.maximum(room, tokens))
+            feds = starts + SETUP_CYCLES + cycles[cut, number]
+            part_ends[:, number] = feds + drain
+            later = np.minimum(
+                np.arange(COMMANDS_IN_FLIGHT) + commands[cut, number, None], COMMANDS_IN_FLIGHT
+            )
+            longer = np.hstack([ends, part_ends[:, number, None]])
+            ends = np.where(there, np.take_along_axis(longer, later, 1), ends)
+            start = np.where(there[:, 0], starts, start)
+            fed = np.where(there[:, 0], feds, fed)
+            latest = mode
+        return cls(start, fed, ends, part_ends)
+
+    def way(self, number: int, before: _Way, cut: Cut | None, parts: Sequence[Part]) -> _Way:
+        """A try as a way."""
+        fed = int(self.fed[number])
+        ends = self.part_ends[number].tolist()
+        written = [(p.writes, end) for p, end in zip(parts, ends, strict=False) if p.writes]
+        return _Way(
+            mode=parts[-1].mode,
+            start=int(self.start[number]),
+            fed=fed,
+            ends=tuple(self.ends[number].tolist()),
+            results=tuple((span, end) for span, end in (*before.results, *written) if end > fed),
+            cuts=(*before.cuts, cut),
+        )
+
+
+def _sizes(parts: Sequence[Sequence[Part]]) -> tuple[Numbers, Numbers, Numbers]:
+    """How many parts [cuts], and commands and cycles of each [cuts, most parts]."""
+    count = np.array([len(each) for each in parts])
+    commands, cycles = np.zeros((2, len(parts), count.max()), np.int64)
+    for number, each in enumerate(parts):
+        commands[number, : len(each)] = [part.commands for part in each]
+        cycles[number, : len(each)] = [part.cycles for part in each]
+    return count, commands, cycles
+
+
+def _settled(ways: Sequence[_Way], parts: Sequence[Sequence[Part]]) -> Numbers:
+    """The first cycle in which all is there that a part reads [ways, cuts, most parts]; or 0."""
+    spans = dict.fromkeys(span for way in ways for span, _ in way.results)
+    reads = dict.fromkeys(part.reads for each in parts for part in each if part.reads)
+    first = np.zeros((len(ways), len(reads) + 1), np.int64)  # of nothing, which comes last: 0
+    if spans and reads:
+        overlap = _overlap(list(spans), list(reads))
+        place = {span: number for number, span in enumerate(spans)}
+        for number, way in enumerate(ways):
+            for span, end in way.results:
+                there = 1 + end - SETTLED_AHEAD
+                first[number, :-1] = np.maximum(first[number, :-1], there * overlap[place[span]])
+    read = {span: number for number, span in enumerate(reads)}
+    numbers = np.full((len(parts), max(map(len, parts))), len(reads))
+    for number, each in enumerate(parts):
+        numbers[number, : len(each)] = [read.get(p.reads, len(reads)) for p in each]  # type: ignore[arg-type]
+    return first[:, numbers]
+
+
+def _overlap(spans: Sequence[Span], others: Sequence[Span]) -> npt.NDArray[np.bool_]:
+    """`Span.overlaps` of each and each [spans, others]."""
+    (start, end, tensor, pixel, first, last), theirs = (
+        np.array(
+            [
+                (s.start, s.end, c.tensor, c.pixel_bytes, c.first, c.last)
+                if (c := s.channels)
+                else (s.start, s.end, -1, -1, -1, -1)
+                for s in each
+            ]
+        ).T
+        for each in (spans, others)
+    )
+    touch = (start[:, None] < theirs[1]) & (theirs[0] < end[:, None])
+    same = (tensor[:, None] == theirs[2]) & (pixel[:, None] == theirs[3]) & (tensor[:, None] >= 0)
+    apart = (last[:, None] <= theirs[4]) | (theirs[5] <= first[:, None])
+    overlap: npt.NDArray[np.bool_] = touch & ~(same & apart)
+    return overlap

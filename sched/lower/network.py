@@ -18,6 +18,7 @@ from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setu
 from mensa.sched.lower.broadcast import is_pair, spreads
 from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
 from mensa.sched.lower.convolution import Convolution
+from mensa.sched.lower.convolution_cuts import ConvolutionCuts
 from mensa.sched.lower.cuts import choose_cuts
 from mensa.sched.lower.emit import Emitter, Traffic
 from mensa.sched.lower.error import LoweringError
@@ -669,7 +670,8 @@ class _Section:
             part if isinstance(part, Convolution) and part.words is None else None
             for _, part in layers
         ]
-        cuts = choose_cuts(self.machine, parts)
+        known = [None if part is None else ConvolutionCuts(part) for part in parts]
+        cuts = choose_cuts(self.machine, known)
         for (job, _), part, cut in zip(layers, parts, cuts, strict=True):
             if part is not None and cut is not None:
                 self.parameterised[job] = [

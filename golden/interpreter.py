@@ -77,7 +77,7 @@ def run(
         raise GraphError(f"keep must be 'outputs' or 'all', not {keep!r}")
     resolved = resolve_rounding(graph, rounding)
     steps = _steps(graph, resolved)
-    values = _take_inputs(graph, inputs)
+    values = take_inputs(graph, inputs)
     before = _before(graph, resolved, state or {})
     values |= before
     for operator, work, last_used in steps:
@@ -122,9 +122,13 @@ def _steps(graph: Graph, rounding: Rounding) -> list[_Step]:
     return steps
 
 
-def _take_inputs(
+def take_inputs(
     graph: Graph, inputs: Sequence[npt.ArrayLike] | Mapping[int, npt.ArrayLike]
 ) -> dict[int, Array]:
+    """Copies of the inputs of `run`, by tensor index.
+
+    Raises: GraphError if they are not those of the graph, in number, shape and type.
+    """
     if isinstance(inputs, Mapping):
         unknown = [index for index in inputs if index not in graph.inputs]
         if unknown:

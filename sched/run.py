@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from mensa import golden
 from mensa.golden import Graph
-from mensa.golden.interpreter import first_values, run_operator
+from mensa.golden.interpreter import first_values, run_operator, take_inputs
 from mensa.sched.engines import (
     EngineError,
     Executor,
@@ -39,7 +40,7 @@ from mensa.sim.host import NANOSECONDS
 from mensa.sim.report import Report
 from mensa.sim.soc import Soc
 
-__all__ = ["Progress", "Result", "run_network"]
+__all__ = ["Inference", "Progress", "Result", "run_network"]
 
 Values = npt.NDArray[Any]
 
@@ -59,15 +60,24 @@ class Result:
     ----------
     report : Report
         Layer by layer.
-    outputs : tuple of mappings
-        Of each inference: the network's outputs by tensor index.
     traces : tuple of ProgramTrace
         Of the first inference: when each program ran, host time left out.
+    inferences : tuple of Inference
+        One for each input.
     """
 
     report: Report
-    outputs: tuple[Mapping[int, Values], ...]
     traces: tuple[ProgramTrace, ...]
+    inferences: tuple[Inference, ...]
+
+    @cached_property
+    def outputs(self) -> tuple[Mapping[int, Values], ...]:
+        """Of each inference: the network's outputs by tensor index.
+
+        The engine "model" asks golden for them now, as times don't depend on them. Raises:
+        GraphError as `golden.run`.
+        """
+        return tuple(each.outputs() for each in self.inferences)
 
 
 def run_network(
@@ -169,9 +179,10 @@ def run_network(
         timing=timing,
         provenance={"inferences": len(inputs), **(provenance or {})},
     )
-    outputs = tuple(each.outputs for each in inferences)
     return Result(
-        report=report, outputs=outputs, traces=_placed_in_time(lowered, inferences[0].traces)
+        report=report,
+        traces=_placed_in_time(lowered, inferences[0].traces),
+        inferences=tuple(inferences),
     )
 
 
@@ -190,28 +201,29 @@ class _Meter:
 
 
 @dataclass(frozen=True, eq=False)
-class _Inference:
+class Inference:
     """One inference.
 
     Attributes
     ----------
-    outputs : mapping of int to array
-        The network's outputs, by tensor index.
+    outputs : callable
+        Gives the network's outputs, by tensor index; called once, after those of the inferences
+        before.
     exact : mapping of int to bool
         By operator index, whether it gave golden's values; empty if that was not compared.
     traces : tuple of RunTrace or None
         When everything happened in each program; None from an engine without times.
     """
 
-    outputs: Mapping[int, Values]
+    outputs: Callable[[], Mapping[int, Values]]
     exact: Mapping[int, bool]
     traces: tuple[RunTrace | None, ...]
 
 
 class _GoldenBench:
-    """Values from golden, times from the timing model, for one inference after another."""
+    """Values from golden when they are asked for, times from the timing model."""
 
-    pieces = 2
+    pieces = 1
     """Of the work of one inference."""
 
     def __init__(self, lowered: Lowered, soc: Soc) -> None:
@@ -224,15 +236,19 @@ class _GoldenBench:
         """Time of loading the parameters that stay on chip, by machine."""
         return self._model.setups()
 
-    def infer(self, arrays: Sequence[Values], meter: _Meter) -> _Inference:
+    def infer(self, arrays: Sequence[Values], meter: _Meter) -> Inference:
         """Values and times of one inference."""
-        graph = self._lowered.graph
-        meter.next("golden")
-        values = golden.run(graph, list(arrays), rounding=self._lowered.rounding, state=self._state)
-        self._state = values.state
+        inputs = take_inputs(self._lowered.graph, arrays)
         meter.next("timing model")
         self._traces = self._traces or self._model.inference()  # whatever the values
-        return _Inference(_outputs(graph, values), {}, self._traces)
+        return Inference(lambda: self._compute(inputs), {}, self._traces)
+
+    def _compute(self, inputs: Mapping[int, Values]) -> Mapping[int, Values]:
+        """The outputs of the inference after those that have been computed."""
+        graph = self._lowered.graph
+        values = golden.run(graph, inputs, rounding=self._lowered.rounding, state=self._state)
+        self._state = values.state
+        return _outputs(graph, values)
 
 
 class _ExecutorBench:
@@ -279,7 +295,7 @@ class _ExecutorBench:
             for name, setup in self._lowered.setups.items()
         }
 
-    def infer(self, arrays: Sequence[Values], meter: _Meter) -> _Inference:
+    def infer(self, arrays: Sequence[Values], meter: _Meter) -> Inference:
         """Run all steps on one input."""
         graph, before = self._lowered.graph, self._state
         values: dict[int, Values] = dict(zip(graph.inputs, arrays, strict=True))
@@ -300,7 +316,8 @@ class _ExecutorBench:
                 graph, list(arrays), keep="all", rounding=self._lowered.rounding, state=before
             )
             exact = compare_values(self._lowered, values, self._state, wanted)
-        return _Inference(_outputs(graph, values), exact, tuple(traces))
+        outputs = _outputs(graph, values)
+        return Inference(lambda: outputs, exact, tuple(traces))
 
     def _compute(self, step: HostStep, values: dict[int, Values]) -> None:
         """Compute an operator on the host, and add its outputs to `values`."""

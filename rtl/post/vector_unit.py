@@ -204,7 +204,9 @@ class VectorUnit(wiring.Component):
             write.data.eq(self.table.payload.as_value()),
             read.addr.eq(number[low:]),
         ]
-        which = later(lane, number[:low]) if low else 0
+        # What a block RAM gives takes long unless a register follows at once, which moves into it.
+        entries = later(lane, read.data, name="entries")
+        which = later(lane, number[:low], 2) if low else 0
         entry = resetless(signed(8), name="entry")
-        lane.d.sync += entry.eq(read.data.word_select(which, 8))
-        return later(lane, entry)
+        lane.d.sync += entry.eq(entries.word_select(which, 8))
+        return entry

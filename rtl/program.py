@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ _UNITS = {unit.value: unit for unit in Unit}
 _TOKEN_MASK = sum(1 << token for token in Token)
 
 _TAG_MASK = (1 << TAG_BITS) - 1
+
+_ALL_REGISTERS = {unit: {register.name: 0 for register in REGISTERS[unit]} for unit in Unit}
+"""Of each unit, as they are before any command."""
 
 
 class ProgramError(ValueError):
@@ -98,12 +102,12 @@ class Assembler:
         self._machine = machine
         self._words = [0] * HEADER_WORDS
         self._state: dict[Unit, dict[str, int]] = {unit: {} for unit in Unit}
-        self._commands = 0
+        self._commands: list[Command] = []
         self._finished = False
 
     @property
-    def commands(self) -> int:
-        """Commands written so far."""
+    def commands(self) -> Sequence[Command]:
+        """Commands written so far: what `decode` gives of the words."""
         return self._commands
 
     @property
@@ -149,7 +153,16 @@ class Assembler:
         words.append(go_word(unit, wait, signal, tag))
         self._words += words
         state.update((name, int(value)) for name, value in registers.items())
-        self._commands += 1
+        self._commands.append(
+            Command(
+                unit=unit,
+                registers=_ALL_REGISTERS[unit] | state,
+                wait=frozenset(wait),
+                signal=frozenset(signal),
+                tag=tag,
+                word_index=len(self._words) - 1,
+            )
+        )
 
     def finish(self) -> Words:
         """End the program. Returns: all its words, header and END included."""
@@ -232,7 +245,7 @@ def with_setup(program: Program, identifier: int, *, is_setup: bool = False) -> 
     words = program.words.copy()
     words[0] = identifier << 32 + VERSION_BITS | header.version << 32 | MAGIC
     words[1] = is_setup << 63 | header.words << 32 | header.configuration
-    return dataclasses.replace(program, words=words)
+    return dataclasses.replace(program, words=words).listing(program.commands())
 
 
 @dataclass(frozen=True)
@@ -305,7 +318,7 @@ def decode(words: Words, machine: Machine | None = None) -> list[Command]:
         For anything that the core would refuse or that has no meaning, with the word's number.
     """
     _check_header(words, machine)
-    state = {unit: {r.name: 0 for r in REGISTERS[unit]} for unit in Unit}
+    state = {unit: dict(registers) for unit, registers in _ALL_REGISTERS.items()}
     commands: list[Command] = []
     for index, word in enumerate(words[HEADER_WORDS:].tolist(), HEADER_WORDS):
         opcode = word >> 60
@@ -407,9 +420,18 @@ class Program:
     def _word_bytes(self) -> Bytes:
         return np.frombuffer(self.words.astype("<u8").tobytes(), np.uint8)
 
-    def commands(self) -> list[Command]:
-        """`decode` of the words, for this machine."""
+    def commands(self) -> Sequence[Command]:
+        """`decode` of the words, for this machine, once."""
+        return self._commands
+
+    @cached_property
+    def _commands(self) -> Sequence[Command]:
         return decode(self.words, self.machine)
+
+    def listing(self, commands: Sequence[Command]) -> Program:
+        """Take what its words say from who wrote them, so that none is decoded. Returns: self."""
+        self.__dict__["_commands"] = commands
+        return self
 
     def initial_memory(self) -> Bytes:
         """A new memory of `memory_bytes` with image and words in place, 0 elsewhere."""

@@ -137,7 +137,8 @@ def run_network(
     if not inputs:
         raise EngineError("no inputs: ask for at least one inference")
     golden.check_supported(graph, rounding)
-    lowered = lower(graph, _placed(graph, soc, placement), rounding, options)
+    placed = _placed(graph, soc, placement)
+    lowered = lower(graph, placed, rounding, options, for_time=chosen.make is None)
     for machine in lowered.placement.machines:
         memory = soc.memory_of(machine.name)
         if lowered.memory_bytes > memory.size_bytes:

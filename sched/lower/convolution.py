@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +39,9 @@ from mensa.sched.lower.mappings.columns import (
     Piece,
     Run,
     column_runs,
-    constant_entry,
     parameter_words,
     pieces,
+    put_constants,
 )
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation, requantisation
@@ -64,6 +65,7 @@ def convolution_parts(
     machine, layer = site.machine, site.layer
     source, target = sources[0], targets[0]
 
+    @cache
     def part(first: int, last: int) -> Convolution:
         return Convolution.of(
             plan, machine, site.buffers, source, target, first, last, spread, words
@@ -410,10 +412,14 @@ class Convolution:
             byte += len(run.groups) * self._words(mapping, run) * word_bytes
             entry += len(run.groups)
         groups = [group for run in parts for group in run.groups]
-        parameters = np.concatenate(
-            [parameter_words(self.plan, mapping, group, self.machine) for group in groups]
-        )
-        return _Set(self._put(memory, parameters, at, groups, resident), tuple(jobs))
+
+        def words() -> npt.NDArray[np.int8]:
+            return np.concatenate(
+                [parameter_words(self.plan, mapping, group, self.machine) for group in groups]
+            )
+
+        nbytes = byte - self._skew(at)
+        return _Set(self._put(memory, nbytes, words, at, groups, resident), tuple(jobs))
 
     def _split_sets(
         self, mapping: LayerMapping, capacity: int, memory: MemoryMap
@@ -433,22 +439,28 @@ class Convolution:
                         self.machine.array.chunk,
                     )
                 )
-                content = parameter_words(self.plan, mapping, group, self.machine)
+                word_bytes = self.machine.group_channels(mapping.mode)
                 for piece in cut:
                     final = piece is cut[-1]
                     keep = Keep(0) if piece is cut[0] else Keep.CONTINUE
                     if not final:
                         keep |= Keep.UNDRAINED
-                    own = content[piece.first_word : piece.first_word + piece.words]
+
+                    def own(group: ColumnGroup = group, piece: Piece = piece) -> Any:
+                        content = parameter_words(self.plan, mapping, group, self.machine)
+                        return content[piece.first_word : piece.first_word + piece.words]
+
                     at = group.first_output * self._words(mapping, part)
-                    at += piece.first_word * content.shape[1]
-                    placed = self._put(memory, own, at, [group] if final else [])
+                    at += piece.first_word * word_bytes
+                    nbytes = piece.words * word_bytes
+                    placed = self._put(memory, nbytes, own, at, [group] if final else [])
                     yield _Set(placed, (_Job(part, piece, keep, self._skew(at), 0),))
 
     def _put(
         self,
         memory: MemoryMap,
-        words: npt.NDArray[np.int8],
+        nbytes: int,
+        words: Callable[[], npt.NDArray[np.int8]],
         at: int,
         groups: list[ColumnGroup],
         resident: tuple[int, int] | None = None,
@@ -457,14 +469,11 @@ class Convolution:
 
         From the beat on that they begin in, as a load moves no byte within a beat.
         """
-        entries = [constant_entry(self.plan, self.factors, group, self.machine) for group in groups]
-        constants = np.concatenate(entries) if entries else np.zeros(0, np.uint8)
         skew = self._skew(at)
         return ParameterSet(
-            memory.put(words) if self.words is None else self.words + at - skew,
-            skew + words.size,
-            memory.put(constants) if entries else 0,
-            constants.size,
+            memory.put_made(nbytes, words) if self.words is None else self.words + at - skew,
+            skew + nbytes,
+            *put_constants(memory, self.plan, lambda: self.factors, groups, self.machine),
             resident,
             computed=self.words is not None,
         )

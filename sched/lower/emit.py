@@ -35,7 +35,7 @@ from mensa.rtl.commands import (
     copy_registers,
 )
 from mensa.rtl.machine import Machine
-from mensa.rtl.program import Assembler, Words
+from mensa.rtl.program import Assembler, Command, Words
 from mensa.sched.lower.buffer_plan import BufferPlan
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.lower.residency import ParameterPlan
@@ -390,12 +390,12 @@ class Emitter:
             Unit.STORE, turn.layer.operator, [(None, copy, 0) for copy in copies], wait, ()
         )
 
-    def finish(self) -> Words:
-        """End the program. Returns: its words."""
+    def finish(self) -> tuple[Words, Sequence[Command]]:
+        """End the program. Returns: its words and commands."""
         assembler = Assembler(self._machine)
         for draft in self._drafts:
             assembler.go(draft.unit, draft.registers, draft.wait, draft.signal, draft.layer)
-        return assembler.finish()
+        return assembler.finish(), assembler.commands
 
     def _loads_for(self, number: int) -> None:
         """What phase `number` needs and nobody has loaded yet."""

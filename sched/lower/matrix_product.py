@@ -22,9 +22,9 @@ from mensa.sched.lower.mappings.columns import (
     LayerMapping,
     Piece,
     Run,
-    constant_entry,
     parameter_words,
     pieces,
+    put_constants,
 )
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation
@@ -174,21 +174,22 @@ class MatrixProduct:
     ) -> PlacedProduct:
         plan, machine = self.plan, self.machine
         own = slice(piece.first_word, piece.first_word + piece.words)
-        words = np.concatenate(
-            [parameter_words(plan, _MAPPING, group, machine)[own] for group in run.groups]
-        )
+
+        def words() -> npt.NDArray[np.int8]:
+            return np.concatenate(
+                [parameter_words(plan, _MAPPING, group, machine)[own] for group in run.groups]
+            )
+
+        nbytes = len(run.groups) * piece.words * machine.group_channels(Mode.CONV)
         keep = Keep(0) if not piece.byte else Keep.CONTINUE
-        entries: list[npt.NDArray[np.uint8]] = []
-        if piece.byte + piece.nbytes == plan.input_shape[3]:
-            entries = [constant_entry(plan, self.factors, group, machine) for group in run.groups]
-        else:
+        groups: Sequence[ColumnGroup] = run.groups
+        if piece.byte + piece.nbytes < plan.input_shape[3]:
             keep |= Keep.UNDRAINED
-        constants = np.concatenate(entries) if entries else np.zeros(0, np.uint8)
+            groups = ()
         content = ParameterSet(
-            memory.put(words),
-            words.size,
-            memory.put(constants) if entries else 0,
-            constants.size,
+            memory.put_made(nbytes, words),
+            nbytes,
+            *put_constants(memory, plan, lambda: self.factors, groups, machine),
             resident,
         )
         return PlacedProduct(self, run, piece, keep, content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,10 +47,15 @@ class MemoryMap:
         words and of 128.
     rounding : str
         Whose arithmetic.
+    for_time : bool
+        Leave out all content: only addresses count.
     """
 
-    def __init__(self, graph: Graph, machines: Sequence[Machine], rounding: str) -> None:
+    def __init__(
+        self, graph: Graph, machines: Sequence[Machine], rounding: str, *, for_time: bool = False
+    ) -> None:
         self._graph = graph
+        self._for_time = for_time
         units = [max(each.burst_bytes, each.parameter_unit_bytes) for each in machines]
         self._alignment = max(PROGRAM_ALIGNMENT_BYTES, *units)  # all are powers of two
         self._end = 0
@@ -89,9 +94,15 @@ class MemoryMap:
 
     def put(self, content: npt.NDArray[Any]) -> int:
         """Give out a block with this content from the start. Returns: its address."""
-        flat = np.frombuffer(np.ascontiguousarray(content).tobytes(), np.uint8)
-        address = self.reserve(flat.size)
-        self._image.append((address, flat))
+        return self.put_made(content.nbytes, lambda: content)
+
+    def put_made(self, nbytes: int, make: Callable[[], npt.NDArray[Any]]) -> int:
+        """The same with content of so many bytes, which is made if it counts."""
+        address = self.reserve(nbytes)
+        if not self._for_time:
+            flat = np.frombuffer(np.ascontiguousarray(make()).tobytes(), np.uint8)
+            assert flat.size == nbytes, f"{flat.size} B made, {nbytes} were meant"
+            self._image.append((address, flat))
         return address
 
     def tensor(self, index: int) -> int:
@@ -104,7 +115,10 @@ class MemoryMap:
             if tensor.data is None:
                 self._tensors[index] = self.reserve(tensor.nbytes)
             else:
-                self._tensors[index] = self.put(tensor_to_memory(tensor, tensor.data))
+                content = tensor.data
+                self._tensors[index] = self.put_made(
+                    content.nbytes, lambda: tensor_to_memory(tensor, content)
+                )
         return self._tensors[index]
 
     def alias(self, index: int, of: int, offset: int = 0) -> None:

@@ -14,7 +14,7 @@ from mensa.golden.planning import resolve_rounding
 from mensa.golden.variables import handles
 from mensa.rtl.commands import TAG_BITS
 from mensa.rtl.machine import Machine
-from mensa.rtl.program import Bytes, Program, Words, setup_identifier, with_setup
+from mensa.rtl.program import Bytes, Command, Program, Words, setup_identifier, with_setup
 from mensa.sched.lower.broadcast import is_pair, spreads
 from mensa.sched.lower.buffer_plan import BufferPlan, Lifetime, buffer_plans
 from mensa.sched.lower.convolution import Convolution
@@ -166,6 +166,8 @@ class Lowered:
     setups : mapping of str to Program
         By a machine's name what loads the parameters that stay on its chip; to be run once, before
         its first inference. Machines that keep none have none.
+    for_time : bool
+        Whether programs and memory have no content, and the timing model alone can take them.
     """
 
     graph: Graph
@@ -179,6 +181,7 @@ class Lowered:
     layers: tuple[LoweredLayer, ...]
     image: tuple[tuple[int, Bytes], ...] = ()
     setups: Mapping[str, Program] = field(default_factory=dict)
+    for_time: bool = False
 
     @property
     def machine(self) -> Machine:
@@ -197,7 +200,12 @@ class Lowered:
         return tuple(step.program for step in self.steps if isinstance(step, ProgramStep))
 
     def initial_memory(self) -> Bytes:
-        """A new memory with every program, its parameters and `image` in place."""
+        """A new memory with every program, its parameters and `image` in place.
+
+        Raises: ValueError if there are none, as it was lowered for time alone.
+        """
+        if self.for_time:
+            raise ValueError("the network was lowered for time alone: lower it without for_time")
         memory = np.zeros(self.memory_bytes, np.uint8)
         for address, content in self.image:
             memory[address : address + content.size] = content
@@ -211,6 +219,8 @@ def lower(
     placement: Placement,
     rounding: str | None = None,
     options: LoweringOptions = LoweringOptions(),  # noqa: B008  it is frozen
+    *,
+    for_time: bool = False,
 ) -> Lowered:
     """Programs that compute a network where a placement wants it.
 
@@ -224,6 +234,9 @@ def lower(
         Whose arithmetic; None is the graph's default.
     options : LoweringOptions
         How programs are made.
+    for_time : bool
+        Leave out what is in memory at the start, and touch no weight: the programs are then for
+        the timing model alone, for which they are the same.
 
     Returns
     -------
@@ -244,10 +257,10 @@ def lower(
     # beat, for which the smallest slots have no room.
     for parts, alone in ((True, False), (True, True), (False, False)):
         try:
-            return _Lowering(graph, placement, profile, options, parts, alone).lowered()
+            return _Lowering(graph, placement, profile, options, parts, alone, for_time).lowered()
         except LoweringError:
             continue
-    return _Lowering(graph, placement, profile, options, parts=False, alone=True).lowered()
+    return _Lowering(graph, placement, profile, options, False, True, for_time).lowered()
 
 
 class _Lowering:
@@ -261,12 +274,14 @@ class _Lowering:
         options: LoweringOptions,
         parts: bool,
         alone: bool,
+        for_time: bool,
     ) -> None:
         self.graph = graph
         self.placement = placement
         self.options = options
         self.rounding = rounding
-        self.memory = MemoryMap(graph, placement.machines, rounding)
+        self.for_time = for_time
+        self.memory = MemoryMap(graph, placement.machines, rounding, for_time=for_time)
         self.machines: dict[int, Machine] = {}  # of the operators that are not on the host
         self.reasons: dict[int, str | None] = {}
         self.functions = self._functions()
@@ -547,9 +562,10 @@ class _Lowering:
                 for op in graph.operators
             ),
             image=image,
+            for_time=self.for_time,
             setups={name: setup.step(self).program for name, setup in setups.items()},
         )
-        return _with_identifier(lowered)
+        return lowered if self.for_time else _with_identifier(lowered)
 
     def _table_of(self, operator: int) -> int | None:
         """The last operator of the function that another one is part of."""
@@ -570,8 +586,8 @@ class _Lowering:
         emitter = Emitter(machine, BufferPlan(), room, self.options)
         for layer in layers:
             emitter.load_resident(layer, resident[layer])
-        words = emitter.finish()
-        return _ProgramDraft(machine, words, self.memory.reserve(words.nbytes), (), ())
+        words, commands = emitter.finish()
+        return _ProgramDraft(machine, words, commands, self.memory.reserve(words.nbytes), (), ())
 
 
 @dataclass(eq=False)
@@ -652,13 +668,19 @@ class _Section:
             layers.append(self._work(job))
         emitter = Emitter(self.machine, self.buffers, room, lowering.options, self._spilled())
         emitter.emit(layers, self._transfers(self._loads()), self._transfers(self._stores()))
-        words = emitter.finish()
+        words, commands = emitter.finish()
         image = lowering.memory.take_image()
         address = lowering.memory.reserve(words.nbytes)
         indices = tuple(operator.index for operator in self.operators)
         return (
             _ProgramDraft(
-                self.machine, words, address, image, indices, self._on_chip(emitter.complete)
+                self.machine,
+                words,
+                commands,
+                address,
+                image,
+                indices,
+                self._on_chip(emitter.complete),
             ),
             emitter.traffic,
         )
@@ -805,6 +827,7 @@ class _ProgramDraft:
 
     machine: Machine
     words: Words
+    commands: Sequence[Command]
     address: int
     image: tuple[tuple[int, Bytes], ...]
     layers: tuple[int, ...]
@@ -821,7 +844,7 @@ class _ProgramDraft:
                 image=self.image,
                 tensors=memory.tensors,
                 layers=self.layers,
-            ),
+            ).listing(self.commands),
             self.on_chip,
         )
 

@@ -19,7 +19,7 @@ from mensa.golden.operators.svdf import SvdfPlan
 from mensa.rtl.commands import Mode, Rounding, Width, compute_registers
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.elementwise import IDENTITY
-from mensa.sched.lower.mappings.columns import ColumnGroup, constant_entry
+from mensa.sched.lower.mappings.columns import ColumnGroup, put_constants
 from mensa.sched.lower.matrix_product import MatrixProduct, PlacedProduct
 from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.recurrent import cell_command, copy_on_chip, require_on_chip, up_to_rows
@@ -142,18 +142,11 @@ class SvdfLayer:
             zero_points=(0, plan.output_zero_point),
             clamp=(-128, 127),
         )
-        constants = np.concatenate(
-            [
-                constant_entry(
-                    scaled.plan,
-                    scaled.factors,
-                    ColumnGroup(0, 1, first, min(lanes, units - first)),
-                    self.machine,
-                )
-                for first in range(0, units, lanes)
-            ]
-        )
-        return ParameterSet(0, 0, memory.put(constants), constants.size, resident)
+        groups = [
+            ColumnGroup(0, 1, first, min(lanes, units - first)) for first in range(0, units, lanes)
+        ]
+        constants = put_constants(memory, scaled.plan, lambda: scaled.factors, groups, self.machine)
+        return ParameterSet(0, 0, *constants, resident)
 
     def _phases(self, features: Sequence[PlacedProduct], biases: ParameterSet) -> Iterator[Phase]:
         """All commands, in order."""

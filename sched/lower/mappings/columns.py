@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from mensa.golden import ConvPlan
 from mensa.rtl.channel_record import CHANNEL_RECORD, CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import Mode
 from mensa.rtl.machine import Machine
+from mensa.sched.lower.memory_map import MemoryMap
 from mensa.sched.lower.requantisation import Requantisation
 
 
@@ -175,6 +176,23 @@ def constant_entry(
     records["multiplier"] = factors.multiplier[channels]
     records["shift"] = factors.shift[channels]
     return entry
+
+
+def put_constants(
+    memory: MemoryMap,
+    plan: ConvPlan,
+    factors: Callable[[], Requantisation],
+    groups: Sequence[ColumnGroup],
+    machine: Machine,
+) -> tuple[int, int]:
+    """Place the channel records of column groups. Returns: address and bytes; 0, 0 of no group."""
+
+    def records() -> npt.NDArray[np.uint8]:
+        scales = factors()
+        return np.concatenate([constant_entry(plan, scales, each, machine) for each in groups])
+
+    nbytes = len(groups) * machine.constant_entry_bytes
+    return memory.put_made(nbytes, records) if groups else 0, nbytes
 
 
 @dataclass(frozen=True)

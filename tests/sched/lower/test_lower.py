@@ -8,18 +8,21 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import mensa.golden as golden
-from mensa.rtl.commands import Keep, Mode, Opcode, Space, Token, Unit
-from mensa.rtl.machine import KIB, edge_tpu
-from mensa.rtl.program import Program
+from mensa.rtl.commands import HEADER_WORDS, Keep, Mode, Opcode, Space, Token, Unit
+from mensa.rtl.machine import KIB, edge_tpu, jacquard, pascal, pavlov
+from mensa.rtl.program import Program, decode
 from mensa.sched.lower import (
     HostStep,
     LoweringError,
     LoweringOptions,
     ProgramStep,
+    convolution,
     lower,
+    matrix_product,
     tensor_from_memory,
     tensor_to_memory,
 )
+from mensa.sched.lower.mappings import columns
 from mensa.sched.placement import all_on
 from tests.golden.strategies import layers
 from tests.machines import any_options
@@ -31,6 +34,13 @@ from tests.sched.runner import (
     machine_of,
     random_inputs,
 )
+
+FOR_TIME = {
+    "edge_tpu": edge_tpu.replace(rows=8, cols=8),
+    "jacquard": jacquard,
+    "pascal": pascal,
+    "pavlov": pavlov,
+}
 
 STREAMING = LoweringOptions(residency=False)
 
@@ -318,6 +328,39 @@ def test_layers_report_macs_bytes_and_commands():
         if layer.reason is None and layer.op != "RESHAPE":
             output = graph.output_tensor(graph.operators[layer.index])
             assert layer.traffic.write_bytes == output.nbytes
+
+
+@pytest.mark.parametrize("machine", FOR_TIME.values(), ids=FOR_TIME)
+@pytest.mark.parametrize("name", ["pretrainedResnet_quant", "trained_lstm_int8"])
+def test_lowered_for_time_alone_programs_are_the_same_and_no_weight_is_laid_out(
+    name, machine, monkeypatch
+):
+    graph, placement = load_network(name), all_on(machine)
+    whole = lower(graph, placement)
+
+    def laid_out(*_):
+        raise AssertionError("somebody lays parameters out")
+
+    monkeypatch.setattr(columns, "constant_entry", laid_out)
+    for module in (columns, convolution, matrix_product):
+        monkeypatch.setattr(module, "parameter_words", laid_out)
+    with pytest.raises(AssertionError, match="lays parameters out"):
+        lower(graph, placement)
+    quick = lower(graph, placement, for_time=True)
+    assert quick.programs
+    pairs = zip(
+        (*whole.setups.values(), *whole.programs),
+        (*quick.setups.values(), *quick.programs),
+        strict=True,
+    )
+    for program, same in pairs:
+        assert program.words[HEADER_WORDS:].tolist() == same.words[HEADER_WORDS:].tolist()
+        assert program.program_address == same.program_address
+        assert list(program.commands()) == decode(program.words, program.machine)
+        assert not same.image
+    assert [each.traffic for each in whole.layers] == [each.traffic for each in quick.layers]
+    with pytest.raises(ValueError, match="lowered for time alone"):
+        quick.initial_memory()
 
 
 def test_programs_overlap_loading_and_computing():

@@ -5,7 +5,9 @@
   thread; its rate by processor time is what an idle machine gives;
 - golden: processor time of an inference as a ratio to LiteRT BUILTIN_REF, both with one thread, in
   turns in this process; medians;
-- the timing model: time of an inference's programs on the full edge_tpu.
+- the timing model: time to lower for it, and of an inference's programs, on the full edge_tpu;
+- the shell: the whole of `mensa run` of a MobileNetV2, and `mensa sweep` over a thousand
+  configurations of it.
 
 Networks: the bundled one, and all in MENSA_MODELS (else ../shared/models beside the checkout).
 """
@@ -15,7 +17,9 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +31,7 @@ from mensa import golden
 from mensa.rtl.machine import KIB, Machine, edge_tpu
 from mensa.sched import digits
 from mensa.sched.inputs import make_inputs
-from mensa.sched.lower import lower
+from mensa.sched.lower import Lowered, lower
 from mensa.sched.placement import all_on
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.engines.rtl import RtlEngine
@@ -40,6 +44,20 @@ WANTED_RATIOS = {
     "vww_96_int8": 1.0,
     "pretrainedResnet_quant": 1.0,
 }
+
+#: What the shell is measured with, and a sweep of a thousand configurations.
+SHELL_NETWORK = "tf2_mobilenet_v2_1.0_224_ptq"
+SWEEP = (
+    *("--set", "rows=16,24,32,48,64", "--set", "cols=16,24,32,48,64"),
+    *("--set", "parameter_buffer_bytes=524288,1048576,2097152,4194304"),
+    *(
+        "--set",
+        "memory.latency_ns=50,100",
+        "--set",
+        "memory.bandwidth_bytes_per_s=4e9,8e9,16e9,32e9,64e9",
+    ),
+)
+WANTED_MODEL = ", at most 200 and 50 ms wanted"
 
 #: Short inferences are repeated until golden has computed for so long.
 LEAST_SECONDS = 0.2
@@ -162,9 +180,15 @@ def bench_golden(repeats: int) -> None:
 
 def bench_model(repeats: int) -> None:
     """The timing model."""
-    print(f"timing model, {edge_tpu.name} as it is (median)")
+    print(f"timing model, {edge_tpu.name} as it is (medians of processor time)")
     for name, path in networks():
-        lowered = lower(golden.load(path), all_on(edge_tpu))
+        graph = golden.load(path)
+
+        def prepare(graph: golden.Graph = graph) -> Lowered:
+            return lower(graph, all_on(edge_tpu), for_time=True)
+
+        lowered = prepare()
+        lowering = statistics.median(seconds(prepare) for _ in range(repeats))
         engine = ModelEngine(edge_tpu, lpddr4)
 
         def once(engine: ModelEngine = engine, programs: Any = lowered.programs) -> int:
@@ -173,14 +197,37 @@ def bench_model(repeats: int) -> None:
         cycles = once()
         times = [seconds(once) for _ in range(repeats)]
         print(
-            f"  {name:46} {statistics.median(times) * 1e3:9.2f} ms for {cycles:12,} cycles",
+            f"  {name:46} {lowering * 1e3:9.2f} ms lowered, {statistics.median(times) * 1e3:9.2f} ms "
+            f"timed: {cycles:12,} cycles{WANTED_MODEL if name == SHELL_NETWORK else ''}",
             flush=True,
         )
 
 
+def bench_shell(repeats: int) -> None:
+    """Commands as a user types them."""
+    path = dict(networks()).get(SHELL_NETWORK)
+    if path is None:
+        print(f"the shell: NOT RUN, {SHELL_NETWORK} is not there")
+        return
+    print("the shell, by the clock on the wall (median of a run, one sweep)")
+    with tempfile.TemporaryDirectory() as folder:
+
+        def mensa(*arguments: str) -> float:
+            start = time.perf_counter()
+            command = [sys.executable, "-m", "mensa.sched.cli.entry", *arguments]
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+            return time.perf_counter() - start
+
+        run = statistics.median(mensa("run", str(path)) for _ in range(repeats))
+        print(f"  mensa run {path.name}: {run:.2f} s, at most 1 wanted", flush=True)
+        sweep = mensa("sweep", str(path), *SWEEP, "-o", "sweep.csv")
+        rows = len((Path(folder) / "sweep.csv").read_text().splitlines()) - 1
+        print(f"  mensa sweep over {rows:,} configurations: {sweep:.1f} s, at most 120 wanted")
+
+
 def main() -> int:
     """Run the benchmarks named on the command line, or all."""
-    known = {"rtl": bench_rtl, "golden": bench_golden, "model": bench_model}
+    known = {"rtl": bench_rtl, "golden": bench_golden, "model": bench_model, "shell": bench_shell}
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     parser.add_argument("--repeats", type=int, default=9)

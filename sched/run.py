@@ -40,7 +40,7 @@ from mensa.sim.host import NANOSECONDS
 from mensa.sim.report import Report
 from mensa.sim.soc import Soc
 
-__all__ = ["Inference", "Progress", "Result", "run_network"]
+__all__ = ["Inference", "Progress", "Result", "run_network", "silent", "time_network"]
 
 Values = npt.NDArray[Any]
 
@@ -138,14 +138,7 @@ def run_network(
         raise EngineError("no inputs: ask for at least one inference")
     golden.check_supported(graph, rounding)
     placed = _placed(graph, soc, placement)
-    lowered = lower(graph, placed, rounding, options, for_time=chosen.make is None)
-    for machine in lowered.placement.machines:
-        memory = soc.memory_of(machine.name)
-        if lowered.memory_bytes > memory.size_bytes:
-            raise EngineError(
-                f"{graph.name} needs {lowered.memory_bytes} B of memory, {memory.name} has "
-                f"{memory.size_bytes}; raise its size_bytes"
-            )
+    lowered = _lowered(graph, soc, placed, rounding, options, for_time=chosen.make is None)
     if vcd is not None and len(lowered.placement.machines) > 1:
         names = ", ".join(machine.name for machine in lowered.placement.machines)
         raise EngineError(f"--vcd writes the waves of one machine, not of {names}; choose one")
@@ -185,6 +178,55 @@ def run_network(
         traces=_placed_in_time(lowered, inferences[0].traces),
         inferences=tuple(inferences),
     )
+
+
+def time_network(
+    graph: Graph,
+    soc: Soc,
+    *,
+    rounding: str | None = None,
+    options: LoweringOptions = LoweringOptions(),  # noqa: B008  it is frozen
+    placement: Placement | None = None,
+) -> Report:
+    """What the timing model says of an inference, whatever the values; no weight is touched.
+
+    Parameters and errors: as of `run_network`.
+    """
+    golden.check_supported(graph, rounding)
+    placed = _placed(graph, soc, placement)
+    lowered = _lowered(graph, soc, placed, rounding, options, for_time=True)
+    model = TimingModel(lowered, soc)
+    return make_report(
+        lowered,
+        soc,
+        find_engine("model"),
+        setups=model.setups(),
+        traces=model.inference(),
+        exact=None,
+        timing=None,
+        provenance={"inferences": 1},
+    )
+
+
+def _lowered(
+    graph: Graph,
+    soc: Soc,
+    placement: Placement,
+    rounding: str | None,
+    options: LoweringOptions,
+    *,
+    for_time: bool,
+) -> Lowered:
+    """The network's programs. Raises: EngineError if they need more memory than there is."""
+    lowered = lower(graph, placement, rounding, options, for_time=for_time)
+    for machine in lowered.placement.machines:
+        memory = soc.memory_of(machine.name)
+        if lowered.memory_bytes > memory.size_bytes:
+            raise EngineError(
+                f"{graph.name} needs {lowered.memory_bytes} B of memory, {memory.name} has "
+                f"{memory.size_bytes}; raise its size_bytes"
+            )
+    return lowered
 
 
 @dataclass

@@ -15,12 +15,14 @@ from mensa.sched.cli.commands.golden import golden
 from mensa.sched.cli.commands.inspect import inspect
 from mensa.sched.cli.commands.rtl import rtl
 from mensa.sched.cli.commands.run import run
+from mensa.sched.cli.commands.sweep import sweep
 from mensa.sched.cli.commands.synth import synth
 
 __all__ = ["app"]
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
+    "sweep": sweep,
     "golden": golden,
     "inspect": inspect,
     "compile": compile_model,

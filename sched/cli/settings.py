@@ -14,6 +14,7 @@ __all__ = [
     "SettingError",
     "choose_machine",
     "choose_soc",
+    "parse_grid",
     "parse_settings",
     "says_cell",
     "take_options",
@@ -96,6 +97,25 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:
         if name in parsed:
             raise SettingError(f"--set {name} is given twice")
         parsed[name] = _number(name, value)
+    return parsed
+
+
+def parse_grid(settings: Iterable[str]) -> dict[str, list[Setting]]:
+    """Settings with all their values, from texts such as ``rows=8,16``.
+
+    Several names with ``=`` between them stay one, such as ``rows=cols``. Raises: SettingError.
+    """
+    parsed: dict[str, list[Setting]] = {}
+    seen: set[str] = set()
+    for text in settings:
+        names, equals, values = text.rpartition("=")
+        if not equals or not values or not all(names.split("=")):
+            raise SettingError(f"--set {text}: write a name and numbers, as in --set rows=8,16")
+        for name in names.split("="):
+            if name in seen:
+                raise SettingError(f"--set {name} is given twice")
+            seen.add(name)
+        parsed[names] = [_number(names.split("=")[0], value) for value in values.split(",")]
     return parsed
 
 

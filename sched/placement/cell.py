@@ -2,11 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mensa.golden import Graph
 from mensa.golden.planning import resolve_rounding
 from mensa.rtl.machine import Machine, MachineError
+from mensa.sim.soc import Setting, Soc, find, socs
 
-__all__ = ["with_cell_for"]
+__all__ = ["find_system", "fitted", "with_cell_for"]
+
+
+def find_system(
+    soc: str = "edge_tpu",
+    settings: Mapping[str, Setting] = {},
+    *,
+    machine: str | None = None,
+    network: Graph | None = None,
+    rounding: str | None = None,
+) -> Soc:
+    """The system of a name or a .toml file, as the options of ``mensa run`` make it.
+
+    Parameters
+    ----------
+    soc : str
+        One of `mensa.sim.soc.socs`, or a file.
+    settings : mapping
+        As of `Soc.with_settings`.
+    machine : str or None
+        A machine in its place, see `Soc.with_machine`.
+    network, rounding : Graph, str or None
+        What it is for: a named system then has the LSTM cell of that arithmetic, if no setting
+        says which.
+
+    Raises
+    ------
+    SocError, MachineError, MemoryConfigError, HostConfigError
+        The message says what there is, or what a setting may be.
+    """
+    chosen = find(soc)
+    if machine is not None:
+        chosen = chosen.with_machine(machine)
+    chosen = chosen.with_settings(settings)
+    says_cell = any(name.rpartition(".")[2] == "cell" for name in settings)
+    if network is None or soc not in socs or says_cell:
+        return chosen
+    return fitted(chosen, network, rounding)
+
+
+def fitted(soc: Soc, graph: Graph, rounding: str | None = None) -> Soc:
+    """The system, its only machine `with_cell_for` a network; itself if it has several."""
+    if len(soc.machines) > 1:
+        return soc
+    return soc.with_settings({"cell": with_cell_for(soc.machine, graph, rounding).cell})
 
 
 def with_cell_for(machine: Machine, graph: Graph, rounding: str | None = None) -> Machine:

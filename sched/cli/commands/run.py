@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mensa.sched.lower.options import LoweringOptions
     from mensa.sched.placement import Placement
     from mensa.sched.run import Result
-    from mensa.sim.soc import Soc
+    from mensa.sim.soc import Site, Soc
 
 DIGITS_SHOWN = 8
 MOST_STEPS = 1_000_000
@@ -114,7 +114,7 @@ def run(options: RunOptions) -> None:
     """
     from mensa.sched.cli.settings import choose_soc, says_cell, take_options
     from mensa.sched.engines import ENGINES, require_times
-    from mensa.sched.placement.cell import with_cell_for
+    from mensa.sched.placement.cell import fitted
     from mensa.sim.soc import socs
 
     outputs = {"--json": options.json_file, "--trace": options.trace, "--vcd": options.vcd}
@@ -124,9 +124,8 @@ def run(options: RunOptions) -> None:
     lowering, settings = take_options(options.settings or [])
     system = choose_soc(options.soc, options.machine, settings)
     task = _task(options)
-    if options.soc in socs and len(system.machines) == 1 and not says_cell(settings):
-        machine = with_cell_for(system.machine, task.graph, options.rounding)
-        system = system.with_settings({"cell": machine.cell})
+    if options.soc in socs and not says_cell(settings):
+        system = fitted(system, task.graph, options.rounding)
     result = _execute(task, system, lowering, options)
     _write(task.graph, result, options)
     _show(task, system, result, options.engine)
@@ -244,10 +243,18 @@ def _show_digits(graph: Graph, samples: Samples, result: Result) -> None:
     print(f"{right} of {len(predictions)} digits read right\n")
 
 
+def _port(site: Site) -> str:
+    """What the data port lets through of each direction, if that is less than the memory gives."""
+    most = site.machine.beat_bytes * site.machine.clock_hz
+    if most >= site.memory.bandwidth_bytes_per_s:
+        return ""
+    return f", {most / 1e9:g} GB/s through the port"
+
+
 def _describe(system: Soc) -> str:
     return ", ".join(
         f"{site.machine.name} ({site.machine.array.size}, {site.machine.clock_hz / 1e6:g} MHz) "
         f"with {site.memory.name} ({site.memory.latency_ns:g} ns, "
-        f"{site.memory.bandwidth_bytes_per_s / 1e9:g} GB/s)"
+        f"{site.memory.bandwidth_bytes_per_s / 1e9:g} GB/s{_port(site)})"
         for site in system.sites
     )

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["FLIP_FLOP", "Bit", "Netlist", "Pin"]
+__all__ = ["FLIP_FLOP", "LOOK_UP_TABLE", "Bit", "Netlist", "Pin"]
 
 Bit = int | str
 """What is at a pin: the number of a net, or a constant: "0", "1" or "x"."""
@@ -16,6 +16,7 @@ Pin = tuple[str, str]
 """A cell and its pin, which may have several bits; for a port of the module, "" and its name."""
 
 FLIP_FLOP = "TRELLIS_FF"
+LOOK_UP_TABLE = "LUT4"
 
 
 class Netlist:

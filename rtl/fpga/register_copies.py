@@ -1,9 +1,9 @@
-"""Flip-flops that many cells read, copied so that each part of the design has its own.
+"""Flip-flops and look-up tables that many cells read, copied: each part of the design has its own.
 
-nextpnr leaves a netlist as it is, and yosys makes one flip-flop of all that are alike, so a mark
-that a whole row of processing elements reads is one flip-flop with a net across the device. This
-pass between yosys and nextpnr gives every part of the hierarchy a copy, as vendors' tools do. A
-copy has the inputs of the flip-flop, so the circuit does the same.
+nextpnr leaves a netlist as it is, and yosys makes one cell of all that are alike, so a mark that a
+whole row of processing elements reads is one flip-flop, or one look-up table, with a net across the
+device. This pass between yosys and nextpnr gives every part of the hierarchy a copy, as vendors'
+tools do. A copy has the inputs of the cell, so the circuit does the same.
 """
 
 from __future__ import annotations
@@ -11,21 +11,37 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from mensa.rtl.fpga.netlist import FLIP_FLOP, Netlist, Pin
+from mensa.rtl.fpga.netlist import FLIP_FLOP, LOOK_UP_TABLE, Netlist, Pin
 
-__all__ = ["copy_registers"]
+__all__ = ["Copies", "copy_registers"]
 
 MOST_READERS = 32
-"""Pins that read a flip-flop or one of its copies, at most; ports of the design are not counted."""
+"""Pins that read a cell or one of its copies, at most; ports of the design are not counted."""
 
 _PART = re.compile(r"[.\[]")
 """What separates the parts of a cell's name: modules, then the bit."""
 
 
-def copy_registers(netlist: Mapping[str, Any], top: str) -> int:
-    """Copy the flip-flops of a flat netlist that have too many readers, in place.
+OUTPUTS = {FLIP_FLOP: "Q", LOOK_UP_TABLE: "Z"}
+"""Of each type that is copied, its output."""
+
+_TIED = ("PFUMX", "L6MUX21")
+"""Multiplexers that lie in one slice with what they read."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Copies that were made, by the type of the cell."""
+
+    flip_flops: int = 0
+    look_up_tables: int = 0
+
+
+def copy_registers(netlist: Mapping[str, Any], top: str) -> Copies:
+    """Copy a flat netlist's flip-flops and look-up tables that have too many readers, in place.
 
     Parameters
     ----------
@@ -36,29 +52,39 @@ def copy_registers(netlist: Mapping[str, Any], top: str) -> int:
 
     Returns
     -------
-    int
-        Copies made.
+    Copies
+        How many.
     """
     design = Netlist(netlist["modules"][top])
-    copies = 0
+    made = dict.fromkeys(OUTPUTS, 0)
     # Copies are readers too, and what they read may have too many by that. This ends: as groups are
     # of like size, they have room for more readers than the few inputs that their copies add.
-    while made := sum(_copy(design, name) for name in design.named(FLIP_FLOP)):
-        copies += made
-    return copies
+    found = True
+    while found:
+        found = False
+        for kind, output in OUTPUTS.items():
+            for name in design.named(kind):
+                count = _copy(design, name, output)
+                made[kind] += count
+                found = found or count > 0
+    return Copies(made[FLIP_FLOP], made[LOOK_UP_TABLE])
 
 
-def _copy(design: Netlist, name: str) -> int:
-    """Copy a flip-flop as often as its readers need. Returns: how often."""
-    net = design.bit(name, "Q")
-    # A port of the design stays with the flip-flop itself.
-    readers = sorted(reader for reader in design.readers[net] if reader[0])
+def _copy(design: Netlist, name: str, output: str) -> int:
+    """Copy a cell as often as its readers need. Returns: how often."""
+    net = design.bit(name, output)
+    # A port of the design stays with the cell itself, and what must lie beside it.
+    readers = sorted(
+        reader
+        for reader in design.readers[net]
+        if reader[0] and design.cells[reader[0]]["type"] not in _TIED
+    )
     if len(readers) <= MOST_READERS or net == "x" or any(_is_clock(pin) for _, pin in readers):
         return 0
     fewest = -(-len(readers) // MOST_READERS)
     _, *others = _groups(readers, -(-len(readers) // fewest))
     for group in others:
-        design.copy(name, "Q", group)
+        design.copy(name, output, group)
     return len(others)
 
 

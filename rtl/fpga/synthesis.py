@@ -21,7 +21,7 @@ from mensa.rtl.fpga.errors import SynthesisError, SynthesisToolError
 from mensa.rtl.fpga.estimate import check_fits
 from mensa.rtl.fpga.hard_registers import Moved, move_registers
 from mensa.rtl.fpga.pin_wrapper import PinWrapper
-from mensa.rtl.fpga.register_copies import copy_registers
+from mensa.rtl.fpga.register_copies import Copies, copy_registers
 from mensa.rtl.fpga.tools import check_tools, run_tool
 from mensa.rtl.machine import Machine
 from mensa.rtl.strict_json import json_text
@@ -62,8 +62,9 @@ class Synthesis:
     moved : Moved or None
         Which registers of multipliers and block RAMs are used instead of flip-flops, which `used`
         does not count; None where yosys does that itself.
-    copies : int or None
-        Flip-flops, counted in `used`, that are copies of others; None where nothing was placed.
+    copies : Copies or None
+        Flip-flops and look-up tables, counted in `used`, that are copies of others; None where
+        nothing was placed.
     wrapper_flip_flops : int
         Of `PinWrapper`, not part of `used`; its multiplexers are.
     fmax_hz : float or None
@@ -83,7 +84,7 @@ class Synthesis:
     speed_grade: int | None
     used: Resources
     moved: Moved | None
-    copies: int | None
+    copies: Copies | None
     wrapper_flip_flops: int
     fmax_hz: float | None
     critical_path: tuple[Hop, ...]
@@ -101,7 +102,7 @@ class Synthesis:
             "speed_grade": None if self.speed_grade is None else str(self.speed_grade),
             "used": vars(self.used),
             "moved": None if self.moved is None else vars(self.moved),
-            "copies": self.copies,
+            "copies": None if self.copies is None else vars(self.copies),
             "available": vars(self.device.has),
             "wrapper_flip_flops": self.wrapper_flip_flops,
             "fmax_hz": self.fmax_hz,
@@ -184,7 +185,11 @@ def synthesize(
     if device.option is not None:
         stage(1)("moving and copying flip-flops")
         moved, copies = _place_registers(directory / NETLIST)
-        used = dataclasses.replace(used, flip_flops=used.flip_flops - moved.flip_flops + copies)
+        used = dataclasses.replace(
+            used,
+            flip_flops=used.flip_flops - moved.flip_flops + copies.flip_flops,
+            logic=used.logic + copies.look_up_tables,
+        )
     _check_count(used, machine, device)
 
     if device.option is not None:
@@ -216,7 +221,7 @@ def synthesize(
     return result
 
 
-def _place_registers(netlist: Path) -> tuple[Moved, int]:
+def _place_registers(netlist: Path) -> tuple[Moved, Copies]:
     """Move and copy registers in a file, which is then what nextpnr reads. Returns: how many."""
     tree = json.loads(netlist.read_text())
     moved, copies = move_registers(tree, TOP), copy_registers(tree, TOP)

@@ -29,7 +29,11 @@ def lines(result: Synthesis) -> Iterator[str]:
             f"{result.moved.reads} ports of block RAMs"
         )
     if result.copies is not None:
-        yield f"  {result.copies:,} of the flip-flops are copies of others, which many cells read"
+        yield (
+            f"  {result.copies.flip_flops:,} of the flip-flops and "
+            f"{result.copies.look_up_tables:,} of the look-up tables are copies of others, which "
+            "many cells read"
+        )
     if result.fmax_hz is None:
         yield "  yosys counted the cells; nothing was placed, so there is no clock"
         return

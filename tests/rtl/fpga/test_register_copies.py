@@ -1,8 +1,8 @@
-"""Copies of flip-flops: each has few readers, neighbours share one, and circuits do the same.
+"""Copies of cells: each has few readers, neighbours share one, and circuits do the same.
 
 Small circuits go through yosys' `synth_ecp5`, and what they are before and after the pass runs in
 lockstep with their source. Netlists that are drawn by chance have what yosys seldom writes:
-flip-flops that read each other in circles and themselves, and pins without a driver.
+cells that read each other in circles and themselves, and pins without a driver.
 """
 
 import copy
@@ -12,8 +12,8 @@ from collections import defaultdict
 
 import pytest
 
-from mensa.rtl.fpga.netlist import FLIP_FLOP
-from mensa.rtl.fpga.register_copies import MOST_READERS, copy_registers
+from mensa.rtl.fpga.netlist import FLIP_FLOP, LOOK_UP_TABLE
+from mensa.rtl.fpga.register_copies import MOST_READERS, OUTPUTS, Copies, copy_registers
 from tests.rtl.fpga.netlist_lockstep import TOP, case_of, cells, differing, synthesize, verilog
 
 CASES = {
@@ -67,6 +67,11 @@ CASES = {
           if (b) s <= i[63:31];
         end
         assign o = {r, s};"""),
+    "look_up_table": (1, """
+        reg a = 0, b = 0; reg [39:0] r = 0;
+        wire go = a ^ b;
+        always @(posedge clk) begin a <= i[63]; b <= i[62]; if (go) r <= i[39:0]; end
+        assign o = r;"""),
     "memory": (8, """
         (* ram_style = "distributed" *) reg [159:0] m [0:15];
         integer n; initial for (n = 0; n < 16; n = n + 1) m[n] = 0;
@@ -112,25 +117,29 @@ def drawn(seed):
 
     clock, first = 2, 3
     flip_flops = [first + number for number in range(draw.randint(1, 5))]
-    sources = [*flip_flops, "0", "1"]
+    tables = [flip_flops[-1] + 1 + number for number in range(draw.randint(1, 4))]
+    sources = [*flip_flops, *tables, "0", "1"]
     for net in flip_flops:
         inputs = {pin: [draw.choice(sources)] for pin in ("DI", "CE", "LSR")}
         start = draw.choice(["SET", "RESET"])
         cell(FLIP_FLOP, {"Q": [net]}, {"CLK": [clock]} | inputs, REGSET=start)
+    for net in tables:
+        cell(LOOK_UP_TABLE, {"Z": [net]}, {pin: [draw.choice(sources)] for pin in "ABCD"})
     # One that nothing reads, which has nothing to do with pins that nothing drives.
     cell(FLIP_FLOP, {}, {pin: ["0"] for pin in ("CLK", "DI", "CE", "LSR")})
     if draw.random() < 0.5:
         cell(FLIP_FLOP, {}, {"CLK": [draw.choice(flip_flops)], "DI": [draw.choice(sources)]})
     ends = (0, 1, MOST_READERS - 1, MOST_READERS, MOST_READERS + 1, 2 * MOST_READERS, 200)
-    readers = [bit for bit in [*flip_flops, "x"] for _ in range(draw.choice(ends))]
+    readers = [bit for bit in [*flip_flops, *tables, "x"] for _ in range(draw.choice(ends))]
     draw.shuffle(readers)
     while readers:
         bits, readers = readers[:4], readers[4:]
         if len(bits) == 4 and draw.random() < 0.3:
             cell("TRELLIS_DPR16X4", {}, {"RAD": bits, "WCK": [clock]})
         else:
-            cell("LUT4", {}, {pin: [bit] for pin, bit in zip("ABCD", bits, strict=False)})
-    nets = {f"net{bit}": {"hide_name": 0, "bits": [bit]} for bit in [clock, *flip_flops]}
+            kind = draw.choice(["LUT4", "LUT4", "PFUMX"])
+            cell(kind, {}, {pin: [bit] for pin, bit in zip("ABCD", bits, strict=False)})
+    nets = {f"net{bit}": {"hide_name": 0, "bits": [bit]} for bit in [clock, *flip_flops, *tables]}
     ports = {"clk": {"direction": "input", "bits": [clock]}}
     ports["o"] = {"direction": "output", "bits": draw.choices(sources, k=3)}
     return {"modules": {TOP: {"ports": ports, "cells": made, "netnames": nets}}}
@@ -165,9 +174,13 @@ def step(request):
 
 
 def originals(before, after):
-    """Flip-flops that were added, and of which of those before they are copies."""
-    old, new = cells(before, FLIP_FLOP), cells(after, FLIP_FLOP)
-    return {name: name.split("$copy")[0] for name in new if name not in old}
+    """Cells that were added, and of which of those before they are copies."""
+    return {
+        name: name.split("$copy")[0]
+        for kind in OUTPUTS
+        for name in cells(after, kind)
+        if name not in cells(before, kind)
+    }
 
 
 def readers(netlist):
@@ -182,42 +195,53 @@ def readers(netlist):
 
 
 def families(before, after):
-    """Nets of each flip-flop before the pass and of its copies, the flip-flop's first."""
-    new = cells(after, FLIP_FLOP)
-    nets = {name: new[name]["connections"].get("Q", []) for name in cells(before, FLIP_FLOP)}
-    for name, original in originals(before, after).items():
-        nets[original] = nets[original] + new[name]["connections"]["Q"]
+    """Nets of each cell before the pass and of its copies, the cell's first."""
+    nets = {}
+    for kind, output in OUTPUTS.items():
+        new = cells(after, kind)
+        for name in cells(before, kind):
+            nets[name] = new[name]["connections"].get(output, [])
+        for name, original in originals(before, after).items():
+            if name in new:
+                nets[original] = nets[original] + new[name]["connections"][output]
     return nets
+
+
+def free(netlist, pins):
+    """Those of some pins that may lie anywhere: not beside what drives them."""
+    kinds = netlist["modules"][TOP]["cells"]
+    return {pin for pin in pins if kinds[pin[0]]["type"] not in ("PFUMX", "L6MUX21")}
 
 
 def is_clock(pins):
     return any(pin in ("CLK", "WCK") for _, pin in pins)
 
 
-def test_with_one_flip_flop_for_all_its_copies_the_netlist_is_what_it_was(step):
+def test_with_one_cell_for_all_its_copies_the_netlist_is_what_it_was(step):
     before, after, _ = step
     same = {bit: nets[0] for nets in families(before, after).values() for bit in nets}
     module = copy.deepcopy(after["modules"][TOP])
     for cell in module["cells"].values():
         for pin, bits in cell["connections"].items():
             cell["connections"][pin] = [same.get(bit, bit) for bit in bits]
-    # So a copy has the parameters of the flip-flop and reads the same.
+    # So a copy has the parameters of the cell and reads the same.
     for name, original in originals(before, after).items():
+        kind = module["cells"][original]["type"]
         assert module["cells"].pop(name) == module["cells"][original]
-        del module["netnames"][f"{name}.Q"]
-    # Ports are as they were too: they read the flip-flop itself.
+        del module["netnames"][f"{name}.{OUTPUTS[kind]}"]
+    # Ports are as they were too: they read the cell itself.
     assert module == before["modules"][TOP]
 
 
-def test_no_flip_flop_has_many_readers_and_only_one_that_had_is_copied(step):
+def test_no_cell_has_many_readers_and_only_one_that_had_is_copied(step):
     before, after, _ = step
     many = readers(after)
     for nets in families(before, after).values():
         if not is_clock(many[nets[0]] if nets else ()):
-            assert all(len(many[net]) <= MOST_READERS for net in nets)
-        family = set().union(*(many[net] for net in nets))
+            assert all(len(free(after, many[net])) <= MOST_READERS for net in nets)
+        family = set().union(*(free(after, many[net]) for net in nets))
         assert len(nets) <= 1 or len(family) > MOST_READERS
-        assert all(many[net] for net in nets[1:])
+        assert all(many[net] == free(after, many[net]) != set() for net in nets[1:])
 
 
 def test_a_clock_is_not_copied(step):
@@ -228,13 +252,15 @@ def test_a_clock_is_not_copied(step):
 
 def test_what_was_copied_is_counted(step):
     before, after, said = step
-    assert said == len(originals(before, after))
+    added = originals(before, after)
+    kinds = [sum(name in cells(after, kind) for name in added) for kind in OUTPUTS]
+    assert said == Copies(*kinds)
 
 
 def test_a_second_pass_finds_nothing_to_copy(step):
     _, after, _ = step
     again = copy.deepcopy(after)
-    assert copy_registers(again, TOP) == 0
+    assert copy_registers(again, TOP) == Copies()
     assert again == after
 
 
@@ -244,7 +270,7 @@ def test_neighbours_in_the_hierarchy_share_a_copy(step):
     for nets in families(before, after).values():
         below = defaultdict(list)
         for net in nets:
-            for name, _ in many[net]:
+            for name, _ in free(after, many[net]):
                 parts = re.split(r"[.[]", name)
                 for depth in range(len(parts)):
                     below[tuple(parts[:depth])].append((net, name))
@@ -275,7 +301,9 @@ def test_the_circuits_do_what_they_did_before(folder, netlist, copied):
     after, _ = copied
     stuck = copy.deepcopy(after)
     for name in originals(netlist, after):
-        cells(stuck, FLIP_FLOP)[name]["parameters"]["CEMUX"] = "0 "
+        changed = stuck["modules"][TOP]["cells"][name]
+        is_table = changed["type"] == LOOK_UP_TABLE
+        changed["parameters"] |= {"INIT": "0" * 16} if is_table else {"CEMUX": "0 "}
     circuits = {"plain": netlist, "copied": after, "stuck": stuck}
     differs = differing(SOURCE, CASES, circuits, folder)
     assert differs["plain"] == set()

@@ -7,6 +7,7 @@ from mensa.rtl.fpga import synthesis
 from mensa.rtl.fpga.device import TARGETS
 from mensa.rtl.fpga.estimate import estimate
 from mensa.rtl.fpga.hard_registers import Moved
+from mensa.rtl.fpga.register_copies import Copies
 from mensa.rtl.machine import edge_tpu
 from mensa.sched.cli.main import invoke
 
@@ -70,7 +71,8 @@ def test_a_slower_clock_than_wanted_is_status_1(monkeypatch, capfd, tmp_path):
     machine, device = edge_tpu.replace(**BUILT), TARGETS["ecp5-85k"]
     found = synthesis.Synthesis(
         machine=machine, device=device, speed_grade=7, used=estimate(machine, device),
-        moved=Moved(flip_flops=1234, operands=70, products=60, reads=50), copies=2345,
+        moved=Moved(flip_flops=1234, operands=70, products=60, reads=50),
+        copies=Copies(flip_flops=2345, look_up_tables=67),
         wrapper_flip_flops=0, fmax_hz=90e6, critical_path=(), frequency_hz=100e6, seed=1, seconds=1,
     )  # fmt: skip
     asked = {}
@@ -85,7 +87,7 @@ def test_a_slower_clock_than_wanted_is_status_1(monkeypatch, capfd, tmp_path):
     assert said["fmax_hz"] == 90e6
     assert said["speed_grade"] == "7"
     assert said["moved"] == {"flip_flops": 1234, "operands": 70, "products": 60, "reads": 50}
-    assert said["copies"] == 2345
+    assert said["copies"] == {"flip_flops": 2345, "look_up_tables": 67}
     assert invoke([*arguments, "--frequency", "80"]) == 0
     assert asked["speed_grade"] == synthesis.SPEED_GRADE
     assert invoke([*arguments, "--frequency", "91"]) == 1
@@ -93,4 +95,4 @@ def test_a_slower_clock_than_wanted_is_status_1(monkeypatch, capfd, tmp_path):
     assert "90.0 MHz" in out
     assert "speed grade 7" in out
     assert "1,234 more flip-flops are registers of blocks" in out
-    assert "2,345 of the flip-flops are copies" in out
+    assert "2,345 of the flip-flops and 67 of the look-up tables are copies" in out

@@ -13,13 +13,14 @@ from mensa.rtl.commands import Unit
 from mensa.rtl.registers import CATEGORIES
 from mensa.sched.engines import Engine
 from mensa.sched.lower import Lowered, ProgramStep
+from mensa.sim.energy.model import PICO, EnergyModel, LayerEvents, layer_events
 from mensa.sim.engines.events import LayerTiming, RunTrace, timing_by_layer
 from mensa.sim.host import HOST, NANOSECONDS, Host
 from mensa.sim.host_work import operations, traffic_bytes
 from mensa.sim.report import LayerReport, Report, TimingCheck
 from mensa.sim.soc import Soc
 
-__all__ = ["make_report", "reads_by_layer"]
+__all__ = ["events_by_layer", "make_report", "reads_by_layer"]
 
 
 def make_report(
@@ -53,12 +54,23 @@ def make_report(
         What the report is to say about its numbers besides the system and the versions.
     """
     timings, reads = timing_by_layer(traces), reads_by_layer(lowered)
+    models = {
+        site.machine.name: EnergyModel(site.machine, site.memory, soc.technology)
+        for site in soc.sites
+    }
+    events = events_by_layer(lowered)
     layers = []
     for layer in lowered.layers:
         report = _layer_report(lowered, layer.index, engine, soc.host, timings.get(layer.index))
         if report.machine != HOST:
             words = dataclasses.asdict(reads.get(layer.index, BufferReads()))
-            report = dataclasses.replace(report, buffer_reads=words)
+            own = events.get(layer.index, LayerEvents())
+            report = dataclasses.replace(
+                report,
+                buffer_reads=words,
+                energy_events=own.to_json(),
+                energy_pj=_energy(models[report.machine], own, report),
+            )
         if exact is not None:
             same = all(inference[layer.index] for inference in exact)
             report = dataclasses.replace(report, bit_exact=same)
@@ -75,10 +87,14 @@ def make_report(
             "machines": {machine.name: machine.settings for machine in soc.machines},
             "memories": {site.machine.name: dataclasses.asdict(site.memory) for site in soc.sites},
             HOST: dataclasses.asdict(soc.host),
+            "technology": dataclasses.asdict(soc.technology),
+            "area_mm2": {name: model.area_mm2 for name, model in models.items()},
+            "static_w": {name: model.static_w for name, model in models.items()},
             "lowering": dataclasses.asdict(lowered.options),
             "versions": _versions(engine),
         },
         timing=timing,
+        idle_pj=_idle_pj(models, layers, soc) if engine.has_times else None,
         setup_cycles={name: trace.cycles for name, trace in setups.items() if trace is not None},
     )
 
@@ -96,6 +112,36 @@ def reads_by_layer(lowered: Lowered) -> dict[int, BufferReads]:
                 words = buffer_reads(machine, command.registers)
                 found[command.tag] = found.get(command.tag, BufferReads()) + words
     return found
+
+
+def events_by_layer(lowered: Lowered) -> dict[int, LayerEvents]:
+    """What each layer's commands do, by its index."""
+    return {
+        tag: events
+        for step in lowered.steps
+        if isinstance(step, ProgramStep)
+        for tag, events in layer_events(step.program.machine, step.program.commands()).items()
+    }
+
+
+def _energy(model: EnergyModel, events: LayerEvents, layer: LayerReport) -> dict[str, float] | None:
+    """Of a layer on a machine; None without times."""
+    if layer.time_ns is None:
+        return None
+    return model.of(events, layer.dram_read_bytes or 0, layer.dram_write_bytes or 0, layer.time_ns)
+
+
+def _idle_pj(models: Mapping[str, EnergyModel], layers: Sequence[LayerReport], soc: Soc) -> float:
+    """Leakage of each machine in the time of others, and of the host."""
+    if soc.technology.power_gated:
+        return 0.0
+    nanoseconds = sum(layer.time_ns or 0.0 for layer in layers)
+    own = {
+        name: sum(layer.time_ns or 0.0 for layer in layers if layer.machine == name)
+        for name in models
+    }
+    watts_ns = sum(model.static_w * (nanoseconds - own[name]) for name, model in models.items())
+    return watts_ns * 1e-9 * PICO
 
 
 def _layer_report(

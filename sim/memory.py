@@ -65,6 +65,8 @@ class Memory:
         Bytes per second, 1 to 1e15.
     outstanding : int
         Bursts in flight at most, 1 to 1024, of each channel of a port.
+    kind : str
+        What it is made of, for its energy: one of sim/energy/data/constants.toml.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Memory:
     latency_ns: int | float
     bandwidth_bytes_per_s: int
     outstanding: int
+    kind: str = "lpddr4"
 
     def __post_init__(self) -> None:
         for field in ("size_bytes", "bandwidth_bytes_per_s", "outstanding"):
@@ -149,6 +152,7 @@ lpddr4 = Memory(
 
 stacked = Memory(
     name="stacked",
+    kind="stacked",
     size_bytes=1 * GIB,  # our own assumption
     latency_ns=50,  # our own assumption: half of LPDDR4's, as nothing leaves the stack
     bandwidth_bytes_per_s=256_000_000_000,  # [R-h], see docs/architecture.md

@@ -46,6 +46,12 @@ class LayerReport:
     parameter_bytes : mapping of str to int, or None
         Bytes of parameters and constants, as the machine stores them: ``cached`` stay on chip from
         inference to inference, ``streamed`` are loaded by each; None on the host.
+    energy_pj : mapping of str to float, or None
+        Energy by component (`mensa.sim.energy.model.COMPONENTS`) in picojoule; None on the host,
+        or from an engine without time.
+    energy_events : mapping of str to int, or None
+        What it is made of, beside the bytes of memory and the time: counts of
+        `mensa.sim.energy.model.LayerEvents`; None on the host.
     spilled_bytes : int or None
         Intermediate results of the operator among the bytes read and written, which had no room on
         chip or must be in memory, such as sums of an LSTM's inputs; without what bursts read beyond
@@ -76,6 +82,8 @@ class LayerReport:
     dram_read_bytes: int | None = None
     dram_write_bytes: int | None = None
     parameter_bytes: Mapping[str, int] | None = None
+    energy_pj: Mapping[str, float] | None = None
+    energy_events: Mapping[str, int] | None = None
     spilled_bytes: int | None = None
     buffer_reads: Mapping[str, int] | None = None
     bit_exact: bool | None = None
@@ -102,7 +110,8 @@ class LayerReport:
             ),
             "spilled_bytes": self.spilled_bytes,
             "buffer_reads": None if self.buffer_reads is None else dict(self.buffer_reads),
-            "energy_pj": None,
+            "energy_pj": None if self.energy_pj is None else dict(self.energy_pj),
+            "energy_events": None if self.energy_events is None else dict(self.energy_events),
             "bit_exact": self.bit_exact,
             "reason": self.reason,
             "copies": self.copies,
@@ -173,6 +182,8 @@ class Report:
     setup_cycles : mapping of str to int
         By machine, what loading the parameters that stay on chip takes, once, before the first
         inference and not counted in any; nothing without such parameters or without time.
+    idle_pj : float or None
+        Leakage of all machines while others work; None from an engine without time.
     """
 
     mensa: str
@@ -183,6 +194,7 @@ class Report:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     timing: TimingCheck | None = None
     setup_cycles: Mapping[str, int] = field(default_factory=dict)
+    idle_pj: float | None = None
 
     @property
     def machines(self) -> dict[str, MachineTotal]:
@@ -213,6 +225,28 @@ class Report:
         """The same of all layers: bytes that are cached, and that are streamed."""
         known = [each.parameter_bytes for each in self.layers if each.parameter_bytes is not None]
         return {name: sum(each[name] for each in known) for name in ("cached", "streamed")}
+
+    @property
+    def energy_pj(self) -> dict[str, float] | None:
+        """Energy of all layers but the host's by component, and of machines that are `idle`.
+
+        None from an engine without time, and if all is on the host.
+        """
+        known = [each.energy_pj for each in self.layers if each.energy_pj is not None]
+        if not known or self.idle_pj is None:
+            return None
+        return {
+            **{name: sum(each[name] for each in known) for name in known[0]},
+            "idle": self.idle_pj,
+        }
+
+    @property
+    def pj_per_mac(self) -> float | None:
+        """Energy over the multiply-accumulates of the layers that it is of; None if there are none
+        of either."""
+        energy = self.energy_pj
+        macs = sum(each.macs for each in self.layers if each.energy_pj is not None)
+        return None if energy is None or not macs else sum(energy.values()) / macs
 
     @property
     def host_layers(self) -> tuple[LayerReport, ...]:
@@ -273,7 +307,8 @@ class Report:
                 "host_time_ns": self.host_time_ns,
                 "macs": self.macs,
                 "parameter_bytes": self.parameter_bytes,
-                "energy_pj": None,
+                "energy_pj": self.energy_pj,
+                "pj_per_mac": self.pj_per_mac,
                 "bit_exact": self.bit_exact,
             },
             "provenance": provenance,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mensa.rtl.machine import Machine, MachineError, machines
+from mensa.sim.energy.constants import constants
+from mensa.sim.energy.technology import Technology, TechnologyError
 from mensa.sim.host import HOST, Host, HostConfigError, cortex_a53, hosts
 from mensa.sim.memory import Memory, MemoryConfigError, lpddr4, memories, stacked
 
@@ -21,6 +24,10 @@ MEMORY_PREFIX = f"{MEMORY}."
 
 HOST_PREFIX = f"{HOST}."
 """The same of the host's settings."""
+
+ENERGY = "energy"
+ENERGY_PREFIX = f"{ENERGY}."
+"""The same of the technology's."""
 
 LARGEST = 1 << 64
 """Beyond every setting's values."""
@@ -62,6 +69,8 @@ class Soc:
         At least one; their machines have names of their own.
     host : Host
         The core that runs what no machine takes.
+    technology : Technology
+        What the machines are made of, for energy and area.
 
     Raises
     ------
@@ -72,6 +81,7 @@ class Soc:
     name: str
     sites: tuple[Site, ...]
     host: Host = cortex_a53
+    technology: Technology = field(default_factory=Technology)
 
     def __post_init__(self) -> None:
         names = [site.machine.name for site in self.sites]
@@ -81,10 +91,14 @@ class Soc:
             # Files and Verilog modules are named after the machine.
             if not re.fullmatch(r"[A-Za-z_]\w*", str(name), re.ASCII):
                 raise SocError(f"a machine's name is letters, digits and _, not {name!r}")
-            if name in (MEMORY, HOST):
+            if name in (MEMORY, HOST, ENERGY):
                 raise SocError(f"a machine can't be called {name!r}: settings have that word")
             if names.count(name) > 1:
                 raise SocError(f"two machines are called {name!r}")
+        for site in self.sites:
+            if site.memory.kind not in constants().memories:
+                known = ", ".join(constants().memories)
+                raise SocError(f"memory kind is {known}, not {site.memory.kind!r}")
 
     @classmethod
     def single(cls, name: str, machine: Machine, memory: Memory, host: Host = cortex_a53) -> Soc:
@@ -117,14 +131,15 @@ class Soc:
         """
         ours = tuple(site for site in self.sites if site.machine.name == name)
         if ours:
-            return Soc(name=self.name, sites=ours, host=self.host)
+            return dataclasses.replace(self, sites=ours)
         if len(self.sites) > 1:
             names = ", ".join(machine.name for machine in self.machines)
             raise SocError(f"{self.name} has no machine {name!r}; there are {names}")
         machine = _named("machine", machines, name)
         if self == socs.get(self.name):
             return socs[name]
-        return Soc.single(self.name, machine, self.sites[0].memory, self.host)
+        site = Site(machine=machine, memory=self.sites[0].memory)
+        return dataclasses.replace(self, sites=(site,))
 
     def with_settings(self, settings: Mapping[str, Setting]) -> Soc:
         """Return a copy with settings changed.
@@ -134,15 +149,16 @@ class Soc:
         settings : mapping
             Those of the machine by name (`rows`), those of its memory with ``memory.`` before it
             (`memory.latency_ns`). Of several machines, each after its own name (`big.rows`,
-            `big.memory.latency_ns`). Those of the host with ``host.`` before it.
+            `big.memory.latency_ns`). Those of the host with ``host.`` before it, those of the
+            technology with ``energy.``.
 
         Raises
         ------
-        MachineError, MemoryConfigError, HostConfigError, SocError
+        MachineError, MemoryConfigError, HostConfigError, TechnologyError, SocError
             If a setting does not exist or its value is refused.
         """
         names = [machine.name for machine in self.machines]
-        given: dict[str, dict[str, Any]] = {name: {} for name in (*names, HOST)}
+        given: dict[str, dict[str, Any]] = {name: {} for name in (*names, HOST, ENERGY)}
         for key, value in _whole_numbers(settings).items():
             owner, dot, rest = key.partition(".")
             if dot and owner in given:
@@ -159,7 +175,11 @@ class Soc:
             host = self.host.replace(**given[HOST])
         except HostConfigError as error:
             raise HostConfigError(f"{HOST}: {error}") from error
-        return Soc(name=self.name, sites=tuple(changed), host=host)
+        try:
+            technology = self.technology.replace(**given[ENERGY])
+        except TechnologyError as error:
+            raise TechnologyError(f"{ENERGY}: {error}") from error
+        return Soc(name=self.name, sites=tuple(changed), host=host, technology=technology)
 
 
 def _changed(site: Site, settings: Mapping[str, Any]) -> Site:
@@ -224,6 +244,9 @@ def load(path: str | Path) -> Soc:
         base = "cortex_a53"    # a named host; the rest are its settings
         clock_hz = 1.2e9
 
+        [energy]               # the technology
+        node_nm = 28
+
     Everything may be left out: the name is then the file's, the bases are as above. A system with
     several machines has a table for each; one that names no memory sits on ``[memory]``::
 
@@ -255,11 +278,17 @@ def load(path: str | Path) -> Soc:
         raise SocError(f"{place} is not TOML: {error}") from error
     try:
         return _system(about, place.stem)
-    except (MachineError, MemoryConfigError, HostConfigError, SocError) as error:
+    except (
+        MachineError,
+        MemoryConfigError,
+        HostConfigError,
+        TechnologyError,
+        SocError,
+    ) as error:
         raise SocError(f"{place}: {error}") from error
 
 
-_ENTRIES = ("name", "machine", "machines", MEMORY, "memories", HOST)
+_ENTRIES = ("name", "machine", "machines", MEMORY, "memories", HOST, ENERGY)
 
 
 def _system(about: Mapping[str, Any], default_name: str) -> Soc:
@@ -272,11 +301,13 @@ def _system(about: Mapping[str, Any], default_name: str) -> Soc:
         raise SocError(f"name must be a string, not {name!r}")
     common = _memory(f"[{MEMORY}]", _table(about, MEMORY))
     host = _host(f"[{HOST}]", _table(about, HOST))
+    technology = _technology(_table(about, ENERGY))
     if "machines" not in about:
         if "memories" in about:
             raise SocError("[memories] are for [machines]; one machine sits on [memory]")
         machine = _machine("[machine]", _table(about, "machine"), {})
-        return Soc.single(name, machine, common, host)
+        site = Site(machine=machine, memory=common)
+        return Soc(name=name, sites=(site,), host=host, technology=technology)
     if "machine" in about:
         raise SocError("give [machine] or [machines], not both")
     found = {
@@ -296,7 +327,7 @@ def _system(about: Mapping[str, Any], default_name: str) -> Soc:
     for each in found:
         if each not in used:
             raise SocError(f"no machine sits on [memories.{each}]")
-    return Soc(name=name, sites=tuple(sites), host=host)
+    return Soc(name=name, sites=tuple(sites), host=host, technology=technology)
 
 
 def _table(about: Mapping[str, Any], key: str, prefix: str = "") -> dict[str, Any]:
@@ -339,6 +370,14 @@ def _host(where: str, table: dict[str, Any]) -> Host:
         return base.replace(**_whole_numbers(table))
     except HostConfigError as error:
         raise HostConfigError(f"{where}: {error}") from error
+
+
+def _technology(table: dict[str, Any]) -> Technology:
+    """The technology of a table of settings."""
+    try:
+        return Technology().replace(**_whole_numbers(table))
+    except TechnologyError as error:
+        raise TechnologyError(f"[{ENERGY}]: {error}") from error
 
 
 def _whole_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:

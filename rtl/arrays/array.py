@@ -38,6 +38,9 @@ class Array(ABC):
     logic_per_mac: ClassVar[int] = 0
     flip_flops_per_mac: ClassVar[int] = 0
 
+    link_bytes_per_mac: ClassVar[int] = 2
+    """Bytes that go from one PE to the next, or past one, for a MAC; for energy."""
+
     post_lanes: int | None = None
 
     def __post_init__(self) -> None:
@@ -153,6 +156,19 @@ class Array(ABC):
     @abstractmethod
     def peak_macs_per_cycle(self) -> int:
         """Multiply-accumulates per cycle when every PE works."""
+
+    @property
+    def register_bytes_per_mac(self) -> float:
+        """Bytes of registers in a PE that a MAC writes and reads; for energy.
+
+        Here both operands and the sum of four bytes.
+        """
+        return 6.0
+
+    @property
+    def parameter_bank_bytes(self) -> int | None:
+        """Size of what one access to parameters reads from, if that is not the whole memory."""
+        return None
 
     @property
     def own_modes(self) -> frozenset[Mode]:

@@ -22,6 +22,7 @@ BAD_INPUT_ERRORS = {
     "mensa.sched.sweep": ("SweepError",),
     "mensa.sched.cli.settings": ("SettingError",),
     "mensa.rtl.fpga.errors": ("SynthesisError",),
+    "mensa.sim.energy.technology": ("TechnologyError",),
     "mensa.sim.host": ("HostConfigError",),
     "mensa.sim.memory": ("MemoryConfigError",),
     "mensa.sim.soc": ("SocError",),

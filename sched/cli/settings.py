@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-PREFIXES = (systems.MEMORY_PREFIX, systems.HOST_PREFIX)
+PREFIXES = (systems.MEMORY_PREFIX, systems.HOST_PREFIX, systems.ENERGY_PREFIX)
 """Of settings that are not a machine's."""
 
 
@@ -119,6 +119,9 @@ def parse_grid(settings: Iterable[str]) -> dict[str, list[Setting]]:
     return parsed
 
 
+WORDED = ("cell", "kind", "device")
+"""Settings beside names that are no numbers."""
+
 WORDS: dict[str, Setting] = {"none": None, "on": True, "off": False}
 """Values that are no numbers."""
 
@@ -128,8 +131,8 @@ def _number(name: str, text: str) -> Setting:
         return text
     if text.lower() in WORDS:
         return WORDS[text.lower()]
-    if name.rpartition(".")[2] == "cell":
-        return text.lower()  # beside names the only setting that is no number
+    if name.rpartition(".")[2] in WORDED:
+        return text.lower()
     for read in (lambda: int(text, 0), lambda: float(text)):
         try:
             return read()

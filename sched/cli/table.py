@@ -121,7 +121,12 @@ def _times(report: Report, detail: Detail) -> Columns:
     if detail >= Detail.ALL:
         columns["read B"] = lambda layer: _count(layer.dram_read_bytes)
         columns["write B"] = lambda layer: _count(layer.dram_write_bytes)
+        columns["nJ"] = _nanojoule
     return columns
+
+
+def _nanojoule(layer: LayerReport) -> str:
+    return "-" if layer.energy_pj is None else f"{sum(layer.energy_pj.values()) / 1000:,.1f}"
 
 
 def _count(number: int | None) -> str:
@@ -180,6 +185,7 @@ def summary(report: Report) -> Iterator[str]:
             f"{bytes_of['streamed']:,} B are loaded by each inference"
         )
         yield LEGEND
+    yield from _energy(report)
     spilled = [layer for layer in report.layers if layer.spilled_bytes]
     if spilled:
         nbytes = sum(layer.spilled_bytes or 0 for layer in spilled)
@@ -215,6 +221,29 @@ def summary(report: Report) -> Iterator[str]:
         else:
             yield "RTL AND TIMING MODEL DIFFER:"
             yield from (f"  {difference}" for difference in report.timing.differences)
+
+
+def _energy(report: Report) -> Iterator[str]:
+    """Lines about energy: its sum, what a MAC costs, and the largest components."""
+    energy = report.energy_pj
+    if energy is None:
+        return
+    whole = sum(energy.values())
+    per_mac = "" if report.pj_per_mac is None else f", {report.pj_per_mac:,.2f} pJ/MAC"
+    parts = sorted(energy.items(), key=lambda part: -part[1])
+    shares = ", ".join(
+        f"{name.replace('_', ' ')} {value / whole:.0%}"
+        for name, value in parts
+        if value > whole / 200
+    )
+    technology = report.provenance.get("technology", {})
+    of = ""
+    if technology:
+        of = (
+            f" ({technology['node_nm']:g} nm, {technology['device']}, "
+            f"{technology['temperature_k']} K)"
+        )
+    yield f"energy: {whole / 1e6:,.2f} uJ{per_mac}{of}: {shares}"
 
 
 def _host(report: Report, time_ns: float, host_time_ns: float) -> Iterator[str]:

@@ -106,6 +106,15 @@ class Jacquard(Grid, FilterArray):
         """Additions that follow each other until R products are one sum."""
         return (self.rows - 1).bit_length()
 
+    link_bytes_per_mac: ClassVar[int] = 5
+    """The activation passes the PE, and a sum of four bytes goes down the adder tree."""
+
+    @property
+    def register_bytes_per_mac(self) -> float:
+        """The activation and the product, while the parameter stays; and once for R products their
+        sum, which is read from the accumulator memory and written back."""
+        return 3.0 + 8.0 / self.rows
+
     def latency(self, mode: Mode) -> int:
         """Cycles from a pixel's last word, or a filter's last beat, to its sums.
 

@@ -85,6 +85,19 @@ class Pavlov(Grid):
         more, in which is looked up where they go: so they can stay in one register meanwhile."""
         return 2 * self.pace + 2
 
+    link_bytes_per_mac: ClassVar[int] = 1
+    """The activation passes the PE; the parameter is there."""
+
+    @property
+    def register_bytes_per_mac(self) -> float:
+        """The activation and the sum; the parameter's registers are counted as a memory."""
+        return 5.0
+
+    @property
+    def parameter_bank_bytes(self) -> int:
+        """A PE's registers."""
+        return self.registers
+
     def latency(self, mode: Mode) -> int:
         """Cycles from a pixel's last beat to its results: to what all elements share, to the
         multiplier's registers, the product, the sum."""

@@ -1,0 +1,1 @@
+"""Energy and area: counted events times cited constants, and static power times time."""

@@ -94,8 +94,9 @@ class Journal:
 
     @staticmethod
     def _key(model: Path, settings: Mapping[str, Any]) -> str:
-        return json.dumps([str(model), sorted(settings.items())])
+        values = sorted((name, repr(value)) for name, value in settings.items())
+        return json.dumps([str(model), values], allow_nan=False)
 
     @staticmethod
     def _line(value: Any) -> str:
-        return json.dumps(value) + "\n"
+        return json.dumps(value, allow_nan=False) + "\n"

@@ -19,9 +19,10 @@ from mensa.rtl.machine import edge_tpu
 from mensa.sched.cli.app import app
 from mensa.sched.cli.settings import WORDS
 from mensa.sched.lower.options import LoweringOptions
+from mensa.sim.energy.technology import Technology
 from mensa.sim.host import cortex_a53
 from mensa.sim.memory import lpddr4
-from mensa.sim.soc import HOST_PREFIX, MEMORY_PREFIX, socs
+from mensa.sim.soc import ENERGY_PREFIX, HOST_PREFIX, MEMORY_PREFIX, socs
 
 __all__ = ["page"]
 
@@ -46,9 +47,9 @@ TABLE = ("| | |", "|---|---|")
 SETTINGS = """\
 ## Settings
 
-What `--set` takes, and a system's file: the value of the named machine, memory or host, and what
-it is. A switch is `on` or `off`, in a file `true` or `false`; a whole number may be written as
-`1e9`. Programs and hardware must be made with the same settings of the machine, but for `name` and
+What `--set` takes, and a system's file: the value of the named machine, memory, host or technology,
+and what it is. A switch is `on` or `off`, in a file `true` or `false`; a whole number may be written
+as `1e9`. Programs and hardware must be made with the same settings of the machine, but for `name` and
 `clock_hz`. `prefetch` and `residency` say how programs are made; hardware has none of them.
 """
 
@@ -67,6 +68,7 @@ def page() -> str:
         *_settings(edge_tpu.array, edge_tpu.settings, ""),
         *_settings(lpddr4, vars(lpddr4), MEMORY_PREFIX),
         *_settings(cortex_a53, vars(cortex_a53), HOST_PREFIX),
+        *_settings(Technology(), vars(Technology()), ENERGY_PREFIX),
         *_settings(LoweringOptions(), vars(LoweringOptions()), ""),
     ]
     parts.append("\n".join([SETTINGS, *TABLE, *settings, ""]))

@@ -11,7 +11,8 @@ from mensa.sched.chrome_trace import chrome_trace
 from mensa.sched.engines import EngineError
 from mensa.sched.inputs import make_inputs
 from mensa.sched.placement import Placement
-from mensa.sched.run import run_network
+from mensa.sched.run import run_network, time_network
+from mensa.sim.energy.technology import Technology
 from mensa.sim.host import cortex_a53
 from mensa.sim.host_work import operations, traffic_bytes
 from mensa.sim.memory import lpddr4
@@ -87,6 +88,27 @@ def test_a_faster_host_changes_its_own_time_only():
     assert 0 < fast.host_time_ns < slow.host_time_ns
     assert fast.time_ns_without_host == slow.time_ns_without_host
     assert fast.cycles == slow.cycles
+
+
+def test_machines_leak_in_all_of_the_time_unless_they_are_gated():
+    def report(**technology):
+        soc = dataclasses.replace(PAIR, technology=Technology(**technology))
+        return time_network(GRAPH, soc, placement=IN_TURNS)
+
+    plain, gated = report(), report(power_gated=True)
+    energy = plain.energy_pj
+    watts = plain.provenance["static_w"]
+    assert energy["static"] + energy["idle"] == pytest.approx(
+        sum(watts.values()) * plain.time_ns * 1e3
+    )
+    assert gated.energy_pj == energy | {"idle": 0.0}
+    for layer in plain.layers:
+        if layer.machine == "host":
+            assert layer.energy_pj is layer.energy_events is None
+        else:
+            assert layer.energy_pj["static"] == pytest.approx(
+                watts[layer.machine] * layer.time_ns * 1e3
+            )
 
 
 def test_a_trace_has_a_process_for_each_machine_and_one_time():

@@ -43,7 +43,7 @@ def test_json_has_the_promised_keys_and_is_json():
         assert entry["energy_pj"] is None
     assert set(tree["totals"]) == {
         "cycles", "setup_cycles", "time_ns", "time_ns_without_host", "host_time_ns", "macs",
-        "parameter_bytes", "energy_pj", "bit_exact",
+        "parameter_bytes", "energy_pj", "pj_per_mac", "bit_exact",
     }  # fmt: skip
 
 
@@ -57,6 +57,20 @@ def test_totals_are_the_sums_of_the_layers():
     assert totals["parameter_bytes"] == {"cached": 10, "streamed": 14}
     assert totals["time_ns"] == totals["time_ns_without_host"] == 4.0 * 33
     assert totals["host_time_ns"] == 0.0
+
+
+def test_energy_is_the_sum_of_the_layers_and_of_machines_that_wait():
+    layers = (
+        layer(0, macs=100, energy_pj={"mac": 10.0, "static": 1.0}),
+        layer(1, macs=50, energy_pj={"mac": 20.0, "static": 2.0}),
+        layer(2, HOST, macs=1000),
+    )
+    totals = report(*layers, idle_pj=3.0).to_json()["totals"]
+    assert totals["energy_pj"] == {"mac": 30.0, "static": 3.0, "idle": 3.0}
+    assert totals["pj_per_mac"] == 36.0 / 150
+    nothing = report(layer(0, HOST), idle_pj=3.0)
+    assert nothing.energy_pj is nothing.pj_per_mac is None
+    assert report(*layers).energy_pj is None  # an engine without time
 
 
 def test_each_machine_has_the_sums_of_its_own_layers():

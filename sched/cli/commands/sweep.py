@@ -121,7 +121,7 @@ def _show(table: polars.DataFrame, settings: dict[str, list[Setting]], output: P
     out = console()
     rows = table.filter(table["error"].is_null()).sort("time_us")
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("network", *names, "cycles", "us", "util", "read B", "write B"):
+    for heading in ("network", *names, "cycles", "us", "util", "read B", "write B", "uJ"):
         shown.add_column(heading, justify="left" if heading == "network" else "right")
     for row in rows.head(SHOWN).iter_rows(named=True):
         shown.add_row(
@@ -132,6 +132,7 @@ def _show(table: polars.DataFrame, settings: dict[str, list[Setting]], output: P
             f"{row['utilization']:.1%}",
             f"{row['read_bytes']:,}",
             f"{row['write_bytes']:,}",
+            f"{row['energy_uj']:,.2f}",
         )
     out.print(shown)
     for name in without_effect(rows, settings):

@@ -51,8 +51,9 @@ SetOption = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="A setting of the machine (rows=8), the memory (memory.latency_ns=60), the host "
-        "(host.clock_hz=1e9), the technology (energy.node_nm=28) or of how programs are made (prefetch=off, residency=off); of one of "
-        "several machines after its name (big.rows=8); repeatable.",
+        "(host.clock_hz=1e9), the technology (energy.node_nm=28) or of how programs are made "
+        "(prefetch=off, residency=off); of one of several machines after its name (big.rows=8); "
+        "repeatable.",
     ),
 ]
 MachineSetOption = Annotated[

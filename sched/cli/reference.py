@@ -47,10 +47,11 @@ TABLE = ("| | |", "|---|---|")
 SETTINGS = """\
 ## Settings
 
-What `--set` takes, and a system's file: the value of the named machine, memory, host or technology,
-and what it is. A switch is `on` or `off`, in a file `true` or `false`; a whole number may be written
-as `1e9`. Programs and hardware must be made with the same settings of the machine, but for `name` and
-`clock_hz`. `prefetch` and `residency` say how programs are made; hardware has none of them.
+What `--set` takes, and a system's file: the value of the named machine, memory, host or
+technology, and what it is. A switch is `on` or `off`, in a file `true` or `false`; a whole number
+may be written as `1e9`. Programs and hardware must be made with the same settings of the machine,
+but for `name` and `clock_hz`. `prefetch` and `residency` say how programs are made; hardware has
+none of them.
 """
 
 

@@ -32,10 +32,13 @@ def chrome_trace(graph: Graph, traces: Sequence[ProgramTrace]) -> str:
     """
     numbers = {each.machine.name: 0 for each in traces}
     numbers = {name: number for number, name in enumerate(numbers)}
+    clocks = {each.machine.name: each.machine.clock_hz for each in traces}
     rows: list[dict[str, Any]] = []
     for name, number in numbers.items():
         process = {"ph": "M", "pid": number}
+        label = f"{clocks[name] / 1e6:g} MHz"
         rows.append({**process, "name": "process_name", "args": {"name": name}})
+        rows.append({**process, "name": "process_labels", "args": {"labels": label}})
         rows += [
             {**process, "tid": int(u), "name": "thread_name", "args": {"name": u.name.lower()}}
             for u in Unit
@@ -54,4 +57,7 @@ def chrome_trace(graph: Graph, traces: Sequence[ProgramTrace]) -> str:
                     "args": {"layer": event.tag, "cycle": event.start, "beats": event.beats},
                 }
             )
-    return json_text({"displayTimeUnit": "ns", "traceEvents": rows}, indent=None)
+    about = {"clock_hz": clocks}
+    return json_text(
+        {"displayTimeUnit": "ns", "otherData": about, "traceEvents": rows}, indent=None
+    )

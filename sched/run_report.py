@@ -13,6 +13,7 @@ from mensa.rtl.commands import Unit
 from mensa.rtl.registers import CATEGORIES
 from mensa.sched.engines import Engine
 from mensa.sched.lower import Lowered, ProgramStep
+from mensa.sched.roofline import roofline
 from mensa.sim.energy.model import PICO, EnergyModel, LayerEvents, layer_events
 from mensa.sim.engines.events import LayerTiming, RunTrace, timing_by_layer
 from mensa.sim.host import HOST, NANOSECONDS, Host
@@ -70,6 +71,7 @@ def make_report(
                 buffer_reads=words,
                 energy_events=own.to_json(),
                 energy_pj=_energy(models[report.machine], own, report),
+                roofline=_roofline(models[report.machine], report),
             )
         if exact is not None:
             same = all(inference[layer.index] for inference in exact)
@@ -129,6 +131,22 @@ def _energy(model: EnergyModel, events: LayerEvents, layer: LayerReport) -> dict
     if layer.time_ns is None:
         return None
     return model.of(events, layer.dram_read_bytes or 0, layer.dram_write_bytes or 0, layer.time_ns)
+
+
+def _roofline(model: EnergyModel, layer: LayerReport) -> dict[str, Any] | None:
+    """Of a layer on a machine; None without times, and if it takes none."""
+    if layer.cycles is None or layer.stalls is None:
+        return None
+    found = roofline(
+        model.machine,
+        model.memory,
+        macs=layer.macs,
+        cycles=layer.cycles,
+        stalls=layer.stalls,
+        read_bytes=layer.dram_read_bytes or 0,
+        write_bytes=layer.dram_write_bytes or 0,
+    )
+    return None if found is None else found.to_json()
 
 
 def _idle_pj(models: Mapping[str, EnergyModel], layers: Sequence[LayerReport], soc: Soc) -> float:

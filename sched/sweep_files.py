@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mensa.sched.files import new_file
+from mensa.sched.plots import check_plot_name, new_figure, save_figure
 from mensa.sched.sweep import SweepError
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ _WRITERS: Mapping[str, Callable[[polars.DataFrame, Path], Any]] = {
     ".json": lambda table, place: table.write_json(place),
 }
 
-_PLOTS = (".png", ".svg", ".pdf")
-
 MOST_LINES = 12
 """Lines that a plot can tell apart."""
 
@@ -34,14 +33,14 @@ def check_format(path: Path | None) -> None:
 
 
 def check_plot(path: Path | None, models: int, settings: Mapping[str, Sequence[Any]]) -> None:
-    """Raise SweepError unless a plot can be written to a file of this name.
+    """Raise PlotError unless a plot can be written to a file of this name.
 
-    Nor if so many networks and settings make more lines than can be told apart, or nothing varies.
+    SweepError if so many networks and settings make more lines than can be told apart, or nothing
+    varies.
     """
     if path is None:
         return
-    if path.suffix.lower() not in _PLOTS:
-        raise SweepError(f"{path}: a plot's name ends in {', '.join(_PLOTS)}")
+    check_plot_name(path)
     if not _varied(settings):
         raise SweepError("a plot needs a setting with several values")
     lines = models * math.prod(len(settings[name]) for name in _varied_names(settings)[1:])
@@ -50,7 +49,6 @@ def check_plot(path: Path | None, models: int, settings: Mapping[str, Sequence[A
             f"the plot would have {lines} lines, {MOST_LINES} can be told apart; sweep fewer "
             "settings, or plot the table yourself"
         )
-    _figure()
 
 
 def _varied_names(settings: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -79,25 +77,19 @@ def draw(table: polars.DataFrame, settings: Mapping[str, Sequence[Any]], path: P
     across, *others = _varied(settings)
     good = table.filter(table["error"].is_null())
     lines = list(good.group_by("network", *others, maintain_order=True))
-    figure = _figure()(figsize=(8, 5), layout="constrained")
+    figure = new_figure(8, 5)
     axes = figure.subplots()
     for key, group in lines:
         label = ", ".join(
             [str(key[0]), *(f"{n}={v}" for n, v in zip(others, key[1:], strict=True))]
         )
-        axes.plot(group[across].to_list(), group["time_us"].to_list(), marker="o", label=label)
+        places = group[across]
+        if not places.dtype.is_numeric():
+            places = places.cast(str)
+        axes.plot(places.to_list(), group["time_us"].to_list(), marker="o", label=label)
     axes.set_xlabel(across)
     axes.set_ylabel("time of an inference, us, without the host")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    with new_file(path) as place:
-        figure.savefig(place, format=path.suffix.lower().lstrip("."))
-
-
-def _figure() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SweepError("matplotlib is not installed; run: pip install 'mensa[sweep]'") from error
-    return Figure
+    save_figure(figure, path)

@@ -52,6 +52,9 @@ class LayerReport:
     energy_events : mapping of str to int, or None
         What it is made of, beside the bytes of memory and the time: counts of
         `mensa.sim.energy.model.LayerEvents`; None on the host.
+    roofline : mapping of str to values, or None
+        Its place on the roofline, and what bounds it (`mensa.sched.roofline.Roofline`); None on
+        the host, without a time, and of a layer that takes none.
     spilled_bytes : int or None
         Intermediate results of the operator among the bytes read and written, which had no room on
         chip or must be in memory, such as sums of an LSTM's inputs; without what bursts read beyond
@@ -84,6 +87,7 @@ class LayerReport:
     parameter_bytes: Mapping[str, int] | None = None
     energy_pj: Mapping[str, float] | None = None
     energy_events: Mapping[str, int] | None = None
+    roofline: Mapping[str, Any] | None = None
     spilled_bytes: int | None = None
     buffer_reads: Mapping[str, int] | None = None
     bit_exact: bool | None = None
@@ -111,6 +115,7 @@ class LayerReport:
             "spilled_bytes": self.spilled_bytes,
             "buffer_reads": None if self.buffer_reads is None else dict(self.buffer_reads),
             "energy_pj": None if self.energy_pj is None else dict(self.energy_pj),
+            "roofline": None if self.roofline is None else dict(self.roofline),
             "energy_events": None if self.energy_events is None else dict(self.energy_events),
             "bit_exact": self.bit_exact,
             "reason": self.reason,

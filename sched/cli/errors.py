@@ -19,6 +19,7 @@ BAD_INPUT_ERRORS = {
     "mensa.sched.placement.placement": ("PlacementError",),
     "mensa.sched.frames": ("FrameError",),
     "mensa.sched.journal": ("JournalError",),
+    "mensa.sched.plots": ("PlotError",),
     "mensa.sched.sweep": ("SweepError",),
     "mensa.sched.cli.settings": ("SettingError",),
     "mensa.rtl.fpga.errors": ("SynthesisError",),

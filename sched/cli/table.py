@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mensa.golden.error import printable
+from mensa.sched.roofline import ADVICE
 from mensa.sim.host import ESTIMATE
 from mensa.sim.report import LayerReport, Report
 
@@ -21,7 +22,7 @@ LEGEND = (
     "util: MACs of the array's peak. work: cycles in which the array was fed; 100% is the bound of "
     "the layer's mapping. The others were lost to filling and draining the array (drain), or to "
     "waiting for parameters (param), activations (activ), the store unit (store), the next command "
-    "(comm). cached, streamed: parameters that stay on chip, that each inference loads."
+    "(comm). cached, streamed: parameters that stay on chip, that each inference loads. nJ: energy."
 )
 
 LOSSES = {
@@ -34,7 +35,7 @@ LOSSES = {
 """What a layer's cycles may go to besides computing, by category: the heading of its column, and
 its name where the largest is named alone. All but the first are waiting."""
 
-__all__ = ["console", "layer_table", "summary"]
+__all__ = ["LEGEND", "console", "layer_table", "summary"]
 
 WIDTH_OF_A_LOG = 180
 """Columns of text where standard output is no terminal: enough for whole tables."""
@@ -184,8 +185,8 @@ def summary(report: Report) -> Iterator[str]:
             f"parameters and constants: {bytes_of['cached']:,} B stay on chip, "
             f"{bytes_of['streamed']:,} B are loaded by each inference"
         )
-        yield LEGEND
     yield from _energy(report)
+    yield from _costliest(report)
     spilled = [layer for layer in report.layers if layer.spilled_bytes]
     if spilled:
         nbytes = sum(layer.spilled_bytes or 0 for layer in spilled)
@@ -244,6 +245,24 @@ def _energy(report: Report) -> Iterator[str]:
             f"{technology['temperature_k']} K)"
         )
     yield f"energy: {whole / 1e6:,.2f} uJ{per_mac}{of}: {shares}"
+
+
+COSTLIEST = 3
+"""Layers whose bound is told."""
+
+
+def _costliest(report: Report) -> Iterator[str]:
+    """Lines about the layers that take longest: what bounds each, and what would help."""
+    timed = [layer for layer in report.layers if layer.roofline is not None and layer.time_ns]
+    whole = sum(layer.time_ns or 0.0 for layer in timed)
+    for layer in sorted(timed, key=lambda each: -(each.time_ns or 0.0))[:COSTLIEST]:
+        assert layer.roofline is not None
+        bound = layer.roofline["bound"]
+        share = (layer.time_ns or 0.0) / whole
+        yield printable(
+            f"costliest: {layer.index} {layer.op}, {share:.0%} of the time, bound by {bound}: "
+            f"{ADVICE[bound]}"
+        )
 
 
 def _host(report: Report, time_ns: float, host_time_ns: float) -> Iterator[str]:

@@ -10,7 +10,7 @@ from mensa.sim.report import HOST, LayerReport, MachineTotal, Report, TimingChec
 LAYER_KEYS = {
     "index", "op", "name", "machine", "cycles", "time_ns", "macs", "utilization", "stalls",
     "dram_read_bytes", "dram_write_bytes", "parameter_bytes", "spilled_bytes", "buffer_reads",
-    "energy_pj", "energy_events", "bit_exact", "reason", "copies", "table_of",
+    "energy_pj", "roofline", "energy_events", "bit_exact", "reason", "copies", "table_of",
 }  # fmt: skip
 
 

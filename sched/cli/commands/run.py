@@ -98,6 +98,17 @@ class RunOptions:
             "it.",
         ),
     ] = None
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE.png|.svg|.pdf",
+            help="Draw where the time and the energy of each layer go.",
+        ),
+    ] = None
+    legend: Annotated[bool, typer.Option("--legend", help="Say what the table's columns are.")] = (
+        False
+    )
     vcd: Annotated[
         Path | None,
         typer.Option(
@@ -115,12 +126,22 @@ def run(options: RunOptions) -> None:
     from mensa.sched.cli.settings import choose_soc, says_cell, take_options
     from mensa.sched.engines import ENGINES, require_times
     from mensa.sched.placement.cell import fitted
+    from mensa.sched.plots import check_plot_name
     from mensa.sim.soc import socs
 
-    outputs = {"--json": options.json_file, "--trace": options.trace, "--vcd": options.vcd}
+    outputs = {
+        "--json": options.json_file,
+        "--trace": options.trace,
+        "--plot": options.plot,
+        "--vcd": options.vcd,
+    }
     check_outputs(outputs, options.model, options.source, options.placement)
     if options.trace is not None and options.engine in ENGINES:
         require_times(ENGINES[options.engine], "--trace")
+    if options.plot is not None:
+        check_plot_name(options.plot)
+        if options.engine in ENGINES:
+            require_times(ENGINES[options.engine], "--plot")
     lowering, settings = take_options(options.settings or [])
     system = choose_soc(options.soc, options.machine, settings)
     task = _task(options)
@@ -128,7 +149,7 @@ def run(options: RunOptions) -> None:
         system = fitted(system, task.graph, options.rounding)
     result = _execute(task, system, lowering, options)
     _write(task.graph, result, options)
-    _show(task, system, result, options.engine)
+    _show(task, system, result, options)
     if not result.report.passed:
         raise typer.Exit(CHECK_FAILED)
 
@@ -213,20 +234,26 @@ def _write(graph: Graph, result: Result, options: RunOptions) -> None:
         from mensa.sched.chrome_trace import chrome_trace
 
         write_text(options.trace, chrome_trace(graph, result.traces))
+    if options.plot is not None:
+        from mensa.sched.report_plot import plot_report
+
+        plot_report(result.report, options.plot)
 
 
-def _show(task: _Task, system: Soc, result: Result, engine: str) -> None:
+def _show(task: _Task, system: Soc, result: Result, options: RunOptions) -> None:
     from mensa.golden.error import printable
     from mensa.sched.cli import table
 
     out = table.console()
     if task.digits is not None:
         _show_digits(task.graph, task.digits, result)
-    title = f"{task.graph.name} on {_describe(system)}, engine {engine}"
+    title = f"{task.graph.name} on {_describe(system)}, engine {options.engine}"
     out.print(printable(title), soft_wrap=True)
     out.print(table.layer_table(result.report, out))
     for line in table.summary(result.report):
         out.print(line, soft_wrap=True)
+    if options.legend:
+        out.print(table.LEGEND, soft_wrap=True)
     tell_notes(task.graph)
 
 

@@ -54,7 +54,7 @@ MODEL = digits.DATA / "digits.tflite"
 LAYER_KEYS = {
     "index", "op", "name", "machine", "cycles", "time_ns", "macs", "utilization", "stalls",
     "dram_read_bytes", "dram_write_bytes", "parameter_bytes", "spilled_bytes", "buffer_reads",
-    "energy_pj", "energy_events", "bit_exact", "reason", "copies", "table_of",
+    "energy_pj", "roofline", "energy_events", "bit_exact", "reason", "copies", "table_of",
 }  # fmt: skip
 
 
@@ -204,6 +204,9 @@ BAD = [
     ("run --vcd waves.vcd", "--engine rtl"),
     ("run --check", "--check needs --engine rtl or functional"),
     ("run net.tflite --engine model --check --json r.json", "nothing to compare"),
+    ("run --plot run.gif", "a plot's name ends in .png"),
+    ("run --plot no/where.png", "no/where.png"),
+    ("run --engine functional --plot run.png", "--plot needs --engine model or rtl"),
     ("run --json no/where.json", "no/where.json"),
     ("run --json directory", "directory"),
     ("run --trace no/where.json", "no/where.json"),

@@ -81,12 +81,12 @@ class RunError(RuntimeError):
 
 
 class _Timing(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_uint64) for name in ("latency", "num", "den", "outstanding")]
+    _fields_ = [(name, ctypes.c_uint64) for name in PortTiming._fields]
 
 
 def _timing(port: PortTiming) -> _Timing:
     # Half of 64 bits, so that the harness can add two of them; ctypes would cut them silently.
-    assert all(0 < value < 1 << 63 for value in port), f"{port} does not fit the harness"
+    assert all(0 <= value < 1 << 63 for value in port), f"{port} does not fit the harness"
     return _Timing(*port)
 
 
@@ -199,7 +199,7 @@ class RtlEngine:
         self._max_cycles = max_cycles
         if stall_cycles is None:
             stall_cycles = STALL_CYCLES + STALL_WAITS * max(
-                timing.latency + -(-timing.den // timing.num)
+                timing.longest + -(-timing.den // timing.num)
                 for timing in (
                     memory.port_timing(machine.clock_hz, beat_bytes)
                     for beat_bytes in (WORD_BYTES, machine.beat_bytes)

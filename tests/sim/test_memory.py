@@ -52,7 +52,7 @@ def test_bandwidth_is_an_exact_fraction_of_at_most_one(bandwidth, clock_hz, beat
     memory = lpddr4.replace(bandwidth_bytes_per_s=bandwidth)
     rate = memory.beats_per_cycle(clock_hz, beat_bytes)
     assert rate == min(1, Fraction(bandwidth, clock_hz * beat_bytes))
-    _, num, den, _ = memory.port_timing(clock_hz, beat_bytes)
+    _, num, den, *_ = memory.port_timing(clock_hz, beat_bytes)
     assert math.gcd(num, den) == 1
     assert Fraction(num, den) == rate
 
@@ -73,6 +73,14 @@ def test_bandwidth_is_an_exact_fraction_of_at_most_one(bandwidth, clock_hz, beat
         ({"latency_ns": "fast"}, "latency_ns must be a number, not 'fast'"),
         ({"bandwidth_bytes_per_s": 0}, "bandwidth_bytes_per_s must be at least 1, not 0"),
         ({"bandwidth_bytes_per_s": 32e9}, "bandwidth_bytes_per_s must be an integer, not 3"),
+        ({"rows": 1}, "rows is on or off, not 1"),
+        ({"row_bytes": 1000}, "row_bytes must be a power of two from 64 to 65536, not 1000"),
+        ({"banks": 3}, "banks must be a power of two from 1 to 1024, not 3"),
+        ({"row_miss_ns": -1}, "row_miss_ns must be finite and at least 0, not -1"),
+        (
+            {"refresh_ns": 2000},
+            "refresh_ns must be less than half of refresh_interval_ns, 3904, not 2000",
+        ),
         ({"outstanding": True}, "outstanding must be an integer, not True"),
         ({"outstanding": 0}, "outstanding must be at least 1, not 0"),
         ({"outstanding": 1025}, "outstanding must be at most 1024, not 1025"),
@@ -89,8 +97,9 @@ def test_bandwidth_is_an_exact_fraction_of_at_most_one(bandwidth, clock_hz, beat
         ),
         (
             {"speed": 1},
-            "no setting 'speed'; settings are bandwidth_bytes_per_s, latency_ns, name, "
-            "outstanding, size_bytes",
+            "no setting 'speed'; settings are bandwidth_bytes_per_s, banks, kind, latency_ns, "
+            "name, outstanding, refresh_interval_ns, refresh_ns, row_bytes, row_miss_ns, rows, "
+            "size_bytes",
         ),
     ],
 )
@@ -118,6 +127,20 @@ def test_times_of_the_extremes_fit_the_harness(latency_ns, bandwidth, clock_hz, 
     assert timing.latency + (1 << 40) < 1 << 63
     assert timing.den + 2 * timing.num < 1 << 63
     assert timing.outstanding < 1 << 63
+    rows = memory.replace(
+        rows=True, row_bytes=64, row_miss_ns=MAX_LATENCY_NS, refresh_interval_ns=MAX_LATENCY_NS
+    ).port_timing(clock_hz, beat_bytes)
+    assert rows.longest + (1 << 40) < 1 << 63
+
+
+def test_rows_and_refresh_count_in_cycles_of_the_port_if_they_are_on():
+    plain = lpddr4.port_timing(250_000_000, 128)
+    assert plain == (25, 1, 1, 16, 0, 1, 0, 0, 0)
+    rows = lpddr4.replace(rows=True).port_timing(250_000_000, 128)
+    assert rows == (25, 1, 1, 16, 2048, 8, 9, 976, 45)  # of 36, 3,904 and 180 ns
+    assert rows.longest == 25 + 3 * 9 + 45  # a page is two rows; it may begin within one
+    slow = lpddr4.replace(rows=True).port_timing(1, 128)
+    assert (slow.refresh_interval, slow.refresh) == (2, 1)
 
 
 def test_a_memory_is_a_value():

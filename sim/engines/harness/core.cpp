@@ -49,7 +49,7 @@ enum Outcome : uint32_t {
 extern "C" {
 
 struct MensaTiming {
-    uint64_t latency, num, den, outstanding;
+    uint64_t latency, num, den, outstanding, row_bytes, banks, row_miss, refresh_interval, refresh;
 };
 
 struct MensaEvent {
@@ -190,7 +190,8 @@ public:
 
 private:
     static mensa::Timing timing(const MensaTiming &t) {
-        return {t.latency, t.num, t.den, t.outstanding};
+        return {t.latency,  t.num,      t.den,      t.outstanding,      t.row_bytes,
+                t.banks,    t.row_miss, t.refresh_interval, t.refresh};
     }
 
     bool ports_are_quiet() const { return command_.idle() && read_.idle() && write_.idle(); }
@@ -270,6 +271,11 @@ private:
         Vtop &top = *top_;
         drive();
         settle();
+        if (top.trace_busy && result.cycles == 0) {
+            command_.begin();
+            read_.begin();
+            write_.begin();
+        }
 
         uint64_t before = command_.beats() + read_.beats() + write_.beats();
         uint64_t fetched = command_.beats();

@@ -43,13 +43,61 @@ struct Bytes {
     }
 };
 
-// A channel's time: latency in cycles (at least 1), `num`/`den` beats per cycle (num <= den), and
-// bursts that may be in flight (at least 1).
+// A channel's time, `PortTiming` in sim/memory.py: latency in cycles (at least 1), `num`/`den` beats
+// per cycle (num <= den), and bursts that may be in flight (at least 1).
 struct Timing {
     uint64_t latency;
     uint64_t num;
     uint64_t den;
     uint64_t outstanding;
+    // Rows of the banks, and what a burst waits for each that is not open; 0 bytes: of no account.
+    uint64_t row_bytes = 0;
+    uint64_t banks = 1;
+    uint64_t row_miss = 0;
+    // Refresh; an interval of 0: none.
+    uint64_t refresh_interval = 0;
+    uint64_t refresh = 0;
+};
+
+// The open rows of a channel. Cycles are counted from the program's first on.
+class Rows {
+public:
+    explicit Rows(Timing timing) : timing_(timing), open_(timing.banks) {}
+
+    // Cycles that a burst accepted in a cycle waits for its rows, which are open afterwards.
+    uint64_t delay(uint64_t accepted, uint64_t address, uint64_t length) {
+        if (!timing_.row_bytes)
+            return 0;
+        uint64_t interval = timing_.refresh_interval ? accepted / timing_.refresh_interval : 0;
+        uint64_t missed = 0;
+        for (uint64_t row = address / timing_.row_bytes;
+             row <= (address + length - 1) / timing_.row_bytes; row++) {
+            Open &bank = open_[row % timing_.banks];
+            if (!bank.is_open || bank.row != row || bank.interval != interval) {
+                bank = Open{true, row, interval};  // a refresh closes all rows
+                missed++;
+            }
+        }
+        return missed * timing_.row_miss;
+    }
+
+    // The first cycle from this one on that is in no refresh.
+    uint64_t after_refresh(uint64_t cycle) const {
+        if (!timing_.refresh_interval)
+            return cycle;
+        uint64_t place = cycle % timing_.refresh_interval;
+        bool refreshes = cycle >= timing_.refresh_interval && place < timing_.refresh;
+        return refreshes ? cycle - place + timing_.refresh : cycle;
+    }
+
+private:
+    struct Open {
+        bool is_open;
+        uint64_t row, interval;
+    };
+
+    Timing timing_;
+    std::vector<Open> open_;
 };
 
 // Bandwidth: refilled at the start of every cycle, and a beat costs `den`. The bound is what is left
@@ -79,9 +127,22 @@ public:
     uint64_t beats() const { return beats_; }    // transferred so far
     uint64_t bursts() const { return bursts_; }  // accepted so far
 
+    // The program's first cycle is this one.
+    void begin() { begun_ = cycle_; }
+
 protected:
     Channel(Bytes memory, unsigned beat_bytes, Timing timing)
-        : memory_(memory), beat_bytes_(beat_bytes), timing_(timing), credit_(timing.num, timing.den) {}
+        : memory_(memory), beat_bytes_(beat_bytes), timing_(timing), credit_(timing.num, timing.den),
+          rows_(timing) {}
+
+    // Cycles by which rows delay a burst that is accepted in this cycle.
+    uint64_t delay(uint64_t address, unsigned beats) {
+        return rows_.delay(cycle_ - begun_, align(address), uint64_t(beats) * beat_bytes_);
+    }
+
+    uint64_t after_refresh(uint64_t cycle) const {
+        return begun_ + rows_.after_refresh(cycle - begun_);
+    }
 
     void complain(const char *what, uint64_t address) {
         if (!fault_.what)
@@ -114,6 +175,8 @@ protected:
     uint64_t cycle_ = 0, beats_ = 0, bursts_ = 0;
 
 private:
+    Rows rows_;
+    uint64_t begun_ = 0;
     bool waiting_ = false;
     uint64_t waiting_address_ = 0;
     unsigned waiting_length_ = 0;
@@ -160,8 +223,10 @@ public:
             if (--burst.beats == 0)
                 bursts_in_flight_.pop_front();
         }
-        if (accepted)
-            bursts_in_flight_.push_back(Burst{align(araddr), arlen + 1u, cycle_ + timing_.latency});
+        if (accepted) {
+            uint64_t offered = cycle_ + timing_.latency + delay(araddr, arlen + 1u);
+            bursts_in_flight_.push_back(Burst{align(araddr), arlen + 1u, after_refresh(offered)});
+        }
         credit_.clock(taken);
         cycle_++;
     }
@@ -211,7 +276,7 @@ public:
             burst.address += beat_bytes_;
             beats_++;
             if (--burst.beats == 0) {
-                burst.answer = cycle_ + timing_.latency;
+                burst.answer = after_refresh(cycle_ + timing_.latency + burst.delay);
                 filling_++;
             }
         }
@@ -220,7 +285,8 @@ public:
             filling_--;
         }
         if (accepted)
-            bursts_in_flight_.push_back(Burst{align(awaddr), awlen + 1u, 0, false});
+            bursts_in_flight_.push_back(
+                Burst{align(awaddr), awlen + 1u, delay(awaddr, awlen + 1u), 0, false});
         credit_.clock(taken);
         cycle_++;
     }
@@ -229,6 +295,7 @@ private:
     struct Burst {
         uint64_t address;  // of the next beat
         unsigned beats;    // still to come
+        uint64_t delay;    // of the response, by the rows
         uint64_t answer;   // first cycle of the response
         bool outside;
     };

@@ -15,11 +15,14 @@ goes in max(c + j, ceil((z + (j + 1) den) / num)).
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mensa.rtl.machine import Machine
 from mensa.rtl.timing import LOAD_GAP, LOADS_IN_FLIGHT, OUTSTANDING_WRITES, READ_LATENCY
+from mensa.sim.engines.model.rows import Rows
 from mensa.sim.memory import PortTiming
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "ReadPort",
     "StoreTiming",
     "WritePort",
+    "burst_addresses",
     "row_bursts",
 ]
 
@@ -58,12 +62,23 @@ class _Port:
     ----------
     timing : PortTiming
         From `Memory.port_timing`.
+    beat_bytes : int
+        B, with which bursts find their rows.
+
+    Attributes
+    ----------
+    latency : int
+        L.
+    rows : Rows or None
+        Its open rows; None where neither rows nor refresh count, nor then addresses.
     """
 
-    def __init__(self, timing: PortTiming):
+    def __init__(self, timing: PortTiming, beat_bytes: int = 1):
         self.latency = timing.latency
         self._num, self._den = timing.num, timing.den
         self._bound = timing.den + timing.num - 1
+        self._beat_bytes = beat_bytes
+        self.rows = Rows(timing) if timing.row_bytes or timing.refresh_interval else None
         self._spent = -self._bound  # z: credit is full in cycle 0
         self._latest = -1  # cycle of the latest beat
 
@@ -87,27 +102,30 @@ class _Port:
 class ReadPort(_Port):
     """A read channel of the memory between bursts. Bursts must be asked for in order.
 
-    Parameters
-    ----------
-    timing : PortTiming
-        From `Memory.port_timing`.
+    Parameters: as of `_Port`.
     """
 
-    def __init__(self, timing: PortTiming):
-        super().__init__(timing)
+    def __init__(self, timing: PortTiming, beat_bytes: int = 1):
+        super().__init__(timing, beat_bytes)
         self._ends = deque([-1] * timing.outstanding)  # last beats of as many latest bursts
 
-    def _burst(self, request: int, beats: int, ready: int = 0) -> tuple[int, tuple[int, int, int]]:
+    def _burst(
+        self, request: int, beats: int, ready: int, address: int
+    ) -> tuple[int, tuple[int, int, int]]:
         accepted = max(request, self._ends.popleft() + 1)
-        transfer = self._transfer(max(accepted + self.latency, ready), beats)
+        offered = accepted + self.latency
+        if self.rows is not None:
+            offered += self.rows.delay(accepted, address, beats * self._beat_bytes)
+            offered = self.rows.after_refresh(offered)
+        transfer = self._transfer(max(offered, ready), beats)
         self._ends.append(self._latest)
         return accepted, transfer
 
-    def burst(self, request: int, beats: int, ready: int = 0) -> tuple[int, int]:
+    def burst(self, request: int, beats: int, ready: int = 0, address: int = 0) -> tuple[int, int]:
         """Read a burst whose ARVALID is high from cycle `request` on, RREADY from `ready` on.
 
         It is accepted in a = max(request, 1 + the last beat's cycle of the burst `outstanding`
-        bursts before), and its beats may go from a + latency on.
+        bursts before), and its beats may go from a + latency on, or as `rows` delays it.
 
         Returns
         -------
@@ -116,10 +134,10 @@ class ReadPort(_Port):
         int
             Cycle in which its last beat is transferred.
         """
-        accepted, (_, _, last) = self._burst(request, beats, ready)
+        accepted, (_, _, last) = self._burst(request, beats, ready, address)
         return accepted, last
 
-    def read(self, request: int, beats: int) -> tuple[int, list[int]]:
+    def read(self, request: int, beats: int, address: int = 0) -> tuple[int, list[int]]:
         """Read a burst as `burst` does, RREADY always high, and return the cycles of all beats.
 
         Returns
@@ -129,7 +147,7 @@ class ReadPort(_Port):
         list of int
             Cycle in which each beat is transferred.
         """
-        accepted, (first, spent, _) = self._burst(request, beats)
+        accepted, (first, spent, _) = self._burst(request, beats, 0, address)
         return accepted, [
             max(first + j, -(-(spent + (j + 1) * self._den) // self._num)) for j in range(beats)
         ]
@@ -138,23 +156,20 @@ class ReadPort(_Port):
 class WritePort(_Port):
     """The write channel of the memory between bursts. Bursts must be asked for in order.
 
-    Parameters
-    ----------
-    timing : PortTiming
-        From `Memory.port_timing`.
+    Parameters: as of `_Port`.
     """
 
-    def __init__(self, timing: PortTiming):
-        super().__init__(timing)
+    def __init__(self, timing: PortTiming, beat_bytes: int = 1):
+        super().__init__(timing, beat_bytes)
         self._responses = deque([-1] * timing.outstanding)  # of as many latest bursts
 
-    def burst(self, request: int, first: int, beats: int) -> tuple[int, int]:
+    def burst(self, request: int, first: int, beats: int, address: int = 0) -> tuple[int, int]:
         """Write a burst whose AWVALID is high from cycle `request` on, with BREADY always high.
 
         Its first WVALID is high from cycle `first` on, or from its AWVALID, each next one from the
         cycle after. It is accepted in a = max(request, 1 + the response of the burst `outstanding`
         bursts before), its beats may go from a + 1 on, and its response comes `latency` cycles
-        after its last beat, the responses one a cycle.
+        after its last beat, or as `rows` delays it, the responses one a cycle.
 
         Returns
         -------
@@ -166,7 +181,11 @@ class WritePort(_Port):
         accepted = max(request, self._responses.popleft() + 1)
         _, _, last = self._transfer(max(accepted + 1, first), beats)
         before = self._responses[-1] if self._responses else -1
-        response = max(last + self.latency, before + 1)
+        answer = last + self.latency
+        if self.rows is not None:
+            answer += self.rows.delay(accepted, address, beats * self._beat_bytes)
+            answer = self.rows.after_refresh(answer)
+        response = max(answer, before + 1)
         self._responses.append(response)
         return accepted, response
 
@@ -207,6 +226,17 @@ def row_bursts(
     return bursts
 
 
+def burst_addresses(
+    machine: Machine, memory_address: int, row_bytes: int, rows: int, memory_pitch: int
+) -> Iterator[int]:
+    """Address of each of `row_bursts`: a beat's, and after the first of a row a burst's."""
+    beat, burst = machine.beat_bytes, machine.burst_bytes
+    for row in range(rows):
+        start = memory_address + row * memory_pitch
+        yield start // beat * beat
+        yield from range((start // burst + 1) * burst, start + row_bytes, burst)
+
+
 class CopyTiming:
     """A copying unit's recurrence; a subclass says what bursts do, and which commands overlap.
 
@@ -225,10 +255,13 @@ class CopyTiming:
         Whose `beat_bytes` and `burst_beats` count.
     limit : int
         W.
+    has_rows : bool
+        Whether addresses count.
     """
 
-    def __init__(self, machine: Machine, limit: int):
+    def __init__(self, machine: Machine, limit: int, *, has_rows: bool):
         self._machine = machine
+        self._has_rows = has_rows
         self._ends = deque([-1] * limit)  # of as many latest bursts
         self._prepared = self._accepted = -1  # of the latest burst
         self._done = [-1, -1]  # the latest commands'
@@ -255,9 +288,14 @@ class CopyTiming:
         bursts = row_bursts(self._machine, memory_address, row_bytes, rows, memory_pitch)
         ready = self._ready(start)
         prepared, accepted, ends = max(start + 1, self._prepared), self._accepted, self._ends
-        for beats in bursts:
+        addresses: Iterator[int] = itertools.repeat(0)  # of no account
+        if self._has_rows:
+            addresses = burst_addresses(
+                self._machine, memory_address, row_bytes, rows, memory_pitch
+            )
+        for beats, address in zip(bursts, addresses, strict=False):
             prepared = max(prepared + 1, accepted, ends.popleft() + 1)
-            accepted, end = self._burst(prepared + 1, beats, ready)
+            accepted, end = self._burst(prepared + 1, beats, ready, address)
             ends.append(end)
         self._prepared, self._accepted = prepared, accepted
         self._done = [self._done[-1], end + 1]
@@ -267,7 +305,7 @@ class CopyTiming:
         """Cycle from which on the command's beats may go."""
         raise NotImplementedError
 
-    def _burst(self, request: int, beats: int, ready: int) -> tuple[int, int]:
+    def _burst(self, request: int, beats: int, ready: int, address: int) -> tuple[int, int]:
         """Of a burst that is asked for in a cycle: when it is accepted and when it is over."""
         raise NotImplementedError
 
@@ -292,7 +330,7 @@ class LoadTiming(CopyTiming):
 
     def __init__(self, machine: Machine, port: ReadPort):
         assert LOADS_IN_FLIGHT == 2
-        super().__init__(machine, machine.outstanding_reads)
+        super().__init__(machine, machine.outstanding_reads, has_rows=port.rows is not None)
         self._port = port
 
     @property
@@ -303,8 +341,8 @@ class LoadTiming(CopyTiming):
     def _ready(self, start: int) -> int:
         return self._ends[-1] + LOAD_GAP
 
-    def _burst(self, request: int, beats: int, ready: int) -> tuple[int, int]:
-        return self._port.burst(request, beats, ready)
+    def _burst(self, request: int, beats: int, ready: int, address: int) -> tuple[int, int]:
+        return self._port.burst(request, beats, ready, address)
 
 
 class StoreTiming(CopyTiming):
@@ -328,14 +366,14 @@ class StoreTiming(CopyTiming):
     """
 
     def __init__(self, machine: Machine, port: WritePort):
-        super().__init__(machine, OUTSTANDING_WRITES)
+        super().__init__(machine, OUTSTANDING_WRITES, has_rows=port.rows is not None)
         self._port = port
 
     def _ready(self, start: int) -> int:
         return start + 3 + READ_LATENCY
 
-    def _burst(self, request: int, beats: int, ready: int) -> tuple[int, int]:
-        return self._port.burst(request, ready, beats)
+    def _burst(self, request: int, beats: int, ready: int, address: int) -> tuple[int, int]:
+        return self._port.burst(request, ready, beats, address)
 
 
 def _check(name: str, value: int, least: int) -> None:

@@ -58,13 +58,16 @@ class ModelEngine:
             If the program is malformed, has a command without a meaning, or would wait for ever.
         """
         machine = self.machine
-        command_port = copies.ReadPort(self.memory.port_timing(machine.clock_hz, WORD_BYTES))
+        command_timing = self.memory.port_timing(machine.clock_hz, WORD_BYTES)
+        command_port = copies.ReadPort(command_timing, WORD_BYTES)
         data_timing = self.memory.port_timing(machine.clock_hz, machine.beat_bytes)
-        fetch = FetchTiming(len(program.words), command_port)
+        fetch = FetchTiming(len(program.words), command_port, program.program_address)
         tokens: dict[Token, deque[int]] = {token: deque() for token in Token}
         compute = ComputeTiming(machine)
-        load = copies.LoadTiming(machine, copies.ReadPort(data_timing))
-        store = copies.StoreTiming(machine, copies.WritePort(data_timing))
+        reads_port = copies.ReadPort(data_timing, machine.beat_bytes)
+        load = copies.LoadTiming(machine, reads_port)
+        writes_port = copies.WritePort(data_timing, machine.beat_bytes)
+        store = copies.StoreTiming(machine, writes_port)
         units: dict[int, _UnitState | ComputeTiming] = {
             Unit.LOAD: _UnitState(load),
             Unit.COMPUTE: compute,

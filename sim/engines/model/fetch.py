@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from mensa.rtl.commands import WORD_BYTES
 from mensa.rtl.registers import FETCH_BURST_WORDS, FETCH_FIFO_WORDS, FETCH_LATENCY
 
 __all__ = ["BurstPort", "FetchTiming"]
@@ -24,7 +25,7 @@ __all__ = ["BurstPort", "FetchTiming"]
 class BurstPort(Protocol):
     """One read port of the memory, asked burst by burst, in order."""
 
-    def read(self, request: int, beats: int) -> tuple[int, list[int]]:
+    def read(self, request: int, beats: int, address: int = 0) -> tuple[int, list[int]]:
         """Read a burst whose ARVALID is high from cycle `request` on, RREADY always.
 
         Returns
@@ -48,9 +49,12 @@ class FetchTiming:
         Words of the program, header and END included.
     port : BurstPort
         The command port of the memory, fresh.
+    address : int
+        The program's in memory.
     """
 
-    def __init__(self, words: int, port: BurstPort):
+    def __init__(self, words: int, port: BurstPort, address: int = 0):
+        self._address = address
         self._words = words
         self._port = port
         self._available: list[int] = []  # by word
@@ -70,7 +74,9 @@ class FetchTiming:
             if burst > 0:
                 room = FETCH_BURST_WORDS * (burst + 1) - FETCH_FIFO_WORDS - 1
                 request = max(request, 1 + self._handled[max(1, room)])
-            self._accepted, transfers = self._port.read(request, FETCH_BURST_WORDS)
+            self._accepted, transfers = self._port.read(
+                request, FETCH_BURST_WORDS, self._address + burst * FETCH_BURST_WORDS * WORD_BYTES
+            )
             self._available += [cycle + FETCH_LATENCY for cycle in transfers]
         return self._available[k]
 

@@ -145,8 +145,13 @@ def test_layers_that_are_seldom_drawn_are_the_same_on_every_engine(name, shape):
 
 @st.composite
 def memories(draw):
-    """Slow and fast memories, also with fractions of a beat per cycle."""
+    """Slow and fast memories, also with fractions of a beat per cycle, with and without rows."""
     return lpddr4.replace(
+        rows=draw(st.booleans()),
+        row_bytes=draw(st.sampled_from([64, 256, 2048])),
+        banks=draw(st.sampled_from([1, 4, 16])),
+        row_miss_ns=draw(st.sampled_from([0, 36, 200])),
+        refresh_interval_ns=draw(st.sampled_from([500, 3904])),
         latency_ns=draw(st.sampled_from([0, 1, 20, 100, 333, 1000])),
         bandwidth_bytes_per_s=draw(
             st.sampled_from([10**8, 333_333_333, 10**9, 3 * 10**9, 32 * 10**9])

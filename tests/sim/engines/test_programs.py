@@ -44,6 +44,10 @@ def test_programs_are_the_same_on_every_engine(shape):
             latency_ns=rng.choice([0, 20, 100]),
             bandwidth_bytes_per_s=rng.choice([10**9, 32 * 10**9]),
             outstanding=rng.choice([1, 4, 16]),
+            rows=rng.random() < 0.5,
+            row_bytes=rng.choice([64, 1024]),
+            banks=rng.choice([1, 8]),
+            refresh_interval_ns=rng.choice([400, 3904]),
         )
         engines = AllEngines(memory, every_command=True)(machine, lambda event, buffers: None)
         program = random_program(machine, rng, COMMANDS)

@@ -32,11 +32,12 @@ template <class Port> uint8_t *bytes(Port &port) { return reinterpret_cast<uint8
 
 }  // namespace
 
-extern "C" int run(const uint64_t timing[4], unsigned beat_bytes, uint8_t *memory, uint64_t size,
+extern "C" int run(const uint64_t timing[9], unsigned beat_bytes, uint8_t *memory, uint64_t size,
                    uint8_t *buffer, uint64_t space_bytes, const Command *commands,
                    uint64_t count, Result *results, uint64_t limit, char *message) {
     auto top = std::make_unique<Vtop>();
-    mensa::Timing time{timing[0], timing[1], timing[2], timing[3]};
+    mensa::Timing time{timing[0], timing[1], timing[2], timing[3], timing[4],
+                       timing[5], timing[6], timing[7], timing[8]};
 #ifdef STORE
     mensa::WriteChannel channel({memory, size}, beat_bytes, time);
     struct Request {

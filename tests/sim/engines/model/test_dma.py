@@ -25,6 +25,7 @@ from mensa.sim.engines.model.dma import (
     ReadPort,
     StoreTiming,
     WritePort,
+    burst_addresses,
     row_bursts,
 )
 from mensa.sim.memory import PortTiming, lpddr4
@@ -91,7 +92,7 @@ def run(unit, machine, timing, commands, memory, buffer):
     results = (Result * len(commands))()
     message = ctypes.create_string_buffer(200)
     status = library(unit, machine).run(
-        (ctypes.c_uint64 * 4)(*timing),
+        (ctypes.c_uint64 * 9)(*timing),
         machine.beat_bytes,
         memory.ctypes.data_as(ctypes.c_void_p),
         ctypes.c_uint64(memory.size),
@@ -113,7 +114,19 @@ def run(unit, machine, timing, commands, memory, buffer):
 def timings(draw):
     rates = st.sampled_from([(1, 1), (1, 1), (1, 2), (2, 3), (3, 4), (1, 5), (7, 9), (3, 16)])
     latency = draw(st.one_of(st.integers(1, 6), st.integers(1, 80)))
-    return PortTiming(latency, *draw(rates), draw(st.sampled_from([1, 2, 3, 5, 16])))
+    plain = PortTiming(latency, *draw(rates), draw(st.sampled_from([1, 2, 3, 5, 16])))
+    rows, refresh = draw(st.tuples(st.booleans(), st.booleans()))
+    if rows:
+        plain = plain._replace(
+            row_bytes=draw(st.sampled_from([64, 128, 1024])),
+            banks=draw(st.sampled_from([1, 2, 8])),
+            row_miss=draw(st.integers(0, 30)),
+        )
+    if refresh:
+        time = draw(st.integers(0, 40))
+        interval = max(1, 2 * time) + draw(st.integers(0, 300))
+        plain = plain._replace(refresh_interval=interval, refresh=time)
+    return plain
 
 
 @st.composite
@@ -182,9 +195,9 @@ def check(unit, machine, timing, sequence):
     results, said = run(unit, machine, timing, sequence, memory, buffer)
     assert said == ""
     if storing:
-        expected = StoreTiming(machine, WritePort(timing))
+        expected = StoreTiming(machine, WritePort(timing, machine.beat_bytes))
     else:
-        expected = LoadTiming(machine, ReadPort(timing))
+        expected = LoadTiming(machine, ReadPort(timing, machine.beat_bytes))
     for command, result in zip(sequence, results, strict=True):
         copy(command, expected_memory, expected_buffer, to_memory=storing)
         assert result.start == start_cycle(result.go, expected.room, ())
@@ -283,6 +296,15 @@ def test_bursts_are_those_of_the_contract(data):
                 bursts.append(0)
             bursts[-1] += 1
     assert row_bursts(machine, address, row_bytes, rows, pitch) == bursts
+    at = zip(burst_addresses(machine, address, row_bytes, rows, pitch), bursts, strict=True)
+    for row in range(rows):
+        first = address + row * pitch
+        place, beats = next(at)
+        assert place <= first < place + machine.beat_bytes
+        while (end := place + beats * machine.beat_bytes) < first + row_bytes:
+            place, beats = next(at)
+            assert place == end
+    assert not list(at)
 
 
 @settings(max_examples=200, derandomize=True)

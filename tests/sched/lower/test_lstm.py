@@ -15,7 +15,7 @@ import mensa.golden as golden
 import tests.golden.makers  # noqa: F401  registers how layers are drawn
 from mensa.golden.arithmetic.gates import MAX_INTEGER_BITS
 from mensa.golden.operators.lstm import LstmPlan
-from mensa.rtl.commands import Mode, Space, Unit, Width
+from mensa.rtl.commands import Mode, Space, Token, Unit, Width
 from mensa.rtl.machine import CELLS, KIB, edge_tpu, pavlov
 from mensa.sched.lower import ProgramStep, lower
 from mensa.sched.lower.lstm_sums import spills
@@ -150,6 +150,31 @@ def test_weights_of_inputs_are_loaded_once_for_a_sequence_of_32_steps():
     assert sum(command["ROW_BYTES"] for command in loads) == (1 + 32) * 4 * 512 * 512
     # Sums of int16, of four gates, go out and come back.
     assert lowered.layers[0].traffic.spilled_bytes == 2 * 32 * 4 * 512 * 2
+
+
+def test_the_rest_of_a_set_whose_first_load_waits_stands_behind_the_command_that_runs_meanwhile():
+    """Else the fetcher would reach that command only when the slot is free."""
+    lowered = lower(FAMILIES["PAPER_LSTM"].graph(), all_on(pavlov), for_time=True)
+    (program,) = lowered.programs
+    commands = list(program.commands())
+    waiting = [
+        number
+        for number, command in enumerate(commands)
+        if command.unit is Unit.LOAD
+        and Token.PARAMETERS_FREE in command.wait
+        and Token.PARAMETERS_READY not in command.signal
+    ]
+    assert len(waiting) > 1000
+    at_once = 0  # behind the sums that go through memory, no command runs
+    for number in waiting:
+        between, last = commands[number + 1 : number + 3]
+        if between.unit is not Unit.COMPUTE:
+            at_once, last = at_once + 1, between
+        assert last.unit is Unit.LOAD
+        assert last["SPACE"] == Space.CONSTANT
+        assert last.wait == frozenset()
+        assert last.signal == {Token.PARAMETERS_READY}
+    assert at_once == 1
 
 
 def computes(lowered):

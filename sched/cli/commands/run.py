@@ -282,6 +282,7 @@ def _describe(system: Soc) -> str:
     return ", ".join(
         f"{site.machine.name} ({site.machine.array.size}, {site.machine.clock_hz / 1e6:g} MHz) "
         f"with {site.memory.name} ({site.memory.latency_ns:g} ns, "
-        f"{site.memory.bandwidth_bytes_per_s / 1e9:g} GB/s{_port(site)})"
+        f"{site.memory.bandwidth_bytes_per_s / 1e9:g} GB/s{_port(site)}"
+        f"{', rows and refresh' if site.memory.rows else ''})"
         for site in system.sites
     )

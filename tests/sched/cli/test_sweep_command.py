@@ -82,7 +82,11 @@ def test_the_port_s_bandwidth_is_said_where_it_is_less(capsys):
     assert invoke(["run", MODEL, "--set", "rows=8", "--set", "cols=8"]) == 0
     assert "32 GB/s, 4 GB/s through the port" in capsys.readouterr().out
     assert invoke(["run", MODEL]) == 0
-    assert "through the port" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "through the port" not in shown
+    assert "rows and refresh" not in shown
+    assert invoke(["run", MODEL, "--set", "memory.rows=on"]) == 0
+    assert "32 GB/s, rows and refresh" in capsys.readouterr().out
 
 
 def test_values_are_read_as_those_of_a_run():

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from mensa.rtl.buffer_reads import buffer_reads
-from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
 from mensa.rtl.commands import Keep, Mode, Width
 from mensa.rtl.machine import Machine
 
@@ -27,14 +26,16 @@ class CommandEvents:
         Products of a parameter and an activation that enter a sum, those of padding and of zeros
         that are stored with the weights too.
     parameter_reads, activation_reads, constant_reads : int
-        Bytes of all words that are read from each memory of parameters, activations and channel
-        records.
+        Bytes of all words that are read: of parameters, of activations, and rows of channel
+        records, one for each part of a row of sums that the post-processor takes.
     activation_writes : int
         Bytes of results.
+    kept_sums : int
+        Bytes of sums that go to the array's accumulator memory and come from there.
     requantised : int
         Sums that pass the requantiser.
-    vector_operations : int
-        Operands that a lane of the vector unit takes.
+    vector_operations, table_reads : int
+        Operands that a lane of the vector unit takes; bytes that its tables give.
     cell_results, exponentials : int
         Results of the LSTM cell; elements of a softmax.
     """
@@ -44,8 +45,10 @@ class CommandEvents:
     activation_reads: int = 0
     constant_reads: int = 0
     activation_writes: int = 0
+    kept_sums: int = 0
     requantised: int = 0
     vector_operations: int = 0
+    table_reads: int = 0
     cell_results: int = 0
     exponentials: int = 0
 
@@ -59,39 +62,59 @@ def command_events(machine: Machine, registers: Mapping[str, int]) -> CommandEve
     """Of a compute command, whose registers are given by name."""
     mode, width = Mode(registers["MODE"]), Width(registers.get("WIDTH", Width.BYTE))
     taps = registers["KERNEL_H"] * registers["KERNEL_W"]
-    words = buffer_reads(machine, registers)
-    leave = not registers.get("KEEP", 0) & Keep.UNDRAINED
-    results = macs = 0
-    for outputs, segment in _groups(registers):
+    words, array = buffer_reads(machine, registers), machine.array
+    keep = Keep(registers.get("KEEP", 0))
+    leave = not keep & Keep.UNDRAINED
+    results = macs = parts = 0
+    for pixels, channels, segment, outputs in _groups(registers):
         results += outputs
         macs += outputs * taps * (segment if mode.is_dense else 1)
+        parts += pixels * -(-channels // machine.lanes)
     written = results * width.nbytes if leave else 0
     if not mode.is_vector:
-        array = machine.array
-        sums = results if leave else 0
+        # A filter's word is of all columns, other words are chunks.
+        word = array.group if mode == Mode.FILTER else array.chunk
+        records = leave and not registers["UNIFORM"]
+        kept = 4 * array.group * registers["PIXELS"] if array.kept_bank_bytes else 0
         return CommandEvents(
             macs=macs,
             parameter_reads=words.parameters * array.parameter_rows * machine.group_channels(mode),
-            activation_reads=words.activations * array.chunk,
-            constant_reads=0 if registers["UNIFORM"] else sums * CHANNEL_RECORD_BYTES,
+            activation_reads=words.activations * word,
+            constant_reads=parts * machine.constant_row_bytes if records else 0,
             activation_writes=written,
-            requantised=sums,
+            kept_sums=kept * (bool(keep & Keep.CONTINUE) + bool(keep & Keep.UNDRAINED)),
+            requantised=results if leave else 0,
         )
-    table = machine.exponential_step_bytes if mode == Mode.SOFTMAX else machine.table_step_bytes
-    read = {
-        "parameter_reads": words.parameters * table,
-        "activation_reads": words.activations * machine.group_channels(mode),
-        "activation_writes": written,
-    }
+    lanes = machine.group_channels(mode)
     if mode.is_cell:
-        return CommandEvents(cell_results=results, **read)
+        read = registers["GROUPS"] * lanes * _cell_operand_bytes(machine, mode, taps)
+        return CommandEvents(activation_reads=read, activation_writes=written, cell_results=results)
+    step = machine.exponential_step_bytes if mode == Mode.SOFTMAX else machine.table_step_bytes
+    common = {
+        "parameter_reads": words.parameters * step,
+        "activation_reads": words.activations * lanes,
+        "activation_writes": written,
+        "requantised": results,
+    }
     if mode == Mode.SOFTMAX:
-        return CommandEvents(exponentials=results, requantised=results, **read)
-    return CommandEvents(vector_operations=results * taps, requantised=results, **read)
+        return CommandEvents(exponentials=results, **common)
+    return CommandEvents(
+        vector_operations=results * taps,
+        table_reads=results * step if mode == Mode.TABLE else 0,
+        **common,
+    )
 
 
-def _groups(registers: Mapping[str, int]) -> Iterator[tuple[int, int]]:
-    """Results of the groups before the last and of the last, and the bytes of a tap in each."""
+def _cell_operand_bytes(machine: Machine, mode: Mode, gates: int) -> int:
+    """Of a result of the LSTM cell: both sums of each gate, of DOT both numbers, and the state."""
+    other = Width.INT16 if mode == Mode.DOT else machine.recurrent_width
+    state = Width.INT16.nbytes if mode in (Mode.CELL_STATE, Mode.HIDDEN_STATE) else 0
+    return gates * (Width.INT16.nbytes + other.nbytes) + state
+
+
+def _groups(registers: Mapping[str, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Of the groups before the last, and of the last: pixels of all of them, channels and bytes of
+    a tap of each, and results of all of them."""
     pixels, edge = registers["PIXELS"], registers.get("EDGE_CHANNELS", 0)
     rows = pixels // registers["OUT_WIDTH"]  # whose last pixel may have fewer channels
     for count, channels, segment in (
@@ -99,4 +122,4 @@ def _groups(registers: Mapping[str, int]) -> Iterator[tuple[int, int]]:
         (1, registers["LAST_GROUP_CHANNELS"], registers["LAST_SEGMENT"]),
     ):
         fewer = rows * max(0, channels - edge) if edge else 0
-        yield count * (pixels * channels - fewer), segment
+        yield count * pixels, channels, segment, count * (pixels * channels - fewer)

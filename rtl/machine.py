@@ -13,7 +13,7 @@ from mensa.rtl.arrays.jacquard.jacquard import Jacquard
 from mensa.rtl.arrays.pascal.pascal import Pascal
 from mensa.rtl.arrays.pavlov.pavlov import Pavlov
 from mensa.rtl.arrays.systolic.systolic import Systolic
-from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES
+from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES
 from mensa.rtl.commands import Mode, Width
 from mensa.rtl.setting import (
     MachineError,
@@ -348,6 +348,16 @@ class Machine:
         group, lanes = self.array.group, self.lanes
         row = max(lanes, self.beat_bytes // CHANNEL_RECORD_BYTES)
         return row if row < group and lanes & (lanes - 1) == 0 else group
+
+    @property
+    def constant_row_bytes(self) -> int:
+        """Bytes of such a row: what a read of it takes."""
+        return CHANNEL_RECORD_USED_BYTES * self.constant_row_records
+
+    @property
+    def constant_buffer_bytes(self) -> int:
+        """Bytes that the constant buffer holds."""
+        return self.constant_entries * self.constant_entry_rows * self.constant_row_bytes
 
     @property
     def constant_entry_rows(self) -> int:

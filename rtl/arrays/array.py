@@ -166,6 +166,11 @@ class Array(ABC):
         return 6.0
 
     @property
+    def kept_bank_bytes(self) -> int | None:
+        """Size of a memory in which a PE keeps sums of several tiles; None if it has none."""
+        return None
+
+    @property
     def parameter_bank_bytes(self) -> int | None:
         """Size of what one access to parameters reads from, if that is not the whole memory."""
         return None

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
+from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES
 from mensa.rtl.command_events import CommandEvents, command_events
-from mensa.rtl.commands import Space, Unit
+from mensa.rtl.commands import TABLE_BYTES, Space, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command
 from mensa.sim.energy.constants import constants
@@ -23,12 +24,13 @@ __all__ = ["COMPONENTS", "EnergyModel", "LayerEvents", "layer_events", "total"]
 COMPONENTS = {
     "mac": "multiplications and additions in PEs",
     "registers": "operands and sums in PEs",
+    "kept_sums": "accumulator memories for several tiles in PEs",
     "links": "wires between PEs",
     "parameter_buffer": "its reads and writes, or those of the PEs' parameter registers",
     "activation_buffer": "its reads and writes",
     "constant_buffer": "channel records",
     "post_processor": "the requantiser",
-    "vector_unit": "its products",
+    "vector_unit": "its products and tables",
     "cell": "LSTM cell and softmax unit",
     "commands": "command words, from memory on",
     "memory": "what the data port reads and writes",
@@ -132,6 +134,9 @@ class EnergyModel:
                 * self._constant("array.register")
                 * scale
             ),
+            "kept_sums": self._buffer(
+                array.kept_bank_bytes or 1, compute.kept_sums / 2, compute.kept_sums / 2
+            ),
             "links": compute.macs * array.link_bytes_per_mac * wire * pitch_mm * self._shrink,
             "parameter_buffer": self._buffer(
                 array.parameter_bank_bytes or machine.parameter_bytes,
@@ -144,13 +149,14 @@ class EnergyModel:
                 compute.activation_writes + events.activation_writes,
             ),
             "constant_buffer": self._buffer(
-                machine.constant_entries * machine.constant_entry_bytes,
+                machine.constant_buffer_bytes,
                 compute.constant_reads,
-                events.constant_writes,
+                events.constant_writes * CHANNEL_RECORD_USED_BYTES / CHANNEL_RECORD_BYTES,
             ),
             "post_processor": compute.requantised * self._constant("units.requantise") * scale,
             "vector_unit": (
                 compute.vector_operations * self._constant("units.vector_operation") * scale
+                + self._buffer(TABLE_BYTES, compute.table_reads, 0)
             ),
             "cell": scale
             * (
@@ -188,23 +194,25 @@ class EnergyModel:
             "pes": machine.peak_macs_per_cycle * self._constant("array.pe_area") * scale,
             "parameter_buffer": banks * known.buffer(bank, "mm2") * scale,
             "activation_buffer": known.buffer(machine.activation_buffer_bytes, "mm2") * scale,
-            "constant_buffer": (
-                known.buffer(machine.constant_entries * machine.constant_entry_bytes, "mm2") * scale
-            ),
+            "constant_buffer": known.buffer(machine.constant_buffer_bytes, "mm2") * scale,
         }
 
     @property
     def _buffer_bytes(self) -> int:
         machine = self.machine
-        constant = machine.constant_entries * machine.constant_entry_bytes
-        return machine.parameter_bytes + machine.activation_buffer_bytes + constant
+        return (
+            machine.parameter_bytes
+            + machine.activation_buffer_bytes
+            + machine.constant_buffer_bytes
+            + (machine.array.kept_bank_bytes or 0) * machine.array.group
+        )
 
     @property
     def _shrink(self) -> float:
         """Length at the node beside that at the reference."""
         return math.sqrt(constants().area_scale(self.technology.node_nm))
 
-    def _buffer(self, nbytes: int, reads: int, writes: int) -> float:
+    def _buffer(self, nbytes: int, reads: float, writes: float) -> float:
         """Reads and writes, in bytes, of a buffer of so many."""
         known = constants()
         factor = known.devices[self.technology.device]

@@ -44,9 +44,10 @@ class Technology:
         least, most = known.nodes
         if not isinstance(node, int | float) or isinstance(node, bool) or not least <= node <= most:
             raise TechnologyError(f"node_nm must be between {least} and {most}, not {node!r}")
-        if self.device not in known.devices:
+        if not isinstance(self.device, str) or self.device not in known.devices:
             raise TechnologyError(f"device is {', '.join(known.devices)}, not {self.device!r}")
-        if self.temperature_k not in known.temperatures:
+        temperature = self.temperature_k
+        if not isinstance(temperature, int) or temperature not in known.temperatures:
             kelvins = " or ".join(map(str, known.temperatures))
             raise TechnologyError(f"temperature_k is {kelvins}, not {self.temperature_k!r}")
         if not isinstance(self.power_gated, bool):

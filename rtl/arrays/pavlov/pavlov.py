@@ -94,6 +94,11 @@ class Pavlov(Grid):
         return 5.0
 
     @property
+    def kept_bank_bytes(self) -> int:
+        """A PE's accumulators."""
+        return 4 * self.accumulators
+
+    @property
     def parameter_bank_bytes(self) -> int:
         """A PE's registers."""
         return self.registers

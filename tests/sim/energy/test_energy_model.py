@@ -85,7 +85,7 @@ def test_a_layer_worked_out_by_hand():
 
 
 def test_leakage_worked_out_by_hand():
-    kilobytes = (4 << 20, 2 << 20, edge_tpu.constant_entries * edge_tpu.constant_entry_bytes)
+    kilobytes = (4 << 20, 2 << 20, edge_tpu.constant_entries * 64 * 9)
     buffers = sum(kilobytes) / 1024 * 0.13e-6
     logic = 64 * 64 * 0.0006 * 0.13e-6 * 128 / 0.113
     assert MODELS["edge_tpu"].static_w == pytest.approx(buffers + logic)
@@ -102,6 +102,7 @@ def test_what_a_technology_changes_and_what_not():
     before, after = plain.of(events, 100, 0, 0.0), large.of(events, 100, 0, 0.0)
     for component in ("mac", "registers", "parameter_buffer", "interface"):
         assert after[component] == pytest.approx(scale * before[component])
+    assert after["links"] == pytest.approx(scale * 28 / 22 * before["links"])  # longer, too
     assert after["memory"] == before["memory"]  # no node of ours
     assert sum(large.area_mm2.values()) == pytest.approx(
         (28 / 22) ** 2 * sum(plain.area_mm2.values())
@@ -124,6 +125,7 @@ def test_a_parameter_costs_pavlov_a_read_of_a_pe_s_registers():
     [
         ({"node_nm": 7}, "node_nm must be between 14 and 45, not 7"),
         ({"node_nm": True}, "node_nm"),
+        ({"device": ["lstp"]}, "device is lstp, lop, hp, not"),
         ({"device": "cmos"}, "device is lstp, lop, hp, not 'cmos'"),
         ({"temperature_k": 400}, "temperature_k is 300 or 350, not 400"),
         ({"power_gated": 1}, "power_gated is on or off, not 1"),

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-__all__ = ["Journal", "JournalError"]
+from mensa import golden, rtl, sched, sim
+from mensa.sim.soc import Soc
+
+__all__ = ["Journal", "JournalError", "describe"]
+
+
+def describe(soc: Soc) -> dict[str, Any]:
+    """All settings of a system, as JSON values."""
+    return {
+        "sites": [
+            {"machine": site.machine.settings, "memory": dataclasses.asdict(site.memory)}
+            for site in soc.sites
+        ],
+        "host": dataclasses.asdict(soc.host),
+        "technology": dataclasses.asdict(soc.technology),
+    }
+
+
+def _source_digest() -> str:
+    """Of all that is installed of this project: another version may give other rows."""
+    digest = hashlib.sha256()
+    for package in (golden, rtl, sim, sched):
+        folder = Path(package.__file__ or "").parent
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".py", ".toml"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 class JournalError(ValueError):
@@ -21,8 +47,8 @@ class JournalError(ValueError):
 class Journal:
     """Rows by network and settings; a context manager.
 
-    The first line says which sweep it is: the version of this project, the networks by their
-    content, and all else that the rows depend on. Each other line is a row. A last line that was
+    The first line says which sweep it is: this project and the networks by their content, and all
+    else that the rows depend on. Each other line is a row. A last line that was
     cut off is of no account.
 
     Parameters
@@ -40,7 +66,7 @@ class Journal:
     ) -> None:
         self._path = None if path is None else Path(path)
         digests = {str(each): hashlib.sha256(each.read_bytes()).hexdigest() for each in models}
-        self._header = {"mensa": metadata.version("mensa"), "networks": digests, **about}
+        self._header = {"source": _source_digest(), "networks": digests, **about}
         self._rows: dict[str, dict[str, Any]] = {}
         self._file: TextIO | None = None
 

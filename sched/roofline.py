@@ -9,13 +9,14 @@ from typing import Any
 from mensa.rtl.machine import Machine
 from mensa.sim.memory import Memory
 
-__all__ = ["ADVICE", "Roofline", "roofline"]
+__all__ = ["ADVICE", "Roofline", "bytes_per_cycle", "roofline"]
 
 MOSTLY = 0.8
 """Share of a layer's time from which on something is what bounds it."""
 
 ADVICE = {
-    "memory": "moves bytes nearly all the time: more bandwidth, or buffers that keep more",
+    "memory": "memory moves bytes nearly all the time: more bandwidth, or buffers that keep more",
+    "port": "the data port moves bytes nearly all the time: a larger port_bytes, or a faster clock",
     "array": "keeps nearly all PEs busy: more of them",
     "mapping": "the array is fed, but its shape leaves PEs idle: other rows and cols, or a machine "
     "for such layers",
@@ -24,7 +25,8 @@ ADVICE = {
     "parameters": "waits for parameters: more bandwidth, less latency, or a larger buffer for them",
     "activations": "waits for activations: more bandwidth, less latency, or a larger buffer",
     "store": "waits for the store unit: more bandwidth, or a larger activation buffer",
-    "commands": "waits for commands: larger tiles, or less latency of memory",
+    "commands": "waits for commands, or for loads that stand before them: larger tiles, less "
+    "latency, more bandwidth",
     "several": "nothing stands out: the shares of its cycles say where they go",
 }
 """What bounds a layer, and what would help."""
@@ -75,15 +77,21 @@ def roofline(
     stalls: Mapping[str, int],
     read_bytes: int,
     write_bytes: int,
+    busy: float = 0.0,
 ) -> Roofline | None:
-    """Of a layer on a machine; None if it takes no time."""
+    """Of a layer on a machine; None if it takes no time.
+
+    Loads of a layer run in the time of those before it, too. So its bytes over its own cycles may
+    be more than the port lets through; then the layers before are those that wait. `busy` is the
+    share of the whole run in which the port moves a beat: where that is large, what a layer waits
+    for is memory, whatever unit it waits for.
+    """
     if not cycles:
         return None
     giga = machine.clock_hz / 1e9
     peak = 2 * machine.peak_macs_per_cycle * giga
     moved = max(read_bytes, write_bytes)  # each direction has the whole bandwidth
-    per_cycle = float(memory.beats_per_cycle(machine.clock_hz, machine.beat_bytes))
-    per_cycle *= machine.beat_bytes
+    per_cycle = bytes_per_cycle(machine, memory)
     intensity = 2 * macs / moved if moved else None
     roof = peak if intensity is None else min(peak, intensity * per_cycle * giga)
     return Roofline(
@@ -91,19 +99,35 @@ def roofline(
         roof_gflops=roof,
         peak_gflops=peak,
         achieved_gflops=2 * macs / cycles * giga,
-        bound=_bound(machine, macs, cycles, stalls, moved / per_cycle),
+        bound=_bound(machine, memory, macs, cycles, stalls, max(busy, moved / per_cycle / cycles)),
     )
 
 
+def bytes_per_cycle(machine: Machine, memory: Memory) -> float:
+    """What the data port and the memory let through of each direction."""
+    beats = memory.beats_per_cycle(machine.clock_hz, machine.beat_bytes)
+    return float(beats) * machine.beat_bytes
+
+
 def _bound(
-    machine: Machine, macs: int, cycles: int, stalls: Mapping[str, int], memory_cycles: float
+    machine: Machine,
+    memory: Memory,
+    macs: int,
+    cycles: int,
+    stalls: Mapping[str, int],
+    busy: float,
 ) -> str:
-    if memory_cycles >= MOSTLY * cycles:
-        return "memory"
     if stalls["compute"] >= MOSTLY * cycles:
         if not macs:
             return "vector unit"
         full = macs >= MOSTLY * cycles * machine.peak_macs_per_cycle
         return "array" if full else "mapping"
+    waits = sum(count for name, count in stalls.items() if name.startswith("wait_"))
+    if busy >= MOSTLY and waits >= stalls["fill_drain"]:
+        return (
+            "port"
+            if memory.beats_per_cycle(machine.clock_hz, machine.beat_bytes) == 1
+            else "memory"
+        )
     most = max(_STALLS, key=lambda name: stalls[name])
     return _STALLS[most] if stalls[most] >= (1 - MOSTLY) * cycles else "several"

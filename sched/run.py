@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +40,7 @@ from mensa.sim.host import NANOSECONDS
 from mensa.sim.report import Report
 from mensa.sim.soc import Soc
 
-__all__ = ["Inference", "Progress", "Result", "run_network", "silent", "time_network"]
+__all__ = ["Progress", "Result", "run_network", "silent", "time_network"]
 
 Values = npt.NDArray[Any]
 
@@ -62,13 +62,13 @@ class Result:
         Layer by layer.
     traces : tuple of ProgramTrace
         Of the first inference: when each program ran, host time left out.
-    inferences : tuple of Inference
-        One for each input.
+    compute : callable
+        Gives `outputs`.
     """
 
     report: Report
     traces: tuple[ProgramTrace, ...]
-    inferences: tuple[Inference, ...]
+    compute: Callable[[], Iterable[Mapping[int, Values]]]
 
     @cached_property
     def outputs(self) -> tuple[Mapping[int, Values], ...]:
@@ -77,7 +77,7 @@ class Result:
         The engine "model" asks golden for them now, as times don't depend on them. Raises:
         GraphError as `golden.run`.
         """
-        return tuple(each.outputs() for each in self.inferences)
+        return tuple(self.compute())
 
 
 def run_network(
@@ -176,7 +176,7 @@ def run_network(
     return Result(
         report=report,
         traces=_placed_in_time(lowered, inferences[0].traces),
-        inferences=tuple(inferences),
+        compute=lambda: bench.outputs(inputs),
     )
 
 
@@ -244,21 +244,17 @@ class _Meter:
 
 
 @dataclass(frozen=True, eq=False)
-class Inference:
+class _Inference:
     """One inference.
 
     Attributes
     ----------
-    outputs : callable
-        Gives the network's outputs, by tensor index; called once, after those of the inferences
-        before.
     exact : mapping of int to bool
         By operator index, whether it gave golden's values; empty if that was not compared.
     traces : tuple of RunTrace or None
         When everything happened in each program; None from an engine without times.
     """
 
-    outputs: Callable[[], Mapping[int, Values]]
     exact: Mapping[int, bool]
     traces: tuple[RunTrace | None, ...]
 
@@ -272,26 +268,27 @@ class _GoldenBench:
     def __init__(self, lowered: Lowered, soc: Soc) -> None:
         self._lowered = lowered
         self._model = TimingModel(lowered, soc)
-        self._state: Mapping[int, Values] = {}
         self._traces: tuple[RunTrace, ...] = ()
 
     def set_up(self) -> Mapping[str, RunTrace | None]:
         """Time of loading the parameters that stay on chip, by machine."""
         return self._model.setups()
 
-    def infer(self, arrays: Sequence[Values], meter: _Meter) -> Inference:
-        """Values and times of one inference."""
-        inputs = take_inputs(self._lowered.graph, arrays)
+    def infer(self, arrays: Sequence[Values], meter: _Meter) -> _Inference:
+        """Times of one inference, whose inputs are only looked at."""
+        take_inputs(self._lowered.graph, arrays)
         meter.next("timing model")
         self._traces = self._traces or self._model.inference()  # whatever the values
-        return Inference(lambda: self._compute(inputs), {}, self._traces)
+        return _Inference({}, self._traces)
 
-    def _compute(self, inputs: Mapping[int, Values]) -> Mapping[int, Values]:
-        """The outputs of the inference after those that have been computed."""
-        graph = self._lowered.graph
-        values = golden.run(graph, inputs, rounding=self._lowered.rounding, state=self._state)
-        self._state = values.state
-        return _outputs(graph, values)
+    def outputs(self, inputs: Sequence[Sequence[Values]]) -> Iterator[Mapping[int, Values]]:
+        """The outputs of inferences in a row, by tensor index."""
+        graph, rounding = self._lowered.graph, self._lowered.rounding
+        state: Mapping[int, Values] = {}
+        for arrays in inputs:
+            values = golden.run(graph, list(arrays), rounding=rounding, state=state)
+            state = values.state
+            yield _outputs(graph, values)
 
 
 class _ExecutorBench:
@@ -323,6 +320,7 @@ class _ExecutorBench:
         self._reader = reader
         self._check = check
         self._memory = lowered.initial_memory()
+        self._outputs: list[Mapping[int, Values]] = []
         self._state = dict(first_values(lowered.graph, lowered.rounding))
 
     @property
@@ -338,7 +336,7 @@ class _ExecutorBench:
             for name, setup in self._lowered.setups.items()
         }
 
-    def infer(self, arrays: Sequence[Values], meter: _Meter) -> Inference:
+    def infer(self, arrays: Sequence[Values], meter: _Meter) -> _Inference:
         """Run all steps on one input."""
         graph, before = self._lowered.graph, self._state
         values: dict[int, Values] = dict(zip(graph.inputs, arrays, strict=True))
@@ -359,8 +357,12 @@ class _ExecutorBench:
                 graph, list(arrays), keep="all", rounding=self._lowered.rounding, state=before
             )
             exact = compare_values(self._lowered, values, self._state, wanted)
-        outputs = _outputs(graph, values)
-        return Inference(lambda: outputs, exact, tuple(traces))
+        self._outputs.append(_outputs(graph, values))
+        return _Inference(exact, tuple(traces))
+
+    def outputs(self, _inputs: Sequence[Sequence[Values]]) -> Iterable[Mapping[int, Values]]:
+        """The outputs of the inferences so far, by tensor index."""
+        return self._outputs
 
     def _compute(self, step: HostStep, values: dict[int, Values]) -> None:
         """Compute an operator on the host, and add its outputs to `values`."""

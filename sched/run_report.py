@@ -13,7 +13,7 @@ from mensa.rtl.commands import Unit
 from mensa.rtl.registers import CATEGORIES
 from mensa.sched.engines import Engine
 from mensa.sched.lower import Lowered, ProgramStep
-from mensa.sched.roofline import roofline
+from mensa.sched.roofline import bytes_per_cycle, roofline
 from mensa.sim.energy.model import PICO, EnergyModel, LayerEvents, layer_events
 from mensa.sim.engines.events import LayerTiming, RunTrace, timing_by_layer
 from mensa.sim.host import HOST, NANOSECONDS, Host
@@ -60,6 +60,7 @@ def make_report(
         for site in soc.sites
     }
     events = events_by_layer(lowered)
+    busy = {name: _busy(model, timings, lowered) for name, model in models.items()}
     layers = []
     for layer in lowered.layers:
         report = _layer_report(lowered, layer.index, engine, soc.host, timings.get(layer.index))
@@ -71,7 +72,7 @@ def make_report(
                 buffer_reads=words,
                 energy_events=own.to_json(),
                 energy_pj=_energy(models[report.machine], own, report),
-                roofline=_roofline(models[report.machine], report),
+                roofline=_roofline(models[report.machine], report, busy[report.machine]),
             )
         if exact is not None:
             same = all(inference[layer.index] for inference in exact)
@@ -133,7 +134,20 @@ def _energy(model: EnergyModel, events: LayerEvents, layer: LayerReport) -> dict
     return model.of(events, layer.dram_read_bytes or 0, layer.dram_write_bytes or 0, layer.time_ns)
 
 
-def _roofline(model: EnergyModel, layer: LayerReport) -> dict[str, Any] | None:
+def _busy(model: EnergyModel, timings: Mapping[int, LayerTiming], lowered: Lowered) -> float:
+    """Share of a machine's cycles in which the busier direction of its data port moves bytes."""
+    own = [
+        timing
+        for index, timing in timings.items()
+        if lowered.placement.machine(index) == model.machine
+    ]
+    cycles = sum(timing.cycles for timing in own)
+    beats = max(sum(t.read_beats for t in own), sum(t.write_beats for t in own))
+    moved = beats * model.machine.beat_bytes / bytes_per_cycle(model.machine, model.memory)
+    return moved / cycles if cycles else 0.0
+
+
+def _roofline(model: EnergyModel, layer: LayerReport, busy: float) -> dict[str, Any] | None:
     """Of a layer on a machine; None without times, and if it takes none."""
     if layer.cycles is None or layer.stalls is None:
         return None
@@ -145,6 +159,7 @@ def _roofline(model: EnergyModel, layer: LayerReport) -> dict[str, Any] | None:
         stalls=layer.stalls,
         read_bytes=layer.dram_read_bytes or 0,
         write_bytes=layer.dram_write_bytes or 0,
+        busy=busy,
     )
     return None if found is None else found.to_json()
 

@@ -15,7 +15,9 @@ import functools
 import itertools
 import multiprocessing
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,20 +26,23 @@ from mensa.golden import Graph, GraphError
 from mensa.rtl.setting import MachineError
 from mensa.sched.engines import EngineError
 from mensa.sched.frames import table_of
-from mensa.sched.journal import Journal
+from mensa.sched.journal import Journal, describe
 from mensa.sched.lower.error import LoweringError
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.placement.cell import find_system
 from mensa.sched.run import Progress, silent, time_network
+from mensa.sim.energy.technology import TechnologyError
 from mensa.sim.host import HostConfigError
 from mensa.sim.memory import MemoryConfigError
 from mensa.sim.report import Report
-from mensa.sim.soc import Setting, SocError, find
+from mensa.sim.soc import Setting, SocError
 
 if TYPE_CHECKING:
     import polars
 
 __all__ = ["COLUMNS", "SweepError", "grid", "sweep", "without_effect"]
+
+Row = dict[str, Any]
 
 REFUSALS = (
     EngineError,
@@ -47,6 +52,7 @@ REFUSALS = (
     MachineError,
     MemoryConfigError,
     SocError,
+    TechnologyError,
 )
 """What a configuration may be refused with."""
 
@@ -60,7 +66,7 @@ COLUMNS = {
     "write_bytes": "over the data ports",
     "cached_bytes": "of parameters and constants that stay on chip",
     "streamed_bytes": "of those that each inference loads",
-    "spilled_bytes": "of intermediate results that go through memory",
+    "spilled_bytes": "of results between an operator's own stages that go through memory",
     "energy_uj": "of all layers but the host's, and of machines that wait, microjoule",
     "pj_per_mac": "the same over the multiply-accumulates",
     "setup_cycles": "once, to load what stays on chip",
@@ -124,7 +130,7 @@ def sweep(
     journal : path or None
         Where rows are kept as they come: the same sweep goes on there after it was stopped.
     progress : callable
-        Called before every row: rows done, all rows, words about what comes next.
+        Called before the first row and after each: rows done, all rows, and how many processes.
 
     Returns
     -------
@@ -135,7 +141,9 @@ def sweep(
     Raises
     ------
     SweepError
-        If there is no network or no value, or the journal is another sweep's.
+        If there is no network or no value, or a process was killed.
+    JournalError, FrameError
+        If the journal is another sweep's; if polars is not installed.
     GraphError, SocError
         If a file can't be read.
     """
@@ -143,24 +151,29 @@ def sweep(
     if not paths:
         raise SweepError("a sweep needs at least one network")
     combinations = grid(settings)
+    table_of([])  # before the work
     for path in paths:
-        _load(path)
+        _network(path)
+    stems = [path.stem for path in paths]
+    names = {path: path.stem if stems.count(path.stem) == 1 else str(path) for path in paths}
     cases = [(path, combination) for path in paths for combination in combinations]
     measure = functools.partial(_row, soc=soc, machine=machine, rounding=rounding, options=options)
-    find(soc)
-    about = {"soc": soc, "machine": machine, "rounding": rounding, "options": vars(options)}
+    base = find_system(soc, machine=machine)
+    about = {"system": describe(base), "rounding": rounding, "options": vars(options)}
     with Journal(journal, about, paths) as kept:
         rows = [kept.get(path, combination) for path, combination in cases]
         missing = [number for number, row in enumerate(rows) if row is None]
         done = len(cases) - len(missing)
-        for number, row in _measured(measure, cases, missing, jobs):
-            path, combination = cases[number]
-            progress(done, len(cases), f"{path.name}, {_text(combination)}")
+        count = max(1, min(jobs or len(os.sched_getaffinity(0)), len(missing)))
+        what = f"timing on {count} processes" if count > 1 else "timing"
+        progress(done, len(cases), what)
+        for number, row in _measured(measure, cases, missing, count):
             rows[number] = row
-            kept.add(path, combination, row)
+            kept.add(*cases[number], row)
             done += 1
+            progress(done, len(cases), what)
     return table_of(
-        {"network": path.stem, **combination, **(row or {})}
+        {"network": names[path], **combination, **(row or {})}
         for (path, combination), row in zip(cases, rows, strict=True)
     )
 
@@ -179,10 +192,14 @@ def without_effect(table: polars.DataFrame, settings: Iterable[str]) -> list[str
     return found
 
 
-def _measured(measure: Any, cases: Sequence[Any], missing: Sequence[int], jobs: int | None) -> Any:
-    """Rows of the missing cases with their numbers, as they come."""
-    count = min(jobs or len(os.sched_getaffinity(0)), len(missing))
-    if count <= 1:
+def _measured(
+    measure: Callable[[Path, Mapping[str, Setting]], Row],
+    cases: Sequence[tuple[Path, Mapping[str, Setting]]],
+    missing: Sequence[int],
+    count: int,
+) -> Iterator[tuple[int, Row]]:
+    """Rows of the missing cases with their numbers, as they come from so many processes."""
+    if count == 1:
         yield from ((number, measure(*cases[number])) for number in missing)
         return
     # Processes of their own, as threads would wait for each other; started afresh, as the caller
@@ -193,6 +210,11 @@ def _measured(measure: Any, cases: Sequence[Any], missing: Sequence[int], jobs: 
         try:
             for future in concurrent.futures.as_completed(pending):
                 yield pending.pop(future), future.result()
+        except BrokenProcessPool as error:
+            raise SweepError(
+                "a process of the sweep was killed: use fewer jobs if memory is short; a script "
+                'needs if __name__ == "__main__": around the call'
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -205,15 +227,26 @@ def _row(
     machine: str | None,
     rounding: str | None,
     options: LoweringOptions,
-) -> dict[str, Any]:
+) -> Row:
     """What `COLUMNS` says of a network on a system with these settings."""
+    ours = {name: settings[name] for name in vars(options) if name in settings}
+    others = {name: value for name, value in settings.items() if name not in ours}
     try:
-        graph = _load(path)
-        system = find_system(soc, settings, machine=machine, network=graph, rounding=rounding)
-        report = time_network(graph, system, rounding=rounding, options=options)
+        graph = _network(path)
+        switches = {name: _switch(name, value) for name, value in ours.items()}
+        system = find_system(soc, others, machine=machine, network=graph, rounding=rounding)
+        report = time_network(
+            graph, system, rounding=rounding, options=replace(options, **switches)
+        )
     except REFUSALS as error:
         return {**dict.fromkeys(COLUMNS), "error": str(error)}
     return _columns(report, {each.name: each.peak_macs_per_cycle for each in system.machines})
+
+
+def _switch(name: str, value: Setting) -> bool:
+    if not isinstance(value, bool):
+        raise SocError(f"{name} is on or off, not {value!r}")
+    return value
 
 
 def _columns(report: Report, peaks: Mapping[str, int]) -> dict[str, Any]:
@@ -245,11 +278,12 @@ def _whole(value: Setting) -> Setting:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _network(path: Path) -> Graph:
+    """A network, read once in each process as long as its file stays as it is."""
+    stamp = path.stat() if path.exists() else None
+    return _load(path, stamp and stamp.st_mtime_ns, stamp and stamp.st_size)
+
+
 @functools.lru_cache(maxsize=8)
-def _load(path: Path) -> Graph:
-    """A network, read once in each process."""
+def _load(path: Path, _modified: int | None, _size: int | None) -> Graph:
     return golden.load(path)
-
-
-def _text(settings: Mapping[str, Setting]) -> str:
-    return " ".join(f"{name}={value}" for name, value in settings.items())

@@ -77,16 +77,17 @@ def draw(table: polars.DataFrame, settings: Mapping[str, Sequence[Any]], path: P
     across, *others = _varied(settings)
     good = table.filter(table["error"].is_null())
     lines = list(good.group_by("network", *others, maintain_order=True))
+    is_number = good[across].dtype.is_numeric() and not good[across].null_count()
     figure = new_figure(8, 5)
     axes = figure.subplots()
     for key, group in lines:
         label = ", ".join(
             [str(key[0]), *(f"{n}={v}" for n, v in zip(others, key[1:], strict=True))]
         )
-        places = group[across]
-        if not places.dtype.is_numeric():
-            places = places.cast(str)
-        axes.plot(places.to_list(), group["time_us"].to_list(), marker="o", label=label)
+        places = group[across].to_list()
+        if not is_number:
+            places = [str(each) for each in places]
+        axes.plot(places, group["time_us"].to_list(), marker="o", label=label)
     axes.set_xlabel(across)
     axes.set_ylabel("time of an inference, us, without the host")
     axes.set_ylim(bottom=0)

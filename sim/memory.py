@@ -92,7 +92,8 @@ class Memory:
     row_miss_ns : int or float
         What a burst waits longer for each of its rows that is not open: precharge and activation.
     refresh_interval_ns, refresh_ns : int or float
-        From one refresh to the next, and how long it takes, less than half of that.
+        From one refresh to the next, and how long it takes, less than half of that; 0 and 0 for
+        none.
     kind : str
         What it is made of, for its energy: one of sim/energy/data/constants.toml.
     """
@@ -148,7 +149,7 @@ class Memory:
                 raise MemoryConfigError(
                     f"{field} must be a power of two from {least} to {most}, not {value}"
                 )
-        if 2 * self.refresh_ns >= self.refresh_interval_ns:
+        if self.refresh_ns and 2 * self.refresh_ns >= self.refresh_interval_ns:
             raise MemoryConfigError(
                 f"refresh_ns must be less than half of refresh_interval_ns, "
                 f"{self.refresh_interval_ns}, not {self.refresh_ns}"

@@ -56,9 +56,9 @@ class LayerReport:
         Its place on the roofline, and what bounds it (`mensa.sched.roofline.Roofline`); None on
         the host, without a time, and of a layer that takes none.
     spilled_bytes : int or None
-        Intermediate results of the operator among the bytes read and written, which had no room on
-        chip or must be in memory, such as sums of an LSTM's inputs; without what bursts read beyond
-        a row. None on the host.
+        Among the bytes read and written, results that the operator's own stages hand over through
+        memory, such as sums of an LSTM's inputs; its operands and outputs are not among them, nor
+        what bursts read beyond a row. None on the host.
     buffer_reads : mapping of str to int, or None
         Words that the machine reads from its buffers of ``parameters`` and of ``activations``
         (`mensa.rtl.buffer_reads`); None on the host.

@@ -28,8 +28,8 @@ _PART = re.compile(r"[.\[]")
 OUTPUTS = {FLIP_FLOP: "Q", LOOK_UP_TABLE: "Z"}
 """Of each type that is copied, its output."""
 
-_TIED = ("PFUMX", "L6MUX21")
-"""Multiplexers that lie in one slice with what they read."""
+_TIED = {"PFUMX": ("ALUT", "BLUT"), "L6MUX21": ("D0", "D1")}
+"""Inputs of multiplexers that lie in one slice with what drives them."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _copy(design: Netlist, name: str, output: str) -> int:
     readers = sorted(
         reader
         for reader in design.readers[net]
-        if reader[0] and design.cells[reader[0]]["type"] not in _TIED
+        if reader[0] and reader[1] not in _TIED.get(design.cells[reader[0]]["type"], ())
     )
     if len(readers) <= MOST_READERS or net == "x" or any(_is_clock(pin) for _, pin in readers):
         return 0

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.options import LoweringOptions
+from mensa.sched.placement.cell import find_system
 from mensa.sim import soc as systems
 from mensa.sim.soc import Setting, Soc
 
@@ -34,13 +35,10 @@ def choose_soc(soc: str, machine: str | None, settings: Iterable[str]) -> Soc:
 
     Raises
     ------
-    SocError, SettingError, MachineError, MemoryConfigError, HostConfigError
+    SocError, SettingError, MachineError, MemoryConfigError, HostConfigError, TechnologyError
         The message says what there is, or what a setting may be.
     """
-    chosen = systems.find(soc)
-    if machine is not None:
-        chosen = chosen.with_machine(machine)
-    return chosen.with_settings(parse_settings(settings))
+    return find_system(soc, parse_settings(settings), machine=machine)
 
 
 def choose_machine(machine: str | None, settings: Iterable[str]) -> Machine:

@@ -98,8 +98,8 @@ class Traffic:
     parameter_bytes : int
         Parameters and constants among what is read.
     spilled_bytes : int
-        Intermediate results among what is read and written: those of an operator's stages that
-        have no room on chip, or must be in memory.
+        Among what is read and written, results that an operator's own stages hand over through
+        memory.
     commands : counter of Unit
         Commands of each unit.
     """

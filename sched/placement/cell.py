@@ -14,7 +14,7 @@ __all__ = ["find_system", "fitted", "with_cell_for"]
 
 def find_system(
     soc: str = "edge_tpu",
-    settings: Mapping[str, Setting] = {},
+    settings: Mapping[str, Setting] | None = None,
     *,
     machine: str | None = None,
     network: Graph | None = None,
@@ -36,12 +36,13 @@ def find_system(
 
     Raises
     ------
-    SocError, MachineError, MemoryConfigError, HostConfigError
+    SocError, MachineError, MemoryConfigError, HostConfigError, TechnologyError
         The message says what there is, or what a setting may be.
     """
     chosen = find(soc)
     if machine is not None:
         chosen = chosen.with_machine(machine)
+    settings = settings or {}
     chosen = chosen.with_settings(settings)
     says_cell = any(name.rpartition(".")[2] == "cell" for name in settings)
     if network is None or soc not in socs or says_cell:

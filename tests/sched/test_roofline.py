@@ -18,10 +18,10 @@ def stalls(**parts):
     return dict.fromkeys(CATEGORIES, 0) | parts
 
 
-def place(macs, cycles, read=0, write=0, **parts):
+def place(macs, cycles, read=0, write=0, busy=0.0, memory=lpddr4, **parts):
     return roofline(
-        edge_tpu, lpddr4, macs=macs, cycles=cycles, stalls=stalls(**parts), read_bytes=read,
-        write_bytes=write,
+        edge_tpu, memory, macs=macs, cycles=cycles, stalls=stalls(**parts), read_bytes=read,
+        write_bytes=write, busy=busy,
     )  # fmt: skip
 
 
@@ -53,8 +53,11 @@ def test_a_narrow_port_lowers_the_roof():
         ({"macs": 4096 * 90, "cycles": 100, "compute": 95, "fill_drain": 5}, "array"),
         ({"macs": 4096 * 20, "cycles": 100, "compute": 95, "fill_drain": 5}, "mapping"),
         ({"macs": 0, "cycles": 100, "compute": 95, "fill_drain": 5}, "vector unit"),
-        ({"macs": 9, "cycles": 100, "read": 12_000, "compute": 95, "fill_drain": 5}, "memory"),
-        ({"macs": 9, "cycles": 100, "write": 12_000, "wait_store": 100}, "memory"),
+        ({"macs": 9, "cycles": 100, "read": 12_000, "compute": 95, "fill_drain": 5}, "mapping"),
+        ({"macs": 9, "cycles": 100, "read": 12_000, "wait_command": 90, "fill_drain": 10}, "port"),
+        ({"macs": 9, "cycles": 100, "write": 12_000, "wait_store": 100}, "port"),
+        ({"macs": 9, "cycles": 100, "wait_command": 60, "compute": 40, "busy": 0.9}, "port"),
+        ({"macs": 9, "cycles": 100, "fill_drain": 60, "compute": 40, "busy": 0.9}, "drain"),
         ({"macs": 9, "cycles": 100, "compute": 50, "fill_drain": 50}, "drain"),
         ({"macs": 9, "cycles": 100, "compute": 60, "wait_parameters": 40}, "parameters"),
         ({"macs": 9, "cycles": 100, "compute": 60, "wait_activations": 40}, "activations"),
@@ -69,6 +72,11 @@ def test_a_narrow_port_lowers_the_roof():
 )  # fmt: skip
 def test_what_bounds_a_layer(layer, bound):
     assert place(**layer).bound == bound
+
+
+def test_it_is_the_memory_where_that_gives_less_than_the_port_lets_through():
+    slow = lpddr4.replace(bandwidth_bytes_per_s=10**9)
+    assert place(9, 100, memory=slow, busy=0.9, wait_parameters=100).bound == "memory"
 
 
 def test_a_layer_without_time_is_nowhere():

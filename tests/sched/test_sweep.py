@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
+from mensa import golden
+from mensa.golden.macs import total_macs
 from mensa.sched import api, digits, sweep
 from mensa.sched.frames import layers_table
 from mensa.sched.journal import JournalError
 from mensa.sched.sweep import COLUMNS, SweepError, without_effect
+from tests.small_network import small_network
 
 MODEL = digits.DATA / "digits.tflite"
 GRID = {"rows=cols": [8, 16], "memory.bandwidth_bytes_per_s": [1e9, 32e9]}
@@ -97,6 +101,61 @@ def test_the_journal_of_another_sweep_is_refused(tmp_path):
         journal.write_text(content)
         with pytest.raises(JournalError, match="journal of a"):
             api.sweep(MODEL, {"rows": [8]}, jobs=1, journal=journal)
+
+
+def test_a_journal_is_of_a_system_and_not_of_its_file_s_name(tmp_path):
+    system, journal = tmp_path / "system.toml", tmp_path / "journal"
+    system.write_text('[machine]\nbase = "edge_tpu"\n')
+    api.sweep(MODEL, {"rows": [8]}, soc=str(system), jobs=1, journal=journal)
+    system.write_text('[machine]\nbase = "pascal"\n')
+    with pytest.raises(JournalError, match="another sweep"):
+        api.sweep(MODEL, {"rows": [8]}, soc=str(system), jobs=1, journal=journal)
+
+
+def test_a_network_that_has_changed_is_read_again(tmp_path):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(MODEL.read_bytes())
+    before = api.sweep(path, {"rows": [8]}, jobs=1)
+    path.write_bytes(golden.write(small_network()))
+    after = api.sweep(path, {"rows": [8]}, jobs=1)
+    assert before["macs"][0] != after["macs"][0] == total_macs(small_network())
+
+
+def test_networks_of_one_name_are_told_apart(tmp_path):
+    paths = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        paths.append(tmp_path / folder / "net.tflite")
+        paths[-1].write_bytes(MODEL.read_bytes())
+    table = api.sweep(paths, {"rows": [8]}, jobs=1)
+    assert table["network"].to_list() == [str(path) for path in paths]
+
+
+def test_a_killed_process_is_a_clear_error(monkeypatch):
+    def killed(*_):
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(sweep.concurrent.futures, "as_completed", killed)
+    with pytest.raises(SweepError, match="a process of the sweep was killed"):
+        api.sweep(MODEL, GRID, jobs=2)
+
+
+def test_how_programs_are_made_can_be_swept():
+    table = api.sweep(MODEL, {"prefetch": [True, False], "residency": [True, False]}, jobs=1)
+    graph = api.load(MODEL)
+    for row in table.iter_rows(named=True):
+        options = api.LoweringOptions(prefetch=row["prefetch"], residency=row["residency"])
+        report = api.time(graph, api.system(), options=options)
+        assert row["cycles"] == report.cycles["edge_tpu"]
+    assert table["cycles"].n_unique() > 1
+    (error,) = api.sweep(MODEL, {"prefetch": [3]}, jobs=1)["error"]
+    assert error == "prefetch is on or off, not 3"
+
+
+def test_a_technology_that_can_not_be_is_a_row_with_an_error():
+    table = api.sweep(MODEL, {"energy.node_nm": [5, 22]}, jobs=1)
+    assert table["error"].null_count() == 1
+    assert "node_nm must be between" in table["error"][0]
 
 
 def test_settings_that_change_nothing_are_named():

@@ -148,8 +148,8 @@ def run(options: RunOptions) -> None:
     if options.soc in socs and not says_cell(settings):
         system = fitted(system, task.graph, options.rounding)
     result = _execute(task, system, lowering, options)
-    _write(task.graph, result, options)
     _show(task, system, result, options)
+    _write(task.graph, result, options)
     if not result.report.passed:
         raise typer.Exit(CHECK_FAILED)
 

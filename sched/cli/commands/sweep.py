@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Rows that are printed."""
 
+ENERGY = "energy."
 BANDWIDTH = "memory.bandwidth_bytes_per_s"
 WHY = ": the data port lets less through (port_bytes x clock_hz), or little is moved"
 
@@ -72,14 +73,13 @@ def sweep(options: SweepOptions) -> None:
     --plot sweep.png
     """
     from mensa.sched.cli.progress import ProgressBar
-    from mensa.sched.cli.settings import parse_grid, take_options
+    from mensa.sched.cli.settings import parse_grid
     from mensa.sched.sweep import SweepError, sweep
     from mensa.sched.sweep_files import check_format, check_plot, draw, write
 
     check_outputs({"--output": options.output, "--plot": options.plot}, *options.models)
     check_format(options.output)
-    lowering, texts = take_options(options.settings or [])
-    settings = parse_grid(texts)
+    settings = parse_grid(options.settings or [])
     check_plot(options.plot, len(options.models), settings)
     journal = None
     if options.output is not None:
@@ -91,7 +91,6 @@ def sweep(options: SweepOptions) -> None:
             soc=options.soc,
             machine=options.machine,
             rounding=options.rounding,
-            options=lowering,
             jobs=options.jobs,
             journal=journal,
             progress=progress,
@@ -99,22 +98,26 @@ def sweep(options: SweepOptions) -> None:
     refused = table["error"].is_not_null().all()
     if options.output is not None and not refused:
         write(table, options.output)
+    if not refused:
+        if options.plot is not None:
+            draw(table, settings, options.plot)
+        _show(table, settings, options)
     if journal is not None:
         journal.unlink()
     if refused:
         raise SweepError(f"no combination can be: {table['error'][0]}")
-    if options.plot is not None:
-        draw(table, settings, options.plot)
-    _show(table, settings, options.output)
 
 
-def _show(table: polars.DataFrame, settings: dict[str, list[Setting]], output: Path | None) -> None:
+def _show(
+    table: polars.DataFrame, settings: dict[str, list[Setting]], options: SweepOptions
+) -> None:
     """The fastest rows of each network, and how many others there are."""
     from rich import box
     from rich.table import Table
 
     from mensa.golden.error import printable
     from mensa.sched.cli.table import console
+    from mensa.sched.placement.cell import find_system
     from mensa.sched.sweep import without_effect
 
     names = [name for names in settings for name in names.split("=")]
@@ -136,8 +139,13 @@ def _show(table: polars.DataFrame, settings: dict[str, list[Setting]], output: P
         )
     out.print(shown)
     for name in without_effect(rows, settings):
-        print(f"{name} changes nothing here" + (WHY if name == BANDWIDTH else ""))
+        print(f"{name} changes nothing here" + (WHY if name.endswith(BANDWIDTH) else ""))
     refused = table.filter(table["error"].is_not_null())
-    print(f"{len(rows)} rows, the fastest first" + (f"; all in {output}" if output else ""))
+    all_in = f"; all in {options.output}" if options.output else ""
+    print(f"{len(rows)} rows, the fastest first{all_in}")
+    technology = find_system(options.soc, machine=options.machine).technology
+    given = {name.removeprefix(ENERGY): value for name, value in settings.items()}
+    made_of = {name: given.get(name, [value]) for name, value in vars(technology).items()}
+    print("energy: " + ", ".join(f"{n} {'|'.join(map(str, v))}" for n, v in made_of.items()))
     for (error,), group in refused.group_by("error", maintain_order=True):
         print(printable(f"{len(group)} combination(s) can't be: {error}"))

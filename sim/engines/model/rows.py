@@ -18,17 +18,11 @@ class Rows:
     ----------
     timing : PortTiming
         With rows, refresh, both or neither.
-
-    Attributes
-    ----------
-    misses : int
-        Rows that had to be opened so far.
     """
 
     def __init__(self, timing: PortTiming):
         self._timing = timing
         self._open: dict[int, tuple[int, int]] = {}  # by bank: its row, and in which interval
-        self.misses = 0
 
     def delay(self, accepted: int, address: int, nbytes: int) -> int:
         """Cycles that a burst of so many bytes waits for its rows, which are open afterwards.
@@ -47,7 +41,6 @@ class Rows:
             if self._open.get(bank) != (row, interval):
                 self._open[bank] = row, interval
                 missed += 1
-        self.misses += missed
         return missed * timing.row_miss
 
     def after_refresh(self, cycle: int) -> int:

@@ -138,7 +138,8 @@ def drawn(seed):
             cell("TRELLIS_DPR16X4", {}, {"RAD": bits, "WCK": [clock]})
         else:
             kind = draw.choice(["LUT4", "LUT4", "PFUMX"])
-            cell(kind, {}, {pin: [bit] for pin, bit in zip("ABCD", bits, strict=False)})
+            pins = ("ALUT", "BLUT", "C0") if kind == "PFUMX" else "ABCD"
+            cell(kind, {}, {pin: [bit] for pin, bit in zip(pins, bits, strict=False)})
     nets = {f"net{bit}": {"hide_name": 0, "bits": [bit]} for bit in [clock, *flip_flops, *tables]}
     ports = {"clk": {"direction": "input", "bits": [clock]}}
     ports["o"] = {"direction": "output", "bits": draw.choices(sources, k=3)}
@@ -210,7 +211,7 @@ def families(before, after):
 def free(netlist, pins):
     """Those of some pins that may lie anywhere: not beside what drives them."""
     kinds = netlist["modules"][TOP]["cells"]
-    return {pin for pin in pins if kinds[pin[0]]["type"] not in ("PFUMX", "L6MUX21")}
+    return {pin for pin in pins if kinds[pin[0]]["type"] != "PFUMX" or pin[1] == "C0"}
 
 
 def is_clock(pins):

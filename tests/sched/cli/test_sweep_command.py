@@ -62,12 +62,26 @@ def test_a_sweep_that_was_stopped_goes_on(workplace, monkeypatch, capsys):
             "mensa.sched.cli.progress.ProgressBar.__call__", lambda _, done, *__: said.append(done)
         )
         assert invoke(["sweep", MODEL, *SETTINGS, "-o", "sweep.csv", "--jobs", "1"]) == 0
-    assert said == [2, 3]
+    assert said == [2, 3, 4]
     assert (
         polars.read_csv("sweep.csv")
         .drop("error")
         .equals(api.sweep(MODEL, GRID, jobs=1).drop("error"))
     )
+
+
+def test_values_that_are_no_numbers_are_plotted_side_by_side(workplace, capsys):
+    assert invoke(["sweep", MODEL, "--set", "cell=none,tflm", "--plot", "sweep.svg"]) == 0
+    text = (workplace / "sweep.svg").read_text()
+    assert "None" in text
+    assert "tflm" in text
+    assert "2 rows" in capsys.readouterr().out
+
+
+def test_what_machines_are_made_of_is_said(capsys):
+    assert invoke(["sweep", MODEL, "--set", "energy.device=lstp,hp", "--jobs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "energy: node_nm 22, device lstp|hp, temperature_k 300, power_gated False" in out
 
 
 def test_it_says_what_can_not_be_and_what_changes_nothing(capsys):

@@ -16,14 +16,26 @@ SMALL = {"rows": 8, "cols": 8, "activation_buffer_bytes": 32768}
 BUFFERED = {**SMALL, "parameter_buffer_bytes": 32768}
 EIGHT = {
     "edge_tpu": BUFFERED,
-    "jacquard": {**BUFFERED, "reload_rows": 1, "port_bytes": 16, "activation_banks": 4},
+    "jacquard": {
+        **BUFFERED,
+        "reload_rows": 1,
+        "port_bytes": 16,
+        "activation_banks": 4,
+        "post_lanes": 4,
+        "softmax_lanes": 1,
+    },
     "pascal": {**BUFFERED, "port_bytes": 16},
-    "pavlov": {**SMALL, "port_bytes": 16, "accumulators": 16, "cell_lanes": 1},
+    "pavlov": {
+        **SMALL,
+        "port_bytes": 16,
+        "accumulators": 15,
+        "cell_lanes": 1,
+        "softmax_lanes": 1,
+    },
 }
 
-WANTED_HZ = {"edge_tpu": 100e6, "jacquard": 50e6, "pascal": 90e6, "pavlov": 50e6}
-"""No clock is known of jacquard's and pavlov's yet: their number is the least that would be worth a
-board."""
+WANTED_HZ = {"edge_tpu": 100e6, "jacquard": 75e6, "pascal": 90e6, "pavlov": 50e6}
+"""No clock is known of pavlov's yet: its number is the least that would be worth a board."""
 
 
 @pytest.mark.skipif(not REGRESS, reason="an hour of place and route; MENSA_REGRESS=1 runs it")

@@ -40,6 +40,7 @@ class ConvolutionCuts:
         self._blocks = layer.rectangles("", self._mapping, 1, False)
         self._ends: dict[int, int] = {}  # of what is seen above a row, or left of a column
         self._early: dict[Span, int] = {}
+        self._parts: dict[tuple[int, Rectangle], Part] = {}  # of rectangles
         self._feeds: dict[tuple[Run, Piece, int, int], list[int]] = {}
 
     def cuts(self, results: Sequence[Span]) -> list[Cut]:
@@ -69,22 +70,31 @@ class ConvolutionCuts:
             for run in cut_runs(self._runs, cut)
             for piece, _ in layer.pieces_of(mapping, run, cut)
         ]
-        shares = [[work] for work in works] if cut is not None and cut.of_groups else [works]
+        if cut is not None and cut.of_groups:
+            (rectangle,) = self._blocks
+            return [self._part(0, rectangle, [work]) for work in works]
         rectangles = self._blocks
         if len(rectangles) == 1:
             rectangles = layer.cut_rectangle(rectangles[0], cut)
-        parts = []
+        made = []
         for number in range(layer.batch):
             for rectangle in rectangles:
-                source, target = layer.regions(number, rectangle)
-                for share in shares:
-                    reads, writes = source.span, target.span
-                    if len(share) == 1:
-                        reads, writes = layer.spans(mapping, *share[0], source, target)
-                    feeds = [n for work in share for n in self._known(*work, rectangle, source)]
-                    cycles = sum(feeds) + (len(feeds) - 1) * self._between
-                    parts.append(Part(mapping.mode, len(feeds), cycles, reads, writes))
-        return parts
+                key = number, rectangle
+                if key not in self._parts:
+                    self._parts[key] = self._part(number, rectangle, works)
+                made.append(self._parts[key])
+        return made
+
+    def _part(self, number: int, rectangle: Rectangle, works: Sequence[tuple[Run, Piece]]) -> Part:
+        """Some works of a rectangle of the outputs of image `number`."""
+        layer, mapping = self._layer, self._mapping
+        source, target = layer.regions(number, rectangle)
+        reads, writes = source.span, target.span
+        if len(works) == 1:
+            reads, writes = layer.spans(mapping, *works[0], source, target)
+        feeds = [n for work in works for n in self._known(*work, rectangle, source)]
+        cycles = sum(feeds) + (len(feeds) - 1) * self._between
+        return Part(mapping.mode, len(feeds), cycles, reads, writes)
 
     @cached_property
     def _can_be_cut(self) -> bool:

@@ -79,7 +79,7 @@ class Parts(Protocol):
         """Cuts that are worth a look if `results` are written at times of their own."""
 
     def parts(self, cut: Cut | None) -> list[Part]:
-        """What is to be done after a cut, or without one, in order."""
+        """What is to be done after a cut, or without one, in order: something, in one mode."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _followed(machine: Machine, layer: Parts, ways: Sequence[_Way]) -> list[_Way
     cuts = list(numbers)
     parts = [layer.parts(cut) for cut in cuts]
     times = _Times.of(machine, ways, parts, np.array(tries))
-    # The first of those that end first, for each cut; then those whose ends lie closest together.
+    # For each cut the first of those that end first; of these, whose last and first parts end early.
     chosen: dict[int, int] = {}
     for each in np.argsort(times.ends[:, -1], kind="stable").tolist():
         chosen.setdefault(tries[each][1], each)
@@ -250,7 +250,9 @@ def _settled(ways: Sequence[_Way], parts: Sequence[Sequence[Part]]) -> Numbers:
     read = {span: number for number, span in enumerate(reads)}
     numbers = np.full((len(parts), max(map(len, parts))), len(reads))
     for number, each in enumerate(parts):
-        numbers[number, : len(each)] = [read.get(p.reads, len(reads)) for p in each]  # type: ignore[arg-type]
+        numbers[number, : len(each)] = [
+            len(reads) if part.reads is None else read[part.reads] for part in each
+        ]
     return first[:, numbers]
 
 

@@ -139,7 +139,7 @@ def _followed(machine: Machine, layer: Parts, ways: Sequence[_Way]) -> list[_Way
     cuts = list(numbers)
     parts = [layer.parts(cut) for cut in cuts]
     times = _Times.of(machine, ways, parts, np.array(tries))
-    # For each cut the first of those that end first; of these, whose last and first parts end early.
+    # For each cut the first of those that end first; of these, whose last and first parts end soon.
     chosen: dict[int, int] = {}
     for each in np.argsort(times.ends[:, -1], kind="stable").tolist():
         chosen.setdefault(tries[each][1], each)

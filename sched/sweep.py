@@ -118,7 +118,7 @@ def sweep(
     models : path or list of paths
         The networks' .tflite files.
     settings : mapping of str to values
-        As of `Soc.with_settings`, each with all its values; see `grid`.
+        As of `Soc.with_settings`, and of `LoweringOptions`, each with all its values; see `grid`.
     soc, machine : str, str or None
         A named system or a .toml file, and a machine in its place, as of ``mensa run``.
     rounding : "tflm", "litert" or None
@@ -164,7 +164,7 @@ def sweep(
         rows = [kept.get(path, combination) for path, combination in cases]
         missing = [number for number, row in enumerate(rows) if row is None]
         done = len(cases) - len(missing)
-        count = max(1, min(jobs or len(os.sched_getaffinity(0)), len(missing)))
+        count = max(1, min(jobs or _cores(), len(missing)))
         what = f"timing on {count} processes" if count > 1 else "timing"
         progress(done, len(cases), what)
         for number, row in _measured(measure, cases, missing, count):
@@ -190,6 +190,13 @@ def without_effect(table: polars.DataFrame, settings: Iterable[str]) -> list[str
         if alike and table[tied[0]].n_unique() > 1:
             found.append(each)
     return found
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _measured(

@@ -6,6 +6,7 @@
 - golden: processor time of an inference as a ratio to LiteRT BUILTIN_REF, both with one thread, in
   turns in this process; medians;
 - the timing model: time to lower for it, and of an inference's programs, on the full edge_tpu;
+- other models of such accelerators, each installed into an environment of its own (`others.py`);
 - the shell: the whole of `mensa run` of a MobileNetV2, and `mensa sweep` over a thousand
   configurations of it.
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import runpy
 import statistics
 import subprocess
 import sys
@@ -226,9 +228,40 @@ def bench_shell(repeats: int) -> None:
         print(f"  mensa sweep over {rows:,} configurations: {sweep:.1f} s, at most 120 wanted")
 
 
+def bench_others(_repeats: int) -> None:
+    """Models of others, each once."""
+    path = dict(networks()).get(SHELL_NETWORK)
+    if path is None:
+        print(f"other models: NOT RUN, {SHELL_NETWORK} is not there")
+        return
+    others = runpy.run_path(str(Path(__file__).with_name("others.py")))
+    print("other models, a MobileNetV2 on 64 x 64, by the clock on the wall (once)")
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        graph = golden.load(path)
+        lowered = lower(graph, all_on(edge_tpu), for_time=True)
+        engine = ModelEngine(edge_tpu, lpddr4)
+        for program in lowered.programs:
+            engine.run(program)
+        ours = time.perf_counter() - start
+        print(f"  mensa, file read, lowered and timed  {ours:7.2f} s")
+        for name, seconds in (
+            ("ZigZag, its own example", lambda: others["zigzag"](Path(folder))),
+            ("SCALE-Sim, the same layers", lambda: others["scale_sim"](Path(folder), path)),
+        ):
+            took = seconds()
+            print(f"  {name:36} {took:7.2f} s, {took / ours:,.0f} times as long", flush=True)
+
+
 def main() -> int:
     """Run the benchmarks named on the command line, or all."""
-    known = {"rtl": bench_rtl, "golden": bench_golden, "model": bench_model, "shell": bench_shell}
+    known = {
+        "rtl": bench_rtl,
+        "golden": bench_golden,
+        "model": bench_model,
+        "shell": bench_shell,
+        "others": bench_others,
+    }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     parser.add_argument("--repeats", type=int, default=9)

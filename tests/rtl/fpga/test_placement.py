@@ -29,13 +29,15 @@ EIGHT = {
         **SMALL,
         "port_bytes": 16,
         "accumulators": 15,
+        "post_lanes": 4,
         "cell_lanes": 1,
         "softmax_lanes": 1,
     },
 }
 
-WANTED_HZ = {"edge_tpu": 100e6, "jacquard": 75e6, "pascal": 90e6, "pavlov": 50e6}
-"""No clock is known of pavlov's yet: its number is the least that would be worth a board."""
+WANTED_HZ = {"edge_tpu": 100e6, "jacquard": 75e6, "pascal": 90e6, "pavlov": 75e6}
+"""Place and route depends on chance: a little less than what was reached, but for edge_tpu's, which
+is what is asked of it."""
 
 
 @pytest.mark.skipif(not REGRESS, reason="an hour of place and route; MENSA_REGRESS=1 runs it")

@@ -5,6 +5,7 @@ import pytest
 
 import mensa.golden as golden
 from mensa.golden.options import CastOptions, GatherOptions, ReverseSequenceOptions
+from mensa.sched import api
 from mensa.sched.index_ranges import index_ranges
 from mensa.sched.inputs import InputError, make_inputs
 from tests.sched.cli.test_commands import invoke
@@ -207,7 +208,6 @@ def at_most(tmp_path):
 
 COMMANDS = {
     "golden": ["golden"],
-    "model": ["run"],
     "functional": [
         "run",
         "--engine",
@@ -219,6 +219,17 @@ COMMANDS = {
         "cols=2",
     ],
 }
+
+
+def test_a_run_for_time_alone_computes_no_index(at_most, capsys):
+    graph = golden.load(at_most)
+    arrays = [make_inputs(graph, "random", seed) for seed in range(20)]
+    wrong = next(seed for seed in range(20) if arrays[seed][0][0] < 0)
+    assert invoke(["run", str(at_most), "--seed", str(wrong)]) == 0
+    result = api.run(graph, api.system(), [arrays[wrong]])
+    assert result.report.cycles
+    with pytest.raises(golden.GraphError, match="an index is not from 0 to 2"):
+        _ = result.outputs
 
 
 @pytest.mark.parametrize("command", COMMANDS)

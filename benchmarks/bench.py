@@ -217,7 +217,7 @@ def bench_shell(repeats: int) -> None:
 
         def mensa(*arguments: str) -> float:
             start = time.perf_counter()
-            command = [sys.executable, "-m", "mensa.sched.cli.entry", *arguments]
+            command = [str(Path(sys.executable).with_name("mensa")), *arguments]
             subprocess.run(command, cwd=folder, check=True, capture_output=True)
             return time.perf_counter() - start
 

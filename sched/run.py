@@ -40,7 +40,7 @@ from mensa.sim.host import NANOSECONDS
 from mensa.sim.report import Report
 from mensa.sim.soc import Soc
 
-__all__ = ["Progress", "Result", "run_network", "silent", "time_network"]
+__all__ = ["Progress", "Result", "run_network", "silent", "time_lowered", "time_network"]
 
 Values = npt.NDArray[Any]
 
@@ -194,7 +194,15 @@ def time_network(
     """
     golden.check_supported(graph, rounding)
     placed = _placed(graph, soc, placement)
-    lowered = _lowered(graph, soc, placed, rounding, options, for_time=True)
+    return time_lowered(lower(graph, placed, rounding, options, for_time=True), soc)
+
+
+def time_lowered(lowered: Lowered, soc: Soc) -> Report:
+    """The same of a network that has been lowered for machines of the system, on any memories.
+
+    Raises: EngineError if it needs more memory than there is.
+    """
+    _check_memory(lowered, soc)
     model = TimingModel(lowered, soc)
     return make_report(
         lowered,
@@ -219,14 +227,18 @@ def _lowered(
 ) -> Lowered:
     """The network's programs. Raises: EngineError if they need more memory than there is."""
     lowered = lower(graph, placement, rounding, options, for_time=for_time)
+    _check_memory(lowered, soc)
+    return lowered
+
+
+def _check_memory(lowered: Lowered, soc: Soc) -> None:
     for machine in lowered.placement.machines:
         memory = soc.memory_of(machine.name)
         if lowered.memory_bytes > memory.size_bytes:
             raise EngineError(
-                f"{graph.name} needs {lowered.memory_bytes} B of memory, {memory.name} has "
+                f"{lowered.graph.name} needs {lowered.memory_bytes} B of memory, {memory.name} has "
                 f"{memory.size_bytes}; raise its size_bytes"
             )
-    return lowered
 
 
 @dataclass

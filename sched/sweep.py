@@ -23,14 +23,16 @@ from typing import TYPE_CHECKING, Any
 
 from mensa import golden
 from mensa.golden import Graph, GraphError
+from mensa.rtl.machine import Machine
 from mensa.rtl.setting import MachineError
 from mensa.sched.engines import EngineError
 from mensa.sched.frames import table_of
 from mensa.sched.journal import Journal, describe
-from mensa.sched.lower.error import LoweringError
+from mensa.sched.lower import Lowered, LoweringError, lower
 from mensa.sched.lower.options import LoweringOptions
+from mensa.sched.placement import all_on
 from mensa.sched.placement.cell import find_system
-from mensa.sched.run import Progress, silent, time_network
+from mensa.sched.run import Progress, silent, time_lowered
 from mensa.sim.energy.technology import TechnologyError
 from mensa.sim.host import HostConfigError
 from mensa.sim.memory import MemoryConfigError
@@ -242,12 +244,21 @@ def _row(
         graph = _network(path)
         switches = {name: _switch(name, value) for name, value in ours.items()}
         system = find_system(soc, others, machine=machine, network=graph, rounding=rounding)
-        report = time_network(
-            graph, system, rounding=rounding, options=replace(options, **switches)
-        )
+        lowered = _lowered(graph, system.machines[0], rounding, replace(options, **switches))
+        report = time_lowered(lowered, system)
     except REFUSALS as error:
         return {**dict.fromkeys(COLUMNS), "error": str(error)}
     return _columns(report, {each.name: each.peak_macs_per_cycle for each in system.machines})
+
+
+@functools.lru_cache(maxsize=4)
+def _lowered(
+    graph: Graph, machine: Machine, rounding: str | None, options: LoweringOptions
+) -> Lowered:
+    """The network's programs: the same for combinations that differ in memory, host or technology,
+    which follow each other."""
+    golden.check_supported(graph, rounding)
+    return lower(graph, all_on(machine), rounding, options, for_time=True)
 
 
 def _switch(name: str, value: Setting) -> bool:

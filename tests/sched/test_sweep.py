@@ -80,13 +80,13 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
     with journal.open("a") as file:
         file.write('["a line that was cut')
     computed = []
-    time_network = sweep.time_network
+    time_lowered = sweep.time_lowered
 
     def counted(*arguments, **options):
         computed.append(arguments)
-        return time_network(*arguments, **options)
+        return time_lowered(*arguments, **options)
 
-    monkeypatch.setattr(sweep, "time_network", counted)
+    monkeypatch.setattr(sweep, "time_lowered", counted)
     assert api.sweep(MODEL, GRID, jobs=1, journal=journal).equals(whole)
     assert len(computed) == 1
     assert len(journal.read_text().splitlines()) == 1 + 4
@@ -138,6 +138,22 @@ def test_a_killed_process_is_a_clear_error(monkeypatch):
     monkeypatch.setattr(sweep.concurrent.futures, "as_completed", killed)
     with pytest.raises(SweepError, match="a process of the sweep was killed"):
         api.sweep(MODEL, GRID, jobs=2)
+
+
+def test_a_network_is_lowered_once_for_combinations_of_one_machine(monkeypatch):
+    lowered = []
+    lower = sweep.lower
+
+    def counted(*arguments, **options):
+        lowered.append(arguments)
+        return lower(*arguments, **options)
+
+    monkeypatch.setattr(sweep, "lower", counted)
+    memories = {"memory.latency_ns": [50, 60, 70], "energy.node_nm": [22, 28]}
+    table = api.sweep(MODEL, {"rows": [9, 11], **memories}, jobs=1)
+    assert len(table) == 12
+    assert table["energy_uj"].n_unique() == 12
+    assert len(lowered) == 2
 
 
 def test_how_programs_are_made_can_be_swept():

@@ -88,7 +88,9 @@ def types(op):
 def test_moved_elements_equal_golden(op):
     on_machine = 0
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
     @given(
         layers(operators=(op,), dtypes=types(op), max_pixels=6, oracle="litert"),
         machines(),
@@ -111,7 +113,9 @@ def test_moved_elements_equal_golden(op):
 
 @pytest.mark.parametrize("op", MOVING)
 def test_moves_write_every_byte_of_the_results_once(op):
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
     @given(layers(operators=(op,), dtypes=types(op), oracle="litert"))
     def check(layer):
         graph = layer.graph

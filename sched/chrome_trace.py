@@ -30,9 +30,8 @@ def chrome_trace(graph: Graph, traces: Sequence[ProgramTrace]) -> str:
     The format counts in microseconds; bars are exact to the nanosecond and below. The host has
     no bars and takes no time here: its time is estimated, what is shown is not.
     """
-    numbers = {each.machine.name: 0 for each in traces}
-    numbers = {name: number for number, name in enumerate(numbers)}
     clocks = {each.machine.name: each.machine.clock_hz for each in traces}
+    numbers = {name: number for number, name in enumerate(clocks)}
     rows: list[dict[str, Any]] = []
     for name, number in numbers.items():
         process = {"ph": "M", "pid": number}

@@ -138,7 +138,8 @@ def run_network(
         raise EngineError("no inputs: ask for at least one inference")
     golden.check_supported(graph, rounding)
     placed = _placed(graph, soc, placement)
-    lowered = _lowered(graph, soc, placed, rounding, options, for_time=chosen.make is None)
+    lowered = lower(graph, placed, rounding, options, for_time=chosen.make is None)
+    _check_memory(lowered, soc)
     if vcd is not None and len(lowered.placement.machines) > 1:
         names = ", ".join(machine.name for machine in lowered.placement.machines)
         raise EngineError(f"--vcd writes the waves of one machine, not of {names}; choose one")
@@ -216,22 +217,8 @@ def time_lowered(lowered: Lowered, soc: Soc) -> Report:
     )
 
 
-def _lowered(
-    graph: Graph,
-    soc: Soc,
-    placement: Placement,
-    rounding: str | None,
-    options: LoweringOptions,
-    *,
-    for_time: bool,
-) -> Lowered:
-    """The network's programs. Raises: EngineError if they need more memory than there is."""
-    lowered = lower(graph, placement, rounding, options, for_time=for_time)
-    _check_memory(lowered, soc)
-    return lowered
-
-
 def _check_memory(lowered: Lowered, soc: Soc) -> None:
+    """Raise EngineError if the programs need more memory than there is."""
     for machine in lowered.placement.machines:
         memory = soc.memory_of(machine.name)
         if lowered.memory_bytes > memory.size_bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -425,6 +425,7 @@ class Convolution:
         self, mapping: LayerMapping, capacity: int, memory: MemoryMap
     ) -> Iterator[_Set]:
         """One set for every piece of every column group's reduction."""
+        word_bytes = self.machine.group_channels(mapping.mode)
         for run in self.runs(mapping):
             for number, group in enumerate(run.groups):
                 part = run.part(number, number + 1)
@@ -439,16 +440,15 @@ class Convolution:
                         self.machine.array.chunk,
                     )
                 )
-                word_bytes = self.machine.group_channels(mapping.mode)
+                content = cache(partial(parameter_words, self.plan, mapping, group, self.machine))
                 for piece in cut:
                     final = piece is cut[-1]
                     keep = Keep(0) if piece is cut[0] else Keep.CONTINUE
                     if not final:
                         keep |= Keep.UNDRAINED
 
-                    def own(group: ColumnGroup = group, piece: Piece = piece) -> Any:
-                        content = parameter_words(self.plan, mapping, group, self.machine)
-                        return content[piece.first_word : piece.first_word + piece.words]
+                    def own(content: Any = content, piece: Piece = piece) -> Any:
+                        return content()[piece.first_word : piece.first_word + piece.words]
 
                     at = group.first_output * self._words(mapping, part)
                     at += piece.first_word * word_bytes

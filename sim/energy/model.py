@@ -6,20 +6,20 @@ docs/energy.md says what is counted and what each component is made of. Units: p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 from mensa.rtl.channel_record import CHANNEL_RECORD_BYTES, CHANNEL_RECORD_USED_BYTES
 from mensa.rtl.command_events import CommandEvents, command_events
-from mensa.rtl.commands import TABLE_BYTES, Space, Unit
+from mensa.rtl.commands import TABLE_BYTES, WORD_BYTES, Space, Unit
 from mensa.rtl.machine import Machine
 from mensa.rtl.program import Command
 from mensa.sim.energy.constants import constants
 from mensa.sim.energy.technology import Technology
 from mensa.sim.memory import Memory
 
-__all__ = ["COMPONENTS", "EnergyModel", "LayerEvents", "layer_events", "total"]
+__all__ = ["COMPONENTS", "EnergyModel", "LayerEvents", "layer_events"]
 
 COMPONENTS = {
     "mac": "multiplications and additions in PEs",
@@ -122,7 +122,7 @@ class EnergyModel:
         machine, array, compute = self.machine, self.machine.array, events.compute
         scale = constants().energy_scale(self.technology.node_nm)
         moved = read_bytes * self._memory("read") + write_bytes * self._memory("write")
-        words = 8 * events.command_words
+        words = WORD_BYTES * events.command_words
         pitch_mm = math.sqrt(self._constant("array.pe_area"))
         wire = self._constant("array.wire") * BITS * scale
         distance = self._constant(f"memories.{self.memory.kind}.distance")
@@ -227,12 +227,3 @@ class EnergyModel:
     @staticmethod
     def _constant(name: str) -> float:
         return constants().single[name].value
-
-
-def total(energies: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The sum of several layers' by component."""
-    found = dict.fromkeys(COMPONENTS, 0.0)
-    for each in energies:
-        for name, value in each.items():
-            found[name] += value
-    return found

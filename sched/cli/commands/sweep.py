@@ -96,9 +96,9 @@ def sweep(options: SweepOptions) -> None:
             progress=progress,
         )
     refused = table["error"].is_not_null().all()
-    if options.output is not None and not refused:
-        write(table, options.output)
     if not refused:
+        if options.output is not None:
+            write(table, options.output)
         if options.plot is not None:
             draw(table, settings, options.plot)
         _show(table, settings, options)

@@ -98,6 +98,13 @@ class _Port:
         self._latest = max(first + beats - 1, -(-self._spent // self._num))
         return first, spent, self._latest
 
+    def _answered(self, cycle: int, accepted: int, beats: int, address: int) -> int:
+        """When a burst that would be answered in a cycle is, by its rows."""
+        if self.rows is None:
+            return cycle
+        wait = self.rows.delay(accepted, address, beats * self._beat_bytes)
+        return self.rows.after_refresh(cycle + wait)
+
 
 class ReadPort(_Port):
     """A read channel of the memory between bursts. Bursts must be asked for in order.
@@ -113,10 +120,7 @@ class ReadPort(_Port):
         self, request: int, beats: int, ready: int, address: int
     ) -> tuple[int, tuple[int, int, int]]:
         accepted = max(request, self._ends.popleft() + 1)
-        offered = accepted + self.latency
-        if self.rows is not None:
-            offered += self.rows.delay(accepted, address, beats * self._beat_bytes)
-            offered = self.rows.after_refresh(offered)
+        offered = self._answered(accepted + self.latency, accepted, beats, address)
         transfer = self._transfer(max(offered, ready), beats)
         self._ends.append(self._latest)
         return accepted, transfer
@@ -181,10 +185,7 @@ class WritePort(_Port):
         accepted = max(request, self._responses.popleft() + 1)
         _, _, last = self._transfer(max(accepted + 1, first), beats)
         before = self._responses[-1] if self._responses else -1
-        answer = last + self.latency
-        if self.rows is not None:
-            answer += self.rows.delay(accepted, address, beats * self._beat_bytes)
-            answer = self.rows.after_refresh(answer)
+        answer = self._answered(last + self.latency, accepted, beats, address)
         response = max(answer, before + 1)
         self._responses.append(response)
         return accepted, response

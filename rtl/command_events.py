@@ -7,9 +7,10 @@ that it computes with matters.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from mensa.rtl.buffer_reads import buffer_reads
+from mensa.rtl.buffer_reads import BufferReads, buffer_reads
 from mensa.rtl.commands import Keep, Mode, Width
 from mensa.rtl.machine import Machine
 
@@ -22,6 +23,8 @@ class CommandEvents:
 
     Attributes
     ----------
+    words : BufferReads
+        That are read from the buffers.
     macs : int
         Products of a parameter and an activation that enter a sum, those of padding and of zeros
         that are stored with the weights too.
@@ -40,6 +43,7 @@ class CommandEvents:
         Results of the LSTM cell; elements of a softmax.
     """
 
+    words: BufferReads = field(default_factory=BufferReads)
     macs: int = 0
     parameter_reads: int = 0
     activation_reads: int = 0
@@ -77,6 +81,7 @@ def command_events(machine: Machine, registers: Mapping[str, int]) -> CommandEve
         records = leave and not registers["UNIFORM"]
         kept = 4 * array.group * registers["PIXELS"] if array.kept_bank_bytes else 0
         return CommandEvents(
+            words=words,
             macs=macs,
             parameter_reads=words.parameters * array.parameter_rows * machine.group_channels(mode),
             activation_reads=words.activations * word,
@@ -88,9 +93,12 @@ def command_events(machine: Machine, registers: Mapping[str, int]) -> CommandEve
     lanes = machine.group_channels(mode)
     if mode.is_cell:
         read = registers["GROUPS"] * lanes * _cell_operand_bytes(machine, mode, taps)
-        return CommandEvents(activation_reads=read, activation_writes=written, cell_results=results)
+        return CommandEvents(
+            words=words, activation_reads=read, activation_writes=written, cell_results=results
+        )
     step = machine.exponential_step_bytes if mode == Mode.SOFTMAX else machine.table_step_bytes
-    common = {
+    common: dict[str, Any] = {
+        "words": words,
         "parameter_reads": words.parameters * step,
         "activation_reads": words.activations * lanes,
         "activation_writes": written,

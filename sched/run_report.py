@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from mensa.rtl.buffer_reads import BufferReads, buffer_reads
-from mensa.rtl.commands import Unit
 from mensa.rtl.registers import CATEGORIES
 from mensa.sched.engines import Engine
 from mensa.sched.lower import Lowered, ProgramStep
@@ -21,7 +19,7 @@ from mensa.sim.host_work import operations, traffic_bytes
 from mensa.sim.report import LayerReport, Report, TimingCheck
 from mensa.sim.soc import Soc
 
-__all__ = ["events_by_layer", "make_report", "reads_by_layer"]
+__all__ = ["events_by_layer", "make_report"]
 
 
 def make_report(
@@ -54,7 +52,7 @@ def make_report(
     provenance : mapping
         What the report is to say about its numbers besides the system and the versions.
     """
-    timings, reads = timing_by_layer(traces), reads_by_layer(lowered)
+    timings = timing_by_layer(traces)
     models = {
         site.machine.name: EnergyModel(site.machine, site.memory, soc.technology)
         for site in soc.sites
@@ -65,11 +63,10 @@ def make_report(
     for layer in lowered.layers:
         report = _layer_report(lowered, layer.index, engine, soc.host, timings.get(layer.index))
         if report.machine != HOST:
-            words = dataclasses.asdict(reads.get(layer.index, BufferReads()))
             own = events.get(layer.index, LayerEvents())
             report = dataclasses.replace(
                 report,
-                buffer_reads=words,
+                buffer_reads=dataclasses.asdict(own.compute.words),
                 energy_events=own.to_json(),
                 energy_pj=_energy(models[report.machine], own, report),
                 roofline=_roofline(models[report.machine], report, busy[report.machine]),
@@ -100,21 +97,6 @@ def make_report(
         idle_pj=_idle_pj(models, layers, soc) if engine.has_times else None,
         setup_cycles={name: trace.cycles for name, trace in setups.items() if trace is not None},
     )
-
-
-def reads_by_layer(lowered: Lowered) -> dict[int, BufferReads]:
-    """Words that each layer's commands read from the buffers of its machine, by its index."""
-    found: dict[int, BufferReads] = {}
-    for step in lowered.steps:
-        if not isinstance(step, ProgramStep):
-            continue
-        for command in step.program.commands():
-            if command.unit is Unit.COMPUTE:
-                machine = lowered.placement.machine(command.tag)
-                assert machine is not None, "the host has no commands"
-                words = buffer_reads(machine, command.registers)
-                found[command.tag] = found.get(command.tag, BufferReads()) + words
-    return found
 
 
 def events_by_layer(lowered: Lowered) -> dict[int, LayerEvents]:

@@ -70,7 +70,7 @@ class LayerEvents:
     def to_json(self) -> dict[str, int]:
         """All counts by name."""
         own = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
-        for each in fields(self.compute):
+        for each in fields(self.compute)[1:]:
             own[each.name] = own.get(each.name, 0) + getattr(self.compute, each.name)
         return own
 

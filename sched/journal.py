@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -12,21 +11,8 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from mensa import golden, rtl, sched, sim
-from mensa.sim.soc import Soc
 
-__all__ = ["Journal", "JournalError", "describe"]
-
-
-def describe(soc: Soc) -> dict[str, Any]:
-    """All settings of a system, as JSON values."""
-    return {
-        "sites": [
-            {"machine": site.machine.settings, "memory": dataclasses.asdict(site.memory)}
-            for site in soc.sites
-        ],
-        "host": dataclasses.asdict(soc.host),
-        "technology": dataclasses.asdict(soc.technology),
-    }
+__all__ = ["Journal", "JournalError"]
 
 
 def _source_digest() -> str:

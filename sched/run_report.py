@@ -84,10 +84,7 @@ def make_report(
         provenance={
             "rounding": lowered.rounding,
             **provenance,
-            "machines": {machine.name: machine.settings for machine in soc.machines},
-            "memories": {site.machine.name: dataclasses.asdict(site.memory) for site in soc.sites},
-            HOST: dataclasses.asdict(soc.host),
-            "technology": dataclasses.asdict(soc.technology),
+            **soc.to_json(),
             "area_mm2": {name: model.area_mm2 for name, model in models.items()},
             "static_w": {name: model.static_w for name, model in models.items()},
             "lowering": dataclasses.asdict(lowered.options),

@@ -27,7 +27,7 @@ from mensa.rtl.machine import Machine
 from mensa.rtl.setting import MachineError
 from mensa.sched.engines import EngineError
 from mensa.sched.frames import table_of
-from mensa.sched.journal import Journal, describe
+from mensa.sched.journal import Journal
 from mensa.sched.lower import Lowered, LoweringError, lower
 from mensa.sched.lower.options import LoweringOptions
 from mensa.sched.placement import all_on
@@ -37,7 +37,7 @@ from mensa.sim.energy.technology import TechnologyError
 from mensa.sim.host import HostConfigError
 from mensa.sim.memory import MemoryConfigError
 from mensa.sim.report import Report
-from mensa.sim.soc import Setting, SocError
+from mensa.sim.soc import Setting, SocError, whole_number
 
 if TYPE_CHECKING:
     import polars
@@ -87,7 +87,7 @@ def grid(settings: Mapping[str, Iterable[Setting]]) -> list[dict[str, Setting]]:
 
     A name may be several with ``=`` between them, such as ``rows=cols``: they have the same value.
     """
-    values = [[_whole(value) for value in each] for each in settings.values()]
+    values = [[whole_number(value) for value in each] for each in settings.values()]
     for name, found in zip(settings, values, strict=True):
         if not found:
             raise SweepError(f"{name} has no value")
@@ -161,7 +161,7 @@ def sweep(
     cases = [(path, combination) for path in paths for combination in combinations]
     measure = functools.partial(_row, soc=soc, machine=machine, rounding=rounding, options=options)
     base = find_system(soc, machine=machine)
-    about = {"system": describe(base), "rounding": rounding, "options": vars(options)}
+    about = {"system": base.to_json(), "rounding": rounding, "options": vars(options)}
     with Journal(journal, about, paths) as kept:
         rows = [kept.get(path, combination) for path, combination in cases]
         missing = [number for number, row in enumerate(rows) if row is None]
@@ -289,11 +289,6 @@ def _columns(report: Report, peaks: Mapping[str, int]) -> dict[str, Any]:
         "host_layers": len(report.host_layers),
         "error": None,
     }
-
-
-def _whole(value: Setting) -> Setting:
-    """A float that is a whole number, such as 32e9, as an integer."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _network(path: Path) -> Graph:

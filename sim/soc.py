@@ -16,7 +16,17 @@ from mensa.sim.energy.technology import Technology, TechnologyError
 from mensa.sim.host import HOST, Host, HostConfigError, cortex_a53, hosts
 from mensa.sim.memory import Memory, MemoryConfigError, lpddr4, memories, stacked
 
-__all__ = ["Setting", "Site", "Soc", "SocError", "edge_tpu", "find", "load", "socs"]
+__all__ = [
+    "Setting",
+    "Site",
+    "Soc",
+    "SocError",
+    "edge_tpu",
+    "find",
+    "load",
+    "socs",
+    "whole_number",
+]
 
 MEMORY = "memory"
 MEMORY_PREFIX = f"{MEMORY}."
@@ -121,6 +131,15 @@ class Soc:
     def memory_of(self, machine: str) -> Memory:
         """The memory of the machine of that name."""
         return next(site.memory for site in self.sites if site.machine.name == machine)
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings, as JSON values: machines and memories by the machine's name, and others."""
+        return {
+            "machines": {machine.name: machine.settings for machine in self.machines},
+            "memories": {s.machine.name: dataclasses.asdict(s.memory) for s in self.sites},
+            HOST: dataclasses.asdict(self.host),
+            "technology": dataclasses.asdict(self.technology),
+        }
 
     def with_machine(self, name: str) -> Soc:
         """Return a copy with one machine: this system's of that name, or a named one in its place.
@@ -388,10 +407,12 @@ def _whole_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in settings.items():
         if isinstance(value, int | float) and abs(value) > LARGEST:
             raise SocError(f"{name} is given a number that is beyond all settings")
-    return {
-        name: int(value) if isinstance(value, float) and value.is_integer() else value
-        for name, value in settings.items()
-    }
+    return {name: whole_number(value) for name, value in settings.items()}
+
+
+def whole_number(value: Any) -> Any:
+    """A float that is a whole number, such as 32e9, as an integer; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _named(kind: str, table: Mapping[str, T], name: str) -> T:

@@ -99,7 +99,9 @@ def roofline(
         roof_gflops=roof,
         peak_gflops=peak,
         achieved_gflops=2 * macs / cycles * giga,
-        bound=_bound(machine, memory, macs, cycles, stalls, max(busy, moved / per_cycle / cycles)),
+        bound=_bound(
+            machine, per_cycle, macs, cycles, stalls, max(busy, moved / per_cycle / cycles)
+        ),
     )
 
 
@@ -111,7 +113,7 @@ def bytes_per_cycle(machine: Machine, memory: Memory) -> float:
 
 def _bound(
     machine: Machine,
-    memory: Memory,
+    per_cycle: float,
     macs: int,
     cycles: int,
     stalls: Mapping[str, int],
@@ -124,10 +126,6 @@ def _bound(
         return "array" if full else "mapping"
     waits = sum(count for name, count in stalls.items() if name.startswith("wait_"))
     if busy >= MOSTLY and waits >= stalls["fill_drain"]:
-        return (
-            "port"
-            if memory.beats_per_cycle(machine.clock_hz, machine.beat_bytes) == 1
-            else "memory"
-        )
+        return "port" if per_cycle == machine.beat_bytes else "memory"
     most = max(_STALLS, key=lambda name: stalls[name])
     return _STALLS[most] if stalls[most] >= (1 - MOSTLY) * cycles else "several"

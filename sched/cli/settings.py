@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from mensa.rtl.machine import Machine
 from mensa.sched.lower.options import LoweringOptions
+from mensa.sched.placement import cell
 from mensa.sched.placement.cell import find_system
 from mensa.sim import soc as systems
 from mensa.sim.soc import Setting, Soc
@@ -78,7 +79,7 @@ def take_options(settings: Iterable[str]) -> tuple[LoweringOptions, list[str]]:
 
 def says_cell(settings: Iterable[str]) -> bool:
     """Whether a setting is about the LSTM cell."""
-    return any(text.partition("=")[0].rpartition(".")[2] == "cell" for text in settings)
+    return cell.says_cell(text.partition("=")[0] for text in settings)
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Setting]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mensa.golden import Graph
 from mensa.golden.planning import resolve_rounding
 from mensa.rtl.machine import Machine, MachineError
 from mensa.sim.soc import Setting, Soc, find, socs
 
-__all__ = ["find_system", "fitted", "with_cell_for"]
+__all__ = ["find_system", "fitted", "says_cell", "with_cell_for"]
 
 
 def find_system(
@@ -44,10 +44,14 @@ def find_system(
         chosen = chosen.with_machine(machine)
     settings = settings or {}
     chosen = chosen.with_settings(settings)
-    says_cell = any(name.rpartition(".")[2] == "cell" for name in settings)
-    if network is None or soc not in socs or says_cell:
+    if network is None or soc not in socs or says_cell(settings):
         return chosen
     return fitted(chosen, network, rounding)
+
+
+def says_cell(names: Iterable[str]) -> bool:
+    """Whether one of these settings is about the LSTM cell."""
+    return any(name.rpartition(".")[2] == "cell" for name in names)
 
 
 def fitted(soc: Soc, graph: Graph, rounding: str | None = None) -> Soc:

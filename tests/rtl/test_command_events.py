@@ -12,11 +12,10 @@ from mensa.rtl.command_events import CommandEvents, command_events
 from mensa.rtl.commands import Keep, Mode, Space, Unit, Width
 from mensa.rtl.machine import edge_tpu, jacquard, pascal, pavlov
 from mensa.rtl.timing import feed_cycles
-from mensa.sched import digits
 from mensa.sched.lower import lower
 from mensa.sched.placement import all_on
 from mensa.sim.engines.functional import FunctionalEngine
-from tests.sched.runner import load_network
+from tests.sched.runner import any_network
 
 MACHINES = {
     "edge_tpu": edge_tpu.replace(rows=8, cols=8),
@@ -27,10 +26,6 @@ MACHINES = {
 }
 ARRAY = {Mode.CONV, Mode.DEPTHWISE, Mode.FILTER}
 NETWORKS = ("pretrainedResnet_quant", "trained_lstm_int8", "digits")
-
-
-def network(name):
-    return digits.load_network() if name == "digits" else load_network(name)
 
 
 def by_layer(lowered):
@@ -50,7 +45,7 @@ def by_layer(lowered):
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_results_and_operands_are_the_bytes_that_the_functional_engine_moves(name, machine):
-    lowered = lower(network(name), all_on(machine))
+    lowered = lower(any_network(name), all_on(machine))
     written, cell_reads = Counter(), Counter()
 
     def access(each):
@@ -82,7 +77,7 @@ def test_results_and_operands_are_the_bytes_that_the_functional_engine_moves(nam
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_macs_are_those_of_the_layers_and_of_zeros_beside_weights(name, machine):
-    graph = network(name)
+    graph = any_network(name)
     lowered = lower(graph, all_on(machine))
     found, modes, most = by_layer(lowered)
     exact = 0
@@ -150,7 +145,7 @@ def test_sums_that_are_kept_are_counted_where_they_go_to_a_memory():
 @pytest.mark.parametrize("shape", [(12, 20), (20, 12)])
 def test_a_word_of_a_filter_is_of_all_columns(shape):
     machine = edge_tpu.replace(rows=shape[0], cols=shape[1])
-    lowered = lower(network("kws_ref_model"), all_on(machine))
+    lowered = lower(any_network("kws_ref_model"), all_on(machine))
     found = {Mode.FILTER: 0, Mode.CONV: 0}
     for program in lowered.programs:
         for command in program.commands():

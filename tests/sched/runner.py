@@ -7,6 +7,7 @@ import numpy as np
 import mensa.golden as golden
 from mensa.rtl.arrays.systolic.systolic import Systolic
 from mensa.rtl.machine import Machine
+from mensa.sched import digits
 from mensa.sched.lower import HostStep, tensor_from_memory, tensor_to_memory
 from mensa.sched.lower.room import states
 from mensa.sched.on_chip import OnChipReader
@@ -26,6 +27,11 @@ NETWORKS = (
 def load_network(name):
     """A real network; the test is skipped where it is missing."""
     return golden.load(network_path(name))
+
+
+def any_network(name):
+    """The bundled network, which is called digits, or a real one."""
+    return digits.load_network() if name == "digits" else load_network(name)
 
 
 def machine_of(rows, cols, bank_bytes, parameter_bytes, entries=16, banks=4, port=None, array=None):

@@ -9,7 +9,6 @@ import pytest
 from mensa.golden.macs import total_macs
 from mensa.rtl.machine import KIB
 from mensa.rtl.registers import CATEGORIES
-from mensa.sched import digits
 from mensa.sched.lower import lower
 from mensa.sched.placement import all_on
 from mensa.sched.placement.cell import find_system
@@ -18,7 +17,7 @@ from mensa.sched.run import time_network
 from mensa.sim.energy.model import COMPONENTS
 from mensa.sim.engines.model.engine import ModelEngine
 from mensa.sim.soc import socs
-from tests.sched.runner import load_network
+from tests.sched.runner import any_network
 
 NETWORKS = ("digits", "pretrainedResnet_quant", "kws_ref_model", "trained_lstm_int8", "vww_96_int8")
 LARGE = 2_000_000
@@ -28,15 +27,11 @@ PJ_PER_MAC = (0.5, 20.0)
 """Of such networks at 22 nm: a MAC alone is 0.34; the rest is what it takes to feed it."""
 
 
-def network(name):
-    return digits.load_network() if name == "digits" else load_network(name)
-
-
 @pytest.fixture(scope="module", params=[(name, soc) for name in NETWORKS for soc in socs], ids=str)
 def timed(request):
     """A network, and its report on a named system."""
     name, soc = request.param
-    graph = network(name)
+    graph = any_network(name)
     return graph, time_network(graph, find_system(soc, network=graph))
 
 
@@ -86,7 +81,7 @@ def test_a_run_is_below_its_roof(timed):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_more_bandwidth_and_less_latency_never_cost_cycles(name, soc):
     """Of the same program, on the plain memory: all times are sums and largest ones of others."""
-    graph = network(name)
+    graph = any_network(name)
     system = find_system(soc, {"activation_buffer_bytes": 256 * KIB}, network=graph)
     lowered = lower(graph, all_on(system.machine), for_time=True)
     plain = system.memory_of(system.machine.name)
@@ -107,7 +102,7 @@ def test_more_bandwidth_and_less_latency_never_cost_cycles(name, soc):
 @pytest.mark.parametrize("name", ["pretrainedResnet_quant", "kws_ref_model", "vww_96_int8"])
 @pytest.mark.parametrize("setting", ["parameter_buffer_bytes", "activation_buffer_bytes"])
 def test_a_bigger_buffer_never_costs_bytes(name, setting):
-    graph = network(name)
+    graph = any_network(name)
     moved = []
     for size in (16, 32, 64, 128, 256, 512, 1024):
         settings = {"rows": 16, "cols": 16, setting: size * KIB}
